@@ -1,0 +1,1 @@
+"""DECIDES: reads manifests, plans, and has the runtime carry the plan out."""

@@ -1,0 +1,1 @@
+"""The agent's HTTP face on its UNIX socket."""

@@ -1,0 +1,67 @@
+"""What reading a revision gives: desired objects and errors, each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.manifest.spec import AnySpec
+from store.records import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in a manifest; line and column count from 1. Prints as file:line:column."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestError:
+    where: Where
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}"
+        return f"{text} (hint: {self.hint})" if self.hint else text
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One desired object. spec_hash is over the fields that were set, so that a newer Setpoint with
+    new defaults does not see a change. change_hash leaves out what can be applied live."""
+
+    key: Key
+    spec: AnySpec
+    where: Where
+    spec_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A revision, read. frozen_projects: projects with an error, whose objects stay as they are: not
+    knowing is never not wanting."""
+
+    objects: Mapping[Key, Object] = field(default_factory=dict)
+    errors: tuple[ManifestError, ...] = ()
+    frozen_files: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One state of a source: path (relative to its root, "/"-separated) -> bytes.
+
+    id: the commit, or "dir-" and a digest of the files. Paths are in no order.
+    """
+
+    id: str
+    source: str
+    files: Mapping[str, bytes]
+    subject: str = ""
+    author: str = ""

@@ -1,0 +1,195 @@
+"""The normalised specs behind every manifest, compose file or envelope. One model for both forms.
+
+A ContainerSpec is a compose service after interpolation, short forms written out and defaults left
+out. Frozen values: the planner compares them, `spec_hash` is computed from the fields that were set.
+The parsers of short forms are in `agent.manifest.parse`; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Spec(BaseModel):
+    """Frozen, and unknown fields are refused: nothing is silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mount(Spec):
+    type: Literal["bind", "volume", "tmpfs"]
+    target: str
+    source: str = ""  # host path (absolute) for bind; the volume's key name in the project; "" is anonymous
+    read_only: bool = False
+    propagation: str = "rprivate"
+    create_host_path: bool = True
+    no_copy: bool = False
+    subpath: str = ""
+    size_bytes: int | None = None
+    mode: int | None = None
+    options: tuple[str, ...] = ()
+
+
+class Port(Spec):
+    target: int
+    published: int | None = None  # None: the engine picks one (ephemeral)
+    protocol: Literal["tcp", "udp", "sctp"] = "tcp"
+    host_ip: str = ""
+    name: str = ""
+
+
+class Attachment(Spec):
+    """One network a container is on."""
+
+    aliases: tuple[str, ...] = ()
+    ipv4_address: str = ""
+    ipv6_address: str = ""
+    mac_address: str = ""
+    priority: int = 0
+
+
+class Healthcheck(Spec):
+    """How to ask whether a container is well. Times in seconds.
+
+    test: ("CMD", …), ("CMD-SHELL", line), ("NONE",); or http/tcp, asked from inside its network
+    namespace with no tool of the image: http "http://:8080/healthz" or ":8080/path", tcp ":5432".
+    """
+
+    test: tuple[str, ...] = ()
+    http: str = ""
+    tcp: str = ""
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+    start_interval: float = 5.0
+    disable: bool = False
+
+
+class Dependency(Spec):
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = "service_started"
+    restart: bool = False
+    required: bool = True
+
+
+class Restart(Spec):
+    """always | on-failure | unless-stopped | no. Over `max_attempts` failures within
+    `window_seconds` the container is Stalled."""
+
+    policy: Literal["no", "always", "on-failure", "unless-stopped"] = "no"
+    max_attempts: int = 10
+    window_seconds: float = 600.0
+
+
+class Device(Spec):
+    source: str
+    target: str
+    permissions: str = "rwm"
+
+
+class UlimitSpec(Spec):
+    soft: int
+    hard: int
+
+
+class Logging(Spec):
+    driver: Literal["json-file", "local", ""] = ""
+    max_size_bytes: int = 10 * 1024 * 1024
+    max_file: int = 3
+
+
+class ContainerSpec(Spec):
+    """A compose service, normalised. Lengths in bytes, times in seconds."""
+
+    image: str
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: dict[str, str] = {}
+    working_dir: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    hostname: str = ""
+    domainname: str = ""
+    container_name: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    tty: bool = False
+    stdin_open: bool = False
+    init: bool = False
+    read_only: bool = False
+    mounts: tuple[Mount, ...] = ()  # volumes: and tmpfs: together
+    devices: tuple[Device, ...] = ()
+    ports: tuple[Port, ...] = ()
+    expose: tuple[str, ...] = ()
+    networks: dict[str, Attachment] = {}  # {} with network_mode "" is the project's default network
+    network_mode: str = ""  # "" | none | host | bridge | service:NAME | container:NAME
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_opt: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    privileged: bool = False
+    no_new_privileges: bool = False  # from security_opt
+    seccomp: str = "default"
+    apparmor: str = ""
+    masked_paths: bool = True
+    sysctls: dict[str, str] = {}
+    ulimits: dict[str, UlimitSpec] = {}
+    shm_size: int | None = None
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    userns_mode: str = ""
+    cpus: float | None = None
+    cpu_shares: int | None = None
+    cpuset: str = ""
+    mem_limit: int | None = None
+    memswap_limit: int | None = None
+    mem_reservation: int | None = None
+    pids_limit: int | None = None
+    oom_score_adj: int | None = None
+    oom_kill_disable: bool = False
+    restart: Restart = Restart()
+    stop_signal: str = ""
+    stop_grace_period: float = 10.0
+    healthcheck: Healthcheck | None = None
+    depends_on: dict[str, Dependency] = {}
+    logging: Logging = Logging()
+    scale: int = 1
+    pull_policy: Literal["", "always", "missing", "never", "if_not_present"] = ""
+    profiles: tuple[str, ...] = ()
+    # Setpoint's own
+    ensure: Literal["running", "stopped", "absent"] = "running"
+    suspend: bool = False
+    on_unhealthy: Literal["ignore", "restart"] = "ignore"
+
+
+class NetworkSpec(Spec):
+    name: str = ""  # the real name; "" is project_key
+    driver: Literal["bridge", ""] = ""
+    external: bool = False
+    internal: bool = False
+    subnet: str = ""
+    gateway: str = ""
+    mtu: int | None = None
+    isolated: bool = False
+    labels: dict[str, str] = {}
+    ensure: Literal["present", "absent"] = "present"
+    suspend: bool = False
+
+
+class VolumeSpec(Spec):
+    name: str = ""
+    driver: Literal["local", ""] = ""
+    external: bool = False
+    labels: dict[str, str] = {}
+    keep: bool = True  # False: removed with its manifest; True: kept, and listed as kept
+    ensure: Literal["present", "absent"] = "present"
+    suspend: bool = False
+
+
+AnySpec = ContainerSpec | NetworkSpec | VolumeSpec
+JSON = dict[str, Any]

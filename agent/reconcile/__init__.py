@@ -1,0 +1,1 @@
+"""The heart: desired and actual in, a plan out, and a loop that applies it."""

@@ -1,0 +1,1 @@
+"""DOES: namespaces, mounts, cgroups, networks and images. Usable without the agent and the store."""

@@ -1,0 +1,105 @@
+"""The one face of the runtime that the agent sees. `runtime.engine` implements it on the kernel,
+`tests/sim` on nothing; `tests/contract` holds both to the same behaviour.
+
+Rules for every method: it may be called again with the same arguments after a crash at any point and
+then finishes the work; it raises only `runtime.errors`; it never leaves half of a thing that a later
+`list` would show as whole. Creating what exists with the same config does nothing; with another
+config it is `Conflict`. Deleting what is gone does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from runtime.model import (
+    ContainerConfig,
+    ContainerState,
+    Drift,
+    EngineEvent,
+    ExecResult,
+    ImageInfo,
+    NetworkConfig,
+    NetworkState,
+    Resources,
+    SandboxState,
+    Stats,
+    VolumeConfig,
+    VolumeState,
+)
+
+
+class Engine(Protocol):
+    # containers
+    async def create(self, config: ContainerConfig) -> None:
+        """Write the bundle and all that can be checked before anything that runs is touched: the image,
+        the root, volumes (made and populated), devices, users. Starts no process, changes no network.
+        """
+
+    async def start(self, id: str) -> None:
+        """Make the sandbox and its links, ports and names, then the process. Does nothing when it runs.
+        A container that exited before starts again with its writable layer kept.
+        """
+
+    async def stop(self, id: str, grace_seconds: float, signal: str = "") -> None:
+        """Send the stop signal ("" is the container's own), wait, then SIGKILL its whole cgroup.
+        Returns when it is stopped; `Temporary` if even SIGKILL did not end it (D state).
+        """
+
+    async def signal(self, id: str, signal: str) -> None: ...
+    async def pause(self, id: str) -> None: ...
+    async def resume(self, id: str) -> None: ...
+    async def update(self, id: str, resources: Resources) -> None:
+        """Change limits of a container in place, in the kernel if it runs and in its bundle."""
+
+    async def delete(self, id: str) -> None:
+        """Remove a stopped container: bundle, writable layer, logs, cgroups. `Conflict` while it runs.
+        Leaves its sandbox."""
+
+    async def delete_sandbox(self, sandbox: str) -> None:
+        """Remove a network namespace with its links, ports and names."""
+
+    async def exec(
+        self,
+        id: str,
+        argv: Sequence[str],
+        *,
+        timeout_seconds: float,
+        max_output_bytes: int = 65536,
+        user: str = "",
+        working_dir: str = "",
+        environment: Sequence[str] = (),
+    ) -> ExecResult:
+        """Run argv inside a running container, without a terminal, and wait."""
+
+    def state(self, id: str) -> ContainerState | None: ...
+    def list(self) -> tuple[ContainerState, ...]: ...
+    def list_sandboxes(self) -> tuple[SandboxState, ...]: ...
+    def stats(self, id: str) -> Stats: ...
+
+    # networks and volumes
+    async def create_network(self, config: NetworkConfig) -> None: ...
+    async def delete_network(self, name: str) -> None:
+        """`Conflict` while an endpoint is on it."""
+
+    def list_networks(self) -> tuple[NetworkState, ...]: ...
+    async def create_volume(self, config: VolumeConfig) -> None: ...
+    async def delete_volume(self, name: str) -> None: ...
+    def list_volumes(self) -> tuple[VolumeState, ...]: ...
+
+    # images
+    def image(self, reference: str) -> ImageInfo | None:
+        """The image that a reference (name:tag, name@digest, id) names in the store, or None."""
+
+    # drift
+    async def find_drift(self) -> tuple[Drift, ...]:
+        """Compare all that this instance made in the kernel with what it should be. Changes nothing."""
+
+    async def repair(self, drift: Drift) -> None:
+        """Put one finding back in place without restarting the container. `NotFound` when its subject
+        is gone, `Temporary` when only a restart would help."""
+
+    # events
+    def events(self) -> AsyncIterator[EngineEvent]:
+        """Exits and network changes from now on. Bounded: after an overflow one event with kind
+        "overflow" says that a full look is due."""

@@ -1,0 +1,1 @@
+"""Image references, content by digest, layers and root file systems."""

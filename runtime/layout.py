@@ -1,0 +1,103 @@
+"""Where an instance keeps its things, on disk and in the kernel. Pure: names only, touches nothing.
+
+Every name carries the instance's name, so that several instances live side by side on one host and
+cleaning up needs no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.errors import Invalid
+
+INSTANCE_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The names and directories of one instance."""
+
+    instance: str = "setpoint"
+    data_root: Path = Path("/var/lib")
+    run_root: Path = Path("/run")
+
+    def __post_init__(self) -> None:
+        if not INSTANCE_PATTERN.fullmatch(self.instance):
+            raise Invalid(
+                "use instance", self.instance, "not a valid instance name",
+                "lower-case letters, digits and '-', at most 31 characters",
+            )  # fmt: skip
+
+    # Kept over a reboot.
+    @property
+    def data(self) -> Path:
+        """/var/lib/NAME, mode 0700."""
+        return self.data_root / self.instance
+
+    @property
+    def database(self) -> Path:
+        return self.data / "setpoint.db"
+
+    @property
+    def containers(self) -> Path:
+        """One bundle directory a container, named by its id."""
+        return self.data / "containers"
+
+    @property
+    def images(self) -> Path:
+        return self.data / "images"
+
+    @property
+    def volumes(self) -> Path:
+        return self.data / "volumes"
+
+    @property
+    def networks(self) -> Path:
+        """One JSON file a network, named by the network."""
+        return self.data / "networks"
+
+    # Gone at a reboot (tmpfs).
+    @property
+    def run(self) -> Path:
+        """/run/NAME, mode 0711."""
+        return self.run_root / self.instance
+
+    @property
+    def run_containers(self) -> Path:
+        """One directory a started container: FIFOs, pid, exit record, hosts and resolv.conf."""
+        return self.run / "containers"
+
+    @property
+    def netns(self) -> Path:
+        """Bind-mounted network namespaces, named by sandbox."""
+        return self.run / "netns"
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.run / "setpoint.sock"
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.run / "supervisor.sock"
+
+    # Names in the kernel.
+    @property
+    def cgroup_parent(self) -> str:
+        """Relative to each hierarchy's mount point; one directory a container below it."""
+        return self.instance
+
+    @property
+    def nft_table(self) -> str:
+        """The one nftables table (family inet) of this instance."""
+        return self.instance.replace("-", "_")
+
+    def link_name(self, kind: str, *parts: str) -> str:
+        """A network link's name, at most 15 bytes (IFNAMSIZ), derived from the instance and parts.
+
+        kind: one or two letters, "br" for a bridge, "ve" for a veth pair's host end.
+        """
+        digest = hashlib.sha256("/".join((self.instance, *parts)).encode()).hexdigest()
+        return f"{kind}{digest[: 15 - len(kind)]}"

@@ -1,0 +1,318 @@
+"""The values that cross the runtime's face: what to make, and what is there. Pure data.
+
+`agent` builds these from manifests; `runtime` turns them into bundles, links and mounts. Nothing
+here reads the kernel. Lengths are in bytes and seconds, times are Unix seconds (float, wall clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Phase = Literal["created", "running", "paused", "stopped"]
+Protocol_ = Literal["tcp", "udp", "sctp"]
+
+
+# --- what to make -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MountConfig:
+    """One mount of a container. `source` is a host path for bind, a volume's name for volume."""
+
+    kind: Literal["bind", "volume", "tmpfs"]
+    target: str
+    source: str = ""
+    read_only: bool = False
+    propagation: str = "rprivate"
+    create_host_path: bool = False
+    no_copy: bool = False
+    subpath: str = ""
+    size_bytes: int | None = None
+    mode: int | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PortConfig:
+    """A published port. host_ip "" means all addresses of the host."""
+
+    container_port: int
+    host_port: int
+    protocol: Protocol_ = "tcp"
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """One interface of a sandbox: which network, and by which names others find it there."""
+
+    network: str
+    aliases: tuple[str, ...] = ()
+    ipv4: str | None = None
+    ipv6: str | None = None
+    mac: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """The network namespace a container runs in.
+
+    mode "own": the namespace `id` is this container's, with `endpoints` and `ports`; it outlives a
+    replaced container, so that others may share it. "join": the namespace `id` belongs to another.
+    "host": the host's network, id is "".
+    """
+
+    mode: Literal["own", "join", "host"]
+    id: str = ""
+    endpoints: tuple[EndpointConfig, ...] = ()
+    ports: tuple[PortConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits. None is no limit. cpu_quota_us is per cpu_period_us (cpus 1.5 is 150000 of 100000)."""
+
+    cpu_quota_us: int | None = None
+    cpu_period_us: int = 100_000
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None  # memory and swap together; -1 is unlimited swap
+    memory_reservation_bytes: int | None = None
+    pids: int | None = 2048  # -1 is unlimited
+    oom_score_adj: int | None = None
+    oom_kill_disable: bool = False
+    blkio_weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    source: str
+    target: str
+    access: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Isolation. seccomp: "default", "unconfined", or a host path to a JSON profile."""
+
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privileges: bool = False
+    seccomp: str = "default"
+    apparmor: str = ""
+    masked_paths: bool = True
+    user_namespace: Literal["host", "auto"] = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """Everything the runtime needs to make one container. Equal configs make equal containers.
+
+    id: 64 hex digits, derived by the caller, so that a repeated create meets itself.
+    name: unique in the instance, as people see it (project-service-1).
+    image: the id of an image that is in the store ("sha256:…" of its config).
+    entrypoint, command: None takes the image's; () clears it.
+    environment: added to, and overriding, the image's.
+    labels: kept in the bundle as annotations; they are how a lost database is rebuilt.
+    """
+
+    id: str
+    name: str
+    image: str
+    sandbox: SandboxConfig
+    hostname: str = ""
+    domainname: str = ""
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str = ""
+    user: str = ""
+    group_add: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tty: bool = False
+    stdin_open: bool = False
+    init: bool = False
+    read_only: bool = False
+    mounts: tuple[MountConfig, ...] = ()
+    devices: tuple[DeviceConfig, ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    security: Security = Security()
+    resources: Resources = Resources()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    ulimits: tuple[Ulimit, ...] = ()
+    shm_bytes: int = 64 * 1024 * 1024
+    pid_mode: str = ""  # "" own, "host", "container:<id>"
+    ipc_mode: str = ""  # "" own, "host", "none", "container:<id>"
+    uts_mode: str = ""  # "" own, "host"
+    stop_signal: str = ""  # "" takes the image's, else SIGTERM
+    log_max_bytes: int = 10 * 1024 * 1024
+    log_max_files: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """A bridge network. subnet "" lets the runtime find a free one."""
+
+    name: str
+    subnet: str = ""
+    gateway: str = ""
+    internal: bool = False
+    isolated: bool = False  # containers on it do not reach each other
+    mtu: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeConfig:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+# --- what is there ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """One container as the kernel and its bundle show it.
+
+    exit_code: 0..255, 128+signal when a signal ended it, None while it runs or where it is unknown.
+    addresses: network name -> IPv4 address.
+    """
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    phase: Phase
+    sandbox: str = ""
+    image: str = ""
+    pid: int | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = Resources()
+    ports: tuple[PortConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxState:
+    """A network namespace of this instance. labels are those of the container that owns it."""
+
+    id: str
+    labels: Mapping[str, str]
+    addresses: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    name: str
+    labels: Mapping[str, str]
+    subnet: str
+    gateway: str
+    bridge: str
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeState:
+    name: str
+    labels: Mapping[str, str]
+    path: str
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image in the store. id is the digest of its config; the rest are its config's fields."""
+
+    id: str
+    names: tuple[str, ...]
+    size_bytes: int
+    created_at: float
+    architecture: str
+    os: str
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    volumes: tuple[str, ...] = ()
+    exposed_ports: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: str = ""
+    healthcheck: Mapping[str, object] | None = None
+    layers: tuple[str, ...] = ()  # diff ids, lowest first
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One thing in the kernel that is not as it was made, and that can be put back in place.
+
+    kind: "bridge", "veth", "address", "route", "firewall", "cgroup", "netns", "hosts", "forwarding".
+    subject: a container id or a network name. detail: expected and found, in words.
+    """
+
+    kind: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """Something happened: look at `id` again. Never a fact to act upon by itself.
+
+    kind: "exit", "oom", "start", "network" (id is a network's name or ""), "supervisor" (restarted).
+    """
+
+    kind: str
+    id: str
+    at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    exit_code: int
+    output: bytes  # stdout and stderr as they came, bounded
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counters since the container started (bytes, seconds), and the present use."""
+
+    id: str
+    at: float
+    cpu_seconds: float
+    cpu_user_seconds: float
+    cpu_system_seconds: float
+    memory_bytes: int
+    memory_limit_bytes: int | None
+    memory_cache_bytes: int
+    oom_kills: int
+    pids: int
+    pids_limit: int | None
+    io_read_bytes: int
+    io_write_bytes: int
+    network_received_bytes: int
+    network_sent_bytes: int
+    network_received_packets: int
+    network_sent_packets: int
+    throttled_seconds: float = 0.0

@@ -1,0 +1,1 @@
+"""The small long-lived parent of all containers. Standard library only."""

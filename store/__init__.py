@@ -1,0 +1,1 @@
+"""REMEMBERS: desired rows, status, events and revisions in SQLite. Memory, never truth."""
