@@ -1,0 +1,292 @@
+"""From specs to the runtime's values: the agent's words in, the runtime's words out. Pure.
+
+Called by the planner when it emits a create. Every label that a lost database is rebuilt from is
+set here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.manifest.spec import ContainerSpec, Mount, NetworkSpec, VolumeSpec
+from runtime.model import (
+    ContainerConfig,
+    DeviceConfig,
+    EndpointConfig,
+    MountConfig,
+    NetworkConfig,
+    PortConfig,
+    Resources,
+    SandboxConfig,
+    Security,
+    Ulimit,
+    VolumeConfig,
+)
+from store.records import Key
+
+LABEL_KEY = "setpoint.key"
+LABEL_INDEX = "setpoint.index"
+LABEL_RECREATE_HASH = "setpoint.recreate_hash"
+LABEL_ATTEMPT = "setpoint.attempt"
+LABEL_FILE = "setpoint.file"
+LABEL_REVISION = "setpoint.revision"
+
+MICROSECONDS_PER_CPU_PERIOD = 100_000
+DEFAULT_SHM_BYTES = 64 * 1024 * 1024  # Docker's default
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a desired object comes from; goes into labels, never into a hash."""
+
+    file: str = ""
+    line: int = 0
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the names in a spec stand for in this instance.
+
+    networks, volumes: the project's key name -> the real name. sandboxes: service or container name
+    -> sandbox id. containers: the same -> container id (for pid: and ipc: modes).
+    """
+
+    instance: str
+    networks: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    sandboxes: Mapping[str, str] = field(default_factory=dict)
+    containers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
+
+
+def container_id(instance: str, key: Key, index: int, recreate_hash: str, attempt: int = 0) -> str:
+    """64 hex digits that the same wish always gives, so that a repeated create meets itself."""
+    return _digest("container", instance, key, index, recreate_hash, attempt)
+
+
+def sandbox_id(instance: str, key: Key, index: int) -> str:
+    """The network namespace of one replica: it stays the same while containers come and go."""
+    return _digest("sandbox", instance, key, index)[:24]
+
+
+def container_name(key: Key, spec: ContainerSpec, index: int) -> str:
+    """`container_name`, else project-service-index as compose names them. index counts from 1."""
+    return spec.container_name or f"{key.project}-{key.name}-{index}"
+
+
+def network_name(key: Key, spec: NetworkSpec) -> str:
+    return spec.name or (key.name if spec.external else f"{key.project}_{key.name}")
+
+
+def volume_name(key: Key, spec: VolumeSpec) -> str:
+    return spec.name or (key.name if spec.external else f"{key.project}_{key.name}")
+
+
+def anonymous_volume_name(key: Key, index: int, target: str) -> str:
+    """A volume that the manifest gives no name: one a replica and target, so that it is found again."""
+    return f"{key.project}_{key.name}-{index}_{_digest(target)[:12]}"
+
+
+def networks_of(spec: ContainerSpec) -> tuple[str, ...]:
+    """The key names of the project's networks that a container is on, highest priority first."""
+    if spec.network_mode == "bridge":
+        return ("bridge",)
+    if spec.network_mode:
+        return ()
+    if not spec.networks:
+        return ("default",)
+    return tuple(sorted(spec.networks, key=lambda name: (-spec.networks[name].priority, name)))
+
+
+def shared_network_of(spec: ContainerSpec) -> str:
+    """The service or container whose network namespace this one joins, or ""."""
+    kind, _, name = spec.network_mode.partition(":")
+    return name if kind in ("service", "container") else ""
+
+
+def labels_of(key: Key, index: int, recreate_hash: str, attempt: int, origin: Origin) -> dict[str, str]:
+    return {
+        LABEL_KEY: str(key),
+        LABEL_INDEX: str(index),
+        LABEL_RECREATE_HASH: recreate_hash,
+        LABEL_ATTEMPT: str(attempt),
+        LABEL_FILE: f"{origin.file}:{origin.line}" if origin.file else "",
+        LABEL_REVISION: origin.revision,
+    }
+
+
+def resources_of(spec: ContainerSpec) -> Resources:
+    """The limits of a spec; all of them can be changed while the container runs."""
+    quota = None if spec.cpus is None else round(spec.cpus * MICROSECONDS_PER_CPU_PERIOD)
+    pids = Resources().pids if spec.pids_limit is None else spec.pids_limit
+    return Resources(
+        cpu_quota_us=quota,
+        cpu_period_us=MICROSECONDS_PER_CPU_PERIOD,
+        cpu_shares=spec.cpu_shares,
+        cpuset_cpus=spec.cpuset,
+        memory_bytes=spec.mem_limit,
+        memory_swap_bytes=spec.memswap_limit,
+        memory_reservation_bytes=spec.mem_reservation,
+        pids=-1 if pids == 0 else pids,
+        oom_score_adj=spec.oom_score_adj,
+        oom_kill_disable=spec.oom_kill_disable,
+    )
+
+
+def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:
+    source = mount.source
+    if mount.type == "volume":
+        source = (
+            names.volumes.get(source, f"{key.project}_{source}")
+            if source
+            else anonymous_volume_name(key, index, mount.target)
+        )
+    return MountConfig(
+        kind=mount.type,
+        target=mount.target,
+        source=source,
+        read_only=mount.read_only,
+        propagation=mount.propagation,
+        create_host_path=mount.create_host_path,
+        no_copy=mount.no_copy,
+        subpath=mount.subpath,
+        size_bytes=mount.size_bytes,
+        mode=mount.mode,
+        options=mount.options,
+    )
+
+
+def _endpoints(key: Key, spec: ContainerSpec, index: int, names: Names) -> tuple[EndpointConfig, ...]:
+    endpoints = []
+    own = (key.name, container_name(key, spec, index))
+    for name in networks_of(spec):
+        attachment = spec.networks.get(name)
+        aliases = attachment.aliases if attachment else ()
+        endpoints.append(
+            EndpointConfig(
+                network=names.networks.get(name, f"{key.project}_{name}"),
+                aliases=tuple(dict.fromkeys((*own, *aliases))),
+                ipv4=(attachment.ipv4_address or None) if attachment else None,
+                ipv6=(attachment.ipv6_address or None) if attachment else None,
+                mac=(attachment.mac_address or None) if attachment else None,
+            )
+        )
+    return tuple(endpoints)
+
+
+def _ports(spec: ContainerSpec) -> tuple[PortConfig, ...]:
+    """Published ports. host_port 0 asks the runtime to pick a free one."""
+    return tuple(
+        PortConfig(
+            container_port=port.target,
+            host_port=port.published or 0,
+            protocol=port.protocol,
+            host_ip=port.host_ip,
+        )
+        for port in spec.ports
+    )
+
+
+def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> SandboxConfig:
+    if spec.network_mode == "host":
+        return SandboxConfig(mode="host")
+    shared = shared_network_of(spec)
+    if shared:
+        return SandboxConfig(mode="join", id=names.sandboxes[shared])
+    return SandboxConfig(
+        mode="own",
+        id=sandbox_id(names.instance, key, index),
+        endpoints=_endpoints(key, spec, index, names),
+        ports=_ports(spec),
+    )
+
+
+def _namespace_mode(mode: str, names: Names) -> str:
+    """`service:x` and `container:x` by name become `container:<id>`."""
+    kind, _, name = mode.partition(":")
+    if kind in ("service", "container") and name:
+        return f"container:{names.containers.get(name, name)}"
+    return "" if mode in ("private", "shareable") else mode
+
+
+def container_config(
+    key: Key,
+    spec: ContainerSpec,
+    index: int,
+    *,
+    image_id: str,
+    recreate_hash: str,
+    attempt: int,
+    names: Names,
+    origin: Origin,
+) -> ContainerConfig:
+    """The runtime's config for replica `index` (from 1) of a container object."""
+    labels = dict(spec.labels) | labels_of(key, index, recreate_hash, attempt, origin)
+    id = container_id(names.instance, key, index, recreate_hash, attempt)
+    return ContainerConfig(
+        id=id,
+        name=container_name(key, spec, index),
+        image=image_id,
+        sandbox=sandbox_config(key, spec, index, names),
+        hostname=spec.hostname or id[:12],
+        domainname=spec.domainname,
+        entrypoint=spec.entrypoint,
+        command=spec.command,
+        environment=dict(spec.environment),
+        working_dir=spec.working_dir,
+        user=spec.user,
+        group_add=spec.group_add,
+        labels=labels,
+        tty=spec.tty,
+        stdin_open=spec.stdin_open,
+        init=spec.init,
+        read_only=spec.read_only,
+        mounts=tuple(_mount(key, index, mount, names) for mount in spec.mounts),
+        devices=tuple(DeviceConfig(d.source, d.target, d.permissions) for d in spec.devices),
+        extra_hosts=spec.extra_hosts,
+        dns=spec.dns,
+        dns_search=spec.dns_search,
+        dns_options=spec.dns_opt,
+        security=Security(
+            privileged=spec.privileged,
+            cap_add=spec.cap_add,
+            cap_drop=spec.cap_drop,
+            no_new_privileges=spec.no_new_privileges,
+            seccomp=spec.seccomp,
+            apparmor=spec.apparmor,
+            masked_paths=spec.masked_paths,
+            user_namespace="auto" if spec.userns_mode == "auto" else "host",
+        ),
+        resources=resources_of(spec),
+        sysctls=dict(spec.sysctls),
+        ulimits=tuple(Ulimit(name, u.soft, u.hard) for name, u in sorted(spec.ulimits.items())),
+        shm_bytes=DEFAULT_SHM_BYTES if spec.shm_size is None else spec.shm_size,
+        pid_mode=_namespace_mode(spec.pid, names),
+        ipc_mode=_namespace_mode(spec.ipc, names),
+        uts_mode=spec.uts,
+        stop_signal=spec.stop_signal,
+        log_max_bytes=spec.logging.max_size_bytes,
+        log_max_files=spec.logging.max_file,
+    )
+
+
+def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
+    return NetworkConfig(
+        name=network_name(key, spec),
+        subnet=spec.subnet,
+        gateway=spec.gateway,
+        internal=spec.internal,
+        isolated=spec.isolated,
+        mtu=spec.mtu,
+        labels=dict(spec.labels) | {LABEL_KEY: str(key)},
+    )
+
+
+def volume_config(key: Key, spec: VolumeSpec) -> VolumeConfig:
+    return VolumeConfig(name=volume_name(key, spec), labels=dict(spec.labels) | {LABEL_KEY: str(key)})
