@@ -1,0 +1,504 @@
+"""The system calls that Python's `os` lacks: one thin function each, and the only ctypes for them.
+
+Called by the supervisor and its forked children, by the network and image code, and by the tests.
+Every symbol is resolved at import, so that a forked child which has already changed its root never
+loads a library. A failure is an OSError whose message holds the call's name and its arguments.
+Decides nothing, retries nothing, keeps no state.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import platform
+import struct
+from typing import Any, NamedTuple
+
+# --- constants (linux/mount.h, fcntl.h, sched.h, openat2.h, prctl.h, seccomp.h) -----------------
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_SYMLINK_NOFOLLOW = 0x100
+
+CLONE_NEWTIME = 0x00000080
+CLONE_PIDFD = 0x00001000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000  # kernel 5.7
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
+MS_REMOUNT = 32
+MS_DIRSYNC = 128
+MS_NOSYMFOLLOW = 256
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_SILENT = 32768
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
+
+MNT_FORCE = 1
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_SYMLINKS = 0x01
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_SYMLINKS = 0x10
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_PATH = 3
+FSCONFIG_SET_FD = 5
+FSCONFIG_CMD_CREATE = 6
+FSCONFIG_CMD_RECONFIGURE = 7
+MOUNT_ATTR_RDONLY = 0x01
+MOUNT_ATTR_NOSUID = 0x02
+MOUNT_ATTR_NODEV = 0x04
+MOUNT_ATTR_NOEXEC = 0x08
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_RELATIME = 0x00
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_STRICTATIME = 0x20
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_IDMAP = 0x100000  # kernel 5.12
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+
+CLOSE_RANGE_UNSHARE = 2
+CLOSE_RANGE_CLOEXEC = 4
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_GET_DUMPABLE = 3
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_GET_ACTION_AVAIL = 2
+SECCOMP_FILTER_FLAG_TSYNC = 1
+SECCOMP_FILTER_FLAG_LOG = 2
+SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
+PIDFD_INFO_PID = 1
+PIDFD_INFO_CREDS = 2
+PIDFD_INFO_CGROUPID = 4
+PIDFD_INFO_EXIT = 8  # kernel 6.15
+
+TIOCGPTPEER = 0x5441
+STATX_MNT_ID = 0x1000
+
+# Calls from 424 on have the same number on every architecture; these few older ones that the C
+# library does not wrap have not.
+_NUMBERS = {
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219},
+    "riscv64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219},
+    "ppc64le": {"pivot_root": 203, "seccomp": 358, "keyctl": 271},
+    "s390x": {"pivot_root": 217, "seccomp": 348, "keyctl": 280},
+}
+_HERE = _NUMBERS.get(platform.machine(), _NUMBERS["aarch64"])
+_NR_PIVOT_ROOT = _HERE["pivot_root"]
+_NR_SECCOMP = _HERE["seccomp"]
+_NR_KEYCTL = _HERE["keyctl"]
+_NR_PIDFD_SEND_SIGNAL = 424
+_NR_OPEN_TREE = 428
+_NR_MOVE_MOUNT = 429
+_NR_FSOPEN = 430
+_NR_FSCONFIG = 431
+_NR_FSMOUNT = 432
+_NR_PIDFD_OPEN = 434
+_NR_CLONE3 = 435
+_NR_CLOSE_RANGE = 436
+_NR_OPENAT2 = 437
+_NR_PIDFD_GETFD = 438
+_NR_MOUNT_SETATTR = 442
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_mount = _libc.mount
+_umount2 = _libc.umount2
+_setns = _libc.setns
+_unshare = _libc.unshare
+_prctl = _libc.prctl
+_capget = _libc.capget
+_capset = _libc.capset
+_syncfs = _libc.syncfs
+_renameat2 = _libc.renameat2
+_sethostname = _libc.sethostname
+_setdomainname = _libc.setdomainname
+_statx = _libc.statx
+_long = ctypes.c_long
+_ulong = ctypes.c_ulong
+_NULL = ctypes.c_void_p(None)
+
+# clone3 must run with the interpreter lock held: the child has only this one thread, and a lock
+# released around the call could be taken by a thread that does not exist there.
+_held = ctypes.PyDLL(None, use_errno=True)
+_held_syscall = _held.syscall
+_held_syscall.restype = ctypes.c_long
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_after_fork_child = ctypes.pythonapi.PyOS_AfterFork_Child
+for _hook in (_before_fork, _after_fork_parent, _after_fork_child):
+    _hook.restype = None
+    _hook.argtypes = []
+
+
+def _failed(name: str, *arguments: object) -> OSError:
+    """The OSError for the call that has just failed on this thread."""
+    number = ctypes.get_errno()
+    shown = ", ".join(repr(argument) for argument in arguments)
+    return OSError(number, f"{name}({shown}): {os.strerror(number)}")
+
+
+def _text(value: str | bytes | None) -> bytes | None:
+    return os.fsencode(value) if value is not None else None
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def openat2(directory: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """openat2(2), kernel 5.6. Returns a descriptor; O_CLOEXEC is always added."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    result: int = _syscall(_long(_NR_OPENAT2), _long(directory), _text(path), how, _long(24))
+    if result < 0:
+        raise _failed("openat2", directory, path, flags, mode, resolve)
+    return result
+
+
+def renameat2(old_directory: int, old: str, new_directory: int, new: str, flags: int) -> None:
+    """renameat2(2): RENAME_NOREPLACE, RENAME_EXCHANGE."""
+    if _renameat2(old_directory, _text(old), new_directory, _text(new), flags) < 0:
+        raise _failed("renameat2", old_directory, old, new_directory, new, flags)
+
+
+def syncfs(descriptor: int) -> None:
+    """syncfs(2): write out the whole file system that holds descriptor."""
+    if _syncfs(descriptor) < 0:
+        raise _failed("syncfs", descriptor)
+
+
+def setxattr(path: str | int, name: str, value: bytes, flags: int = 0, follow: bool = True) -> None:
+    """setxattr(2) on a path or a descriptor (not an O_PATH one)."""
+    os.setxattr(path, name, value, flags, follow_symlinks=follow)
+
+
+def mount_id(descriptor: int) -> int:
+    """The id of the mount that descriptor (O_PATH too) lies on, statx(2) STATX_MNT_ID, kernel 5.8."""
+    buffer = ctypes.create_string_buffer(256)
+    if _statx(descriptor, b"", AT_EMPTY_PATH, STATX_MNT_ID, buffer) < 0:
+        raise _failed("statx", descriptor)
+    value: int = struct.unpack_from("=Q", buffer, 0x90)[0]
+    return value
+
+
+def close_range(first: int, last: int, flags: int = 0) -> None:
+    """close_range(2), kernel 5.9 (CLOSE_RANGE_CLOEXEC: 5.11)."""
+    if _syscall(_long(_NR_CLOSE_RANGE), _ulong(first), _ulong(last), _long(flags)) < 0:
+        raise _failed("close_range", first, last, flags)
+
+
+# --- mounts -------------------------------------------------------------------------------------
+
+
+def mount(
+    source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None
+) -> None:
+    """mount(2)."""
+    if _mount(_text(source), _text(target), _text(kind), _ulong(flags), _text(data)) < 0:
+        raise _failed("mount", source, target, kind, flags, data)
+
+
+def umount2(target: str, flags: int = 0) -> None:
+    """umount2(2): MNT_DETACH, UMOUNT_NOFOLLOW."""
+    if _umount2(_text(target), flags) < 0:
+        raise _failed("umount2", target, flags)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2). (".", ".") stacks the old root on the new one, to be detached by umount2(".")."""
+    if _syscall(_long(_NR_PIVOT_ROOT), _text(new_root), _text(put_old)) < 0:
+        raise _failed("pivot_root", new_root, put_old)
+
+
+def open_tree(directory: int, path: str, flags: int) -> int:
+    """open_tree(2), kernel 5.2: with OPEN_TREE_CLONE a detached copy of the mount, as a descriptor."""
+    result: int = _syscall(
+        _long(_NR_OPEN_TREE), _long(directory), _text(path), _ulong(flags | OPEN_TREE_CLOEXEC)
+    )
+    if result < 0:
+        raise _failed("open_tree", directory, path, flags)
+    return result
+
+
+def move_mount(from_directory: int, from_path: str, to_directory: int, to_path: str, flags: int) -> None:
+    """move_mount(2), kernel 5.2: attach a detached mount, or move one."""
+    arguments = (_long(from_directory), _text(from_path), _long(to_directory), _text(to_path), _ulong(flags))
+    if _syscall(_long(_NR_MOVE_MOUNT), *arguments) < 0:
+        raise _failed("move_mount", from_directory, from_path, to_directory, to_path, flags)
+
+
+def fsopen(kind: str) -> int:
+    """fsopen(2), kernel 5.2: a descriptor to configure a new file system of this kind."""
+    result: int = _syscall(_long(_NR_FSOPEN), _text(kind), _long(FSOPEN_CLOEXEC))
+    if result < 0:
+        raise _failed("fsopen", kind)
+    return result
+
+
+def fsconfig(descriptor: int, command: int, key: str | None, value: str | None, auxiliary: int = 0) -> None:
+    """fsconfig(2): set one option, or FSCONFIG_CMD_CREATE. The error holds the kernel's own message."""
+    if (
+        _syscall(
+            _long(_NR_FSCONFIG), _long(descriptor), _long(command), _text(key), _text(value), _long(auxiliary)
+        )
+        < 0
+    ):
+        error = _failed("fsconfig", descriptor, command, key, value, auxiliary)
+        raise OSError(error.errno, f"{error.args[1]}{_fs_message(descriptor)}")
+
+
+def _fs_message(descriptor: int) -> str:
+    try:
+        message = os.read(descriptor, 4096)
+    except OSError:
+        return ""
+    return f" ({message.decode(errors='replace').strip()})"
+
+
+def fsmount(descriptor: int, attributes: int = 0) -> int:
+    """fsmount(2): a detached mount of a configured file system, as a descriptor (MOUNT_ATTR_*)."""
+    result: int = _syscall(_long(_NR_FSMOUNT), _long(descriptor), _long(FSMOUNT_CLOEXEC), _ulong(attributes))
+    if result < 0:
+        raise _failed("fsmount", descriptor, attributes)
+    return result
+
+
+def mount_setattr(
+    directory: int, path: str, flags: int, set_: int, clear: int = 0, propagation: int = 0, userns: int = 0
+) -> None:
+    """mount_setattr(2), kernel 5.12: MOUNT_ATTR_* to set and to clear, MS_PRIVATE etc. as propagation."""
+    attributes = struct.pack("=QQQQ", set_, clear, propagation, userns)
+    arguments = (_long(directory), _text(path), _ulong(flags), attributes, _long(32))
+    if _syscall(_long(_NR_MOUNT_SETATTR), *arguments) < 0:
+        raise _failed("mount_setattr", directory, path, flags, set_, clear, propagation, userns)
+
+
+# --- processes and namespaces -------------------------------------------------------------------
+
+
+def setns(descriptor: int, flags: int = 0) -> None:
+    """setns(2). descriptor is a namespace's file, or (kernel 5.8) a pidfd with CLONE_NEW* flags."""
+    if _setns(descriptor, flags) < 0:
+        raise _failed("setns", descriptor, flags)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    if _unshare(ctypes.c_int(flags)) < 0:
+        raise _failed("unshare", flags)
+
+
+class Cloned(NamedTuple):
+    """pid 0 in the child; in the parent its pid and a pidfd (-1 without CLONE_PIDFD)."""
+
+    pid: int
+    pidfd: int
+
+
+def clone3(flags: int, exit_signal: int = 17, cgroup: int = 0) -> Cloned:
+    """clone3(2), kernel 5.3, as os.fork() with namespaces: returns twice.
+
+    cgroup: a descriptor of a v2 cgroup directory, with CLONE_INTO_CGROUP (kernel 5.7). CLONE_VM and
+    CLONE_THREAD must not be given. The interpreter's fork hooks run as they do for os.fork().
+    """
+    pidfd = ctypes.c_int(-1)
+    address = ctypes.addressof(pidfd) if flags & CLONE_PIDFD else 0
+    arguments = struct.pack("=11Q", flags, address, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup)
+    number, size = _long(_NR_CLONE3), _long(88)
+    _before_fork()
+    pid: int = _held_syscall(number, arguments, size)
+    if pid == 0:
+        _after_fork_child()
+        return Cloned(0, -1)
+    error = _failed("clone3", flags, exit_signal, cgroup) if pid < 0 else None
+    _after_fork_parent()
+    if error is not None:
+        raise error
+    return Cloned(pid, pidfd.value)
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """pidfd_open(2), kernel 5.3."""
+    result: int = _syscall(_long(_NR_PIDFD_OPEN), _long(pid), _long(flags))
+    if result < 0:
+        raise _failed("pidfd_open", pid, flags)
+    return result
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """pidfd_send_signal(2), kernel 5.1."""
+    if _syscall(_long(_NR_PIDFD_SEND_SIGNAL), _long(pidfd), _long(signal), _NULL, _long(0)) < 0:
+        raise _failed("pidfd_send_signal", pidfd, signal)
+
+
+def pidfd_getfd(pidfd: int, descriptor: int) -> int:
+    """pidfd_getfd(2), kernel 5.6: a copy of another process's descriptor."""
+    result: int = _syscall(_long(_NR_PIDFD_GETFD), _long(pidfd), _long(descriptor), _long(0))
+    if result < 0:
+        raise _failed("pidfd_getfd", pidfd, descriptor)
+    return result
+
+
+class PidfdInfo(NamedTuple):
+    """What PIDFD_GET_INFO told. exit_status is as of waitpid(2), None while unknown."""
+
+    pid: int
+    parent: int
+    cgroup_id: int
+    exit_status: int | None
+
+
+_PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
+
+
+def pidfd_getinfo(pidfd: int) -> PidfdInfo:
+    """ioctl PIDFD_GET_INFO, kernel 6.13; the exit status of a reaped process from 6.15 on.
+
+    Works for a process that is not our child, if the pidfd was opened before it was reaped.
+    """
+    wanted = PIDFD_INFO_PID | PIDFD_INFO_CGROUPID | PIDFD_INFO_EXIT
+    buffer = bytearray(struct.pack("=Q", wanted).ljust(64, b"\0"))
+    fcntl.ioctl(pidfd, _PIDFD_GET_INFO, buffer)
+    mask, cgroup_id, pid, _tgid, parent = struct.unpack_from("=QQIII", buffer)
+    status = struct.unpack_from("=i", buffer, 60)[0] if mask & PIDFD_INFO_EXIT else None
+    return PidfdInfo(pid, parent, cgroup_id, status)
+
+
+def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0, fifth: int = 0) -> int:
+    """prctl(2) with integer arguments."""
+    result: int = _prctl(option, _ulong(second), _ulong(third), _ulong(fourth), _ulong(fifth))
+    if result < 0:
+        raise _failed("prctl", option, second, third, fourth, fifth)
+    return result
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2), at most 64 bytes."""
+    encoded = os.fsencode(name)
+    if _sethostname(encoded, ctypes.c_size_t(len(encoded))) < 0:
+        raise _failed("sethostname", name)
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2), at most 64 bytes."""
+    encoded = os.fsencode(name)
+    if _setdomainname(encoded, ctypes.c_size_t(len(encoded))) < 0:
+        raise _failed("setdomainname", name)
+
+
+def keyctl_join_session_keyring(name: str | None = None) -> int:
+    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: a new session keyring for this process."""
+    result: int = _syscall(_long(_NR_KEYCTL), _long(KEYCTL_JOIN_SESSION_KEYRING), _text(name))
+    if result < 0:
+        raise _failed("keyctl", "join_session_keyring", name)
+    return result
+
+
+# --- privileges ---------------------------------------------------------------------------------
+
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+class Capabilities(NamedTuple):
+    """Sets as bit masks: bit n is capability number n."""
+
+    effective: int
+    permitted: int
+    inheritable: int
+
+
+def capget(pid: int = 0) -> Capabilities:
+    """capget(2): the sets of a thread (0 is the caller)."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, pid)
+    data = ctypes.create_string_buffer(24)
+    if _capget(ctypes.create_string_buffer(header), data) < 0:
+        raise _failed("capget", pid)
+    low = struct.unpack("=6I", data.raw)
+    return Capabilities(low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32)
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) for the caller; the masks as in `Capabilities`."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    masks = (effective, permitted, inheritable)
+    data = struct.pack("=6I", *(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
+    if _capset(ctypes.create_string_buffer(header), data) < 0:
+        raise _failed("capset", hex(effective), hex(permitted), hex(inheritable))
+
+
+def seccomp_set_filter(program: bytes, flags: int = 0) -> int:
+    """seccomp(2) SECCOMP_SET_MODE_FILTER with a BPF program as bytes (8 an instruction).
+
+    Needs no_new_privs or CAP_SYS_ADMIN. Returns a descriptor with SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    else 0.
+    """
+    code = ctypes.create_string_buffer(program, len(program))
+    descriptor = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
+    result: int = _syscall(_long(_NR_SECCOMP), _long(SECCOMP_SET_MODE_FILTER), _ulong(flags), descriptor)
+    if result < 0:
+        raise _failed("seccomp", "set_filter", f"{len(program) // 8} instructions", flags)
+    return result
+
+
+def syscall_number(number: int, *arguments: Any) -> int:
+    """Any system call by its number, for tests of filters. Integers and bytes only."""
+    converted = tuple(_long(value) if isinstance(value, int) else value for value in arguments)
+    result: int = _syscall(_long(number), *converted)
+    if result < 0:
+        raise _failed(f"syscall {number}", *arguments)
+    return result
