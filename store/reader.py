@@ -1,0 +1,94 @@
+"""Read a store without being its writer: for `status` while the agent is down, and beside a running
+agent. The standard library's sqlite3 in read-only mode, since importing SQLAlchemy would cost more
+than all the rest of a `status`.
+
+Changes nothing on disk, takes no lock that a writer waits for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from store import rows
+from store.errors import Damaged, StoreError, Unavailable
+from store.records import EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+
+
+class Snapshot(NamedTuple):
+    """What the store last knew, read in one transaction. revisions: newest first, at most 20."""
+
+    objects: dict[Key, ObjectRecord]
+    statuses: dict[Key, StatusRecord]
+    revisions: tuple[RevisionRecord, ...]
+
+
+def read_status(path: str | Path) -> Snapshot | None:
+    """The last known state, or None when there is no database yet. Raises StoreError."""
+    connection = _connect(path)
+    if connection is None:
+        return None
+    try:
+        objects = [rows.object_record(r) for r in connection.execute("SELECT * FROM objects")]
+        statuses = [rows.status_record(r) for r in connection.execute("SELECT * FROM statuses")]
+        found = connection.execute("SELECT * FROM revisions ORDER BY seen_at DESC LIMIT 20")
+        revisions = tuple(rows.revision_record(r) for r in found)
+    except sqlite3.Error as error:
+        raise _explain(path, error) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise Damaged("read", str(path), f"a row cannot be read: {error}") from error
+    finally:
+        connection.close()
+    return Snapshot({o.key: o for o in objects}, {s.key: s for s in statuses}, revisions)
+
+
+def read_events(path: str | Path, key: Key | None = None, limit: int = 100) -> tuple[EventRecord, ...]:
+    """The last events, oldest first, of one object or of all; () when there is no database yet."""
+    connection = _connect(path)
+    if connection is None:
+        return ()
+    where, arguments = "", []
+    if key is not None:
+        where, arguments = "WHERE project = ? AND kind = ? AND name = ?", list(key)
+    query = f"SELECT * FROM events {where} ORDER BY id DESC LIMIT ?"
+    try:
+        found = [rows.event_record(r) for r in connection.execute(query, [*arguments, limit])]
+    except sqlite3.Error as error:
+        raise _explain(path, error) from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise Damaged("read", str(path), f"a row cannot be read: {error}") from error
+    finally:
+        connection.close()
+    return tuple(reversed(found))
+
+
+def _connect(path: str | Path) -> sqlite3.Connection | None:
+    """A read-only connection inside a transaction. Without a -wal (closed cleanly) the file is whole
+    by itself, and `immutable` spares a -shm that a read-only file system could not hold."""
+    path = Path(path)
+    try:
+        if not path.stat().st_size:
+            return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unavailable("read", str(path), error.strerror or str(error)) from error
+    immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro{immutable}", uri=True, timeout=2.0, isolation_level=None
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("BEGIN")
+    except sqlite3.Error as error:
+        raise _explain(path, error) from error
+    return connection
+
+
+def _explain(path: str | Path, error: sqlite3.Error) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
+        return Damaged("read", str(path), str(error))
+    return Unavailable("read", str(path), str(error))

@@ -1,0 +1,378 @@
+"""The store: one SQLite file, one writer, one transaction a pass. The reconcile loop writes, it and
+the API read. It is memory and never truth: a damaged file is moved aside and a fresh one begun,
+since the agent re-adopts what runs from the bundles' labels.
+
+May be called from any thread (one lock). Never holds a transaction open between two calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import StaticPool
+
+from store import rows, tables
+from store.errors import Damaged, StoreError, TooNew, Unavailable
+from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+
+BUSY_TIMEOUT_SECONDS = 5.0
+KEEP_EVENTS = 100_000
+KEEP_EVENTS_SECONDS = 30 * 86400.0
+KEEP_EVENTS_ALWAYS = 1000  # a clock that jumps by years must not empty the history
+KEEP_REVISIONS = 1000
+TRIM_EVERY = 1000  # events between two looks at the caps
+TRIM_AT_MOST = 5000  # rows a look removes, so that no pass waits for a long delete
+
+
+class Store:
+    """All that Setpoint remembers.
+
+    path_or_url: a database file's path (made 0600, its directory 0700), or an SQLAlchemy URL.
+    notes: sentences about what was done at opening (a damaged file moved aside); say them in an event.
+    last_event_id: the id of the newest event, 0 when there is none; a follower compares it.
+
+    Raises TooNew, Unavailable; StoreError for what else keeps the file from being opened.
+    """
+
+    def __init__(
+        self,
+        path_or_url: str | Path,
+        *,
+        keep_events: int = KEEP_EVENTS,
+        keep_events_seconds: float = KEEP_EVENTS_SECONDS,
+    ) -> None:
+        self._name = str(path_or_url)
+        self._path = None if "://" in self._name else Path(path_or_url)
+        self._keep_events = keep_events
+        self._keep_events_seconds = keep_events_seconds
+        self._lock = threading.Lock()
+        self._untrimmed = 0
+        self.notes: tuple[str, ...] = ()
+        self.last_event_id = 0
+        self._upserts: dict[str, Any] = {}
+        try:
+            self._open()
+        except Damaged as error:
+            self._begin_afresh(error)
+
+    # --- opening and closing ------------------------------------------------------------------
+
+    def _open(self) -> None:
+        url = self._name
+        if self._path is not None:
+            _make_file(self._path)
+            url = f"sqlite:///{self._path}"
+        options: dict[str, Any] = {}
+        if url.startswith("sqlite"):
+            options = {
+                "poolclass": StaticPool,
+                "connect_args": {
+                    "check_same_thread": False,
+                    "timeout": BUSY_TIMEOUT_SECONDS,
+                    "isolation_level": None,  # BEGIN is ours, see _prepare
+                },
+            }
+        self._engine = sa.create_engine(url, **options)
+        if self._engine.dialect.name == "sqlite":
+            sa.event.listen(self._engine, "connect", _prepare)
+            sa.event.listen(self._engine, "begin", _begin)
+        try:
+            with self._errors("open"):
+                self._connection = self._engine.connect()
+                self._check()
+                self._to_head()
+                self._read_last_event_id()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    def _check(self) -> None:
+        """Damaged unless the whole file is a sound database."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        with self._connection.begin():
+            finding = self._connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if finding != "ok":
+            raise Damaged("open", self._name, str(finding))
+
+    def _to_head(self) -> None:
+        """Bring the schema to head. Alembic is only imported for a database of an older Setpoint."""
+        with self._connection.begin():
+            has_schema = sa.inspect(self._connection).has_table("alembic_version")
+            version = None
+            if has_schema:
+                version = self._connection.execute(sa.select(tables.alembic_version.c.version_num)).scalar()
+            if version is None:  # also what a crash left before the first commit
+                tables.metadata.create_all(self._connection)
+                self._connection.execute(sa.insert(tables.alembic_version), [{"version_num": tables.HEAD}])
+                return
+        if version == tables.HEAD:
+            return
+        if version not in tables.REVISIONS:
+            raise TooNew(
+                "open",
+                self._name,
+                f"its schema is version {version!r}, this Setpoint knows up to {tables.HEAD}",
+                "use the newer Setpoint that wrote it, or move the file aside to start afresh",
+            )
+        from store.migrate import upgrade
+
+        upgrade(self._connection)
+
+    def _read_last_event_id(self) -> None:
+        with self._connection.begin():
+            newest = self._connection.execute(sa.select(sa.func.max(tables.events.c.id))).scalar()
+        self.last_event_id = newest or 0
+
+    def _begin_afresh(self, error: Damaged) -> None:
+        """Move the damaged file aside, never delete it, and open a fresh one in its place."""
+        if self._path is None:
+            raise error
+        aside = quarantine(self._path)
+        note = f"database was damaged ({error.reason}); moved aside to {aside}, began a fresh one"
+        self.notes = (*self.notes, note)
+        self._open()
+
+    def close(self) -> None:
+        """Close the file; a clean close leaves no -wal behind. Closing twice does nothing."""
+        with self._lock, contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._connection.close()
+            self._engine.dispose()
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def load(self) -> tuple[dict[Key, ObjectRecord], dict[Key, StatusRecord]]:
+        """All objects and statuses. Rows that no Setpoint wrote are damage: the file is moved aside
+        as at opening, and the answer is empty."""
+        try:
+            with self._lock, self._errors("read"), self._connection.begin():
+                objects = self._records(sa.select(tables.objects), rows.object_record)
+                statuses = self._records(sa.select(tables.statuses), rows.status_record)
+        except Damaged as error:
+            with self._lock:
+                self._engine.dispose()
+                self._begin_afresh(error)
+            return {}, {}
+        return {o.key: o for o in objects}, {s.key: s for s in statuses}
+
+    def events(
+        self,
+        key: Key | None = None,
+        project: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+        after_id: int | None = None,
+    ) -> tuple[EventRecord, ...]:
+        """Events in the order they were written. With after_id the first `limit` after it (to follow),
+        else the last `limit`. since and until are inclusive Unix seconds."""
+        table = tables.events
+        query = sa.select(table).limit(limit)
+        if key is not None:
+            query = query.where(table.c.project == key.project, table.c.kind == key.kind)
+            query = query.where(table.c.name == key.name)
+        if project is not None:
+            query = query.where(table.c.project == project)
+        if since is not None:
+            query = query.where(table.c.at >= since)
+        if until is not None:
+            query = query.where(table.c.at <= until)
+        if after_id is not None:
+            query = query.where(table.c.id > after_id).order_by(table.c.id)
+        else:
+            query = query.order_by(table.c.id.desc())
+        with self._lock, self._errors("read"), self._connection.begin():
+            found = self._records(query, rows.event_record)
+        return tuple(found) if after_id is not None else tuple(reversed(found))
+
+    def revisions(self, limit: int = 20) -> tuple[RevisionRecord, ...]:
+        """The last seen revisions of all sources, newest first."""
+        table = tables.revisions
+        query = sa.select(table).order_by(table.c.seen_at.desc()).limit(limit)
+        with self._lock, self._errors("read"), self._connection.begin():
+            return tuple(self._records(query, rows.revision_record))
+
+    def last_revision(self, source: str) -> RevisionRecord | None:
+        """The newest revision seen of one source, whatever became of it."""
+        table = tables.revisions
+        query = sa.select(table).where(table.c.source == source).order_by(table.c.seen_at.desc()).limit(1)
+        with self._lock, self._errors("read"), self._connection.begin():
+            found = self._records(query, rows.revision_record)
+        return found[0] if found else None
+
+    def _records(self, query: sa.Select[Any], decode: Any) -> list[Any]:
+        try:
+            return [decode(row) for row in self._connection.execute(query).mappings()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged("read", self._name, f"a row cannot be read: {error}") from error
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def write(self, batch: Batch) -> None:
+        """Write all of a batch, or on any error nothing of it. Durable when it returns.
+
+        A key that is both removed and written in one batch is written. Raises Unavailable (full
+        disk, I/O error, locked; try again later) and StoreError.
+        """
+        if not batch:
+            return
+        with self._lock, self._errors("write"):
+            try:
+                self._write(batch, _as_it_is)
+            except UnicodeEncodeError:
+                self._write(batch, rows.scrubbed)
+
+    def _write(self, batch: Batch, scrub: Any) -> None:
+        last = self.last_event_id
+        with self._connection.begin():
+            self._delete(batch.removed)
+            self._upsert(tables.objects, [scrub(rows.object_row(r)) for r in batch.objects])
+            self._upsert(tables.statuses, [scrub(rows.status_row(r)) for r in batch.statuses])
+            self._upsert(tables.revisions, [scrub(rows.revision_row(r)) for r in batch.revisions])
+            numbered = [scrub(rows.event_row(r, last + n)) for n, r in enumerate(batch.events, 1)]
+            if numbered:
+                self._connection.execute(_INSERT_EVENT, numbered)
+                last = numbered[-1]["id"]
+            if self._untrimmed >= TRIM_EVERY:
+                self._trim(last)
+        self.last_event_id = last
+        self._untrimmed = 0 if self._untrimmed >= TRIM_EVERY else self._untrimmed + len(numbered)
+
+    def _delete(self, keys: Sequence[Key]) -> None:
+        if not keys:
+            return
+        parameters = [{"p": key.project, "k": key.kind, "n": key.name} for key in keys]
+        self._connection.execute(_DELETE_OBJECT, parameters)
+        self._connection.execute(_DELETE_STATUS, parameters)
+
+    def _upsert(self, table: sa.Table, values: list[dict[str, Any]]) -> None:
+        if not values:
+            return
+        statement = self._upserts.get(table.name)
+        if statement is None:
+            statement = self._upserts[table.name] = upsert(table, self._engine.dialect.name)
+        self._connection.execute(statement, values)
+
+    def _trim(self, last: int) -> None:
+        """Hold the caps. Age is counted from the newest event, not from a clock that may be wrong."""
+        table = tables.events
+        newest = self._connection.execute(sa.select(table.c.at).where(table.c.id == last)).scalar() or 0.0
+        too_many = table.c.id <= last - self._keep_events
+        too_old = sa.and_(
+            table.c.at < newest - self._keep_events_seconds, table.c.id <= last - KEEP_EVENTS_ALWAYS
+        )
+        old = sa.select(table.c.id).where(sa.or_(too_many, too_old)).order_by(table.c.id).limit(TRIM_AT_MOST)
+        self._connection.execute(sa.delete(table).where(table.c.id.in_(old)))
+        seen = tables.revisions.c.seen_at
+        last_kept = sa.select(seen).order_by(seen.desc()).offset(KEEP_REVISIONS).limit(1).scalar_subquery()
+        self._connection.execute(sa.delete(tables.revisions).where(seen <= last_kept))
+
+    @contextlib.contextmanager
+    def _errors(self, op: str) -> Iterator[None]:
+        """Database errors become the store's own; the transaction is already rolled back."""
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise _explain(op, self._name, error.orig) from error
+        except (sqlite3.Error, OSError) as error:
+            raise _explain(op, self._name, error) from error
+
+
+_DELETE_OBJECT = sa.delete(tables.objects).where(
+    tables.objects.c.project == sa.bindparam("p"),
+    tables.objects.c.kind == sa.bindparam("k"),
+    tables.objects.c.name == sa.bindparam("n"),
+)
+_DELETE_STATUS = sa.delete(tables.statuses).where(
+    tables.statuses.c.project == sa.bindparam("p"),
+    tables.statuses.c.kind == sa.bindparam("k"),
+    tables.statuses.c.name == sa.bindparam("n"),
+)
+_INSERT_EVENT = sa.insert(tables.events)
+
+
+def upsert(table: sa.Table, dialect: str) -> Any:
+    """`INSERT … ON CONFLICT (primary key) DO UPDATE` of every other column."""
+    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    changed = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
+
+
+def quarantine(path: Path) -> Path:
+    """Move a database and its -wal and -shm aside; returns the new path. Overwrites nothing."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")  # noqa: PTH104
+    return aside
+
+
+def _as_it_is(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return row
+
+
+def _make_file(path: Path) -> None:
+    """An empty file, 0600 from its first moment: SQLite gives -wal and -shm the same mode."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StoreError("open", str(path), reason, "the directory must be writable by root") from error
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    """FULL: with NORMAL a power cut may take back commits that were already acted upon."""
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -2048",
+        "journal_size_limit = 4194304",
+        "trusted_schema = OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_UNAVAILABLE: Mapping[int, tuple[str, str]] = {
+    sqlite3.SQLITE_FULL: ("no space left on device", "free some space"),
+    sqlite3.SQLITE_IOERR: ("input/output error", "look at the disk and the kernel's log"),
+    sqlite3.SQLITE_BUSY: ("locked by another process", "find it with: fuser FILE"),
+    sqlite3.SQLITE_LOCKED: ("locked", ""),
+    sqlite3.SQLITE_READONLY: ("the file system is read-only", "mount it read-write"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "is its directory there and writable?"),
+    sqlite3.SQLITE_NOMEM: ("out of memory", ""),
+}
+
+
+def _explain(op: str, path: str, error: BaseException | None) -> StoreError:
+    """The store's error for a driver's. Extended result codes keep the plain one in the low byte."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return StoreError(op, path, str(error))
+    plain = code & 0xFF
+    if plain in _DAMAGED:
+        return Damaged(op, path, str(error))
+    if plain in _UNAVAILABLE:
+        reason, hint = _UNAVAILABLE[plain]
+        return Unavailable(op, path, reason, hint)
+    return StoreError(op, path, str(error))
