@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -117,6 +118,8 @@ class Store:
                 return
         if version == tables.HEAD:
             return
+        if not re.fullmatch(r"\d{4}", version):
+            raise Damaged("open", self._name, f"its schema version reads {version!r}")
         if version not in tables.REVISIONS:
             raise TooNew(
                 "open",
@@ -283,6 +286,8 @@ class Store:
             yield
         except sa.exc.DBAPIError as error:
             raise _explain(op, self._name, error.orig) from error
+        except UnicodeDecodeError as error:  # SQLite quotes a broken schema in its own message
+            raise Damaged(op, self._name, f"its schema cannot be read: {error}") from error
         except (sqlite3.Error, OSError) as error:
             raise _explain(op, self._name, error) from error
 
@@ -368,9 +373,11 @@ def _explain(op: str, path: str, error: BaseException | None) -> StoreError:
     """The store's error for a driver's. Extended result codes keep the plain one in the low byte."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
-        return StoreError(op, path, str(error))
+        broken = "Could not decode" in str(error)  # sqlite3 on text that is not UTF-8: no code
+        return (Damaged if broken else StoreError)(op, path, str(error))
     plain = code & 0xFF
-    if plain in _DAMAGED:
+    # Our own queries are right, so a read that meets no such table or column met a broken schema.
+    if plain in _DAMAGED or (plain == sqlite3.SQLITE_ERROR and op == "read"):
         return Damaged(op, path, str(error))
     if plain in _UNAVAILABLE:
         reason, hint = _UNAVAILABLE[plain]
