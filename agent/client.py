@@ -1,0 +1,551 @@
+"""The CLI's and the tests' way to the agent's socket: HTTP/1.1 by hand, since a `status` as a whole
+process aims at 60 ms and `http.client` alone would take a quarter of that.
+
+One request, one connection. Plain answers are JSON; streams are lines of JSON (`lines`), frames of
+bytes (`frames`, logs) or an upgraded connection (`session`, exec). Blocking, not for an event loop.
+Raises what the agent raised (`runtime.errors`), and AgentDown when nobody answers.
+
+A frame, both ways: one byte stream number, three zero bytes, four bytes big-endian length, the bytes.
+Streams: 0 stdin (empty: its end), 1 stdout, 2 stderr, 3 exit ({"exit_code": n}), 4 resize
+({"rows": r, "columns": c}), 5 error (as in a JSON answer's "error"), 6 signal ({"signal": name}).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlencode
+
+from runtime import errors
+
+PREFIX = "/setpoint/v1"
+MAX_HEAD_BYTES = 65536
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+CONNECT_SECONDS = 5.0
+STDIN, STDOUT, STDERR, EXIT, RESIZE, ERROR, SIGNAL = range(7)
+HEADER = struct.Struct("!BxxxI")
+
+Query = Mapping[str, str | int | float | bool | None]
+Body = bytes | Mapping[str, Any] | IO[bytes] | None
+
+
+class AgentDown(errors.SetpointError):
+    """No agent answers on the socket, or it went away in the middle of an answer."""
+
+    def __init__(self, socket_path: str, reason: str) -> None:
+        super().__init__("ask agent", socket_path, reason, "start it: setpoint agent --detach --watch DIR")
+
+
+class Client:
+    """One agent, by its socket's path. timeout_seconds: how long a plain answer may take."""
+
+    def __init__(self, socket_path: str | Path, *, timeout_seconds: float = 60.0) -> None:
+        self.path = str(socket_path)
+        self.timeout_seconds = timeout_seconds
+
+    # --- transport ----------------------------------------------------------------------------
+
+    def get(self, path: str, query: Query | None = None, **options: Any) -> Any:
+        return self.request("GET", path, query, **options)
+
+    def post(self, path: str, query: Query | None = None, body: Body = None, **options: Any) -> Any:
+        return self.request("POST", path, query, body, **options)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Body = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Any:
+        """Send, and return the JSON answer (None for an empty one)."""
+        with self._ask(method, path, query, body, timeout_seconds or self.timeout_seconds) as answer:
+            content = answer.read_all()
+        return json.loads(content) if content else None
+
+    def lines(self, method: str, path: str, query: Query | None = None, body: Body = None) -> Iterator[Any]:
+        """Send, and yield each line of the answer as JSON data, as it comes."""
+        with self._ask(method, path, query, body, None) as answer:
+            for line in answer.lines():
+                value = json.loads(line)
+                if isinstance(value, dict) and set(value) == {"error"}:
+                    raise error_from(value["error"], 500)
+                yield value
+
+    def frames(self, path: str, query: Query | None = None) -> Iterator[tuple[int, bytes]]:
+        """GET, and yield (stream, bytes) as they come."""
+        with self._ask("GET", path, query, None, None) as answer:
+            while header := answer.read_exactly(HEADER.size, may_end=True):
+                stream, length = HEADER.unpack(header)
+                if length > MAX_FRAME_BYTES:
+                    raise AgentDown(self.path, "broke the protocol")
+                content = answer.read_exactly(length)
+                if stream == ERROR:
+                    raise error_from(json.loads(content), 500)
+                yield stream, content
+
+    def session(self, path: str, query: Query | None = None, body: Body = None) -> Session:
+        """POST and upgrade: a connection with frames both ways. The caller closes it."""
+        answer = self._ask("POST", path, query, body, None, upgrade=True)
+        return Session(answer)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        body: Body,
+        timeout: float | None,
+        *,
+        upgrade: bool = False,
+    ) -> Answer:
+        connection = self._connect()
+        try:
+            _send_request(connection, method, PREFIX + quote(path) + _query(query), body, upgrade)
+            connection.settimeout(timeout)
+            answer = Answer(connection, self.path)
+            answer.read_head()
+            if answer.status >= 400:
+                raise _refusal(answer)
+        except TimeoutError as error:
+            connection.close()
+            raise errors.Temporary(
+                "ask agent", path, f"no answer within {timeout:g} s", "see the agent's log"
+            ) from error
+        except OSError as error:
+            connection.close()
+            raise AgentDown(self.path, error.strerror or str(error)) from error
+        except BaseException:
+            connection.close()
+            raise
+        return answer
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(CONNECT_SECONDS)
+        try:
+            connection.connect(self.path)
+        except PermissionError as error:
+            connection.close()
+            raise errors.Invalid(
+                "ask agent", self.path, "permission denied", "use sudo, or be in the group setpoint"
+            ) from error
+        except OSError as error:
+            connection.close()
+            raise AgentDown(self.path, "no agent answers") from error
+        return connection
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The contract of `setpoint status -o json`, and "source" beside it."""
+        return dict(self.get("/status"))
+
+    def version(self) -> dict[str, Any]:
+        return dict(self.get("/version"))
+
+    def objects(self, kind: str = "", project: str = "") -> list[dict[str, Any]]:
+        """Describe all objects, of a kind or of a project."""
+        return list(self.get("/objects", {"kind": kind or None, "project": project or None}))
+
+    def describe(self, key: str) -> dict[str, Any]:
+        """One object: spec, conditions, containers, file and line, last events."""
+        return dict(self.get(f"/objects/{key}"))
+
+    def plan(self, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What the agent would do now; with files (path -> base64) what it would do if they were wanted."""
+        if files is None:
+            return dict(self.get("/plan"))
+        return dict(self.post("/plan", body={"files": files}))
+
+    def events(self, **query: Any) -> list[dict[str, Any]]:
+        """key, project, since, until (Unix seconds), limit, after_id."""
+        return list(self.get("/events", query))
+
+    def follow_events(self, **query: Any) -> Iterator[dict[str, Any]]:
+        """The same, and then each event as it is written, without an end."""
+        return self.lines("GET", "/events", {**query, "follow": True})
+
+    def why(self, key: str) -> dict[str, Any]:
+        return dict(self.get(f"/why/{key}"))
+
+    def revisions(self, limit: int = 20) -> list[dict[str, Any]]:
+        return list(self.get("/revisions", {"limit": limit}))
+
+    def wait(self, key: str = "", condition: str = "ready", timeout_seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until a key (or all) is ready, or until the time is over: {"met": bool, "status": …}."""
+        query = {"key": key or None, "for": condition, "timeout": timeout_seconds}
+        return dict(self.get("/wait", query, timeout_seconds=timeout_seconds + 10.0))
+
+    def sync(self, *, wait: bool = False, timeout_seconds: float = 300.0) -> dict[str, Any]:
+        """Look at the source now; with wait, return when what it says is applied."""
+        query = {"wait": wait, "timeout": timeout_seconds}
+        return dict(self.post("/sync", query, timeout_seconds=timeout_seconds + 10.0))
+
+    def restart(self, key: str) -> dict[str, Any]:
+        return dict(self.post(f"/restart/{key}"))
+
+    def suspend(self, key: str) -> dict[str, Any]:
+        return dict(self.post(f"/suspend/{key}"))
+
+    def resume(self, key: str) -> dict[str, Any]:
+        return dict(self.post(f"/resume/{key}"))
+
+    def acknowledge_prune(self, revision: str = "") -> dict[str, Any]:
+        """Yes to the waiting mass prune; revision "" is the present one."""
+        return dict(self.post("/prune/ack", {"revision": revision or None}))
+
+    def down(self, *, volumes: bool = False) -> Iterator[dict[str, Any]]:
+        """Remove what the instance runs; yields {"removed": key} lines and at last {"done": true}."""
+        return self.lines("POST", "/down", {"volumes": volumes})
+
+    def logs(
+        self,
+        key: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        timestamps: bool = False,
+        replica: int | None = None,
+        prefix: bool = False,
+    ) -> Iterator[tuple[int, bytes]]:
+        """(1 stdout | 2 stderr, bytes), replicas merged by time. prefix: each line begins with its name."""
+        query = {
+            "follow": follow, "tail": tail, "since": since, "until": until,
+            "timestamps": timestamps, "replica": replica, "prefix": prefix,
+        }  # fmt: skip
+        return self.frames(f"/logs/{key}", query)
+
+    def exec(  # noqa: PLR0913
+        self,
+        key: str,
+        argv: list[str],
+        *,
+        tty: bool = False,
+        stdin: bool = False,
+        user: str = "",
+        working_dir: str = "",
+        environment: tuple[str, ...] = (),
+        replica: int = 1,
+        size: tuple[int, int] | None = None,
+    ) -> Session:
+        """A process in a running container. size: (rows, columns) of the terminal."""
+        rows, columns = size or (0, 0)
+        body = {
+            "argv": argv, "tty": tty, "stdin": stdin, "user": user, "working_dir": working_dir,
+            "environment": list(environment), "rows": rows, "columns": columns,
+        }  # fmt: skip
+        return self.session(f"/exec/{key}", {"replica": replica}, body)
+
+    def stats(self) -> list[dict[str, Any]]:
+        return list(self.get("/stats"))
+
+    def top(self, key: str) -> list[dict[str, Any]]:
+        return list(self.get(f"/top/{key}"))
+
+    def images(self) -> list[dict[str, Any]]:
+        return list(self.get("/images"))
+
+    def load_image(self, archive: str | Path | IO[bytes]) -> Iterator[dict[str, Any]]:
+        """Take an archive: a path (the agent opens it) or an open file. Yields progress; the last line
+        is {"images": [...]}."""
+        if isinstance(archive, str | Path):
+            return self.lines("POST", "/image/load", {"path": os.path.abspath(archive)})  # noqa: PTH100
+        return self.lines("POST", "/image/load", body=archive)
+
+    def import_image(self, archive: str | Path | IO[bytes], name: str) -> Iterator[dict[str, Any]]:
+        """Make an image of a root file system's tar."""
+        if isinstance(archive, str | Path):
+            query = {"path": os.path.abspath(archive), "name": name}  # noqa: PTH100
+            return self.lines("POST", "/image/import", query)
+        return self.lines("POST", "/image/import", {"name": name}, archive)
+
+    def remove_image(self, reference: str, *, force: bool = False) -> dict[str, Any]:
+        return dict(self.post("/image/rm", {"reference": reference, "force": force}))
+
+    def networks(self) -> list[dict[str, Any]]:
+        return list(self.get("/networks"))
+
+    def volumes(self) -> list[dict[str, Any]]:
+        return list(self.get("/volumes"))
+
+    def remove_volume(self, name: str) -> dict[str, Any]:
+        return dict(self.post("/volume/rm", {"name": name}))
+
+    def doctor(self) -> dict[str, Any]:
+        """What only the agent knows: supervisor, store, source and loop, each with its state."""
+        return dict(self.get("/doctor"))
+
+
+class Answer:
+    """The reading side of one request: the head, then the body as it comes."""
+
+    def __init__(self, connection: socket.socket, name: str) -> None:
+        self.connection = connection
+        self._buffer = b""
+        self._name = name
+        self.status = 0
+        self._headers: dict[str, str] = {}
+        self._left: int | None = None  # bytes of this chunk or body still to come; None: until the end
+        self._is_chunked = False
+        self._is_over = False
+
+    def read_head(self) -> None:
+        status_line = self._line()
+        parts = status_line.split(None, 2)
+        if len(parts) < 2 or not parts[0].startswith("HTTP/1.") or not parts[1].isdecimal():
+            raise AgentDown(self._name, "does not speak HTTP")
+        self.status = int(parts[1])
+        while line := self._line():
+            name, _, value = line.partition(":")
+            self._headers[name.strip().lower()] = value.strip()
+            if len(self._headers) > 200:
+                raise AgentDown(self._name, "broke the protocol")
+        self._is_chunked = self._headers.get("transfer-encoding", "").lower() == "chunked"
+        if self._is_chunked:
+            self._left = 0
+        elif "content-length" in self._headers:
+            self._left = int(self._headers["content-length"])
+
+    def _line(self) -> str:
+        while b"\n" not in self._buffer:
+            if len(self._buffer) > MAX_HEAD_BYTES:
+                raise AgentDown(self._name, "broke the protocol")
+            data = self.connection.recv(65536)
+            if not data:
+                raise AgentDown(self._name, "went away")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.rstrip(b"\r").decode("latin-1")
+
+    def _read1(self, limit: int) -> bytes:
+        if not self._buffer:
+            return self.connection.recv(limit)
+        data, self._buffer = self._buffer[:limit], self._buffer[limit:]
+        return data
+
+    def take_buffered(self) -> bytes:
+        """What was read ahead of an upgraded connection's frames."""
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def read_some(self, limit: int = 65536) -> bytes:
+        """What is there, at least a byte; b"" at the body's end."""
+        if self._is_over:
+            return b""
+        if self._is_chunked and self._left == 0:
+            self._next_chunk()
+        if self._left == 0:
+            self._is_over = True
+            return b""
+        data = self._read1(limit if self._left is None else min(limit, self._left))
+        if not data:
+            if self._left is not None:
+                raise AgentDown(self._name, "went away")
+            self._is_over = True
+            return b""
+        if self._left is not None:
+            self._left -= len(data)
+            if self._is_chunked and self._left == 0:
+                self._line()
+        return data
+
+    def _next_chunk(self) -> None:
+        self._left = int(self._line().partition(";")[0], 16)
+        if self._left == 0:
+            while self._line():
+                pass
+
+    def read_all(self) -> bytes:
+        pieces = []
+        size = 0
+        while data := self.read_some(1 << 20):
+            size += len(data)
+            if size > MAX_ANSWER_BYTES:
+                raise AgentDown(self._name, "sent too much")
+            pieces.append(data)
+        return b"".join(pieces)
+
+    def read_exactly(self, count: int, *, may_end: bool = False) -> bytes:
+        """count bytes; b"" when the body ends before the first and may_end."""
+        pieces = []
+        missing = count
+        while missing:
+            data = self.read_some(missing)
+            if not data:
+                if may_end and missing == count:
+                    return b""
+                raise AgentDown(self._name, "went away")
+            pieces.append(data)
+            missing -= len(data)
+        return b"".join(pieces)
+
+    def lines(self) -> Iterator[bytes]:
+        rest = b""
+        while data := self.read_some():
+            *whole, rest = (rest + data).split(b"\n")
+            yield from (line for line in whole if line)
+        if rest:
+            yield rest
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Session:
+    """An upgraded connection: frames both ways. `receive` reads ahead, so poll `fileno` only while
+    `has_buffered` is False."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._buffer = answer.take_buffered()
+
+    def fileno(self) -> int:
+        return self._answer.connection.fileno()
+
+    @property
+    def has_buffered(self) -> bool:
+        """A whole frame is here: `receive` will not block."""
+        return len(self._buffer) >= HEADER.size and len(self._buffer) >= HEADER.size + self._length()
+
+    def _length(self) -> int:
+        return int(HEADER.unpack_from(self._buffer)[1]) if len(self._buffer) >= HEADER.size else 0
+
+    def receive(self) -> tuple[int, bytes] | None:
+        """The next frame, or None at the end. Raises what an error frame says."""
+        while not self.has_buffered:
+            data = self._answer.read_some()
+            if not data:
+                return None
+            self._buffer += data
+            if self._length() > MAX_FRAME_BYTES:
+                raise AgentDown("", "broke the protocol")
+        end = HEADER.size + self._length()
+        stream, content = self._buffer[0], self._buffer[HEADER.size : end]
+        self._buffer = self._buffer[end:]
+        if stream == ERROR:
+            raise error_from(json.loads(content), 500)
+        return stream, content
+
+    def send(self, stream: int, content: bytes) -> None:
+        self._answer.connection.sendall(HEADER.pack(stream, len(content)) + content)
+
+    def send_stdin(self, content: bytes) -> None:
+        """b"" would be the end: use close_stdin for that."""
+        if content:
+            self.send(STDIN, content)
+
+    def close_stdin(self) -> None:
+        self.send(STDIN, b"")
+
+    def resize(self, rows: int, columns: int) -> None:
+        self.send(RESIZE, json.dumps({"rows": rows, "columns": columns}).encode())
+
+    def signal(self, name: str) -> None:
+        self.send(SIGNAL, json.dumps({"signal": name}).encode())
+
+    def run(self, stdin: bytes | None = None) -> tuple[int, bytes, bytes]:
+        """Send stdin (or end it at once), read all: (exit code, stdout, stderr). For scripts and tests."""
+        if stdin:
+            self.send_stdin(stdin)
+        self.close_stdin()
+        output: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
+        while frame := self.receive():
+            stream, content = frame
+            if stream == EXIT:
+                code = int(json.loads(content)["exit_code"])
+                return code, b"".join(output[STDOUT]), b"".join(output[STDERR])
+            output.setdefault(stream, []).append(content)
+        raise AgentDown("", "went away before the process ended")
+
+    def close(self) -> None:
+        self._answer.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_KINDS = {
+    kind.__name__: kind for kind in (errors.Invalid, errors.NotFound, errors.Conflict, errors.Unsupported)
+}
+
+
+def error_from(data: Any, status: int) -> errors.SetpointError:
+    """The agent's error as it was raised there; SetpointError itself for a bug in the agent."""
+    if not isinstance(data, dict):
+        return errors.SetpointError("ask agent", "", f"answered {status}")
+    fields = [str(data.get(name, "")) for name in ("op", "subject", "reason", "hint")]
+    op, subject, reason, hint = fields
+    if data.get("kind") == "Temporary":
+        retry = float(data.get("retry_after_seconds", 1.0))
+        return errors.Temporary(op, subject, reason, hint, retry_after_seconds=retry)
+    return _KINDS.get(str(data.get("kind")), errors.SetpointError)(op, subject, reason, hint)
+
+
+def _refusal(answer: Answer) -> errors.SetpointError:
+    with contextlib.closing(answer):
+        try:
+            return error_from(json.loads(answer.read_all())["error"], answer.status)
+        except (ValueError, KeyError, TypeError):
+            return errors.SetpointError("ask agent", "", f"answered {answer.status}")
+
+
+def _query(query: Query | None) -> str:
+    """ "?a=b" or "". None is left out, True is "1" and False is left out."""
+    given = [
+        (k, "1" if v is True else str(v))
+        for k, v in (query or {}).items()
+        if v is not None and v is not False
+    ]
+    return "?" + urlencode(given) if given else ""
+
+
+def _send_request(connection: socket.socket, method: str, target: str, body: Body, upgrade: bool) -> None:
+    lines = [f"{method} {target} HTTP/1.1", "Host: setpoint", "Accept: application/json"]
+    lines.append("Connection: Upgrade\r\nUpgrade: setpoint" if upgrade else "Connection: close")
+    content = b""
+    if isinstance(body, Mapping):
+        content = json.dumps(body).encode()
+        lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+    elif isinstance(body, bytes):
+        content = body
+        lines += ["Content-Type: application/octet-stream", f"Content-Length: {len(content)}"]
+    elif body is not None:
+        lines += ["Content-Type: application/octet-stream", "Transfer-Encoding: chunked"]
+    elif method == "POST":
+        lines.append("Content-Length: 0")
+    head = "\r\n".join(lines) + "\r\n\r\n"
+    connection.sendall(head.encode("latin-1") + content)
+    if body is not None and not isinstance(body, bytes | Mapping):
+        _send_chunks(connection, body)
+
+
+def _send_chunks(connection: socket.socket, file: IO[bytes]) -> None:
+    """An agent that refuses early closes its end: stop sending, its answer says why."""
+    connection.settimeout(None)
+    try:
+        while data := file.read(1 << 18):
+            connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+        connection.sendall(b"0\r\n\r\n")
+    except (BrokenPipeError, ConnectionResetError):
+        return

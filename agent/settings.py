@@ -1,0 +1,70 @@
+"""One frozen Settings: what an agent is told at its start. The CLI makes it from its options.
+
+Pure: checks the values, touches nothing. Times in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from runtime.errors import Invalid
+from runtime.layout import Layout
+
+METRICS_ADDRESS = "127.0.0.1:9469"
+LogFormat = Literal["auto", "text", "json"]
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one agent runs. Either `watch` or `git_url` may be set; with neither, only the API decides.
+
+    metrics_address: "host:port", "[v6]:port" or "" for none. profiles: active compose profiles.
+    list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
+    a terminal, else JSON. Raises Invalid.
+    """
+
+    layout: Layout = field(default_factory=Layout)
+    watch: Path | None = None
+    git_url: str = ""
+    git_ref: str = "main"
+    git_path: str = ""
+    git_poll_seconds: float = 30.0
+    list_seconds: float = 60.0
+    profiles: tuple[str, ...] = ()
+    metrics_address: str = METRICS_ADDRESS
+    log_level: str = "info"
+    log_format: LogFormat = "auto"
+    full_pass_seconds: float = 30.0
+    socket_group: str = "setpoint"
+    stop_seconds: float = 10.0  # what is under way may take this long to end at a stop
+
+    def __post_init__(self) -> None:
+        if self.watch is not None and self.git_url:
+            raise Invalid("start agent", "", "both a directory and a git URL", "give --watch or --git")
+        if self.log_level not in LOG_LEVELS:
+            raise Invalid("start agent", self.log_level, "not a log level", f"one of {', '.join(LOG_LEVELS)}")
+        for name in ("git_poll_seconds", "list_seconds", "full_pass_seconds", "stop_seconds"):
+            if not 0 < getattr(self, name) < 1e9:
+                raise Invalid("start agent", name, f"{getattr(self, name)} is not a time above zero")
+        self.metrics_endpoint()
+
+    def metrics_endpoint(self) -> tuple[str, int] | None:
+        """(host, port) to serve /metrics on, or None for none. Port 0 lets the kernel choose."""
+        if not self.metrics_address:
+            return None
+        host, separator, port = self.metrics_address.rpartition(":")
+        if not separator or not host or not port.isdecimal() or int(port) > 65535:
+            raise Invalid(
+                "start agent", self.metrics_address, "not an address", "host:port, as 127.0.0.1:9469"
+            )
+        return host.strip("[]"), int(port)
+
+    @property
+    def source(self) -> str:
+        """What the agent follows, for people."""
+        if self.watch is not None:
+            return str(self.watch)
+        return f"{self.git_url}#{self.git_ref}:{self.git_path}" if self.git_url else ""
