@@ -13,7 +13,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Store:
         self.notes: tuple[str, ...] = ()
         self.last_event_id = 0
         self._upserts: dict[str, Any] = {}
+        self._listeners: tuple[Callable[[int], None], ...] = ()
         try:
             self._open()
         except Damaged as error:
@@ -233,6 +234,19 @@ class Store:
                 self._write(batch, _as_it_is)
             except UnicodeEncodeError:
                 self._write(batch, rows.scrubbed)
+        if batch.events:
+            for listener in self._listeners:
+                listener(self.last_event_id)
+
+    def subscribe(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call listener(last_event_id) after each commit that has events, in the writer's thread: it must
+        return at once and not raise. Returns what ends it."""
+        self._listeners = (*self._listeners, listener)
+
+        def unsubscribe() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return unsubscribe
 
     def _write(self, batch: Batch, scrub: Any) -> None:
         last = self.last_event_id

@@ -181,6 +181,19 @@ def test_threads_may_share_it(store: Store) -> None:
     assert [e.id for e in store.events(limit=100)] == list(range(1, 81))
 
 
+def test_listeners_hear_of_committed_events_only(store: Store) -> None:
+    heard: list[int] = []
+    unsubscribe = store.subscribe(heard.append)
+    store.write(Batch(events=(an_event(), an_event())))
+    store.write(Batch(statuses=(a_status(),)))
+    with pytest.raises(StoreError):
+        store.write(Batch(events=(an_event(type=None),)))
+    store.write(Batch(events=(an_event(),)))
+    unsubscribe()
+    store.write(Batch(events=(an_event(),)))
+    assert heard == [2, 3]
+
+
 def test_every_record_of_the_tables_has_a_column() -> None:
     """A field added to a record and forgotten in the tables would be lost silently."""
     import dataclasses

@@ -1,0 +1,177 @@
+"""Records as the JSON that people and programs see. Pure; the CLI uses the same functions on what
+the store holds while the agent is down, so both show one shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from runtime.errors import Invalid, NotFound
+from store.records import Condition, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+
+Objects = Mapping[Key, ObjectRecord]
+Statuses = Mapping[Key, StatusRecord]
+
+
+def status_view(
+    objects: Objects,
+    statuses: Statuses,
+    *,
+    ready: bool,
+    agent: str,
+    revision: str,
+    source: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The contract of `setpoint status -o json`. agent: "running" or "down"."""
+    source = source or {}
+    return {
+        "ready": ready,
+        "agent": agent,
+        "revision": revision,
+        "objects": [
+            object_view(key, objects.get(key), statuses.get(key)) for key in _keys(objects, statuses)
+        ],
+        "source": dict(source),
+        "errors": list(source.get("errors", ())),
+    }
+
+
+def stored_view(objects: Objects, statuses: Statuses, revisions: Iterable[RevisionRecord]) -> dict[str, Any]:
+    """The same from the store alone, while no agent runs: the last that was known, and never ready."""
+    newest = next(iter(revisions), None)
+    revision = newest.id if newest else ""
+    return status_view(objects, statuses, ready=False, agent="down", revision=revision)
+
+
+def _keys(objects: Objects, statuses: Statuses) -> list[Key]:
+    return sorted({*objects, *statuses})
+
+
+def object_view(key: Key, record: ObjectRecord | None, status: StatusRecord | None) -> dict[str, Any]:
+    """One object in a status: what is wanted in brief, and what is."""
+    view: dict[str, Any] = {
+        "key": str(key),
+        "phase": status.phase if status else "Pending",
+        "ready": bool(status and status.ready),
+        "restarts": status.restarts if status else 0,
+        "message": status.message if status else "",
+        "since": status.since if status else 0.0,
+        "containers": [dict(container) for container in status.containers] if status else [],
+        "conditions": [condition_view(c) for c in status.conditions] if status else [],
+    }
+    if record is not None:
+        view |= {
+            "desired": desired_replicas(record),
+            "owner": record.owner,
+            "file": record.file,
+            "line": record.line,
+            "revision": record.revision,
+            "generation": record.generation,
+            "observed_generation": record.observed_generation,
+            "deleting": record.deleting,
+        }
+    return view
+
+
+def desired_replicas(record: ObjectRecord) -> int:
+    """How many containers an object asks for; 0 for one that is none, is stopped or is going."""
+    if record.key.kind != "container" or record.deleting or record.spec.get("ensure", "running") != "running":
+        return 0
+    scale = record.spec.get("scale", 1)
+    return scale if isinstance(scale, int) else 1
+
+
+def detail_view(
+    key: Key, record: ObjectRecord | None, status: StatusRecord | None, events: Iterable[EventRecord]
+) -> dict[str, Any]:
+    """All that is known of one object, for `describe`."""
+    view = object_view(key, record, status)
+    view["spec"] = dict(record.spec) if record else {}
+    view["spec_hash"] = record.spec_hash if record else ""
+    view["updated_at"] = record.updated_at if record else 0.0
+    view["events"] = [event_view(event) for event in events]
+    return view
+
+
+def condition_view(condition: Condition) -> dict[str, Any]:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "since": condition.since,
+    }
+
+
+def event_view(event: EventRecord) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": event.at,
+        "key": str(event.key),
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message,
+        "revision": event.revision,
+        "cause": list(event.cause),
+    }
+
+
+def revision_view(revision: RevisionRecord) -> dict[str, Any]:
+    return {
+        "id": revision.id,
+        "source": revision.source,
+        "seen_at": revision.seen_at,
+        "outcome": revision.outcome,
+        "message": revision.message,
+        "converged_at": revision.converged_at,
+        "subject": revision.subject,
+        "author": revision.author,
+    }
+
+
+def why_view(
+    key: Key,
+    record: ObjectRecord | None,
+    status: StatusRecord | None,
+    events: Iterable[EventRecord],
+    revisions: Iterable[RevisionRecord],
+) -> dict[str, Any]:
+    """The chain commit -> file:line -> observation -> actions -> result of one object."""
+    commit = next((r for r in revisions if record and r.id == record.revision), None)
+    return {
+        "key": str(key),
+        "revision": record.revision if record else "",
+        "commit": revision_view(commit) if commit else None,
+        "file": record.file if record else "",
+        "line": record.line if record else 0,
+        "steps": [event_view(event) for event in events],
+        "result": object_view(key, record, status),
+    }
+
+
+def resolve(text: str, known: Iterable[Key]) -> Key:
+    """The key that a person means: project/kind/name, project/name or name. A container is preferred
+    to what else has the name. NotFound, or Invalid when several fit."""
+    parts = text.strip("/").split("/")
+    if len(parts) > 3 or not all(parts):
+        raise Invalid("find object", text, "not a key", "project/kind/name, project/name or name")
+    found = [key for key in known if _fits(key, parts)]
+    if not found:
+        raise NotFound("find object", text, "no such object", "setpoint status lists them")
+    containers = [key for key in found if key.kind == "container"]
+    found = containers or found
+    if len(found) > 1:
+        names = ", ".join(str(key) for key in sorted(found)[:5])
+        raise Invalid(
+            "find object", text, f"{len(found)} objects have this name: {names}", "give the project"
+        )
+    return found[0]
+
+
+def _fits(key: Key, parts: list[str]) -> bool:
+    if len(parts) == 3:
+        return list(key) == parts
+    if len(parts) == 2:
+        return [key.project, key.name] == parts
+    return key.name == parts[0]
