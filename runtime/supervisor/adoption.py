@@ -1,0 +1,104 @@
+"""Taking over the containers of a supervisor that was killed.
+
+A run directory's state.json names a process by pid, start time and boot; if that process lives, its
+pidfd is opened, its FIFOs are read on (they kept what was written meanwhile), and its exit is told by
+the kernel (PIDFD_INFO_EXIT, 6.15) though it is not our child. Before 6.15 the code is unknown, unless
+it is still a zombie. If it is gone, that is written down as an exit with an unknown code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from runtime import syscalls
+from runtime.supervisor import records
+from runtime.supervisor.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from runtime.supervisor.loop import Loop
+    from runtime.supervisor.server import Supervisor
+
+REAP_WAIT_SECONDS = 0.02  # between looks while the new parent (init) has not reaped
+REAP_LOOKS = 50
+
+
+def adopt_all(server: Supervisor) -> int:
+    """Adopt what lives; record the end of what does not. Returns how many live."""
+    adopted = 0
+    try:
+        names = os.listdir(server.run_directory)
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        record = records.read(f"{server.run_directory}/{name}", records.STATE)
+        if record is not None and record.get("name") == name and name not in server.containers:
+            adopted += _adopt(server, record, f"{server.run_directory}/{name}")
+    return adopted
+
+
+def _adopt(server: Supervisor, record: dict[str, Any], directory: str) -> bool:
+    try:
+        container = Container(server.loop, record, directory)
+        container.is_running = True
+        container.pidfd = open_pidfd(record)
+        container.reopen_outputs()
+    except (OSError, KeyError, TypeError, ValueError):
+        return False
+    server.containers[container.name] = container
+    container.read_outputs()
+    if container.pidfd < 0:
+        server.finish(container, None)
+        return False
+    if container.has_stdin and not container.is_tty:
+        container.open_stdin()
+    server.by_pid[container.pid] = container
+    server.watch_adopted(container)
+    return True
+
+
+def open_pidfd(record: dict[str, Any]) -> int:
+    """A pidfd of the very process that the record names, or -1: pids are given out again."""
+    if record.get("boot_id") != records.boot_id() or not record.get("pid"):
+        return -1
+    try:
+        pidfd = os.pidfd_open(record["pid"])
+    except ProcessLookupError:
+        return -1
+    if records.start_time(record["pid"]) != record.get("start_time"):
+        os.close(pidfd)
+        return -1
+    return pidfd
+
+
+def find_exit_code(
+    loop: Loop, container: Container, found: Callable[[int | None], None], looks: int = REAP_LOOKS
+) -> None:
+    """Call found(code) as soon as the kernel tells how an adopted process ended; None if it never does."""
+    loop.forget(container.pidfd)
+    status = _status(container)
+    if status is None and looks > 0 and _may_come(container):
+        loop.call_later(REAP_WAIT_SECONDS, lambda: find_exit_code(loop, container, found, looks - 1))
+        return
+    found(None if status is None else _code(status))
+
+
+def _status(container: Container) -> int | None:
+    status = records.zombie_status(container.pid, container.start_time)
+    if status is None:
+        with contextlib.suppress(OSError):  # ESRCH or ENOTTY: this kernel does not tell
+            status = syscalls.pidfd_getinfo(container.pidfd).exit_status
+    return status
+
+
+def _may_come(container: Container) -> bool:
+    return records.start_time(container.pid) == container.start_time
+
+
+def _code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code

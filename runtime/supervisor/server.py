@@ -1,0 +1,268 @@
+"""The supervisor: parent of every container of one instance. It starts, watches and writes down, and
+decides nothing: no restarts, no policy.
+
+Single-threaded. No request waits for another: a start answers when its child has executed its program
+or failed, and any number are on their way. `operations` holds what the requests do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import struct
+import time
+
+from runtime.errors import SetpointError
+from runtime.supervisor import adoption, records
+from runtime.supervisor.container import Container
+from runtime.supervisor.loop import READ, WRITE, Loop
+from runtime.supervisor.protocol import Closed, Wire, error_to_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from runtime.supervisor.execs import Exec
+    from runtime.supervisor.protocol import Message
+
+MAX_CONNECTIONS = 64
+
+
+class Connection:
+    """One client, and which of its wishes outlive a request."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.wire = Wire(sock)
+        self.is_subscribed = False
+        self.is_open = True
+
+
+class Reply:
+    """How one request is answered, now or later."""
+
+    __slots__ = ("_connection", "_server", "id", "op", "subject")
+
+    def __init__(self, server: Supervisor, connection: Connection, message: Message) -> None:
+        self._server = server
+        self._connection = connection
+        self.id = message.get("id", 0)
+        self.op = str(message.get("op", ""))
+        self.subject = str(message.get("label") or message.get("name", ""))[:80]
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    def result(self, result: Message, fds: tuple[int, ...] = ()) -> None:
+        self._server.send(self._connection, {"id": self.id, "result": result}, fds)
+
+    def error(self, error: BaseException) -> None:
+        body = error_to_json(error, self.op, self.subject)
+        self._server.send(self._connection, {"id": self.id, "error": body})
+
+
+class Supervisor:
+    """State of the one process; `run_directory` is layout.run_containers."""
+
+    def __init__(self, loop: Loop, run_directory: str) -> None:
+        self.loop = loop
+        self.run_directory = run_directory
+        self.started_at = time.time()
+        self.containers: dict[str, Container] = {}
+        self.execs: dict[int, Exec] = {}
+        self.by_pid: dict[int, Container] = {}
+        self.early_attachments: dict[str, list[Any]] = {}
+        self.connections: dict[int, Connection] = {}
+        self.listener: socket.socket | None = None
+        self.operations: dict[str, Callable[[Supervisor, Message, list[int], Reply], None]] = {}
+        self.reexecute: Callable[[], None] = lambda: None
+        self.wants_reexec = False
+
+    # --- connections
+
+    def listen(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self.listener = listener
+        self.loop.watch(listener.fileno(), READ, lambda _events: self._accept(listener))
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            sock, _ = listener.accept()
+            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            _, uid, _ = struct.unpack("=iII", credentials)
+            if uid != os.geteuid() or len(self.connections) >= MAX_CONNECTIONS:
+                sock.close()
+                return
+            self.add_connection(Connection(sock))
+
+    def add_connection(self, connection: Connection) -> None:
+        fd = connection.wire.sock.fileno()
+        self.connections[fd] = connection
+        self.loop.watch(fd, READ, lambda events: self._on_ready(connection, events))
+
+    def _on_ready(self, connection: Connection, events: int) -> None:
+        try:
+            if events & WRITE and connection.wire.flush():
+                self.loop.modify(connection.wire.sock.fileno(), READ)
+            if events & ~WRITE:
+                for message, fds in connection.wire.receive():
+                    self._dispatch(connection, message, fds)
+        except Closed:
+            self.close_connection(connection)
+
+    def resume_connection(self, connection: Connection) -> None:
+        """After a re-execution: send what waited, and do what was asked but not yet done."""
+        try:
+            if not connection.wire.flush():
+                self.loop.modify(connection.wire.sock.fileno(), READ | WRITE)
+            for message, fds in connection.wire.waiting():
+                self._dispatch(connection, message, fds)
+        except Closed:
+            self.close_connection(connection)
+
+    def close_connection(self, connection: Connection) -> None:
+        if not connection.is_open:
+            return
+        connection.is_open = False
+        fd = connection.wire.sock.fileno()
+        self.connections.pop(fd, None)
+        self.loop.forget(fd)
+        connection.wire.close()
+        for running in list(self.execs.values()):
+            if running.connection is connection:
+                running.leave()
+
+    def send(self, connection: Connection, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """To one client; one that is gone or does not read is let go."""
+        if not connection.is_open:
+            return
+        try:
+            if not connection.wire.send(message, fds):
+                self.loop.modify(connection.wire.sock.fileno(), READ | WRITE)
+        except Closed:
+            self.close_connection(connection)
+
+    def publish(self, event: Message) -> None:
+        for connection in list(self.connections.values()):
+            if connection.is_subscribed:
+                self.send(connection, event)
+
+    def _dispatch(self, connection: Connection, message: Message, fds: list[int]) -> None:
+        """Descriptors that an operation keeps it takes out of fds; the others are closed here."""
+        reply = Reply(self, connection, message)
+        try:
+            operation = self.operations.get(reply.op)
+            if operation is None:
+                reply.error(ValueError("no such operation"))
+                return
+            operation(self, message, fds, reply)
+        except (SetpointError, OSError, ValueError, KeyError, TypeError) as error:
+            reply.error(error)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    # --- children
+
+    def reap(self) -> None:
+        """After SIGCHLD: every child that ended. Signals merge, so look until there is none."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            self._reap_one(found.si_pid)
+
+    def _reap_one(self, pid: int) -> None:
+        container = self.by_pid.get(pid)
+        running_exec = self.execs.get(pid)
+        if container is not None and not container.is_running:
+            container.read_channel_to_end()  # it says whether the program ever ran
+        elif running_exec is not None:
+            running_exec.read_channel_to_end()
+        _, status = os.waitpid(pid, 0)
+        code = exit_code(status)
+        if container is not None:
+            self.finish(container, code)
+        elif running_exec is not None:
+            del self.execs[pid]
+            running_exec.finish(code)
+        self.reexec_if_wanted()
+
+    def watch_adopted(self, container: Container) -> None:
+        """A container that is not our child: its pidfd tells when it ends."""
+
+        def on_exit(_events: int) -> None:
+            adoption.find_exit_code(self.loop, container, lambda code: self.finish(container, code))
+
+        self.loop.watch(container.pidfd, READ, on_exit)
+
+    def finish(self, container: Container, code: int | None) -> None:
+        """The container's process is gone: write the record, tell everybody, forget it."""
+        self.by_pid.pop(container.pid, None)
+        self.containers.pop(container.name, None)
+        if not container.is_running:  # it never ran: the starter was told why
+            container.close()
+            records.remove(container.directory, records.STATE)
+            return
+        record = self._exit_record(container, code)
+        container.close()
+        self._write_exit(container, record)
+        for reply in container.waiting:
+            reply.result(record)
+        self.publish({"event": "exit", **record})
+
+    def _exit_record(self, container: Container, code: int | None) -> Message:
+        return {
+            "name": container.name,
+            "pid": container.pid,
+            "start_time": container.start_time,
+            "exit_code": code,
+            "oom_killed": code not in (0, None) and container.was_oom_killed(),
+            "started_at": container.started_at,
+            "finished_at": time.time(),
+        }
+
+    def _write_exit(self, container: Container, record: Message) -> None:
+        """On disk, else (a full or read-only disk) in the run directory."""
+        for directory in (container.bundle, container.directory):
+            try:
+                records.write(directory, records.EXIT, record)
+                break
+            except OSError:
+                continue
+        records.remove(container.directory, records.STATE)
+
+    # --- upgrade
+
+    def reexec_if_wanted(self) -> None:
+        """Once no child is between its fork and its program: what its channel says cannot be carried."""
+        if not self.wants_reexec:
+            return
+        if all(container.is_running for container in self.containers.values()) and all(
+            running.is_running for running in self.execs.values()
+        ):
+            self.reexecute()
+
+
+def exit_code(status: int) -> int:
+    """A wait status as shells have it: 128 and the signal's number when a signal ended it."""
+    code = os.waitstatus_to_exitcode(status)
+    return 128 - code if code < 0 else code
+
+
+def send_signal(pidfd: int, number: int) -> bool:
+    """False when the process is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            return False
+        raise
+    return True
