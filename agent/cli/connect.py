@@ -1,0 +1,111 @@
+"""The way from a verb to the running agent, and to the store when there is none. Used by every verb
+that asks something.
+
+Knows the socket's and the database's path by itself: importing runtime.layout (dataclasses, hashlib)
+would be a third of what a `status` costs. tests/unit/cli holds the two to the same names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import Namespace
+from collections.abc import Iterable
+from typing import Any
+
+from agent.client import AgentDown, Client
+from runtime.errors import Invalid, NotFound
+
+__all__ = ["AgentDown", "Client", "connect", "database_path", "match_keys", "socket_path"]
+
+
+def check_instance(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+        raise Invalid(
+            "use instance", name, "not a valid instance name",
+            "lower-case letters, digits and '-', at most 31 characters",
+        )  # fmt: skip
+    return name
+
+
+def socket_path(instance: str) -> str:
+    return f"/run/{check_instance(instance)}/setpoint.sock"
+
+
+def database_path(instance: str) -> str:
+    return f"/var/lib/{check_instance(instance)}/setpoint.db"
+
+
+def connect(arguments: Namespace) -> Client:
+    """A client of the instance's agent. Nothing is sent yet."""
+    return Client(socket_path(arguments.instance))
+
+
+def match_keys(words: Iterable[str], keys: Iterable[str]) -> list[str]:
+    """The keys that the words name, in the keys' order; NotFound for a word that names none.
+
+    A word is a key (shop/container/web), project/name (shop/web, a container if several kinds have the
+    name), a project (shop) or a name that only one object has (web).
+    """
+    known = list(keys)
+    chosen: set[str] = set()
+    for word in words:
+        found = _match(word.strip("/").lower(), known)
+        if not found:
+            raise not_found(word, known)
+        chosen.update(found)
+    return [key for key in known if key in chosen]
+
+
+def _match(word: str, keys: list[str]) -> list[str]:
+    if word in keys:
+        return [word]
+    parts = word.split("/")
+    if len(parts) == 2:
+        found = [key for key in keys if key.split("/")[0] == parts[0] and key.split("/")[2] == parts[1]]
+        containers = [key for key in found if key.split("/")[1] == "container"]
+        return containers or found
+    if len(parts) == 1:
+        in_project = [key for key in keys if key.split("/")[0] == word]
+        named = [key for key in keys if key.split("/")[2] == word]
+        containers = [key for key in named if key.split("/")[1] == "container"]
+        return in_project or _only(word, containers or named)
+    return []
+
+
+def _only(word: str, keys: list[str]) -> list[str]:
+    if len(keys) > 1:
+        raise Invalid("find object", word, "several have that name", "say which: " + ", ".join(keys[:8]))
+    return keys
+
+
+def not_found(word: str, keys: list[str]) -> NotFound:
+    from agent.cli.output import nearest
+
+    names = [*keys, *("/".join((k.split("/")[0], k.split("/")[2])) for k in keys)]
+    return NotFound(
+        "find object", word, "there is none", nearest(word, names) or "setpoint get lists what there is"
+    )
+
+
+def last_known(instance: str) -> dict[str, Any] | None:
+    """What the store says, in the shape of the agent's status; None when no agent ever ran here."""
+    from agent.api.views import stored_view
+    from store.reader import read_status
+
+    snapshot = read_status(database_path(instance))
+    if snapshot is None:
+        return None
+    status = stored_view(*snapshot)
+    for item in status["objects"]:
+        item["containers"] = [_alive(dict(c)) for c in item["containers"]]
+    return status
+
+
+def _alive(container: dict[str, Any]) -> dict[str, Any]:
+    """The store's pid may be of a process that ended since: the kernel knows."""
+    pid = container.get("pid")
+    if pid and not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110 - pathlib is what we do not import
+        container["pid"] = None
+        container["phase"] = "stopped"
+    return container

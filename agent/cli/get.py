@@ -1,0 +1,102 @@
+"""`setpoint get` and `describe`: objects as data or in a table, and one object in full."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from agent.cli import output
+from agent.cli.connect import connect, match_keys
+from agent.cli.events import event_line
+from agent.cli.parser import Parser
+from agent.cli.status import objects_table
+
+KINDS = ("container", "network", "volume")
+
+
+def add_get(parser: Parser) -> None:
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a kind (container, network, volume), project or key"
+    )
+    parser.outputs()
+    parser.examples(
+        "setpoint get                         every object",
+        "setpoint get volume                  of a kind",
+        "setpoint get shop/web -o yaml        one, with its spec",
+    )
+
+
+def run_get(arguments: Namespace) -> int:
+    client = connect(arguments)
+    objects = sorted(client.objects(), key=lambda o: str(o["key"]))
+    kinds = {name.removesuffix("s") for name in arguments.names} & set(KINDS)
+    names = [name for name in arguments.names if name.removesuffix("s") not in kinds]
+    if kinds:
+        objects = [o for o in objects if o["key"].split("/")[1] in kinds]
+    if names:
+        chosen = set(match_keys(names, [str(o["key"]) for o in objects]))
+        objects = [o for o in objects if o["key"] in chosen]
+    if arguments.output in ("json", "yaml"):
+        output.print_data(objects, arguments.output)
+    elif objects:
+        print(objects_table(objects, wide=arguments.output == "wide"))
+    return 0
+
+
+def add_describe(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="project/name or a key")
+    parser.outputs("json", "yaml")
+    parser.examples("setpoint describe shop/web", "setpoint describe shop/volume/data -o json")
+
+
+def run_describe(arguments: Namespace) -> int:
+    data = connect(arguments).describe(arguments.name)
+    if arguments.output:
+        output.print_data(data, arguments.output)
+    else:
+        print("\n".join(describe(data)))
+    return 0
+
+
+def describe(data: dict[str, Any]) -> list[str]:
+    """Blocks of text: what it is, its conditions, its containers, its spec, its last events."""
+    place = f"{data['file']}:{data.get('line', 1)}" if data.get("file") else "-"
+    facts = [
+        ("key", data["key"]),
+        ("phase", data["phase"] + (f" since {output.clock(data['since'])}" if data.get("since") else "")),
+        ("ready", "yes" if data["ready"] else f"no: {data.get('message') or 'no reason known yet'}"),
+        ("from", f"{place} at {output.short(data.get('revision')) or '-'} (owner {data.get('owner', '-')})"),
+        ("generation", f"{data.get('generation', '-')}, converged to {data.get('observed_generation', '-')}"),
+        ("restarts", str(data.get("restarts", 0))),
+    ]
+    lines = [f"{name:<11} {output.clean(value)}" for name, value in facts]
+    for title, block in (
+        ("conditions", [_condition(c) for c in data.get("conditions", [])]),
+        ("containers", [_container(c) for c in data.get("containers", [])]),
+        ("spec", _spec(data.get("spec") or {})),
+        ("events", [event_line(e, with_key=False) for e in data.get("events", [])]),
+    ):
+        if block:
+            lines += ["", title, *(f"  {line}" for line in block)]
+    return lines
+
+
+def _condition(condition: dict[str, Any]) -> str:
+    age = output.ago(condition["since"])
+    text = f"{condition['type']}={condition['status']} {condition['reason']} for {age}"
+    return output.clean(f"{text}: {condition['message']}" if condition.get("message") else text)
+
+
+def _container(container: dict[str, Any]) -> str:
+    where = ", ".join(f"{n} {a}" for n, a in output.mapping(container.get("addresses")).items())
+    parts = [str(container.get("id", ""))[:12], str(container.get("phase", ""))]
+    parts += [f"pid {container['pid']}"] if container.get("pid") else []
+    parts += [str(container["health"])] if container.get("health") else []
+    return output.clean("  ".join([*parts, where]).rstrip())
+
+
+def _spec(spec: dict[str, Any]) -> list[str]:
+    import yaml
+
+    text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True) if spec else ""
+    return [output.clean(line) for line in text.splitlines()]

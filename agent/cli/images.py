@@ -1,0 +1,137 @@
+"""`setpoint image`: load, import, ls, rm. Archives are read by the agent where it can see them, so that
+nothing is copied through a socket for the usual case.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.cli import output
+from agent.cli.connect import connect
+from agent.cli.parser import Parser
+from runtime.errors import NotFound
+
+
+def add_image(parser: Parser) -> None:
+    commands = parser.commands()
+    load = commands.add("load", "take images from an OCI or docker archive, or an OCI layout")
+    load.add_argument("file", metavar="FILE", help="archive or directory; - reads stdin")
+    load.examples("setpoint image load busybox.tar", "docker save nginx | setpoint image load -")
+    take = commands.add("import", "make an image of a root file system's tar")
+    take.add_argument("file", metavar="FILE", help="tar, also packed; - reads stdin")
+    take.add_argument("image", metavar="NAME", help="name[:tag] to give it")
+    take.examples("setpoint image import rootfs.tar.gz lab/base:1")
+    listing = commands.add("ls", "list images")
+    listing.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these; exit code 1 when one is missing"
+    )
+    listing.add_argument("-q", "--quiet", action="store_true", help="only ids")
+    listing.outputs()
+    listing.examples("setpoint image ls", "setpoint image ls -q busybox:latest")
+    remove = commands.add("rm", "remove images")
+    remove.add_argument("names", nargs="+", metavar="NAME", help="name:tag or id")
+    remove.add_argument("--force", action="store_true", help="also when objects want it")
+    remove.examples("setpoint image rm lab/base:1")
+    parser.examples("setpoint image load busybox.tar", "setpoint image ls")
+
+
+def run_image(arguments: Namespace) -> int:
+    verbs = {"load": _load, "import": _import, "ls": _list, "rm": _remove}
+    return verbs[arguments.command](arguments)
+
+
+def _load(arguments: Namespace) -> int:
+    client = connect(arguments)
+    if arguments.file == "-":
+        return _show(client.load_image(sys.stdin.buffer))
+    return _show(client.load_image(_existing("load image", arguments.file)))
+
+
+def _import(arguments: Namespace) -> int:
+    client = connect(arguments)
+    if arguments.file == "-":
+        return _show(client.import_image(sys.stdin.buffer, arguments.image))
+    return _show(client.import_image(_existing("import image", arguments.file), arguments.image))
+
+
+def _existing(op: str, name: str) -> str:
+    if not Path(name).exists():
+        raise NotFound(op, name, "no such file", "")
+    return name
+
+
+def _show(lines: Iterator[dict[str, Any]]) -> int:
+    """Progress on a terminal's one line; then what was taken."""
+    watched = sys.stderr.isatty()
+    for line in lines:
+        if "images" not in line:
+            if watched:
+                sys.stderr.write(f"\r\x1b[K{output.clean(line.get('message') or line)}")
+                sys.stderr.flush()
+            continue
+        if watched:
+            sys.stderr.write("\r\x1b[K")
+        for image in line["images"]:
+            print(f"loaded {names_of(image)}")
+    return 0
+
+
+def names_of(image: Any) -> str:
+    data = output.mapping(image)
+    if not data:
+        return output.clean(image)
+    return output.clean(", ".join(data.get("names") or ()) or short_id(str(data.get("id", ""))))
+
+
+def _list(arguments: Namespace) -> int:
+    images = connect(arguments).images()
+    if arguments.names:
+        images = [_named(images, name) for name in arguments.names]
+    if arguments.output in ("json", "yaml"):
+        output.print_data(images, arguments.output)
+    elif arguments.quiet:
+        print("\n".join(output.clean(image["id"]) for image in images))
+    else:
+        rows = [
+            (
+                name,
+                short_id(image["id"]),
+                output.size(image.get("size_bytes")),
+                output.ago(image.get("created_at")),
+            )
+            for image in images
+            for name in image.get("names") or ["<none>"]
+        ]
+        print(output.table(("NAME", "ID", "SIZE", "MADE"), rows))
+    return 0
+
+
+def _named(images: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The image with that name (its registry, library/ and :latest may be left out) or id."""
+    full = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+    for image in images:
+        names = list(image.get("names") or ())
+        if full in names or any(n.endswith("/" + full) for n in names):
+            return image
+        if (
+            str(image["id"]).removeprefix("sha256:").startswith(name.removeprefix("sha256:"))
+            and len(name) >= 6
+        ):
+            return image
+    raise NotFound("find image", name, "not in the store", "setpoint image load FILE")
+
+
+def short_id(identity: str) -> str:
+    return identity.removeprefix("sha256:")[:12]
+
+
+def _remove(arguments: Namespace) -> int:
+    client = connect(arguments)
+    for name in arguments.names:
+        client.remove_image(name, force=arguments.force)
+        print(f"removed {output.clean(name)}")
+    return 0

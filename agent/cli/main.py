@@ -1,0 +1,137 @@
+"""The command line: finds the verb, imports only its module, runs it, and turns errors into one
+sentence. Called by the launcher `.venv/bin/setpoint`; holds no verb itself.
+
+Exit codes: 0 done, 1 not done (the reason is on stderr), 130 interrupted. `plan` alone also has 2.
+A verb NAME in module M is two functions, `M.add_NAME(parser)` and `M.run_NAME(arguments) -> int`.
+Only the standard library here and in what `status` imports: a look must cost no more than a look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# verb -> (module in agent.cli, one line for --help), in the order people meet them.
+VERBS: dict[str, tuple[str, str]] = {
+    "status": ("status", "what should run, what does, and why not"),
+    "plan": ("plan", "what would change, and the line that asks for it"),
+    "validate": ("validate", "check manifests; needs no agent and no root"),
+    "get": ("get", "list objects, or print one"),
+    "describe": ("get", "all that is known of one object"),
+    "why": ("why", "the chain from commit to result, for one object"),
+    "events": ("events", "what was seen, decided and done"),
+    "logs": ("logs", "what containers print"),
+    "exec": ("execute", "run a command in a container"),
+    "stats": ("stats", "what containers use"),
+    "top": ("stats", "the processes of a container"),
+    "wait": ("wait", "until objects are ready"),
+    "sync": ("act", "look at the source now"),
+    "restart": ("act", "stop and start an object's containers"),
+    "suspend": ("act", "leave objects alone until resumed"),
+    "resume": ("act", "undo suspend"),
+    "prune": ("act", "answer a removal that waits for a yes"),
+    "image": ("images", "load, import, list and remove images"),
+    "network": ("objects", "list networks"),
+    "volume": ("objects", "list and remove volumes"),
+    "agent": ("agent", "run the agent, start it in the background, stop it"),
+    "down": ("down", "stop and remove everything this instance runs"),
+    "explain": ("explain", "what a manifest field means"),
+    "schema": ("explain", "JSON Schema of manifests, for editors"),
+    "doctor": ("doctor", "what this kernel offers, and what to do about the rest"),
+    "oci": ("oci", "the native runtime under an OCI runtime's command line"),
+    "completion": ("completion", "shell completion for bash, zsh and fish"),
+    "version": ("version", "versions of the program and of the running agent"),
+}
+
+GROUPS = (
+    ("look", ("status", "get", "describe", "why", "events", "logs", "stats", "top")),
+    ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
+    ("things", ("image", "network", "volume")),
+    ("engine", ("agent", "down", "doctor", "oci", "version")),
+    ("help", ("explain", "schema", "completion")),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; never raises, never prints a traceback (SETPOINT_DEBUG=1 shows it)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) went away. Point stdout elsewhere, or the flush at exit fails again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception as error:
+        if os.environ.get("SETPOINT_DEBUG"):
+            raise
+        from agent.cli.output import print_error
+
+        print_error(error)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    instance, words = _take_instance(words)
+    if not words or words[0] in ("-h", "--help", "help"):
+        return _help(words[1:])
+    if words[0] == "--version":
+        words[0] = "version"
+    verb = words[0]
+    if verb not in VERBS:
+        from agent.cli.output import no_such_verb
+
+        raise no_such_verb(verb, VERBS)
+    return run_verb(verb, words[1:], instance)
+
+
+def run_verb(verb: str, words: list[str], instance: str) -> int:
+    """Parse the words after a verb and run it."""
+    from importlib import import_module
+
+    module = import_module(f"agent.cli.{VERBS[verb][0]}")
+    if verb == "oci":
+        # The OCI command line is a contract of its own, with its own parser.
+        return run_oci(module, words, instance)
+    from agent.cli.parser import Parser
+
+    parser = Parser(verb, VERBS[verb][1], instance)
+    getattr(module, f"add_{verb}")(parser)
+    arguments = parser.parse_args(words)
+    return int(getattr(module, f"run_{verb}")(arguments))
+
+
+def run_oci(module: object, words: list[str], instance: str) -> int:
+    if instance:
+        os.environ["SETPOINT_INSTANCE"] = instance
+    group = getattr(module, "oci")  # noqa: B009 - a module found by name
+    result = group.main(args=words, prog_name="setpoint oci", standalone_mode=True)
+    return int(result or 0)
+
+
+def _take_instance(words: list[str]) -> tuple[str, list[str]]:
+    """`--instance NAME` before the verb; after it, each verb's parser takes it."""
+    if words and words[0].startswith("--instance="):
+        return words[0].partition("=")[2], words[1:]
+    if words and words[0] == "--instance" and len(words) > 1:
+        return words[1], words[2:]
+    return "", words
+
+
+def _help(words: list[str]) -> int:
+    if words and words[0] in VERBS:
+        return run_verb(words[0], ["--help"], "")
+    lines = [
+        "Usage: setpoint [--instance NAME] VERB ...",
+        "",
+        "A container engine that you steer with files.",
+        "",
+    ]
+    for title, verbs in GROUPS:
+        lines += [title, *(f"  {verb:<11} {VERBS[verb][1]}" for verb in verbs), ""]
+    lines.append("setpoint VERB --help shows a verb's options and examples.")
+    print("\n".join(lines))
+    return 0

@@ -1,0 +1,83 @@
+"""One verb's parser. Of the standard library, since it costs a quarter of what click takes to import
+and `setpoint status` is run in loops (ops/decisions/0003-command-line.md).
+
+A wrong command line is exit code 1 with one sentence, as every other error: 2 means "changes" here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, NoReturn
+
+from runtime.errors import Invalid
+
+OUTPUTS = ("json", "yaml", "wide")
+
+
+class Words(argparse.ArgumentParser):
+    """argparse with our words for errors, and examples at the end of --help."""
+
+    def __init__(self, **options: Any) -> None:
+        options |= {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        raise Invalid(f"read the arguments of {self.prog}", "", message, f"{self.prog} --help")
+
+    def examples(self, *lines: str) -> None:
+        self.epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)])
+
+    def outputs(self, *names: str) -> None:
+        """`-o json|yaml|wide`; only those named, or all."""
+        self.add_argument(
+            "-o", "--output", choices=names or OUTPUTS, default="", help="print data instead of a table"
+        )
+
+
+class Parser(Words):
+    """The parser of a verb, with --instance."""
+
+    def __init__(self, verb: str, summary: str, instance: str = "") -> None:
+        super().__init__(prog=f"setpoint {verb}", description=sentence(summary))
+        self.add_argument(
+            "--instance",
+            metavar="NAME",
+            default=instance or os.environ.get("SETPOINT_INSTANCE") or "setpoint",
+            help="which engine on this host (default: $SETPOINT_INSTANCE, else setpoint)",
+        )
+
+    def commands(self, title: str = "command", *, required: bool = True) -> Commands:
+        return Commands(self, title, required)
+
+
+class Commands:
+    """Sub-commands of a verb (`image load`), each with its own examples."""
+
+    def __init__(self, parser: Parser, title: str, required: bool) -> None:
+        self._group = parser.add_subparsers(
+            dest="command", metavar=title.upper(), required=required, parser_class=Words
+        )
+
+    def add(self, name: str, summary: str) -> Words:
+        words = self._group.add_parser(name, help=summary, description=sentence(summary))
+        # No default: what was given before the sub-command must not be overwritten by it.
+        words.add_argument("--instance", metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        return words
+
+
+def sentence(summary: str) -> str:
+    return summary[:1].upper() + summary[1:] + "."
+
+
+def seconds(text: str) -> float:
+    """`60s`, `1m30s`, `2h`, `500ms` or a plain number of seconds."""
+    import re
+
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 60s, 1m30s or 2h")
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    return sum(float(number) * units[unit] for number, unit in parts)

@@ -1,0 +1,155 @@
+"""`setpoint status`: everything in one look. Answers from the store when no agent does, and says so.
+
+Reads only; imports nothing that costs (see connect.py).
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from agent.cli import output
+from agent.cli.connect import AgentDown, connect, last_known, match_keys
+from agent.cli.output import Cell
+from agent.cli.parser import Parser
+
+# phase -> colour; what is missing here is on its way and stays plain.
+PHASES = {
+    "Running": "green", "Ready": "green", "Present": "green", "Completed": "green", "Active": "green",
+    "Failed": "red", "Stalled": "red", "Unhealthy": "red", "BackOff": "red",
+    "Suspended": "yellow", "Stopped": "grey", "Kept": "grey",
+}  # fmt: skip
+
+
+def add_status(parser: Parser) -> None:
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these: a project, project/name or a key"
+    )
+    parser.add_argument("-q", "--not-ready", action="store_true", help="only what is not ready")
+    parser.outputs()
+    parser.examples(
+        "setpoint status                  all of it",
+        "setpoint status shop             one project",
+        "setpoint status -q               what is not ready, and why",
+        "setpoint status -o json          the same as data",
+    )
+
+
+def run_status(arguments: Namespace) -> int:
+    """Always 0 when there is something to say: `wait` is the verb that answers by its exit code."""
+    status = look(arguments)
+    if arguments.names:
+        chosen = set(match_keys(arguments.names, [o["key"] for o in status["objects"]]))
+        status["objects"] = [o for o in status["objects"] if o["key"] in chosen]
+        status["ready"] = all(o["ready"] for o in status["objects"])
+    if arguments.not_ready:
+        status["objects"] = [o for o in status["objects"] if not o["ready"]]
+    if arguments.output in ("json", "yaml"):
+        output.print_data(status, arguments.output)
+        return 0
+    print(render(status, wide=arguments.output == "wide"))
+    return 0
+
+
+def look(arguments: Namespace) -> dict[str, Any]:
+    """The agent's word, or the store's when no agent answers. AgentDown when neither has one."""
+    try:
+        return connect(arguments).status()
+    except AgentDown:
+        status = last_known(arguments.instance)
+        if status is None:
+            raise
+        return status
+
+
+def render(status: dict[str, Any], *, wide: bool = False) -> str:
+    parts = [head(status)]
+    problems = source_problems(status)
+    if problems:
+        parts.append("\n".join(problems))
+    if status["objects"]:
+        parts.append(objects_table(status["objects"], wide=wide))
+    return "\n\n".join(parts)
+
+
+def head(status: dict[str, Any]) -> str:
+    ready = output.paint("ready", "green") if status["ready"] else output.paint("not ready", "yellow")
+    count = len(status["objects"])
+    good = sum(1 for o in status["objects"] if o["ready"])
+    line = f"{ready}  {good} of {count} objects"
+    if status.get("revision"):
+        line += f"  revision {output.clean(output.short(status['revision']))}"
+    if status.get("subject"):
+        line += f" ({output.clean(status['subject'])[:60]})"
+    if status["agent"] != "running":
+        note = "agent down: this is what it last knew; containers run on (setpoint agent --detach starts it)"
+        line += "\n" + output.paint(note, "red")
+    return line
+
+
+def source_problems(status: dict[str, Any]) -> list[str]:
+    """Manifest errors and an unreachable source: they freeze, so they must be seen."""
+    source = output.mapping(status.get("source"))
+    lines = [error_line(e) for e in status.get("errors") or ()]
+    if source.get("error"):
+        lines.insert(0, str(source["error"]))
+    if source.get("prune_waiting"):
+        lines.append(f"{source['prune_waiting']} removals wait for a yes: setpoint prune --yes")
+    return [output.paint(output.clean(line), "red") for line in lines]
+
+
+def error_line(error: Any) -> str:
+    """`file:line:column: message (hint: …)` of an error as data or as text."""
+    data = output.mapping(error)
+    if not data:
+        return str(error)
+    place = ":".join(str(data[part]) for part in ("file", "line", "column") if data.get(part))
+    text = f"{place}: {data.get('message', '')}" if place else str(data.get("message", ""))
+    return f"{text} (hint: {data['hint']})" if data.get("hint") else text
+
+
+def objects_table(objects: list[dict[str, Any]], *, wide: bool = False) -> str:
+    headings = ["OBJECT", "READY", "PHASE", "SINCE", "RESTARTS", "COMMIT"]
+    if wide:
+        headings += ["FILE", "ADDRESSES", "PIDS"]
+    rows = []
+    for item in objects:
+        row: list[object] = [
+            item["key"],
+            Cell(counts(item), "" if item["ready"] else "yellow"),
+            Cell(item["phase"], PHASES.get(item["phase"], "")),
+            output.ago(item.get("since")),
+            item.get("restarts") or ("0" if is_container(item) else "-"),
+            output.short(item.get("revision")) or "-",
+        ]
+        if wide:
+            row += [place(item), addresses(item), pids(item)]
+        rows.append([*row, "" if item["ready"] else item.get("message") or ""])
+    return output.table([*headings, "MESSAGE" if any(row[-1] for row in rows) else ""], rows)
+
+
+def is_container(item: dict[str, Any]) -> bool:
+    return str(item["key"]).split("/")[1] == "container"
+
+
+def counts(item: dict[str, Any]) -> str:
+    """running/desired of a container; yes or no of anything else."""
+    if not is_container(item):
+        return "yes" if item["ready"] else "no"
+    running = item.get("running")
+    if running is None:
+        running = sum(1 for c in item.get("containers", []) if c.get("pid"))
+    return f"{running}/{item.get('desired', len(item.get('containers', [])))}"
+
+
+def place(item: dict[str, Any]) -> str:
+    return f"{item['file']}:{item.get('line', 1)}" if item.get("file") else "-"
+
+
+def addresses(item: dict[str, Any]) -> str:
+    found = [str(a) for c in item.get("containers", []) for a in output.mapping(c.get("addresses")).values()]
+    return ",".join(found) or "-"
+
+
+def pids(item: dict[str, Any]) -> str:
+    return ",".join(str(c["pid"]) for c in item.get("containers", []) if c.get("pid")) or "-"

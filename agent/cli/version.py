@@ -1,0 +1,31 @@
+"""`setpoint version`: the program's version, and the running agent's when one answers."""
+
+from __future__ import annotations
+
+import contextlib
+from argparse import Namespace
+from typing import Any
+
+from agent.cli import output
+from agent.cli.connect import AgentDown, connect
+from agent.cli.parser import Parser
+
+VERSION = "0.1.0"
+
+
+def add_version(parser: Parser) -> None:
+    parser.outputs("json", "yaml")
+    parser.examples("setpoint version", "setpoint version -o json")
+
+
+def run_version(arguments: Namespace) -> int:
+    data: dict[str, Any] = {"program": VERSION, "agent": None}
+    with contextlib.suppress(AgentDown):
+        data["agent"] = connect(arguments).version()
+    if arguments.output:
+        output.print_data(data, arguments.output)
+        return 0
+    print(f"setpoint {VERSION}")
+    agent = data["agent"]
+    print("agent down" if agent is None else f"agent {output.clean(agent.get('version', '?'))}")
+    return 0

@@ -1,0 +1,96 @@
+"""Clocks, processes and /proc: what every measured engine needs. Decides nothing about engines."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def run(
+    *argv: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, check: bool = True
+) -> str:
+    """Run to the end and give stdout; with its stderr in the error when it fails."""
+    done = subprocess.run(
+        [str(a) for a in argv], capture_output=True, text=True, cwd=cwd, env=env, check=False
+    )
+    if check and done.returncode:
+        raise RuntimeError(
+            f"{' '.join(map(str, argv))}: exit {done.returncode}: {done.stderr.strip()[-800:]}"
+        )
+    return done.stdout
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds of wall clock."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def until(is_so: Callable[[], object], seconds: float, what: str, pause: float = 0.001) -> None:
+    """Ask every millisecond until it is so; RuntimeError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not after {seconds:.0f} s: {what}")
+        time.sleep(pause)
+
+
+def processes() -> Iterator[tuple[int, list[str]]]:
+    """(pid, command line) of every process in this namespace."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        yield int(entry.name), [w.decode(errors="replace") for w in words if w]
+
+
+def pids_of(programs: set[str]) -> list[int]:
+    """Processes whose program's file name is one of these."""
+    return [pid for pid, words in processes() if words and os.path.basename(words[0]) in programs]  # noqa: PTH119
+
+
+def pss_bytes(pids: Sequence[int]) -> int:
+    """Proportional set size, summed (proc(5), smaps_rollup): shared pages are counted once in all."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """User and system time so far, of all threads, summed (proc(5), stat fields 14 and 15)."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def idle_share(pids: Sequence[int], seconds: float = 10.0) -> float:
+    """Share of one core used while nothing happens."""
+    before = cpu_seconds(pids)
+    time.sleep(seconds)
+    return (cpu_seconds(pids) - before) / seconds
+
+
+@contextmanager
+def appended(path: Path, seconds: float = 30.0) -> Iterator[None]:
+    """Leave when a container has written to `path` once more: it runs, by its own word."""
+    before = path.stat().st_size
+    yield
+    until(lambda: path.stat().st_size > before, seconds, f"{path} grew", pause=0.0005)
