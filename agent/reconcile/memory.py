@@ -1,0 +1,101 @@
+"""What planning needs to know of the past, per key: exits, health, wishes of operators, failures.
+
+Frozen values, stored as JSON in StatusRecord.memory, so that a restarted agent goes on where it
+was. All of it may be lost without harm: the kernel and the labels say what is, this only says why.
+Changed by pure functions in `account`; read by `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from agent.reconcile.policy import Exit, FailureKind, Health
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The newest action that failed. token: the desired state it was tried for; another token means
+    another try. retry_at None: never by itself."""
+
+    kind: FailureKind
+    action: str
+    message: str
+    hint: str
+    count: int
+    at: float
+    retry_at: float | None
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """exits: newest last, all replicas. health: container id -> its health.
+    failures: replica's index as text ("0" is the object itself) -> its newest failed action.
+    restart_marks: container id -> started_at of the run that somebody asked to end.
+    dependency_runs: dependency's name -> ids of its containers when this one was started.
+    prune_acknowledged: the revision whose mass prune was said yes to."""
+
+    exits: tuple[Exit, ...] = ()
+    health: Mapping[str, Health] = field(default_factory=dict)
+    restart_marks: Mapping[str, float | None] = field(default_factory=dict)
+    dependency_runs: Mapping[str, str] = field(default_factory=dict)
+    is_suspended: bool = False
+    restarts: int = 0
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    prune_acknowledged: str = ""
+
+    def exits_of(self, index: int) -> tuple[Exit, ...]:
+        return tuple(exit for exit in self.exits if exit.index == index)
+
+
+NOTHING = Memory()
+
+
+def to_json(memory: Memory) -> dict[str, Any]:
+    """Only what differs from nothing, so that most objects store nothing."""
+    if memory == NOTHING:
+        return {}
+    whole = asdict(memory)
+    return {name: value for name, value in whole.items() if value}
+
+
+def from_json(data: Mapping[str, Any]) -> Memory:
+    """Takes what an older or newer version wrote: unknown fields are dropped, bad parts forgotten."""
+    if not data:
+        return NOTHING
+    return Memory(
+        exits=tuple(exit for item in _list(data.get("exits")) if (exit := _build(Exit, item))),
+        health=_build_all(Health, data.get("health")),
+        restart_marks=_mapping(data.get("restart_marks")),
+        dependency_runs=_mapping(data.get("dependency_runs")),
+        is_suspended=data.get("is_suspended") is True,
+        restarts=int(data.get("restarts") or 0),
+        failures=_build_all(Failure, data.get("failures")),
+        prune_acknowledged=str(data.get("prune_acknowledged") or ""),
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _build_all(kind: type[T], items: Any) -> dict[str, T]:
+    return {str(name): value for name, item in _mapping(items).items() if (value := _build(kind, item))}
+
+
+def _build(kind: type[T], item: Any) -> T | None:
+    if not isinstance(item, Mapping):
+        return None
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    try:
+        return kind(**{name: value for name, value in item.items() if name in known})
+    except TypeError:
+        return None

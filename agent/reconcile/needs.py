@@ -1,0 +1,192 @@
+"""What a container must wait for before it is created, and before it is started. Pure.
+
+Waiting is a reason and the keys whose change ends it, never an edge in a graph: the loop looks at
+the waiting key again when one of them changes. Called by `plan_containers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec
+from agent.reconcile import convert
+from agent.reconcile.world import Desired, World
+from runtime.model import ImageInfo, NetworkState
+from store.records import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """reason: PascalCase. message: one sentence with what to do. keys: whose change ends it."""
+
+    reason: str
+    message: str
+    keys: frozenset[Key] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """create: why it cannot be made yet; start: why it cannot run yet; None when it can.
+    outdated_network: the real name of a network that must be made anew first, or ""."""
+
+    create: Wait | None
+    start: Wait | None
+    outdated_network: str = ""
+
+
+def find_needs(desired: Desired, spec: ContainerSpec, world: World) -> Needs:
+    create = (
+        _image(spec, world.images.get(spec.image))
+        or _volumes(desired, world)
+        or _namespaces(desired, spec, world)
+    )
+    return Needs(
+        create=create,
+        start=_networks(desired, world) or _sandbox_owner(desired, world) or _dependencies(desired, world),
+        outdated_network=_outdated_network(desired, world),
+    )
+
+
+def _image(spec: ContainerSpec, image: ImageInfo | None) -> Wait | None:
+    if image is not None:
+        return None
+    return Wait("ImageMissing", f"image {spec.image} is not in the store: `setpoint image load FILE`")
+
+
+def _volumes(desired: Desired, world: World) -> Wait | None:
+    for key in desired.needs_volumes:
+        if world.volume_name(key) not in world.volumes:
+            return Wait("VolumeMissing", f"waits for volume {key.name}", frozenset({key}))
+    return None
+
+
+def _namespaces(desired: Desired, spec: ContainerSpec, world: World) -> Wait | None:
+    for mode in (spec.pid, spec.ipc):
+        kind, _, name = mode.partition(":")
+        if kind in ("service", "container") and not running_id(desired.key.project, name, world):
+            key = world.container_key(desired.key.project, name)
+            keys = frozenset({key}) if key else frozenset()
+            return Wait("DependencyNotStarted", f"shares namespaces with {name}, which does not run", keys)
+    return None
+
+
+def running_id(project: str, name: str, world: World) -> str:
+    """The id of the running container that a manifest calls `name`, or ""."""
+    key = world.container_key(project, name)
+    if key is None:
+        return ""
+    live = [replica.id for replica in world.actual_of(key).replicas if replica.is_live]
+    return live[0] if live else ""
+
+
+# --- networks -----------------------------------------------------------------------------------
+
+
+def _networks(desired: Desired, world: World) -> Wait | None:
+    for key in desired.needs_networks:
+        if world.network_name(key) not in world.networks:
+            return Wait("NetworkMissing", f"waits for network {key.name}", frozenset({key}))
+    if name := _outdated_network(desired, world):
+        keys = frozenset(key for key in desired.needs_networks if world.network_name(key) == name)
+        return Wait("NetworkChanging", f"network {name} is being made anew", keys)
+    return None
+
+
+def _outdated_network(desired: Desired, world: World) -> str:
+    for key in desired.needs_networks:
+        network = world.wanted(key)
+        state = world.networks.get(world.network_name(key))
+        if network is not None and state is not None and is_outdated(network, state):
+            return state.name
+    return ""
+
+
+def is_outdated(desired: Desired, state: NetworkState) -> bool:
+    """The network is ours and was made for another spec. One without our hash is left as it is."""
+    if not isinstance(desired.spec, NetworkSpec) or desired.spec.external:
+        return False
+    made_for = state.labels.get(convert.LABEL_RECREATE_HASH, "")
+    is_ours = state.labels.get(convert.LABEL_KEY) == str(desired.key)
+    return is_ours and made_for not in ("", desired.recreate_hash)
+
+
+def _sandbox_owner(desired: Desired, world: World) -> Wait | None:
+    if not desired.joins:
+        return None
+    owner = world.container_key(desired.key.project, desired.joins)
+    if owner is None:
+        return Wait("SandboxMissing", f"shares the network of {desired.joins}, which no manifest names")
+    if running_id(desired.key.project, desired.joins, world):
+        return None
+    return Wait(
+        "DependencyNotStarted", f"shares the network of {owner}, which does not run", frozenset({owner})
+    )
+
+
+# --- depends_on ---------------------------------------------------------------------------------
+
+
+def _dependencies(desired: Desired, world: World) -> Wait | None:
+    for key, dependency in desired.depends_on:
+        if wait := _dependency(desired.key, key, dependency, world):
+            return wait
+    return None
+
+
+def _dependency(key: Key, other: Key, dependency: Dependency, world: World) -> Wait | None:
+    wanted = world.wanted(other)
+    keys = frozenset({other})
+    if wanted is None:
+        if not dependency.required:
+            return None
+        return Wait("DependencyMissing", f"depends on {other}, which no manifest names", keys)
+    verdict = world.verdicts.get(other)
+    if verdict is None or verdict.generation != wanted.generation:
+        return _cycle(key, world) or Wait("DependencyNotReady", f"waits for {other}", keys)
+    if _is_met(dependency, verdict.is_started, verdict.is_healthy, verdict.is_completed):
+        return None
+    if verdict.phase in ("Failed", "Stalled"):
+        if not dependency.required:
+            return None
+        return Wait("DependencyFailed", f"depends on {other}, which is {verdict.phase}", keys)
+    wish = {"service_started": "run", "service_healthy": "be healthy"}.get(dependency.condition, "complete")
+    return _cycle(key, world) or Wait("DependencyNotReady", f"waits for {other} to {wish}", keys)
+
+
+def _is_met(dependency: Dependency, is_started: bool, is_healthy: bool | None, is_completed: bool) -> bool:
+    if dependency.condition == "service_completed_successfully":
+        return is_completed
+    if dependency.condition == "service_healthy" and is_healthy is not None:
+        return is_healthy
+    return is_started
+
+
+def _cycle(key: Key, world: World) -> Wait | None:
+    """A container that waits for itself would wait for ever, and nobody would say why."""
+    path = find_cycle(key, world)
+    if not path:
+        return None
+    return Wait("DependencyCycle", "depends on itself: " + " -> ".join(str(step) for step in path))
+
+
+def find_cycle(key: Key, world: World) -> tuple[Key, ...]:
+    """The shortest way from key over depends_on back to it, () when there is none. What is on its way
+    out counts too: it leaves in the reverse order."""
+    came_from: dict[Key, Key] = {}
+    todo = [key]
+    for current in todo:  # grows while it is walked: breadth first
+        desired = world.desired.get(current)
+        for other, _ in desired.depends_on if desired else ():
+            if other == key:
+                return _walk_back(came_from, current, key)
+            if other not in came_from:
+                came_from[other] = current
+                todo.append(other)
+    return ()
+
+
+def _walk_back(came_from: dict[Key, Key], current: Key, key: Key) -> tuple[Key, ...]:
+    path = [key, current]
+    while path[-1] != key:
+        path.append(came_from[path[-1]])
+    return tuple(reversed(path))

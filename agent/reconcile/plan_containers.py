@@ -1,0 +1,518 @@
+"""Planning one wanted container object: each replica by itself, then one verdict of them all. Pure.
+
+    (nothing) ── create ──> created ── start ──> running ── exit ──> stopped ── start ──> running
+                                                    │
+      a new spec: create the new one, stop the old, start the new, delete the old
+
+What can be checked is checked (create) before what runs is touched. One replica is replaced at a
+time: the next when all others are well. Called by `plan` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.manifest.spec import ContainerSpec, Healthcheck
+from agent.reconcile import convert, policy
+from agent.reconcile.actions import (
+    Action,
+    Cause,
+    CreateContainer,
+    DeleteContainer,
+    DeleteSandbox,
+    KeyPlan,
+    RepairDrift,
+    StartContainer,
+    StopContainer,
+    UpdateResources,
+)
+from agent.reconcile.conditions import PHASES, Phase, Verdict, worst
+from agent.reconcile.exits import exits_of_run, health_of
+from agent.reconcile.health import healthcheck_of
+from agent.reconcile.memory import Failure, Memory
+from agent.reconcile.needs import Needs, find_needs, running_id
+from agent.reconcile.policy import ExitCause
+from agent.reconcile.removal import (
+    blocking_failure,
+    going_dependents,
+    remove_replicas,
+    remove_sandboxes,
+    stop_of,
+    token_of,
+    waits_for_text,
+)
+from agent.reconcile.world import Actual, Desired, Replica, World
+from runtime.model import ImageInfo
+from store.records import Key
+
+FAILURE_PHASES: dict[str, tuple[Phase, str]] = {
+    "invalid": ("Stalled", "Invalid"),
+    "unsupported": ("Stalled", "Unsupported"),
+    "temporary": ("Waiting", "Temporary"),
+    "conflict": ("Waiting", "Conflict"),
+    "missing": ("Waiting", "NotFound"),
+    "bug": ("Waiting", "InternalError"),
+}
+GOES_ON = "the previous version goes on running"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that the replicas of one object have in common."""
+
+    desired: Desired
+    spec: ContainerSpec
+    world: World
+    actual: Actual
+    memory: Memory
+    needs: Needs
+    image: ImageInfo | None
+    check: Healthcheck | None
+    recreate_hash: str
+    now: float
+
+    def cause(self, seen: str) -> Cause:
+        return Cause(seen, self.desired.file, self.desired.line, self.desired.revision)
+
+    def is_current(self, replica: Replica) -> bool:
+        """Made for this spec, and of the image that its reference names now."""
+        if replica.recreate_hash != self.recreate_hash:
+            return False
+        return self.image is None or replica.state.image in ("", self.image.id)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPlan:
+    """What to do about one replica, and how it stands. stalled: a reason although one is running."""
+
+    phase: Phase
+    reason: str
+    message: str = ""
+    actions: tuple[Action, ...] = ()
+    wake_at: float | None = None
+    waiting_for: frozenset[Key] = frozenset()
+    is_live: bool = False
+    is_healthy: bool | None = None
+    is_replacing: bool = False
+    stalled: str = ""
+
+
+def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: float) -> KeyPlan:
+    """For an object that is wanted, running or stopped."""
+    context = _context(desired, spec, world, now)
+    wanted = range(1, spec.scale + 1)
+    plans = _one_at_a_time([_plan_replica(context, index) for index in wanted])
+    surplus = tuple(r for r in context.actual.replicas if r.index not in wanted)
+    cause = context.cause(f"is one more than the {spec.scale} wanted")
+    actions = (
+        *(action for plan in plans for action in plan.actions),
+        *remove_replicas(desired, surplus, world, cause),
+        *remove_sandboxes(desired, context.actual.orphan_sandboxes),
+    )
+    return KeyPlan(desired.key, actions, _together(context, plans, is_busy=bool(actions)))
+
+
+def _context(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Context:
+    image = world.images.get(spec.image)
+    return Context(
+        desired, spec, world, world.actual_of(desired.key), world.memory_of(desired.key),
+        find_needs(desired, spec, world), image, healthcheck_of(spec, image),
+        _recreate_hash(desired, spec, world), now,
+    )  # fmt: skip
+
+
+def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
+    """The spec's hash, and with it what names in the spec stand for, where that is not the rule."""
+    project = desired.key.project
+    extra = []
+    for mode in (spec.pid, spec.ipc):
+        kind, _, name = mode.partition(":")
+        if kind in ("service", "container"):
+            extra.append(running_id(project, name, world))
+    names = (
+        *((key, world.network_name(key)) for key in desired.needs_networks),
+        *((key, world.volume_name(key)) for key in desired.needs_volumes),
+    )
+    extra += [name for key, name in names if name not in (f"{key.project}_{key.name}", key.name)]
+    if not extra:
+        return desired.recreate_hash
+    return hashlib.sha256("\0".join((desired.recreate_hash, *extra)).encode()).hexdigest()[:32]
+
+
+def _one_at_a_time(plans: list[ReplicaPlan]) -> list[ReplicaPlan]:
+    """Hold back all replacements of running replicas but the first, and that one too while a replica
+    that is not being replaced is not well."""
+    is_free = all(plan.phase in ("Running", "Completed") for plan in plans if not plan.is_replacing)
+    result = []
+    for plan in plans:
+        if plan.is_replacing and not is_free:
+            plan = replace(
+                plan, phase="Pending", reason="WaitsItsTurn", actions=(),
+                message="is replaced when the other replicas are well",
+            )  # fmt: skip
+        elif plan.is_replacing:
+            is_free = False
+        result.append(plan)
+    return result
+
+
+# --- one replica --------------------------------------------------------------------------------
+
+
+def _plan_replica(context: Context, index: int) -> ReplicaPlan:
+    mine = [replica for replica in context.actual.replicas if replica.index == index]
+    matching = [replica for replica in mine if context.is_current(replica)]
+    current = max(matching, key=_preference, default=None)
+    stale = tuple(replica for replica in mine if replica is not current)
+    failure = blocking_failure(context.memory, index, token_of(context.desired, context.image), context.now)
+    if current is None:
+        return _plan_missing(context, index, stale, failure)
+    if context.spec.ensure == "stopped":
+        return _plan_stopped(context, current, stale)
+    if current.is_live:
+        return _plan_live(context, current, stale, failure)
+    return _plan_down(context, current, stale, failure)
+
+
+def _preference(replica: Replica) -> tuple[bool, int, float, str]:
+    """Of several made for the same spec, the one to keep: what runs, else the newest."""
+    return (replica.is_live, replica.attempt, replica.state.created_at, replica.id)
+
+
+def _plan_missing(
+    context: Context, index: int, stale: tuple[Replica, ...], failure: Failure | None
+) -> ReplicaPlan:
+    if failure is not None:
+        return _keep_previous(context, stale, failed(failure))
+    if wait := context.needs.create:
+        held = ReplicaPlan("Waiting", wait.reason, wait.message, waiting_for=wait.keys)
+        return _keep_previous(context, stale, held)
+    create = _create(context, index, stale)
+    stops = _stops(context, stale, "its replacement is ready to start")
+    deletes = _deletes(context, stale, "was replaced")
+    if context.spec.ensure == "stopped":
+        return ReplicaPlan("Creating", "Creating", "is being created", (create, *stops, *deletes))
+    if wait := context.needs.start:
+        held = ReplicaPlan("Waiting", wait.reason, wait.message, (create,), waiting_for=wait.keys)
+        return _keep_previous(context, stale, held)
+    start = _start(context, create.config.id, index, "was created to run", is_restart=False)
+    return ReplicaPlan(
+        "Creating", "Creating", "is being created", (create, *stops, start, *deletes),
+        is_live=any(r.is_live for r in stale), is_replacing=bool(stops),
+    )  # fmt: skip
+
+
+def _plan_stopped(context: Context, current: Replica, stale: tuple[Replica, ...]) -> ReplicaPlan:
+    live = (current, *stale)
+    waiting = going_dependents(context.desired, context.world) if any(r.is_live for r in live) else None
+    if waiting:
+        return ReplicaPlan(
+            "Removing", "WaitsForDependents", waits_for_text(waiting), waiting_for=waiting, is_live=True
+        )
+    stops = _stops(context, live, "is wanted stopped")
+    deletes = _deletes(context, stale, "was replaced")
+    return ReplicaPlan("Removing" if stops else "Stopped", "Stopped", "", (*stops, *deletes))
+
+
+def _plan_down(
+    context: Context, current: Replica, stale: tuple[Replica, ...], failure: Failure | None
+) -> ReplicaPlan:
+    is_new = current.state.phase == "created"
+    decision = _decide(context, current)
+    if isinstance(decision, policy.StayDown):
+        phase: Phase = "Completed" if decision.completed else "Failed"
+        actions = _clear(context, stale)
+        return ReplicaPlan(phase, phase, decision.reason, actions)
+    if isinstance(decision, policy.GiveUp):
+        actions = _clear(context, stale)
+        return ReplicaPlan("Stalled", "RestartLimit", decision.reason + hint(context), actions)
+    if failure is not None:
+        return _keep_previous(context, stale, failed(failure))
+    if wait := context.needs.start:
+        held = ReplicaPlan("Waiting", wait.reason, wait.message, waiting_for=wait.keys)
+        if context.needs.outdated_network and not stale:
+            held = replace(held, actions=_leave_network(context, current))
+        return _keep_previous(context, stale, held)
+    if decision.at > context.now:
+        return ReplicaPlan("Restarting", "BackOff", f"{decision.reason}; waits", wake_at=decision.at)
+    stops = _stops(context, stale, "its replacement is ready to start")
+    seen = "was created to run" if is_new else decision.reason
+    start = _start(context, current.id, current.index, seen, is_restart=not is_new)
+    phase = "Starting" if is_new else "Restarting"
+    return ReplicaPlan(
+        phase, phase, "" if is_new else decision.reason,
+        (*stops, start, *_deletes(context, stale, "was replaced")), is_replacing=bool(stops),
+    )  # fmt: skip
+
+
+def _decide(context: Context, current: Replica) -> policy.Decision:
+    if current.state.phase == "created":
+        return policy.RestartAt(context.now, "is created")
+    if _is_restart_asked(context, current):
+        return policy.RestartAt(context.now, "a restart was asked for")
+    return policy.decide_restart(
+        context.spec.restart,
+        exits_of_run(context.memory, current, context.now),
+        is_said="restart" in context.spec.model_fields_set,
+        now=context.now,
+    )
+
+
+def _plan_live(
+    context: Context, current: Replica, stale: tuple[Replica, ...], failure: Failure | None
+) -> ReplicaPlan:
+    standing = replace(_standing(context, current), actions=_clear(context, stale), is_live=True)
+    if current.state.phase == "paused":
+        return replace(standing, phase="Waiting", reason="Paused", message="is paused")
+    if failure is not None:
+        phase, reason = FAILURE_PHASES[failure.kind]
+        return replace(
+            standing, reason=reason, message=failure.message, wake_at=failure.retry_at,
+            stalled=reason if phase == "Stalled" else "",
+        )  # fmt: skip
+    if stop := _reason_to_stop(context, current):
+        return replace(standing, phase="Restarting", reason="Restarting", **stop)
+    fixes = (*_update(context, current), *_repairs(context, current))
+    return replace(standing, actions=(*standing.actions, *fixes))
+
+
+def _reason_to_stop(context: Context, current: Replica) -> dict[str, Any]:
+    """Fields of a ReplicaPlan that stops a running container, {} when it is to go on."""
+    needs = context.needs
+    if needs.outdated_network and needs.create is None:
+        seen = f"network {needs.outdated_network} is made anew"
+        stop = _stop(context, current, seen)
+        return {"actions": (stop, *_leave_network(context, current)), "message": seen}
+    seen, by = _reason_to_restart(context, current)
+    if not seen or needs.start is not None:
+        return {}
+    stop = _stop(context, current, seen, by=by)
+    if by != "us":  # the back-off decides about the start
+        return {"actions": (stop,), "message": seen}
+    start = _start(context, current.id, current.index, seen, is_restart=True)
+    return {"actions": (stop, start), "message": seen}
+
+
+def _reason_to_restart(context: Context, current: Replica) -> tuple[str, ExitCause]:
+    if _is_restart_asked(context, current):
+        return "a restart was asked for", "us"
+    if name := _replaced_dependency(context, current):
+        return f"{name} was replaced, and depends_on says restart", "us"
+    may_restart = not _flaps(context, current)
+    if current.id in context.actual.broken and may_restart:
+        return f"only a restart repairs it: {context.actual.broken[current.id]}", "drift"
+    health = health_of(context.memory, current)
+    wants_restart = context.spec.on_unhealthy == "restart" and context.check is not None
+    if wants_restart and health is not None and health.status == "unhealthy" and may_restart:
+        return f"is unhealthy after {health.failures} failed probes", "unhealthy"
+    return "", "us"
+
+
+def _flaps(context: Context, current: Replica) -> str:
+    exits = exits_of_run(context.memory, current, context.now)
+    return policy.may_restart_unhealthy(context.spec.restart, exits, context.now)
+
+
+def _is_restart_asked(context: Context, replica: Replica) -> bool:
+    marks = context.memory.restart_marks
+    return replica.id in marks and marks[replica.id] == replica.state.started_at
+
+
+def _replaced_dependency(context: Context, current: Replica) -> str:
+    for key, dependency in context.desired.depends_on:
+        before = context.memory.dependency_runs.get(f"{key.name}#{current.index}")
+        if dependency.restart and before and before != _runs_of(key, context.world):
+            return str(key)
+    return ""
+
+
+def _runs_of(key: Key, world: World) -> str:
+    return ",".join(sorted(replica.id[:16] for replica in world.actual_of(key).replicas if replica.is_live))
+
+
+# --- how a running one stands -------------------------------------------------------------------
+
+
+def _standing(context: Context, current: Replica) -> ReplicaPlan:
+    if context.check is None:
+        return ReplicaPlan("Running", "Running")
+    health = health_of(context.memory, current)
+    if health is None or health.status == "starting":
+        return ReplicaPlan("Starting", "HealthUnknown", "waits for the first good probe", is_healthy=False)
+    if health.status == "healthy":
+        return ReplicaPlan("Running", "Healthy", is_healthy=True)
+    lines = health.output.strip().splitlines()
+    said = f": {lines[-1]}" if lines else ""
+    stalled = "RestartLimit" if context.spec.on_unhealthy == "restart" and _flaps(context, current) else ""
+    return ReplicaPlan(
+        "Unhealthy", "Unhealthy", f"{health.failures} probes in a row failed{said}", is_healthy=False,
+        stalled=stalled,
+    )  # fmt: skip
+
+
+def failed(failure: Failure) -> ReplicaPlan:
+    phase, reason = FAILURE_PHASES[failure.kind]
+    return ReplicaPlan(phase, reason, failure.message, wake_at=failure.retry_at)
+
+
+def hint(context: Context) -> str:
+    return f"; change the manifest, or `setpoint restart {context.desired.key}`"
+
+
+def _keep_previous(context: Context, stale: tuple[Replica, ...], held: ReplicaPlan) -> ReplicaPlan:
+    """What is wanted cannot be had now: the version before goes on, and is kept going."""
+    previous = max(stale, key=_preference, default=None)
+    if previous is None or previous.state.phase == "created" or context.spec.ensure == "stopped":
+        return held
+    if previous.is_live:
+        return replace(held, message=f"{held.message}; {GOES_ON}", is_live=True)
+    if context.needs.start is not None:
+        return held
+    decision = _decide(context, previous)
+    if not isinstance(decision, policy.RestartAt):
+        return held
+    if decision.at > context.now:
+        return replace(held, wake_at=earliest(held.wake_at, decision.at))
+    start = _start(context, previous.id, previous.index, f"{decision.reason}; still wanted", is_restart=True)
+    return replace(held, actions=(*held.actions, start), message=f"{held.message}; {GOES_ON}")
+
+
+def _together(context: Context, plans: list[ReplicaPlan], *, is_busy: bool) -> Verdict:
+    """The object shows its worst replica, and how many are well."""
+    desired = context.desired
+    if not plans:
+        return Verdict(
+            "Stopped", "ScaledToZero", "scaled to 0", generation=desired.generation, is_settled=not is_busy
+        )
+    phase = worst(tuple(plan.phase for plan in plans))
+    shown = next(plan for plan in plans if plan.phase == phase)
+    message = shown.message
+    if len(plans) > 1:
+        well = sum(PHASES[plan.phase].is_ready for plan in plans)
+        message = f"{well} of {len(plans)} are well" + (f": {message}" if message else "")
+    wakes = [plan.wake_at for plan in plans if plan.wake_at is not None]
+    healths = [plan.is_healthy for plan in plans if plan.is_healthy is not None]
+    stalled = next((plan.stalled for plan in plans if plan.stalled), "")
+    return Verdict(
+        phase,
+        shown.reason,
+        message,
+        generation=desired.generation,
+        wake_at=min(wakes, default=None),
+        waiting_for=frozenset().union(*(plan.waiting_for for plan in plans)),
+        is_started=all(plan.is_live or plan.phase == "Completed" for plan in plans),
+        is_healthy=all(healths) if healths else None,
+        is_completed=phase == "Completed",
+        is_settled=PHASES[phase].is_ready and not is_busy and not stalled,
+        stalled=stalled,
+    )
+
+
+def earliest(one: float | None, other: float) -> float:
+    return other if one is None else min(one, other)
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+def _create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:
+    desired, image = context.desired, context.image
+    assert image is not None  # needs.create waits for it
+    same = [replica.attempt for replica in stale if replica.recreate_hash == context.recreate_hash]
+    config = convert.container_config(
+        desired.key,
+        context.spec,
+        index,
+        image_id=image.id,
+        recreate_hash=context.recreate_hash,
+        attempt=max(same) + 1 if same else 0,
+        names=_names(context),
+        origin=convert.Origin(desired.file, desired.line, desired.revision),
+    )
+    seen = "is not there"
+    if same:
+        seen = f"{context.spec.image} is another image now"
+    elif stale:
+        seen = "its spec changed"
+    return CreateContainer(desired.key, context.cause(seen), config, index=index)
+
+
+def _names(context: Context) -> convert.Names:
+    desired, world, spec = context.desired, context.world, context.spec
+    project = desired.key.project
+    sandboxes = {}
+    if desired.joins:
+        owner = world.container_key(project, desired.joins)
+        if owner is not None:
+            sandboxes[desired.joins] = convert.sandbox_id(world.instance, owner, 1)
+    shared = [mode.partition(":")[2] for mode in (spec.pid, spec.ipc)]
+    return convert.Names(
+        instance=world.instance,
+        networks={key.name: world.network_name(key) for key in desired.needs_networks},
+        volumes={key.name: world.volume_name(key) for key in desired.needs_volumes},
+        sandboxes=sandboxes,
+        containers={name: running_id(project, name, world) for name in shared if name},
+    )
+
+
+def _start(context: Context, id: str, index: int, seen: str, *, is_restart: bool) -> StartContainer:
+    desired, world = context.desired, context.world
+    is_own = not desired.joins and context.spec.network_mode != "host"
+    return StartContainer(
+        desired.key,
+        context.cause(seen),
+        id,
+        is_restart=is_restart,
+        sandbox=convert.sandbox_id(world.instance, desired.key, index) if is_own else "",
+        networks=tuple(world.network_name(key) for key in desired.needs_networks),
+        dependency_runs={
+            f"{key.name}#{index}": _runs_of(key, world)
+            for key, dependency in desired.depends_on
+            if dependency.restart
+        },
+        index=index,
+    )
+
+
+def _stop(context: Context, replica: Replica, seen: str, by: ExitCause = "us") -> StopContainer:
+    return stop_of(context.desired, replica, context.cause(seen), by)
+
+
+def _stops(context: Context, replicas: tuple[Replica, ...], seen: str) -> tuple[Action, ...]:
+    return tuple(_stop(context, replica, seen) for replica in replicas if replica.is_live)
+
+
+def _deletes(context: Context, replicas: tuple[Replica, ...], seen: str) -> tuple[Action, ...]:
+    cause = context.cause(seen)
+    return tuple(DeleteContainer(context.desired.key, cause, r.id, index=r.index) for r in replicas)
+
+
+def _clear(context: Context, stale: tuple[Replica, ...]) -> tuple[Action, ...]:
+    """What is left of other versions goes; the live ones first are stopped."""
+    return (*_stops(context, stale, "was replaced"), *_deletes(context, stale, "was replaced"))
+
+
+def _leave_network(context: Context, replica: Replica) -> tuple[Action, ...]:
+    cause = context.cause(f"network {context.needs.outdated_network} is made anew")
+    sandbox = convert.sandbox_id(context.world.instance, context.desired.key, replica.index)
+    if replica.state.sandbox != sandbox or sandbox not in context.world.sandboxes:
+        return ()
+    return (DeleteSandbox(context.desired.key, cause, sandbox, index=replica.index),)
+
+
+def _update(context: Context, current: Replica) -> tuple[Action, ...]:
+    wanted = convert.resources_of(context.spec)
+    if current.state.resources == wanted:
+        return ()
+    cause = context.cause("its limits changed")
+    return (UpdateResources(context.desired.key, cause, current.id, wanted, index=current.index),)
+
+
+def _repairs(context: Context, current: Replica) -> tuple[Action, ...]:
+    return tuple(
+        RepairDrift(context.desired.key, context.cause(drift.detail), drift, index=current.index)
+        for drift in context.actual.drifts
+        if drift.subject == current.id and current.id not in context.actual.broken
+    )

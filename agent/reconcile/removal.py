@@ -1,0 +1,179 @@
+"""Planning what goes: containers, their network namespaces, and the inventory's entry last. Pure.
+
+What depends on a thing and goes too, goes first. A mass prune waits for a yes. The entry is
+forgotten only when nothing of it is there any more.
+"""
+
+from __future__ import annotations
+
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile import convert
+from agent.reconcile.actions import (
+    Action,
+    Cause,
+    DeleteContainer,
+    DeleteSandbox,
+    ForgetObject,
+    KeyPlan,
+    StopContainer,
+)
+from agent.reconcile.conditions import Verdict
+from agent.reconcile.memory import Failure, Memory
+from agent.reconcile.needs import find_cycle
+from agent.reconcile.policy import ExitCause
+from agent.reconcile.world import Desired, Replica, World
+from runtime.model import ImageInfo
+from store.records import Key
+
+DEFAULT_GRACE_SECONDS = 10.0
+
+
+def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPlan:
+    """For a container object that is to go, or is wanted absent."""
+    key, actual = desired.key, world.actual_of(desired.key)
+    if is_held(desired, world):
+        return KeyPlan(key, (), _held(desired, world))
+    if waiting := going_dependents(desired, world):
+        return KeyPlan(key, (), removing(desired, waits_for_text(waiting), waiting))
+    if not actual.replicas and not actual.orphan_sandboxes:
+        return gone(desired)
+    seen = "is in no manifest any more" if desired.deleting else "is wanted absent"
+    cause = Cause(seen, desired.file, desired.line, desired.revision)
+    memory = world.memory_of(key)
+    blocked = {
+        replica.index: failure
+        for replica in actual.replicas
+        if (failure := blocking_failure(memory, replica.index, token_of(desired, None), now))
+    }
+    going = tuple(replica for replica in actual.replicas if replica.index not in blocked)
+    actions = (
+        *remove_replicas(desired, going, world, cause),
+        *remove_sandboxes(desired, actual.orphan_sandboxes),
+    )
+    if not blocked:
+        return KeyPlan(key, actions, removing(desired, seen))
+    failure = next(iter(blocked.values()))
+    return KeyPlan(key, actions, removing(desired, failure.message, wake_at=failure.retry_at))
+
+
+def gone(desired: Desired, note: str = "") -> KeyPlan:
+    """Nothing is left: forget the entry, or be content that it is absent."""
+    if not desired.deleting:
+        verdict = Verdict("Stopped", "Absent", "", generation=desired.generation, is_settled=True)
+        return KeyPlan(desired.key, (), verdict)
+    cause = Cause(note or "its removal is confirmed", desired.file, desired.line, desired.revision)
+    return KeyPlan(desired.key, (ForgetObject(desired.key, cause),), removing(desired, note))
+
+
+def removing(
+    desired: Desired, message: str, waiting: frozenset[Key] = frozenset(), wake_at: float | None = None
+) -> Verdict:
+    reason = "WaitsForDependents" if waiting else "Removing"
+    return Verdict(
+        "Removing", reason, message, generation=desired.generation, waiting_for=waiting, wake_at=wake_at
+    )
+
+
+# --- who goes first -----------------------------------------------------------------------------
+
+
+def going_dependents(desired: Desired, world: World) -> frozenset[Key]:
+    """Those that need this key, are on their way out too, and still run."""
+    going = frozenset(
+        key
+        for key in world.dependents.get(desired.key, frozenset())
+        if _is_going(world.desired.get(key), world) and world.actual_of(key).is_live
+    )
+    # Two that depend on each other would wait for ever; then both may go.
+    return frozenset() if going and find_cycle(desired.key, world) else going
+
+
+def _is_going(desired: Desired | None, world: World) -> bool:
+    if desired is None or not isinstance(desired.spec, ContainerSpec) or is_left_alone(desired, world):
+        return False
+    if desired.deleting:
+        return not is_held(desired, world)
+    return desired.spec.ensure != "running"
+
+
+def is_left_alone(desired: Desired, world: World) -> bool:
+    """Suspended by an operator, or by a manifest that is still there."""
+    if world.memory_of(desired.key).is_suspended:
+        return True
+    return desired.spec is not None and desired.spec.suspend and not desired.deleting
+
+
+def waits_for_text(keys: frozenset[Key]) -> str:
+    return "waits for " + ", ".join(str(key) for key in sorted(keys)) + " to be gone"
+
+
+def is_held(desired: Desired, world: World) -> bool:
+    """A prune that nobody said yes to, of something that runs, while the guard is up."""
+    if not (desired.deleting and desired.owner == "git" and world.prune.is_held):
+        return False
+    acknowledged = world.memory_of(desired.key).prune_acknowledged
+    return acknowledged != desired.revision and world.actual_of(desired.key).is_live
+
+
+def _held(desired: Desired, world: World) -> Verdict:
+    guard = world.prune
+    return Verdict(
+        "Waiting",
+        "PruneHeld",
+        f"revision {desired.revision[:12]} would remove {guard.going} of the {guard.running} that run: "
+        f"say yes with `setpoint sync --prune {desired.revision[:12]}`",
+        generation=desired.generation,
+    )
+
+
+# --- actions ------------------------------------------------------------------------------------
+
+
+def remove_replicas(
+    desired: Desired, replicas: tuple[Replica, ...], world: World, cause: Cause
+) -> tuple[Action, ...]:
+    """Stop, then the namespace, then the container: whose labels keep the rest findable till last."""
+    actions: list[Action] = []
+    for replica in sorted(replicas, key=lambda r: (-r.index, r.id)):
+        if replica.is_live:
+            actions.append(stop_of(desired, replica, cause))
+        own = convert.sandbox_id(world.instance, desired.key, replica.index)
+        if replica.state.sandbox == own:
+            actions.append(DeleteSandbox(desired.key, cause, own, index=replica.index))
+        actions.append(DeleteContainer(desired.key, cause, replica.id, index=replica.index))
+    return tuple(actions)
+
+
+def remove_sandboxes(desired: Desired, sandboxes: tuple[str, ...]) -> tuple[Action, ...]:
+    cause = Cause("a network namespace without its container", desired.file, desired.line, desired.revision)
+    return tuple(DeleteSandbox(desired.key, cause, sandbox) for sandbox in sandboxes)
+
+
+def stop_of(desired: Desired, replica: Replica, cause: Cause, by: ExitCause = "us") -> StopContainer:
+    spec = desired.spec if isinstance(desired.spec, ContainerSpec) else None
+    return StopContainer(
+        desired.key,
+        cause,
+        replica.id,
+        grace_seconds=spec.stop_grace_period if spec else DEFAULT_GRACE_SECONDS,
+        signal=spec.stop_signal if spec else "",
+        by=by,
+        started_at=replica.state.started_at,
+        index=replica.index,
+    )
+
+
+# --- failures that hold a key back ----------------------------------------------------------------
+
+
+def token_of(desired: Desired, image: ImageInfo | None) -> str:
+    """What an action was tried for. Another spec, wish or image is worth another try."""
+    going = "-" if desired.deleting else ""
+    return f"{going}{desired.generation}:{image.id if image and not desired.deleting else ''}"
+
+
+def blocking_failure(memory: Memory, index: int, token: str, now: float) -> Failure | None:
+    failure = memory.failures.get(str(index))
+    if failure is None or failure.token != token:
+        return None
+    return failure if failure.retry_at is None or failure.retry_at > now else None

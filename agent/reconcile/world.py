@@ -1,0 +1,243 @@
+"""What planning sees: frozen values of what is desired, what is there and what was before. Pure.
+
+`loop` fills a World with views of its indexes, so that making one costs nothing whatever there is;
+`plan` reads only what a key asks for. Nothing here looks at the kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, NetworkSpec, VolumeSpec
+from agent.reconcile import convert
+from agent.reconcile.conditions import Verdict
+from agent.reconcile.memory import NOTHING, Memory
+from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
+from store.records import Key, ObjectRecord
+
+# What can change without a new container: limits are written in place, the rest is ours to obey.
+LIVE_FIELDS = frozenset({
+    "cpus", "cpu_shares", "cpuset", "mem_limit", "memswap_limit", "mem_reservation", "pids_limit",
+    "oom_score_adj", "oom_kill_disable",
+    "restart", "stop_signal", "stop_grace_period", "healthcheck", "depends_on", "scale", "pull_policy",
+    "profiles", "expose", "ensure", "suspend", "on_unhealthy",
+})  # fmt: skip
+NETWORK_LIVE_FIELDS = frozenset({"labels", "ensure", "suspend", "driver", "external"})
+SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec]] = {
+    "container": ContainerSpec,
+    "network": NetworkSpec,
+    "volume": VolumeSpec,
+}
+
+
+# --- desired ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One wanted object, or one that is to go. spec None: only its removal can be planned.
+
+    needs_*: keys of the same project that must be there before it starts. joins: the service or
+    container whose network namespace it uses, or "".
+    """
+
+    key: Key
+    spec: AnySpec | None
+    spec_hash: str
+    generation: int = 1
+    owner: str = "git"
+    file: str = ""
+    line: int = 0
+    revision: str = ""
+    deleting: bool = False
+    is_frozen: bool = False
+    recreate_hash: str = ""
+    needs_networks: tuple[Key, ...] = ()
+    needs_volumes: tuple[Key, ...] = ()
+    depends_on: tuple[tuple[Key, Dependency], ...] = ()
+    joins: str = ""
+
+    def needed(self) -> frozenset[Key]:
+        """All keys that must outlive this one."""
+        return frozenset((*self.needs_networks, *self.needs_volumes, *(key for key, _ in self.depends_on)))
+
+
+def desired_of(record: ObjectRecord, spec: AnySpec | None, *, is_frozen: bool = False) -> Desired:
+    """The record with all that planning derives from its spec, worked out once."""
+    needs: dict[str, Any] = {}
+    if isinstance(spec, ContainerSpec):
+        needs = _needs_of(record.key, spec)
+        needs["recreate_hash"] = hash_of(spec, LIVE_FIELDS)
+    elif isinstance(spec, NetworkSpec):
+        needs["recreate_hash"] = hash_of(spec, NETWORK_LIVE_FIELDS)
+    return Desired(
+        key=record.key, spec=spec, spec_hash=record.spec_hash, generation=record.generation,
+        owner=record.owner, file=record.file, line=record.line, revision=record.revision,
+        deleting=record.deleting, is_frozen=is_frozen, **needs,
+    )  # fmt: skip
+
+
+def _needs_of(key: Key, spec: ContainerSpec) -> dict[str, Any]:
+    project = key.project
+    joins = convert.shared_network_of(spec)
+    dependencies = dict(spec.depends_on)
+    for mode in (spec.network_mode, spec.pid, spec.ipc):
+        kind, _, name = mode.partition(":")
+        if kind == "service" and name:
+            dependencies.setdefault(name, Dependency())
+    volumes = dict.fromkeys(m.source for m in spec.mounts if m.type == "volume" and m.source)
+    return {
+        "needs_networks": tuple(Key(project, "network", name) for name in convert.networks_of(spec)),
+        "needs_volumes": tuple(Key(project, "volume", name) for name in volumes),
+        "depends_on": tuple(
+            (Key(project, "container", name), dependencies[name]) for name in sorted(dependencies)
+        ),
+        "joins": joins,
+    }
+
+
+def hash_of(spec: AnySpec, without: frozenset[str]) -> str:
+    """32 hex digits over the fields that were set, less `without`: a new default is no change."""
+    data = spec.model_dump(mode="json", exclude_unset=True, exclude=set(without))
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
+
+
+# --- actual -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A container of ours, and what its labels say it was made for."""
+
+    state: ContainerState
+    index: int
+    recreate_hash: str
+    attempt: int
+
+    @property
+    def id(self) -> str:
+        return self.state.id
+
+    @property
+    def is_live(self) -> bool:
+        """It has processes, or nobody can say that it has none."""
+        return self.state.phase in ("running", "paused")
+
+
+def replica_of(state: ContainerState) -> Replica:
+    """What labels do not say is 0 or "", which is never what is wanted."""
+    labels = state.labels
+    return Replica(
+        state,
+        index=_int(labels.get(convert.LABEL_INDEX, "")),
+        recreate_hash=labels.get(convert.LABEL_RECREATE_HASH, ""),
+        attempt=_int(labels.get(convert.LABEL_ATTEMPT, "")),
+    )
+
+
+def _int(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """All that is there for one key. networks, volumes: those labelled as this key's.
+    drifts: what the kernel has otherwise than it was made. broken: container id -> the drift that
+    only a restart would repair. orphan_sandboxes: of this key's, without a container."""
+
+    replicas: tuple[Replica, ...] = ()
+    networks: tuple[NetworkState, ...] = ()
+    volumes: tuple[VolumeState, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict)
+    orphan_sandboxes: tuple[str, ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        return any(replica.is_live for replica in self.replicas)
+
+
+ABSENT = Actual()
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A network namespace of ours: whose it is, and the real names of the networks it is on."""
+
+    key: Key
+    networks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PruneGuard:
+    """How much of what runs the newest revisions take away without anybody's yes."""
+
+    going: int = 0
+    running: int = 0
+
+    @property
+    def is_held(self) -> bool:
+        """Over half of what runs, and more than three."""
+        return self.going > 3 and self.going * 2 > self.running
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Read only. images: reference -> the image, for all references that due keys name; one that is
+    missing is not in the store. networks, volumes: by their real names. dependents: key -> those
+    that need it. default_networks: real names the engine brings itself."""
+
+    instance: str = "setpoint"
+    desired: Mapping[Key, Desired] = field(default_factory=dict)
+    actual: Mapping[Key, Actual] = field(default_factory=dict)
+    memory: Mapping[Key, Memory] = field(default_factory=dict)
+    verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
+    images: Mapping[str, ImageInfo] = field(default_factory=dict)
+    networks: Mapping[str, NetworkState] = field(default_factory=dict)
+    volumes: Mapping[str, VolumeState] = field(default_factory=dict)
+    sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)
+    dependents: Mapping[Key, frozenset[Key] | set[Key]] = field(default_factory=dict)
+    prune: PruneGuard = PruneGuard()
+
+    def actual_of(self, key: Key) -> Actual:
+        return self.actual.get(key, ABSENT)
+
+    def memory_of(self, key: Key) -> Memory:
+        return self.memory.get(key, NOTHING)
+
+    def wanted(self, key: Key) -> Desired | None:
+        """The object, unless it is to go."""
+        desired = self.desired.get(key)
+        return None if desired is None or desired.deleting else desired
+
+    def network_name(self, key: Key) -> str:
+        """The real name of a project's network, whether a manifest declares it or the engine has it."""
+        desired = self.desired.get(key)
+        if desired is not None and isinstance(desired.spec, NetworkSpec):
+            return convert.network_name(key, desired.spec)
+        return "bridge" if key.name == "bridge" else f"{key.project}_{key.name}"
+
+    def volume_name(self, key: Key) -> str:
+        desired = self.desired.get(key)
+        if desired is not None and isinstance(desired.spec, VolumeSpec):
+            return convert.volume_name(key, desired.spec)
+        return f"{key.project}_{key.name}"
+
+    def container_key(self, project: str, name: str) -> Key | None:
+        """The container object that a manifest calls `name`: a service, or a container's own name."""
+        key = Key(project, "container", name)
+        if key in self.desired:
+            return key
+        for other, desired in self.desired.items():
+            if isinstance(desired.spec, ContainerSpec) and name == convert.container_name(
+                other, desired.spec, 1
+            ):
+                return other
+        return None
