@@ -35,22 +35,25 @@ class ManifestError:
 @dataclass(frozen=True, slots=True)
 class Object:
     """One desired object. spec_hash is over the fields that were set, so that a newer Setpoint with
-    new defaults does not see a change. change_hash leaves out what can be applied live."""
+    new defaults does not see a change. recreate_hash leaves out what can be applied live: as long as
+    it stays the same, the container that runs may stay (see `hashing`)."""
 
     key: Key
     spec: AnySpec
     where: Where
     spec_hash: str
+    recreate_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A revision, read. frozen_projects: projects with an error, whose objects stay as they are: not
-    knowing is never not wanting."""
+    """A revision, read. frozen_files: files with an error, whose objects stay as they are: not knowing
+    is never not wanting. `objects` holds nothing of a frozen file. warnings stop nothing."""
 
     objects: Mapping[Key, Object] = field(default_factory=dict)
     errors: tuple[ManifestError, ...] = ()
     frozen_files: frozenset[str] = frozenset()
+    warnings: tuple[ManifestError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Revision:
     """One state of a source: path (relative to its root, "/"-separated) -> bytes.
 
     id: the commit, or "dir-" and a digest of the files. Paths are in no order.
+    base: the absolute directory on this host that the files lie in, which relative bind mounts are
+    relative to; "" when there is none (a remote repository).
     """
 
     id: str
@@ -65,3 +70,4 @@ class Revision:
     files: Mapping[str, bytes]
     subject: str = ""
     author: str = ""
+    base: str = ""

@@ -2,7 +2,8 @@
 
 A ContainerSpec is a compose service after interpolation, short forms written out and defaults left
 out. Frozen values: the planner compares them, `spec_hash` is computed from the fields that were set.
-The parsers of short forms are in `agent.manifest.parse`; nothing here reads a file.
+The parsers of short forms are in `agent.manifest.parse_*`; nothing here reads a file. Defaults are a
+part of the format: hashes leave out what equals its default, so a default is never changed.
 """
 
 from __future__ import annotations
@@ -33,8 +34,12 @@ class Mount(Spec):
 
 
 class Port(Spec):
+    """published None: the engine picks one (ephemeral). published_last, when set, makes a range of host
+    ports for one container port: replica n (from 1) publishes on published + n - 1."""
+
     target: int
-    published: int | None = None  # None: the engine picks one (ephemeral)
+    published: int | None = None
+    published_last: int | None = None
     protocol: Literal["tcp", "udp", "sctp"] = "tcp"
     host_ip: str = ""
     name: str = ""
@@ -69,7 +74,9 @@ class Healthcheck(Spec):
 
 
 class Dependency(Spec):
-    condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = "service_started"
+    condition: Literal["service_started", "service_healthy", "service_completed_successfully"] = (
+        "service_started"
+    )
     restart: bool = False
     required: bool = True
 

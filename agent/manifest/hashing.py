@@ -1,0 +1,64 @@
+"""Hashes of specs: what changed at all, and what changed that needs a new container. Pure.
+
+Over the fields that were set and differ from their default, in canonical JSON: a field or a default
+that a newer Setpoint adds changes no hash. The fields that can be applied to a running container, or
+that only the agent looks at, are left out of the recreate hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from agent.manifest.spec import AnySpec, ContainerSpec
+
+LIVE_CONTAINER_FIELDS = frozenset(
+    (
+        # cgroup limits
+        "cpus",
+        "cpu_shares",
+        "cpuset",
+        "mem_limit",
+        "memswap_limit",
+        "mem_reservation",
+        "pids_limit",
+        # decided by the agent
+        "restart",
+        "healthcheck",
+        "on_unhealthy",
+        "stop_grace_period",
+        "scale",
+        "depends_on",
+        "ensure",
+        "suspend",
+        "profiles",
+        "pull_policy",
+        "expose",
+    )
+)
+LIVE_OTHER_FIELDS = frozenset(("ensure", "suspend", "keep"))
+
+
+def spec_hash(spec: AnySpec) -> str:
+    """64 hex digits; equal for specs that say the same."""
+    return hashes(spec)[0]
+
+
+def recreate_hash(spec: AnySpec) -> str:
+    """64 hex digits that change exactly when a new container (network, volume) is needed."""
+    return hashes(spec)[1]
+
+
+def hashes(spec: AnySpec) -> tuple[str, str]:
+    """spec_hash and recreate_hash, with one pass over the spec."""
+    live = LIVE_CONTAINER_FIELDS if isinstance(spec, ContainerSpec) else LIVE_OTHER_FIELDS
+    values = spec.model_dump(mode="json", exclude_unset=True, exclude_defaults=True)
+    whole = _digest_of(values)
+    if live.isdisjoint(values):
+        return whole, whole
+    return whole, _digest_of({name: value for name, value in values.items() if name not in live})
+
+
+def _digest_of(values: object) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,181 @@
+"""Networks and volumes, as compose's top-level sections and as the spec of the kinds Network and Volume."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from agent.manifest.nodes import Mapping, Node, Scalar
+from agent.manifest.parse_values import Broken, Parser, boolean, choice, fields, integer, items, text
+from agent.manifest.reading import Reading, Refuse
+from agent.manifest.service import labels, real_name
+from agent.manifest.spec import NetworkSpec, VolumeSpec
+
+MTU_OPTION = "com.docker.network.driver.mtu"
+ICC_OPTION = "com.docker.network.bridge.enable_icc"
+NETWORK_DRIVERS = ("overlay", "macvlan", "ipvlan", "host", "none")
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+mtu = integer(68, 65535)
+
+
+def _external(r: Reading, node: Node) -> Any:
+    """true, or compose's old form that holds the name."""
+    if isinstance(node, Mapping):
+        return fields(r, node, {"name": real_name}).get("name", True)
+    return boolean(r, node)
+
+
+def _driver(supported: str, others: tuple[str, ...]) -> Parser[str]:
+    def parse(r: Reading, node: Node) -> str:
+        value = text(r, node)
+        if value in others or value not in (supported, "default", ""):
+            raise Refuse(f'driver "{value}" is not supported yet', f"{supported} is the one there is")
+        return supported if value == supported else ""
+
+    return parse
+
+
+def _subnet(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError as error:
+        raise Refuse(
+            f'"{value}" is not a subnet', str(error) if "host bits" in str(error) else "such as 10.5.0.0/24"
+        ) from None
+    if network.version == 6:
+        raise Refuse(f'IPv6 subnet "{value}" is not supported yet')
+    if network.prefixlen > 30 or network.prefixlen < 8:
+        raise Refuse(
+            f'subnet "{value}" is too {"small" if network.prefixlen > 30 else "large"}', "from /8 to /30"
+        )
+    return str(network)
+
+
+def _gateway(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        raise Refuse(f'"{value}" is not an IPv4 address') from None
+
+
+def _ipam_entry(r: Reading, node: Node) -> dict[str, str]:
+    return fields(r, node, {"subnet": _subnet, "gateway": _gateway}, lacking=("ip_range", "aux_addresses"))
+
+
+def _ipam(r: Reading, node: Node) -> dict[str, str]:
+    table: dict[str, Parser[Any]] = {
+        "driver": _driver("default", ()),
+        "config": lambda r, node: items(r, node, _ipam_entry),
+    }
+    config = fields(r, node, table, lacking=("options",)).get("config", ())
+    if len(config) > 1:
+        raise Refuse("more than one subnet is not supported yet")
+    return config[0] if config else {}
+
+
+def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
+    values = fields(r, node, {MTU_OPTION: mtu, ICC_OPTION: boolean})
+    result: dict[str, Any] = {"mtu": values[MTU_OPTION]} if MTU_OPTION in values else {}
+    if ICC_OPTION in values:
+        result["isolated"] = not values[ICC_OPTION]
+    return result
+
+
+def _only(value: bool, name: str) -> Parser[bool]:
+    def parse(r: Reading, node: Node) -> bool:
+        if boolean(r, node) is not value:
+            raise Refuse(f"{name}: {str(not value).lower()} is not supported yet")
+        return value
+
+    return parse
+
+
+NETWORK_FIELDS: dict[str, Parser[Any]] = {
+    "attachable": boolean,  # every network here is
+    "driver": _driver("bridge", NETWORK_DRIVERS),
+    "driver_opts": _driver_opts,
+    "enable_ipv4": _only(True, "enable_ipv4"),
+    "enable_ipv6": _only(False, "enable_ipv6"),
+    "ensure": choice("present", "absent"),
+    "external": _external,
+    "gateway": _gateway,
+    "internal": boolean,
+    "ipam": _ipam,
+    "isolated": boolean,
+    "labels": labels,
+    "mtu": mtu,
+    "name": real_name,
+    "subnet": _subnet,
+    "suspend": boolean,
+}
+VOLUME_FIELDS: dict[str, Parser[Any]] = {
+    "driver": _driver("local", ()),
+    "ensure": choice("present", "absent"),
+    "external": _external,
+    "keep": boolean,
+    "labels": labels,
+    "name": real_name,
+    "suspend": boolean,
+}
+VOLUME_LACKING = ("driver_opts",)
+
+
+def _read(r: Reading, node: Node, table: dict[str, Parser[Any]], lacking: tuple[str, ...]) -> dict[str, Any]:
+    if isinstance(node, Scalar) and node.is_null:
+        return {}
+    errors_before = len(r.errors)
+    values = fields(r, node, table, lacking=lacking)
+    if len(r.errors) > errors_before:
+        raise Broken
+    if isinstance(external := values.get("external"), str):
+        values |= {"name": values.get("name", external), "external": True}
+    return values
+
+
+def read_network(r: Reading, node: Node) -> NetworkSpec:
+    values = _read(r, node, NETWORK_FIELDS, ())
+    for name in ("attachable", "enable_ipv4", "enable_ipv6"):
+        values.pop(name, None)
+    values = values.pop("driver_opts", {}) | values.pop("ipam", {}) | values
+    if "name" in values and not values.get("external"):
+        r.claim("network_name", values["name"], at=_at(node, "name"))
+    _check_gateway(values, node)
+    _check_external(values, node, ("subnet", "gateway", "internal", "mtu", "isolated", "driver"))
+    return NetworkSpec(**values)
+
+
+def read_volume(r: Reading, node: Node) -> VolumeSpec:
+    values = _read(r, node, VOLUME_FIELDS, VOLUME_LACKING)
+    if "name" in values and not values.get("external"):
+        r.claim("volume_name", values["name"], at=_at(node, "name"))
+    _check_external(values, node, ("driver", "keep"))
+    return VolumeSpec(**values)
+
+
+def _at(node: Node, name: str) -> Node:
+    """Where a field of a mapping is."""
+    assert isinstance(node, Mapping)
+    return node.entries[name].value if name in node.entries else node
+
+
+def _check_gateway(values: dict[str, Any], node: Node) -> None:
+    if "gateway" not in values:
+        return
+    if "subnet" not in values:
+        raise Refuse("gateway needs a subnet")
+    network, gateway = ipaddress.ip_network(values["subnet"]), ipaddress.ip_address(values["gateway"])
+    if gateway not in network or gateway in (network.network_address, network.broadcast_address):
+        raise Refuse(f"gateway {gateway} is not an address of {network}", at=node)
+
+
+def _check_external(values: dict[str, Any], node: Node, own: tuple[str, ...]) -> None:
+    """What is made elsewhere is not described here."""
+    if values.get("external"):
+        for name in own:
+            if name in values:
+                raise Refuse(
+                    f"external and {name} exclude each other", "it is made elsewhere", _at(node, "external")
+                )
