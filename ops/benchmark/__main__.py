@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -45,6 +46,9 @@ class Peer(Protocol):
 def main() -> int:
     options = parse()
     run("ip", "link", "set", "lo", "up")
+    # Ours alone, in this mount namespace: sockets and run directories vanish with it.
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "bench", "/run")
+    cgroups_before = peers_cgroups()
     results: dict[str, Numbers] = {}
     versions: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp", ignore_cleanup_errors=True) as folder:
@@ -58,6 +62,7 @@ def main() -> int:
                 note(f"{peer.name}: {error}")
             finally:
                 peer.stop()
+    remove_cgroups(peers_cgroups() - cgroups_before)
     print(report(results, versions, options))
     if options.json:
         Path(options.json).write_text(json.dumps({"versions": versions, "results": results}, indent=2) + "\n")
@@ -146,6 +151,23 @@ def heal(peer: Peer) -> float:
         began = time.perf_counter()
         peer.kill_healer()
     return time.perf_counter() - began
+
+
+def peers_cgroups() -> set[Path]:
+    """The directories that docker and podman make at a hierarchy's top (v1), or in the one tree (v2)."""
+    names = ("docker", "libpod_parent", "machine.slice")
+    tops = (Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir())
+    return {top / name for top in tops for name in names if (top / name).is_dir()}
+
+
+def remove_cgroups(tops: set[Path]) -> None:
+    """Empty ones only: the kernel refuses the others."""
+    for top in tops:
+        for folder in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        with contextlib.suppress(OSError):
+            top.rmdir()
 
 
 ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (

@@ -1,0 +1,121 @@
+"""Setpoint as an instance of its own, following a git work tree, asked through its command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from measure import processes, run, timed, until
+
+PROGRAM = Path(__file__).resolve().parents[2] / ".venv/bin/setpoint"
+INSTANCE = f"bench{os.getpid()}"
+SERVICE = "  s{n}: {{image: 'busybox:latest', command: [sleep, '1000000'], stop_signal: SIGKILL}}\n"
+HEALER = """services:
+  heal:
+    image: busybox:latest
+    command: [sh, -c, "echo x >>/marks/heal; exec sleep 1000001"]
+    restart: always
+    volumes: ["{marks}:/marks"]
+"""
+
+
+class Setpoint:
+    name = "setpoint"
+
+    def __init__(self, scratch: Path, archive: Path) -> None:
+        self.scratch = scratch / "setpoint"
+        self.tree = self.scratch / "tree"
+        self.marks = self.scratch / "marks"
+        self.archive = archive
+        self.environment = {**os.environ, "SETPOINT_INSTANCE": INSTANCE, "GIT_CONFIG_GLOBAL": "/dev/null"}
+
+    def version(self) -> str:
+        return self.setpoint("version").split()[1]
+
+    def start(self) -> None:
+        for folder in (self.tree / "bench", self.marks):
+            folder.mkdir(parents=True)
+        self.git("init", "-q", "-b", "main")
+        self.commit("services: {}\n")
+        self.setpoint("agent", "--detach", "--watch", self.tree, "--metrics", "127.0.0.1:9499")
+        self.setpoint("image", "load", self.archive)
+
+    def stop(self) -> None:
+        self.setpoint("down", "--yes", "--data", check=False)
+
+    def setpoint(self, *words: str | Path, check: bool = True) -> str:
+        return run(PROGRAM, *words, env=self.environment, check=check)
+
+    def git(self, *words: str) -> str:
+        who = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+        return run("git", *who, "-C", self.tree, *words, env=self.environment)
+
+    def commit(self, text: str) -> None:
+        (self.tree / "bench/compose.yaml").write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", "bench")
+
+    def objects(self) -> list[dict[str, Any]]:
+        return list(json.loads(self.setpoint("status", "-o", "json"))["objects"])
+
+    def up(self, count: int) -> float:
+        """From before `git commit` until `setpoint wait` says that all are ready."""
+        head = self.git("rev-parse", "HEAD")
+        text = "services:\n" + "".join(SERVICE.format(n=n) for n in range(count))
+        (self.tree / "bench/compose.yaml").write_text(text)
+        self.git("add", "-A")
+        began = time.perf_counter()
+        self.git("commit", "-q", "-m", "up")
+        self.setpoint("sync", "--wait", "--timeout", "120s")
+        self.setpoint("wait", "--for", "ready", "--timeout", "120s")
+        seconds = time.perf_counter() - began
+        if head == self.git("rev-parse", "HEAD"):
+            raise RuntimeError("git made no commit")
+        self.check_running(count)
+        return seconds
+
+    def check_running(self, count: int) -> None:
+        """By the kernel's word, not by the agent's."""
+        running = sum(1 for _, words in processes() if words == ["sleep", "1000000"])
+        if running != count:
+            raise RuntimeError(f"{running} of {count} containers run")
+
+    def down(self) -> float:
+        (self.tree / "bench/compose.yaml").write_text("services: {}\n")
+        self.git("add", "-A")
+        began = time.perf_counter()
+        self.git("commit", "-q", "-m", "down")
+        self.setpoint("sync")
+        self.setpoint("prune", "--yes")
+        until(lambda: not [o for o in self.objects() if "/container/" in o["key"]], 60, "all removed", 0.02)
+        return time.perf_counter() - began
+
+    def engine_pids(self) -> list[int]:
+        mine = f"/{INSTANCE}"
+        return [
+            pid
+            for pid, words in processes()
+            if words and "python" in words[0] and any(INSTANCE in w or mine in w for w in words)
+        ]
+
+    def start_healer(self) -> None:
+        self.commit(HEALER.format(marks=self.marks))
+        self.setpoint("sync")
+        until(self.mark().exists, 30, "the first mark")
+        self.setpoint("wait", "--for", "ready", "--timeout", "30s")
+
+    def mark(self) -> Path:
+        return self.marks / "heal"
+
+    def kill_healer(self) -> None:
+        os.kill(next(pid for pid, words in processes() if words == ["sleep", "1000001"]), signal.SIGKILL)
+
+    def exec_true(self) -> float:
+        return timed(lambda: self.setpoint("exec", "bench/heal", "true"))
+
+    def status(self) -> float:
+        return timed(lambda: self.setpoint("status"))
