@@ -1,0 +1,360 @@
+"""The images of an instance: load, import, list, get, tag, remove. The one face of this package.
+
+    images/index.json      names ─> manifests           images/blobs/sha256/   what they point to
+    images/layers/<hex>/   trees, shared                 images/ingest/         loads under way
+
+Called by the engine, by the API and by the command line, from several processes at once. `get` is on
+the path of every start: one stat(2) when nothing changed. Pulls nothing; mounts nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
+from runtime.images.config import parse_config, parse_diff_ids
+from runtime.images.content import Content, sync_directory
+from runtime.images.documents import Platform, parse_json, parse_manifest
+from runtime.images.garbage import Holdings, find_garbage
+from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
+from runtime.images.layers import FoundLayer, Layers, chain_id
+from runtime.images.reference import Reference, is_digest, parse_reference
+from runtime.images.removal import remove_tree
+from runtime.layout import Layout
+from runtime.model import ImageInfo
+
+if TYPE_CHECKING:
+    from runtime.images.stage import Progress
+
+_HEX = re.compile(r"[0-9a-f]{4,64}")
+_MAX_REMEMBERED = 10_000
+_GONE = ".gone-"
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""), "aarch64": ("arm64", "v8"), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
+    "i386": ("386", ""), "i686": ("386", ""),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was read of one version of the index. The dictionaries only ever gain entries."""
+
+    signature: tuple[int, int, int] | None
+    index: Index
+    resolved: dict[str, ImageInfo | None] = field(default_factory=dict)
+    stacks: dict[str, tuple[FoundLayer, ...]] = field(default_factory=dict)
+
+
+class Images:
+    """The image store below `layout.images`. Makes its directories when something is first stored."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._root = layout.images
+        self._index_path = os.fspath(layout.images / FILE)
+        self._content = Content(layout.images)
+        self._layers = Layers(layout.images)
+        self._known = _Known((0, 0, 0), Index())
+        self._parsed: dict[str, ImageInfo] = {}
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def get(self, reference: str) -> ImageInfo | None:
+        """The image that a name, a name with a digest, or an id (at least 4 hex digits) means; else None.
+
+        `Invalid` when it cannot be a reference, or when a short id means several images.
+        """
+        known = self._current()
+        try:
+            return known.resolved[reference]
+        except KeyError:
+            record = _resolve(known.index, reference)
+        info = self._info(known.index, record.image_id) if record else None
+        if len(known.resolved) < _MAX_REMEMBERED:
+            known.resolved[reference] = info
+        return info
+
+    def list(self) -> tuple[ImageInfo, ...]:
+        """All images, those without a name too, newest first. One that is damaged is left out."""
+        known = self._current()
+        found = []
+        for image_id in dict.fromkeys(record.image_id for record in known.index.records):
+            with contextlib.suppress(NotFound, Invalid):
+                found.append(self._info(known.index, image_id))
+        return tuple(sorted(found, key=lambda info: (-info.created_at, info.names, info.id)))
+
+    def layer_directories(self, image_id: str) -> tuple[Path, ...]:
+        """The trees of an image's layers, lowest first. `NotFound` when one is missing."""
+        return tuple(self._layers.tree(layer.key) for layer in self._stack(image_id))
+
+    def root_attributes(self, image_id: str) -> tuple[int, int, int]:
+        """Mode, uid and gid of the image's root directory, as the topmost layer that says them has it."""
+        said = [layer.record.root for layer in self._stack(image_id) if layer.record.root]
+        return said[-1] if said else (0o755, 0, 0)
+
+    # --- changing -----------------------------------------------------------------------------
+
+    def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
+        """Take in every image of an OCI layout, an OCI archive or a docker archive (also packed).
+
+        All of them or none. A name that another image had moves to the new one. `Invalid` for what is
+        damaged or hostile, `Unsupported` for another platform, `Temporary` for a full disk.
+        """
+        from runtime.images.loader import load_archive  # late: decoders are for loads alone
+
+        with _explained("load image", str(path)):
+            prepare_root(self._root)
+            staged = load_archive(self._root, path, host_platform(), progress or _ignore)
+        index = self._current().index
+        return tuple(self._info(index, image.image_id) for image in staged)
+
+    def import_rootfs(
+        self,
+        path: Path,
+        reference: str,
+        config: Mapping[str, object] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImageInfo:
+        """Make an image of one layer from a root file system's tar (also packed, xz and bzip2 too).
+
+        config: the inner object of an image config (Cmd, Entrypoint, Env, WorkingDir, ...).
+        """
+        from runtime.images.loader import load_rootfs
+
+        name = _taggable(parse_reference(reference))
+        with _explained("import image", str(path)):
+            prepare_root(self._root)
+            staged = load_rootfs(self._root, path, name, config or {}, host_platform(), progress or _ignore)
+        return self._info(self._current().index, staged.image_id)
+
+    def tag(self, source: str, reference: str) -> None:
+        """Give an image another name; an image that had it loses it. `NotFound` for the source."""
+        name = _taggable(parse_reference(reference))
+        prepare_root(self._root)
+        with _explained("tag image", source), locked(self._root):
+            index = read_index(self._root)
+            record = _resolve(index, source)
+            if record is None:
+                raise _not_found("tag image", source)
+            write_index(self._root, index.with_record(replace(record, name=name.canonical)))
+
+    def remove(self, reference: str, *, in_use: Collection[str], force: bool = False) -> tuple[str, ...]:
+        """Take a name away, and the image with its last one. in_use: ids of images that containers have.
+
+        Returns what went: names, then digests of the image and of layers. `Conflict` when containers
+        use it, or when an id has several names; force takes the names and keeps what is in use.
+        """
+        with _explained("remove image", reference), locked(self._existing_root()):
+            index = read_index(self._root)
+            record = _resolve(index, reference)
+            if record is None:
+                raise _not_found("remove image", reference)
+            after = _without(index, record, reference, frozenset(in_use), force=force)
+            return self._forget(index, after, in_use)
+
+    def prune(self, *, in_use: Collection[str]) -> tuple[str, ...]:
+        """Remove images without a name that no container uses, and content that belongs to no image."""
+        with _explained("prune images", ""), locked(self._existing_root()):
+            index = read_index(self._root)
+            kept = (record for record in index.records if record.name or record.image_id in in_use)
+            return self._forget(index, Index(tuple(kept)), in_use)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _current(self) -> _Known:
+        try:
+            found = os.stat(self._index_path)  # noqa: PTH116  half the time of Path.stat, on a hot path
+            signature = (found.st_ino, found.st_mtime_ns, found.st_size)
+        except FileNotFoundError:
+            signature = None
+        known = self._known
+        if known.signature != signature:
+            known = _Known(signature, read_index(self._root))
+            self._known = known
+            self._parsed = {
+                image_id: info for image_id, info in self._parsed.items() if known.index.of_image(image_id)
+            }
+        return known
+
+    def _info(self, index: Index, image_id: str) -> ImageInfo:
+        records = index.of_image(image_id)
+        if not records:
+            raise _not_found("read image", image_id)
+        names = tuple(parse_reference(record.name).familiar for record in records if record.name)
+        parsed = self._parsed.get(image_id)
+        if parsed is None:
+            parsed = self._parsed[image_id] = parse_config(self._content.read_document(image_id), image_id)
+        return replace(parsed, names=names, digest=records[0].digest, size_bytes=records[0].size_bytes)
+
+    def _stack(self, image_id: str) -> tuple[FoundLayer, ...]:
+        known = self._current()
+        stack = known.stacks.get(image_id)
+        if stack is None:
+            found = self._layers.find_all(self._info(known.index, image_id).layers)
+            if found is None:
+                raise NotFound(
+                    "read image", image_id[:19], "one of its layers is missing", "load the image again"
+                )
+            stack = known.stacks[image_id] = found
+        return stack
+
+    def _existing_root(self) -> Path:
+        prepare_root(self._root)
+        return self._root
+
+    def _forget(self, before: Index, after: Index, in_use: Collection[str]) -> tuple[str, ...]:
+        """Write the index, then take away what nothing needs: in this order a crash leaves only litter."""
+        garbage = find_garbage(
+            Holdings(self._content.digests(), self._layers.keys()), self._needs(after, in_use)
+        )  # fmt: skip
+        self._write_index_making_room(before, after, garbage)
+        for digest in garbage.blobs:
+            self._content.remove(digest)
+        for key in garbage.layers:
+            path = self._layers.path(key)
+            path.rename(path.with_name(_GONE + path.name))
+        for gone in (self._root / "layers").glob(_GONE + "*"):
+            remove_tree(gone)
+        names = {record.name for record in before.records} - {record.name for record in after.records} - {""}
+        ids = {record.image_id for record in before.records} - {record.image_id for record in after.records}
+        familiar = sorted(parse_reference(name).familiar for name in names)
+        return (*familiar, *sorted(ids), *sorted(garbage.layers))
+
+    def _write_index_making_room(self, before: Index, after: Index, garbage: Holdings) -> None:
+        if before == after:
+            return
+        try:
+            write_index(self._root, after)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # A full disk takes no new file before something goes. Packed layers are what no container
+            # needs: should this be cut off here, the image still runs, and a load brings them back.
+            kept = {record.image_id for record in before.records} | {
+                record.digest for record in before.records
+            }
+            for digest in garbage.blobs - kept:
+                self._content.remove(digest)
+            sync_directory(self._root / "blobs" / "sha256")
+            write_index(self._root, after)
+
+    def _needs(self, index: Index, in_use: Collection[str]) -> Iterator[Holdings | None]:
+        named = {record.image_id for record in index.records}
+        for record in index.records:
+            yield self._need(record.image_id, record.digest)
+        for image_id in in_use:
+            if image_id not in named:  # its entry is lost, its container is not
+                yield self._need(image_id, "")
+
+    def _need(self, image_id: str, manifest_digest: str) -> Holdings | None:
+        try:
+            document = parse_json(self._content.read_document(image_id), image_id[:19])
+            diff_ids = parse_diff_ids(document, image_id[:19])
+            blobs = {image_id}
+            if manifest_digest:
+                manifest = parse_manifest(
+                    self._content.read_document(manifest_digest), "", manifest_digest[:19]
+                )
+                blobs |= {manifest_digest, *(layer.digest for layer in manifest.layers)}
+        except (NotFound, Invalid):
+            return None
+        chains = {chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))}
+        return Holdings(frozenset(blobs), frozenset(chains) | frozenset(diff_ids))
+
+
+def host_platform() -> Platform:
+    """In the words of image indexes: linux/amd64, linux/arm64/v8."""
+    machine = os.uname().machine
+    return Platform("linux", *_ARCHITECTURES.get(machine, (machine, "")))
+
+
+def _resolve(index: Index, text: str) -> Record | None:
+    if is_digest(text):
+        return next(iter(index.of_image(text)), None) or _find_by_digest(index, "", text)
+    if len(text) == 64 and _HEX.fullmatch(text):
+        return next(iter(index.of_image(f"sha256:{text}")), None)
+    reference = parse_reference(text)
+    if reference.digest:
+        return _find_by_digest(index, reference.repository, reference.digest)
+    return index.find(reference.canonical) or _find_by_prefix(index, text)
+
+
+def _find_by_digest(index: Index, repository: str, digest: str) -> Record | None:
+    for record in index.records:
+        is_named = not repository or (record.name and parse_reference(record.name).repository == repository)
+        if is_named and digest in (record.digest, record.source_digest):
+            return record
+    return None
+
+
+def _find_by_prefix(index: Index, text: str) -> Record | None:
+    prefix = text.removeprefix("sha256:")
+    if not _HEX.fullmatch(prefix):
+        return None
+    found = {record.image_id: record for record in index.records if record.image_id[7:].startswith(prefix)}
+    if len(found) > 1:
+        raise Invalid(
+            "read image reference", text, f"means {len(found)} images", "write more digits of the id"
+        )
+    return next(iter(found.values()), None)
+
+
+def _without(index: Index, record: Record, text: str, in_use: frozenset[str], *, force: bool) -> Index:
+    """The index after a removal, or `Conflict`."""
+    named = [known for known in index.of_image(record.image_id) if known.name]
+    by_name = bool(record.name) and _is_name_of(record, text)
+    if by_name and len(named) > 1:
+        return index.without_name(record.name, keep=False)
+    if len(named) > 1 and not force:
+        raise Conflict(
+            "remove image", text, f"it has {len(named)} names", "remove each of its names, or force",
+        )  # fmt: skip
+    if record.image_id not in in_use:
+        return index.without_image(record.image_id)
+    if not force:
+        raise Conflict("remove image", text, "containers use it", "remove them first, or force")
+    for known in named:  # its content stays while a container has it
+        index = index.without_name(known.name, keep=True)
+    return index
+
+
+def _is_name_of(record: Record, text: str) -> bool:
+    with contextlib.suppress(SetpointError):
+        reference = parse_reference(text)
+        return reference.canonical == record.name or bool(reference.digest)
+    return False
+
+
+def _taggable(reference: Reference) -> Reference:
+    if reference.digest:
+        raise Invalid("name image", reference.familiar, "a new name has no digest", "write NAME:TAG")
+    return reference
+
+
+def _not_found(op: str, reference: str) -> NotFound:
+    return NotFound(op, reference[:300], "no such image here", "see `setpoint image ls`")
+
+
+def _ignore(progress: Progress) -> None:
+    return None
+
+
+@contextlib.contextmanager
+def _explained(op: str, subject: str) -> Iterator[None]:
+    """Give errors of the disk their meaning; all others are ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Temporary(op, subject, f"no room: {error}", "free some disk space", 60) from error
+        if error.errno in (errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise Temporary(
+                op, subject, str(error), "see the kernel's log", retry_after_seconds=10
+            ) from error
+        raise

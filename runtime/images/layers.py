@@ -1,0 +1,183 @@
+"""Unpacked layers, each once and shared by all images that have it.
+
+    layers/<hex>/diff         the tree, as overlayfs takes it
+    layers/<hex>/layer.json   what it is: its diff id, sizes, the root's own attributes
+
+A layer is named by its diff id. One whose tar leaves out parent directories is named by its chain id
+instead when there are layers below it, because such directories take after those. A layer's directory
+is whole or absent: it is filled in a staging directory, synced and renamed. Called by `images`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runtime.errors import Invalid
+from runtime.images.content import CHUNK_BYTES, Reader, checked_hex, sync_directory
+from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.images.reference import is_digest
+
+TREE = "diff"
+RECORD = "layer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """What is known of an unpacked layer. root: mode, uid and gid when the tar says them."""
+
+    diff_id: str
+    size_bytes: int
+    entries: int
+    has_implicit: bool
+    root: tuple[int, int, int] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLayer:
+    """A layer in the store: the key that names its directory, and its record."""
+
+    key: str
+    record: LayerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The unpacked layers below one directory."""
+
+    root: Path
+
+    def path(self, key: str) -> Path:
+        return self.root / "layers" / checked_hex(key)
+
+    def tree(self, key: str) -> Path:
+        return self.path(key) / TREE
+
+    def keys(self) -> frozenset[str]:
+        try:
+            found = {f"sha256:{path.name}" for path in (self.root / "layers").iterdir()}
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(filter(is_digest, found))
+
+    def read(self, key: str) -> LayerRecord | None:
+        """None when it is not there, or is not what this version writes: then it is unpacked again."""
+        try:
+            return _parse_record((self.path(key) / RECORD).read_bytes())
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def find(self, diff_ids: Sequence[str], position: int) -> FoundLayer | None:
+        """The directory that serves as layer `position` of the stack `diff_ids`, lowest first."""
+        chain = chain_id(diff_ids[: position + 1])
+        record = self.read(chain)
+        if record is not None and record.diff_id == diff_ids[position]:
+            return FoundLayer(chain, record)
+        record = self.read(diff_ids[position])
+        if record is None or record.diff_id != diff_ids[position] or (position and record.has_implicit):
+            return None
+        return FoundLayer(diff_ids[position], record)
+
+    def find_all(self, diff_ids: Sequence[str]) -> tuple[FoundLayer, ...] | None:
+        """All layers of a stack, lowest first, or None when one is missing."""
+        found = [self.find(diff_ids, position) for position in range(len(diff_ids))]
+        present = tuple(layer for layer in found if layer is not None)
+        return present if len(present) == len(found) else None
+
+    def place(self, part: Path, key: str, aside: Path) -> None:
+        """Rename a whole, synced directory into place. Another load's equal one may be there first; one
+        that is damaged makes room and goes `aside`.
+        """
+        target = self.path(key)
+        if target.exists():
+            if self.read(key) is not None:
+                return
+            target.rename(aside)
+        part.rename(target)
+
+    def sync(self) -> None:
+        sync_directory(self.root / "layers")
+
+
+def chain_id(diff_ids: Sequence[str]) -> str:
+    """Names a stack of layers (OCI image-spec, config.md, "Layer ChainID")."""
+    chain = diff_ids[0]
+    for diff_id in diff_ids[1:]:
+        chain = "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
+    return chain
+
+
+def unpack_layer(
+    source: Reader,
+    directory: Path,
+    subject: str,
+    *,
+    expected_diff_id: str = "",
+    lowers: Sequence[Path] = (),
+    limits: Limits = DEFAULT_LIMITS,
+) -> LayerRecord:
+    """Unpack a packed or plain tar into the new `directory`. The caller syncs and places it.
+
+    lowers: trees of the layers below, topmost first. expected_diff_id "" takes any content. Raises
+    `Invalid` for a hostile or damaged layer and `Temporary` for a full disk; `directory` is then
+    half-filled and the caller's to remove.
+    """
+    # Late: the agent imports this module for its paths, and pays for decoders only when it unpacks.
+    from runtime.images.streams import ByteStream, Pump
+    from runtime.images.tarheaders import read_entries
+    from runtime.images.tree import Tree
+
+    (directory / TREE).mkdir(parents=True)
+    root = os.open(directory / TREE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree = Tree(root, subject, limits, lowers)
+    try:
+        with Pump(source, subject, limits) as pump:
+            stream = ByteStream(iter(pump))
+            for entry in read_entries(stream, subject, limits, needs_end=not expected_diff_id):
+                tree.add(entry, stream.take(entry.size))
+            stream.drain()  # what follows the end mark counts for the digest
+        if expected_diff_id and pump.digest != expected_diff_id:
+            raise Invalid(
+                "unpack layer", subject, f"its content has the diff id {pump.digest}, not {expected_diff_id}"
+            )
+        summary = tree.finish()
+    finally:
+        tree.close()
+        os.close(root)
+    own = (summary.root.mode, summary.root.uid, summary.root.gid) if summary.root else None
+    record = LayerRecord(
+        pump.digest, summary.size_bytes, summary.entries, bool(summary.implicit), own, summary.warnings
+    )
+    (directory / RECORD).write_text(json.dumps(asdict(record)))
+    return record
+
+
+def _parse_record(data: bytes) -> LayerRecord:
+    value = json.loads(data)
+    root = value["root"]
+    return LayerRecord(
+        diff_id=str(value["diff_id"]),
+        size_bytes=int(value["size_bytes"]),
+        entries=int(value["entries"]),
+        has_implicit=bool(value["has_implicit"]),
+        root=(int(root[0]), int(root[1]), int(root[2])) if root else None,
+        warnings=tuple(map(str, value["warnings"])),
+    )
+
+
+class ProgressReader:
+    """A reader that tells how many bytes went through it."""
+
+    def __init__(self, source: Reader, advance: Callable[[int], None]) -> None:
+        self._source = source
+        self._advance = advance
+
+    def read(self, n: int = CHUNK_BYTES, /) -> bytes:
+        data = self._source.read(n)
+        self._advance(len(data))
+        return data

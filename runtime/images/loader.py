@@ -1,0 +1,117 @@
+"""Takes archives into the store: all of an archive's images, or nothing of it.
+
+    stage (copy and hash blobs, unpack layers) ─> syncfs ─> lock ─> rename into place ─> index ─> unlock
+
+Called by `Images`, in a thread or a process of its own. A kill at any point leaves either no trace but
+a staging directory, which the next load removes, or whole content that no name needs yet. Nothing is
+renamed before syncfs(2), so that a power cut leaves no layer with holes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.errors import Temporary
+from runtime.images.archive import Source, open_source
+from runtime.images.config import parse_config
+from runtime.images.content import digest_of
+from runtime.images.documents import Descriptor, Platform
+from runtime.images.formats import FoundImage, build_manifest, find_images, layer_type
+from runtime.images.index import Record, locked, read_index, write_index
+from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.images.reference import Reference
+from runtime.images.rootfs import ingest_rootfs, rootfs_config
+from runtime.images.stage import Report, Stage, StagedImage
+from runtime.images.staging_directory import staging_directory
+
+_ATTEMPTS = 5
+
+
+def load_archive(
+    root: Path, path: Path, host: Platform, report: Report, limits: Limits = DEFAULT_LIMITS
+) -> tuple[StagedImage, ...]:
+    """Take all images of an archive into the store, and give them their names."""
+
+    def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
+        return tuple(_stage_image(stage, source, image) for image in found)
+
+    with staging_directory(root) as directory, open_source(path, directory, limits) as source:
+        found = find_images(source, host)
+        return _commit(root, Stage(root, directory, report, limits), stage_images)
+
+
+def load_rootfs(
+    root: Path, path: Path, name: Reference, config: Mapping[str, object], host: Platform, report: Report
+) -> StagedImage:
+    """Make an image of one layer from the tar of a root file system."""
+    with staging_directory(root) as directory:
+        stage = Stage(root, directory, report, DEFAULT_LIMITS)
+        part = stage.new_path("blob")
+        blob, created_at = ingest_rootfs(path, part, DEFAULT_LIMITS)
+        stage.add_blob(part, blob.digest)
+        tree, record = stage.unpack_blob(blob.digest, (), "")
+        stage.add_tree(record.diff_id, tree, record)
+        descriptor = Descriptor(layer_type(stage.packing(blob.digest)), blob.digest, blob.size)
+        document = rootfs_config(config, record.diff_id, host, created_at)
+        image = FoundImage((name,), document, (), build_manifest(document, [descriptor]))
+
+        def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
+            return (_stage_documents(stage, image, [descriptor]),)
+
+        return _commit(root, stage, stage_images)[0]
+
+
+def _commit(
+    root: Path, stage: Stage, stage_images: Callable[[Stage], tuple[StagedImage, ...]]
+) -> tuple[StagedImage, ...]:
+    """Stage, sync, and rename under the lock; again when a removal was faster."""
+    for _ in range(_ATTEMPTS):
+        images = stage_images(stage)
+        stage.sync()
+        with locked(root):
+            if stage.forget_lost(images):
+                continue
+            index = read_index(root)
+            stage.place()
+            for record in _records(images):
+                index = index.with_record(record)
+            write_index(root, index)
+            return images
+    raise Temporary("load image", str(root), "its layers are removed as fast as they are loaded")
+
+
+def _stage_image(stage: Stage, source: Source, image: FoundImage) -> StagedImage:
+    descriptors = [stage.copy_layer(source, layer) for layer in image.layers]
+    whole = image if image.manifest else replace(image, manifest=build_manifest(image.config, descriptors))
+    return _stage_documents(stage, whole, descriptors)
+
+
+def _stage_documents(stage: Stage, image: FoundImage, descriptors: Sequence[Descriptor]) -> StagedImage:
+    """The layers' trees and the two documents, once all blobs of layers are staged."""
+    image_id = digest_of(image.config)
+    # Before anything is unpacked: an image that could not be read later is refused now.
+    info = parse_config(image.config, image_id)
+    keys, size_bytes = stage.unpack_all(descriptors, info.layers)
+    documents = (stage.add_document(image.config), stage.add_document(image.manifest))
+    return StagedImage(
+        image_id=image_id,
+        digest=documents[1],
+        media_type=image.manifest_type,
+        manifest_size=len(image.manifest),
+        names=image.names,
+        size_bytes=size_bytes,
+        source_digest=image.source_digest,
+        blobs=(*documents, *(descriptor.digest for descriptor in descriptors)),
+        layers=keys,
+    )
+
+
+def _records(images: Sequence[StagedImage]) -> Iterator[Record]:
+    for image in images:
+        for name in [name.canonical for name in image.names] or [""]:
+            yield Record(
+                name, image.image_id, image.digest, image.manifest_size, image.media_type,
+                image.size_bytes, image.source_digest,
+            )  # fmt: skip
