@@ -259,6 +259,7 @@ class ImageInfo:
     stop_signal: str = ""
     healthcheck: Mapping[str, object] | None = None
     layers: tuple[str, ...] = ()  # diff ids, lowest first
+    digest: str = ""  # of its manifest
 
 
 @dataclass(frozen=True, slots=True)
