@@ -24,7 +24,7 @@ from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest
 from runtime.images.garbage import Holdings, find_garbage
 from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
-from runtime.images.layers import FoundLayer, Layers, chain_id
+from runtime.images.layers import Layers, chain_id
 from runtime.images.reference import Reference, is_digest, parse_reference
 from runtime.images.removal import remove_tree
 from runtime.layout import Layout
@@ -43,13 +43,21 @@ _ARCHITECTURES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Stack:
+    """The unpacked layers of an image, topmost first, and its root directory's mode, uid and gid."""
+
+    lower: tuple[str, ...]
+    root: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """What was read of one version of the index. The dictionaries only ever gain entries."""
 
     signature: tuple[int, int, int] | None
     index: Index
     resolved: dict[str, ImageInfo | None] = field(default_factory=dict)
-    stacks: dict[str, tuple[FoundLayer, ...]] = field(default_factory=dict)
+    stacks: dict[str, Stack] = field(default_factory=dict)
 
 
 class Images:
@@ -91,12 +99,15 @@ class Images:
 
     def layer_directories(self, image_id: str) -> tuple[Path, ...]:
         """The trees of an image's layers, lowest first. `NotFound` when one is missing."""
-        return tuple(self._layers.tree(layer.key) for layer in self._stack(image_id))
+        return tuple(Path(path) for path in reversed(self.stack(image_id).lower))
 
-    def root_attributes(self, image_id: str) -> tuple[int, int, int]:
-        """Mode, uid and gid of the image's root directory, as the topmost layer that says them has it."""
-        said = [layer.record.root for layer in self._stack(image_id) if layer.record.root]
-        return said[-1] if said else (0o755, 0, 0)
+    def stack(self, image_id: str) -> Stack:
+        """What a container's root is made of. `NotFound` when a layer is missing."""
+        known = self._current()
+        stack = known.stacks.get(image_id)
+        if stack is None:
+            stack = known.stacks[image_id] = self._read_stack(known.index, image_id)
+        return stack
 
     # --- changing -----------------------------------------------------------------------------
 
@@ -192,17 +203,13 @@ class Images:
             parsed = self._parsed[image_id] = parse_config(self._content.read_document(image_id), image_id)
         return replace(parsed, names=names, digest=records[0].digest, size_bytes=records[0].size_bytes)
 
-    def _stack(self, image_id: str) -> tuple[FoundLayer, ...]:
-        known = self._current()
-        stack = known.stacks.get(image_id)
-        if stack is None:
-            found = self._layers.find_all(self._info(known.index, image_id).layers)
-            if found is None:
-                raise NotFound(
-                    "read image", image_id[:19], "one of its layers is missing", "load the image again"
-                )
-            stack = known.stacks[image_id] = found
-        return stack
+    def _read_stack(self, index: Index, image_id: str) -> Stack:
+        found = self._layers.find_all(self._info(index, image_id).layers)
+        if found is None:
+            raise NotFound("read image", image_id[:19], "it lacks one of its layers", "load the image again")
+        roots = [layer.record.root for layer in found if layer.record.root]
+        lower = tuple(os.fspath(self._layers.tree(layer.key)) for layer in reversed(found))
+        return Stack(lower, roots[-1] if roots else (0o755, 0, 0))
 
     def _existing_root(self) -> Path:
         prepare_root(self._root)
