@@ -49,14 +49,13 @@ def _adopt(server: Supervisor, record: dict[str, Any], directory: str) -> bool:
         container.reopen_outputs()
     except (OSError, KeyError, TypeError, ValueError):
         return False
-    server.containers[container.name] = container
+    server.register(container)
     container.read_outputs()
     if container.pidfd < 0:
         server.finish(container, None)
         return False
     if container.has_stdin and not container.is_tty:
         container.open_stdin()
-    server.by_pid[container.pid] = container
     server.watch_adopted(container)
     return True
 

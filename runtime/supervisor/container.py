@@ -58,6 +58,7 @@ class Container:
         self.attachments: list[Attachment] = []
         self.on_started: list[Callable[[BaseException | None], None]] = []
         self.waiting: list[Reply] = []
+        self.on_stdin_closed: Callable[[], None] = lambda: None
         self.read_channel_to_end: Callable[[], None] = lambda: None
         self.pending_input = b""
         self._is_held = False
@@ -267,8 +268,8 @@ class Container:
         if self.stdin_fd >= 0 and self.stdin_fd != self.console_fd:
             self.loop.forget(self.stdin_fd)
             os.close(self.stdin_fd)
-        if self.stdin_fd != self.console_fd:
             self.stdin_fd = -1
+            self.on_stdin_closed()
 
     def resize(self, rows: int, columns: int) -> None:
         if self.console_fd >= 0:

@@ -178,8 +178,7 @@ def _thaw_container(server: Supervisor, entry: dict[str, Any], connections: list
     for index, number in entry["waits"]:
         reply = Reply(server, connections[index], {"id": number, "op": "wait", "name": container.name})
         container.waiting.append(reply)
-    server.containers[container.name] = container
-    server.by_pid[container.pid] = container
+    server.register(container)
     container.read_outputs()
     container.resume_input()
     if not container.is_child:

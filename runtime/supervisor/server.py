@@ -168,6 +168,13 @@ class Supervisor:
 
     # --- children
 
+    def register(self, container: Container) -> None:
+        """From here on its end is noticed."""
+        self.containers[container.name] = container
+        self.by_pid[container.pid] = container
+        event = {"event": "stdin_closed", "name": container.name}
+        container.on_stdin_closed = lambda: self.publish(event)
+
     def reap(self) -> None:
         """After SIGCHLD: every child that ended. Signals merge, so look until there is none."""
         while True:

@@ -64,8 +64,7 @@ def start(server: Supervisor, container: Container) -> None:
             os.close(fd)
     container.pid, container.pidfd = launched.pid, launched.pidfd
     container.is_child = True
-    server.containers[container.name] = container
-    server.by_pid[container.pid] = container
+    server.register(container)
     Channel(server, container, launched.channel).open_gate()
 
 

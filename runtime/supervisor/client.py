@@ -1,0 +1,233 @@
+"""The engine's side of the supervisor's socket, for asyncio.
+
+Starts the supervisor when it is not there, reconnects when it died (and then gives back the terminals
+it kept for it), and hands out starts and exits in order. Every call may be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import SetpointError, Temporary
+from runtime.layout import Layout
+from runtime.supervisor import starter
+from runtime.supervisor.protocol import Closed, Wire, error_from_json
+
+if TYPE_CHECKING:
+    from runtime.supervisor.protocol import Message
+
+Result = tuple[dict[str, Any], list[int]]
+RECONNECT_SECONDS = (0.0, 0.05, 0.2, 1.0)  # then the last one, for ever
+
+
+class Client:
+    """One connection. `on_event` is called with every event, in the event loop; {"event": "lost"} and
+    {"event": "supervisor"} tell that the supervisor died, and that one is there again: look at everything.
+    """
+
+    def __init__(self, layout: Layout, on_event: Callable[[Message], None]) -> None:
+        self._layout = layout
+        self._on_event = on_event
+        self._wire: Wire | None = None
+        self._pending: dict[int, asyncio.Future[Result]] = {}
+        self._execs: dict[int, asyncio.Future[Message]] = {}
+        self._held: dict[str, dict[str, int]] = {}
+        self._last_id = 0
+        self._is_closing = False
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+
+    # --- connection
+
+    async def open(self) -> None:
+        """Connect, starting the supervisor if need be. Temporary if it does not come up."""
+        sock = await asyncio.to_thread(starter.ensure, self._layout)
+        await self._use(sock)
+
+    async def _use(self, sock: socket.socket) -> None:
+        self._wire = Wire(sock)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
+        self._connected.set()
+        await self.call("subscribe")
+
+    async def close(self) -> None:
+        """Leave the supervisor and the containers running."""
+        self._is_closing = True
+        if self._reconnecting is not None:
+            self._reconnecting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reconnecting
+        self._disconnect()
+        for name in list(self._held):
+            self._let_go(name)
+
+    def _disconnect(self) -> None:
+        """Every open request fails as Temporary; the supervisor may or may not have done it."""
+        self._connected.clear()
+        wire, self._wire = self._wire, None
+        if wire is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(wire.sock.fileno())
+        loop.remove_writer(wire.sock.fileno())
+        wire.close()
+        pending, self._pending = self._pending, {}
+        execs, self._execs = self._execs, {}
+        futures: list[asyncio.Future[Any]] = [*pending.values(), *execs.values()]
+        for future in futures:
+            if not future.done():
+                future.set_exception(Temporary("ask", "supervisor", "it went away", "it is started again"))
+                future.exception()  # nobody may be waiting: that is no one's error
+
+    def _on_lost(self) -> None:
+        self._disconnect()
+        if self._is_closing:
+            return
+        self._on_event({"event": "lost"})
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.get_running_loop().create_task(self._reconnect())
+
+    async def _reconnect(self) -> None:
+        attempt = 0
+        while not self._connected.is_set():
+            await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+            attempt += 1
+            with contextlib.suppress(SetpointError, OSError):
+                await self.open()
+                await self._give_back()
+        self._on_event({"event": "supervisor"})
+
+    async def _give_back(self) -> None:
+        """The terminals of containers that the new supervisor adopted without."""
+        for name, held in list(self._held.items()):
+            if "console" in held:
+                with contextlib.suppress(SetpointError):
+                    await self.call("give_console", name=name, fds=(held["console"],))
+
+    # --- requests
+
+    async def call(self, op: str, *, fds: tuple[int, ...] = (), **fields: Any) -> Message:
+        """One request, for its result; descriptors that come with it are closed. Raises what the
+        supervisor answers, and Temporary when it is not there."""
+        result, received = await self.call_fds(op, fds=fds, **fields)
+        for fd in received:
+            os.close(fd)
+        return result
+
+    async def call_fds(self, op: str, *, fds: tuple[int, ...] = (), **fields: Any) -> Result:
+        """As `call`, with the descriptors of the answer, which are now the caller's."""
+        return await self.send(op, fds=fds, **fields)
+
+    def send(self, op: str, *, fds: tuple[int, ...] = (), **fields: Any) -> asyncio.Future[Result]:
+        """Send now, and answer later: what is sent in one turn of the loop arrives in that order."""
+        wire = self._wire
+        if wire is None:
+            raise Temporary(op, "supervisor", "it is being started again", retry_after_seconds=0.2)
+        self._last_id += 1
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._pending[self._last_id] = future
+        try:
+            if not wire.send({"id": self._last_id, "op": op, **fields}, fds):
+                loop.add_writer(wire.sock.fileno(), self._on_writable)
+        except Closed:
+            self._on_lost()
+        return future
+
+    def _on_writable(self) -> None:
+        wire = self._wire
+        if wire is None:
+            return
+        try:
+            if wire.flush():
+                asyncio.get_running_loop().remove_writer(wire.sock.fileno())
+        except Closed:
+            self._on_lost()
+
+    def _on_readable(self) -> None:
+        wire = self._wire
+        if wire is None:
+            return
+        try:
+            messages = wire.receive()
+        except Closed:
+            self._on_lost()
+            return
+        for message, fds in messages:
+            self._on_message(message, fds)
+
+    def _on_message(self, message: Message, fds: list[int]) -> None:
+        future = self._pending.pop(message.get("id", 0), None) if "id" in message else None
+        if future is not None and not future.cancelled():
+            if "error" in message:
+                future.set_exception(error_from_json(message["error"]))
+            else:
+                if "exec" in message["result"]:
+                    self._expect_exec(message["result"]["exec"])
+                future.set_result((message["result"], fds))
+                return
+        for fd in fds:
+            os.close(fd)
+        if "event" in message:
+            self._on_supervisor_event(message)
+
+    def _on_supervisor_event(self, message: Message) -> None:
+        if message["event"] == "exec_exit":
+            future = self._execs.get(message["exec"])
+            if future is not None and not future.done():
+                future.set_result(message)
+            return
+        if message["event"] == "exit":
+            self._let_go(message["name"])
+        if message["event"] == "stdin_closed":
+            self._let_go_stdin(message["name"])
+            return
+        self._on_event(message)
+
+    # --- descriptors kept for the supervisor
+
+    async def start(self, name: str, bundle: str, **fields: Any) -> Message:
+        """Start a container; keep copies of its descriptors, so that a killed supervisor loses nothing."""
+        result, fds = await self.send("start", name=name, bundle=bundle, hold=True, **fields)
+        self._keep(name, result, fds)
+        return result
+
+    async def hold(self, name: str) -> None:
+        """Keep copies for a container that another client started."""
+        result, fds = await self.call_fds("hold", name=name)
+        self._keep(name, result, fds)
+
+    def _keep(self, name: str, result: Message, fds: list[int]) -> None:
+        self._let_go(name)
+        self._held[name] = dict(zip(result["held"], fds, strict=True))
+
+    def _let_go(self, name: str) -> None:
+        for fd in self._held.pop(name, {}).values():
+            os.close(fd)
+
+    def _let_go_stdin(self, name: str) -> None:
+        """A kept writing end would keep the container from seeing the end of its stdin."""
+        fd = self._held.get(name, {}).pop("stdin", None)
+        if fd is not None:
+            os.close(fd)
+
+    # --- execs
+
+    def _expect_exec(self, number: int) -> None:
+        """The exit may follow in the same read as the answer: be there before it."""
+        self._execs[number] = asyncio.get_running_loop().create_future()
+
+    async def exec_exit(self, number: int) -> Message:
+        """Wait for the end of an exec that this client started: {exit_code, timed_out}."""
+        future = self._execs.get(number)
+        if future is None:
+            raise Temporary("exec", str(number), "the supervisor went away")
+        try:
+            return await future
+        finally:
+            self._execs.pop(number, None)

@@ -1,0 +1,72 @@
+"""Making sure that an instance's supervisor runs. Called by `client`; blocks for some 30 ms at most when
+it has to start one.
+
+Two starters may race: the supervisor's own lock decides, and both connect to the one that got it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from runtime.errors import Temporary
+from runtime.layout import Layout
+
+MAIN = Path(__file__).with_name("main.py")
+START_SECONDS = 10.0
+
+
+def connect(layout: Layout) -> socket.socket | None:
+    """A connection to the running supervisor, or None if there is none."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(str(layout.supervisor_socket))
+    except (FileNotFoundError, ConnectionRefusedError):
+        sock.close()
+        return None
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def ensure(layout: Layout) -> socket.socket:
+    """A connection, to a supervisor that is started if need be. Temporary if it does not come up."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        sock = connect(layout)
+        if sock is not None:
+            return sock
+        if time.monotonic() > deadline:
+            raise Temporary(
+                "start", "supervisor", "it does not answer", f"see {layout.run / 'supervisor.err'}"
+            )
+        if not _start(layout):
+            time.sleep(0.005)  # another starter holds the lock and is about to listen
+
+
+def _start(layout: Layout) -> bool:
+    """Start one and wait until it listens. False: it gave up, as another one has the lock."""
+    layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        command = [
+            sys.executable, "-I", "-S", str(MAIN),
+            "--socket", str(layout.supervisor_socket), "--run", str(layout.run_containers),
+            "--cgroup", layout.cgroup_parent, "--ready", str(writer),
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(writer,), env={}
+        )
+        os.close(writer)
+        writer = -1
+        process.wait()  # only until it has detached itself
+        return os.read(reader, 16) != b""
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
