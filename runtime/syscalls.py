@@ -126,7 +126,10 @@ PIDFD_INFO_CREDS = 2
 PIDFD_INFO_CGROUPID = 4
 PIDFD_INFO_EXIT = 8  # kernel 6.15
 
-TIOCGPTPEER = 0x5441
+TIOCSCTTY = 0x540E
+TIOCSWINSZ = 0x5414
+TIOCSPTLCK = 0x40045431
+TIOCGPTPEER = 0x5441  # kernel 4.13
 STATX_MNT_ID = 0x1000
 
 # Calls from 424 on have the same number on every architecture; these few older ones that the C
@@ -170,6 +173,7 @@ _renameat2 = _libc.renameat2
 _sethostname = _libc.sethostname
 _setdomainname = _libc.setdomainname
 _statx = _libc.statx
+_fstatfs = _libc.fstatfs
 _long = ctypes.c_long
 _ulong = ctypes.c_ulong
 _NULL = ctypes.c_void_p(None)
@@ -233,6 +237,15 @@ def mount_id(descriptor: int) -> int:
     if _statx(descriptor, b"", AT_EMPTY_PATH, STATX_MNT_ID, buffer) < 0:
         raise _failed("statx", descriptor)
     value: int = struct.unpack_from("=Q", buffer, 0x90)[0]
+    return value
+
+
+def file_system(descriptor: int) -> int:
+    """The magic number of the file system that descriptor (O_PATH too) lies on, fstatfs(2) f_type."""
+    buffer = ctypes.create_string_buffer(256)
+    if _fstatfs(descriptor, buffer) < 0:
+        raise _failed("fstatfs", descriptor)
+    value: int = struct.unpack_from("=I", buffer)[0]
     return value
 
 

@@ -1,4 +1,4 @@
-"""Starting processes: the values and the two functions that the supervisor and `oci` call.
+"""Starting processes: the values and the functions that the supervisor and `oci` call.
 
     parent                                    child
     prepare(config) -> a flat Plan
@@ -6,20 +6,39 @@
     clone3 ------------------------------->   namespaces, root, mounts, devices
          <- {"console": true} + pty master    (with a terminal)
          <- {"warning": "…"}                  (a limit that could not be raised)
+         <- {"hooks": true}                   (with hooks of the runtime's side: waits for {"go": true})
          <- {"ready": true}                   (with a gate: waits)
     "start" ------------------------------>
          <- {"error": {…}} or EOF             EOF: the program runs, or the child died
 
 Standard library only. `launch` returns as soon as the child is forked and never blocks on it; the
-caller reads `channel`, and learns the end from `pidfd`.
+caller reads `channel` with `receive`, and learns the end from `pidfd`.
 """
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from runtime import cgroups, syscalls
+from runtime.errors import Invalid, NotFound
+from runtime.supervisor import child, join
+from runtime.supervisor.prepare import Plan, prepare, prepare_process
+from runtime.supervisor.report import Message, receive, to_error
+
+__all__ = [
+    "ExecRequest",
+    "LaunchRequest",
+    "Launched",
+    "Message",
+    "launch",
+    "launch_exec",
+    "receive",
+    "to_error",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +51,7 @@ class LaunchRequest:
     that annotation "setpoint.seccomp" names.
     gate_socket: a listening SEQPACKET socket's descriptor. With it the gate is one connection to
     that socket in place of the channel, and what follows goes there (a parent that does not stay).
+    keep_descriptors: 3 to 3+n-1 stay open in the program.
     """
 
     config: Mapping[str, Any]
@@ -40,7 +60,7 @@ class LaunchRequest:
     gate: bool = False
     seccomp: bytes | None = None
     gate_socket: int = -1
-    keep_descriptors: int = 0  # 3 … 3+n-1 stay open in the program
+    keep_descriptors: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +88,119 @@ class Launched(NamedTuple):
     channel: socket.socket
 
 
-class Message(NamedTuple):
-    """One message of a child. descriptor is the pty's master with "console", else -1."""
-
-    body: Mapping[str, Any]
-    descriptor: int
-
-
 def launch(request: LaunchRequest) -> Launched:
     """Fork a container's first process. Raises runtime.errors for a config that cannot work."""
-    raise NotImplementedError
+    plan = prepare(request.config, request.bundle, request.seccomp)
+    resources = (request.config.get("linux") or {}).get("resources") or {}
+    directories = cgroups.create(plan.cgroup, resources) if plan.cgroup else ()
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        # A cgroup namespace is made by the child: its root is where the process is at that moment.
+        inside = _pid_namespace(plan)
+        try:
+            cloned, procs = _fork(plan.flags & ~syscalls.CLONE_NEWCGROUP, directories, inside)
+        except BaseException:
+            ours.close()
+            raise
+        if cloned.pid == 0:
+            child.run(
+                plan,
+                theirs,
+                request.stdio,
+                procs,
+                request.gate,
+                request.gate_socket,
+                request.keep_descriptors,
+            )
+    if inside >= 0:
+        os.close(inside)
+    if plan.id_maps[0]:
+        _map_ids(cloned.pid, plan, ours)
+    return Launched(cloned.pid, cloned.pidfd, ours)
 
 
 def launch_exec(request: ExecRequest) -> Launched:
-    """Fork a further process into a running container."""
-    raise NotImplementedError
+    """Fork a further process into a running container. `NotFound` when that has ended."""
+    process = prepare_process(request.process, request.config, request.seccomp)
+    linux = request.config.get("linux") or {}
+    directories = _directories(linux)
+    own_user = any(each["type"] == "user" for each in linux.get("namespaces") or ())
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        try:
+            cloned, procs = _fork(0, directories, request.pidfd)
+        except OSError as error:
+            ours.close()
+            raise NotFound("exec", str(request.pid), "the container is not running", "start it") from error
+        if cloned.pid == 0:
+            join.run(process, theirs, request.stdio, procs, request.pidfd, own_user, request.keep_descriptors)
+    return Launched(cloned.pid, cloned.pidfd, ours)
 
 
-def receive(channel: socket.socket) -> Message | None:
-    """The next message from a child, or None at EOF. BlockingIOError on a non-blocking channel."""
-    raise NotImplementedError
+def _directories(linux: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cgroups of a running container; none when they are gone with it."""
+    if not linux.get("cgroupsPath"):
+        return ()
+    return cgroups.directories(cgroups.check_path(linux["cgroupsPath"]), linux.get("resources") or {})
+
+
+def _pid_namespace(plan: Plan) -> int:
+    """A descriptor of the pid namespace to fork into, -1 for none."""
+    for flag, path in plan.joins:
+        if flag == syscalls.CLONE_NEWPID:
+            try:
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise Invalid(
+                    "join namespace", path, error.strerror or "", "is the other container running?"
+                ) from error
+    return -1
+
+
+def _fork(
+    flags: int, directories: Sequence[str], pid_namespace: int
+) -> tuple[syscalls.Cloned, tuple[str, ...]]:
+    """Fork into a v2 cgroup and, when given, into another's pid namespace. Returns twice.
+
+    The second value: the cgroup.procs files that the child has still to join. One clone3 rather than
+    fork and unshare: a new pid namespace needs no second fork, the v2 cgroup no attach, and the pidfd
+    cannot name another process.
+    """
+    rest = tuple(f"{each}/cgroup.procs" for each in directories)
+    directory = 0
+    flags |= syscalls.CLONE_PIDFD
+    unified = cgroups.hierarchies().unified
+    if unified and directories and directories[0].startswith(unified + "/"):
+        directory = os.open(directories[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags, rest = flags | syscalls.CLONE_INTO_CGROUP, rest[1:]
+    try:
+        if pid_namespace < 0:
+            return syscalls.clone3(flags, cgroup=directory), rest
+        return _fork_inside(flags, directory, pid_namespace), rest
+    finally:
+        if directory:
+            os.close(directory)
+
+
+def _fork_inside(flags: int, directory: int, pid_namespace: int) -> syscalls.Cloned:
+    """setns(2) with a pid namespace changes only where this process's children are born: there, the
+    fork, and back."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(pid_namespace, syscalls.CLONE_NEWPID)
+        try:
+            cloned = syscalls.clone3(flags, cgroup=directory)
+        except OSError:
+            syscalls.setns(own, syscalls.CLONE_NEWPID)
+            raise
+        if cloned.pid:
+            syscalls.setns(own, syscalls.CLONE_NEWPID)
+        return cloned
+    finally:
+        os.close(own)
+
+
+def _map_ids(pid: int, plan: Plan, channel: socket.socket) -> None:
+    for name, lines in zip(("uid_map", "gid_map"), plan.id_maps, strict=True):
+        child.write(syscalls.AT_FDCWD, f"/proc/{pid}/{name}", lines)
+    channel.send(b"mapped")

@@ -1,0 +1,358 @@
+"""A container's control groups: find, make, limit, join, freeze, kill, remove. The plain applier.
+
+What to write comes from `cgroup_limits`. A container has one path ("/setpoint/<id>") in every
+hierarchy that it needs. Called by the launch path, the engine and `oci`. Standard library only; makes
+no directory outside the paths that it is given and leaves the host's mounts alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from runtime.cgroup_limits import Hierarchies, Write, controllers, device_writes, differs, limit_writes
+from runtime.errors import Conflict, Invalid, Temporary, Unsupported
+
+_V2_WANTED = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")
+
+
+@functools.cache
+def hierarchies() -> Hierarchies:
+    """The cgroup file systems of this host, read once from /proc/self/mountinfo."""
+    found = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    if not found.unified:
+        return found
+    available = Path(found.unified, "cgroup.controllers").read_text().split()
+    return Hierarchies(found.v1, found.unified, frozenset(available))
+
+
+def parse_mountinfo(text: str) -> Hierarchies:
+    """The hierarchies that a mountinfo (proc(5)) shows; v2 controllers are left empty."""
+    v1: dict[str, str] = {}
+    unified = ""
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        kind, _source, options = (*after.split(" "), "", "")[:3]
+        point = before.split(" ")[4]
+        if kind == "cgroup2" and not unified:
+            unified = point
+        elif kind == "cgroup":
+            for option in options.split(","):
+                if option in _V1_CONTROLLERS:
+                    v1.setdefault(option, point)
+    return Hierarchies(v1, unified, frozenset())
+
+
+_V1_CONTROLLERS = frozenset(
+    ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids"]
+)
+
+
+def check_path(path: str) -> str:
+    """The path of a container's cgroups, with a leading slash. `Invalid` for one that climbs."""
+    parts = [part for part in path.split("/") if part]
+    if not parts or any(part in (".", "..") or part.startswith("cgroup.") for part in parts):
+        raise Invalid("use cgroup", path, "not a cgroup's path", "/parent/name, for example")
+    if "\0" in path or len(parts[-1]) > 255:
+        raise Invalid("use cgroup", path, "not a cgroup's path", "/parent/name, for example")
+    return "/" + "/".join(parts)
+
+
+def directories(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
+    """The directories of a container's cgroups on this host, the unified one first."""
+    found = hierarchies()
+    return tuple(found.directory(each, path) for each in controllers(resources, found))
+
+
+def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
+    """Make a container's cgroups with their limits; returns the directories, the unified one first.
+
+    A cgroup that is there already is used when it is empty (a repeated start). `Invalid` when the
+    kernel refuses a limit, `Conflict` when processes live in it.
+    """
+    found = hierarchies()
+    names = controllers(resources, found)
+    if not names:
+        raise Unsupported("make cgroup", path, "this host has no cgroups mounted", "mount /sys/fs/cgroup")
+    made = tuple(found.directory(each, path) for each in names)
+    for name, directory in zip(names, made, strict=True):
+        if not _make(directory):
+            _refuse_busy(directory)
+        elif name == "cpuset":
+            _inherit_cpuset(directory)
+    if found.v2:
+        _delegate(found.unified, path, found.v2.intersection(_V2_WANTED))
+    apply(path, limit_writes(resources, found))
+    apply(path, device_writes(resources, found))
+    return made
+
+
+def _make(directory: str) -> bool:
+    """mkdir with parents; False when it was there."""
+    try:
+        os.mkdir(directory, 0o755)  # noqa: PTH102 (this is run for every start)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        parent = str(Path(directory).parent)
+        if _make(parent) and Path(parent, "cpuset.cpus").exists():
+            _inherit_cpuset(parent)
+        return _make(directory)
+    return True
+
+
+def _refuse_busy(directory: str) -> None:
+    if pids(directory):
+        raise Conflict("make cgroup", directory, "processes live in it", "is the container running already?")
+
+
+def _inherit_cpuset(directory: str) -> None:
+    """A new v1 cpuset is empty, and no process may join it: it starts with its parent's."""
+    if Path(directory, "cgroup.type").exists():
+        return
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        Path(directory, file).write_text(Path(directory).parent.joinpath(file).read_text())
+
+
+@functools.lru_cache(maxsize=64)
+def _delegate(unified: str, path: str, wanted: frozenset[str]) -> None:
+    """Enable controllers on the way down to the path's parent."""
+    parts = path.strip("/").split("/")[:-1]
+    for depth in range(len(parts) + 1):
+        file = Path(unified, *parts[:depth], "cgroup.subtree_control")
+        missing = wanted - set(file.read_text().split())
+        for each in sorted(missing):
+            # One at a time: a controller that cannot be had here must not cost the others.
+            with suppress(OSError):
+                file.write_text(f"+{each}")
+
+
+def apply(path: str, writes: Iterable[Write]) -> None:
+    """Write limits. `Invalid` names the limit that the kernel refused."""
+    found = hierarchies()
+    pending = list(writes)
+    for index, write in enumerate(pending):
+        try:
+            _write(f"{found.directory(write.controller, path)}/{write.file}", write.value)
+        except FileNotFoundError as error:
+            if not write.optional:
+                raise _refused(path, write, error) from error
+        except OSError as error:
+            # v1 keeps limit <= memsw: raising both needs the second one first.
+            if write.file == "memory.limit_in_bytes" and _swap_first(path, pending[index + 1 :]):
+                _write(f"{found.directory(write.controller, path)}/{write.file}", write.value)
+                continue
+            raise _refused(path, write, error) from error
+
+
+def _swap_first(path: str, rest: Sequence[Write]) -> bool:
+    for write in rest:
+        if write.file == "memory.memsw.limit_in_bytes":
+            with suppress(OSError):
+                _write(f"{hierarchies().directory(write.controller, path)}/{write.file}", write.value)
+                return True
+    return False
+
+
+def _refused(path: str, write: Write, error: OSError) -> Invalid:
+    return Invalid(
+        "limit",
+        path,
+        f"{write.file} = {write.value}: {os.strerror(error.errno or 0)}",
+        "choose another limit",
+    )
+
+
+def _write(file: str, value: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, value.encode())
+    finally:
+        os.close(descriptor)
+
+
+def join(procs_files: Iterable[str], pid: int = 0) -> None:
+    """Move a process (0: the caller) into cgroups, by their cgroup.procs files."""
+    for file in procs_files:
+        _write(file, str(pid))
+
+
+def pids(directory: str) -> tuple[int, ...]:
+    """The processes of one cgroup directory and of all below it; () when it is gone."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found += map(int, Path(directory, "cgroup.procs").read_text().split())
+        for child in os.scandir(directory):
+            if child.is_dir(follow_symlinks=False):
+                found += pids(child.path)
+    return tuple(found)
+
+
+def existing(path: str) -> tuple[str, ...]:
+    """The directories that a cgroup path has in any hierarchy now, the unified one first."""
+    found = hierarchies()
+    roots = dict.fromkeys([found.unified, *found.v1.values()] if found.unified else found.v1.values())
+    return tuple(f"{root}{path}" for root in roots if Path(f"{root}{path}").is_dir())
+
+
+def list_pids(path: str) -> tuple[int, ...]:
+    """The processes of a container, in the order of their numbers; () when it is gone."""
+    for directory in existing(path):
+        return tuple(sorted(pids(directory)))
+    return ()
+
+
+def kill(path: str) -> None:
+    """SIGKILL every process of a container's cgroup. Returns at once; a repeated call is harmless."""
+    found = existing(path)
+    for directory in found:
+        try:
+            _write(f"{directory}/cgroup.kill", "1")  # kernel 5.14, v2
+            return
+        except OSError:
+            continue
+    for directory in found:
+        _kill_each(directory)
+        return
+
+
+def _kill_each(directory: str) -> None:
+    # Twice: a process may have forked between reading the list and the signal.
+    for _ in range(2):
+        for pid in pids(directory):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def delete(path: str, timeout_seconds: float = 2.0) -> None:
+    """Remove a container's cgroups everywhere. A dying process holds its cgroup for a moment: EBUSY
+    is retried until the timeout, then `Temporary`."""
+    deadline = time.monotonic() + timeout_seconds
+    for directory in existing(path):
+        pause = 0.0005
+        while not _remove(directory):
+            if time.monotonic() > deadline:
+                raise Temporary(
+                    "remove cgroup", directory, "processes are still dying in it", "it is retried"
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+
+def _remove(directory: str) -> bool:
+    """rmdir with all below; False while the kernel says it is busy."""
+    try:
+        os.rmdir(directory)  # noqa: PTH106 (this is run for every stop)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise
+        below = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        removed = [_remove(each) for each in below]
+        return bool(removed) and all(removed) and _remove(directory)
+    return True
+
+
+def freeze(path: str, timeout_seconds: float = 5.0) -> None:
+    """Stop every process of a container where it is. `Temporary` when that does not happen in time."""
+    _set_frozen(path, True, timeout_seconds)
+
+
+def thaw(path: str, timeout_seconds: float = 5.0) -> None:
+    """Let a frozen container go on."""
+    _set_frozen(path, False, timeout_seconds)
+
+
+def is_frozen(path: str) -> bool:
+    """Whether a container is frozen."""
+    found = hierarchies()
+    with suppress(OSError):
+        return "frozen 1" in Path(f"{found.unified}{path}/cgroup.events").read_text()
+    with suppress(OSError, KeyError):
+        return Path(f"{found.v1['freezer']}{path}/freezer.state").read_text().strip() != "THAWED"
+    return False
+
+
+def _set_frozen(path: str, frozen: bool, timeout_seconds: float) -> None:
+    found = hierarchies()
+    deadline = time.monotonic() + timeout_seconds
+    if found.unified and Path(f"{found.unified}{path}/cgroup.freeze").exists():
+        _freeze_v2(f"{found.unified}{path}", frozen, deadline)
+        return
+    if "freezer" not in found.v1:
+        raise Unsupported("pause", path, "this host has no freezer", "mount cgroup v2")
+    state = f"{found.v1['freezer']}{path}/freezer.state"
+    wanted = "FROZEN" if frozen else "THAWED"
+    while True:
+        # A v1 freezer that stays in FREEZING is pushed on by writing again.
+        _write(state, wanted)
+        if Path(state).read_text().strip() == wanted:
+            return
+        if time.monotonic() > deadline:
+            raise Temporary("pause", path, "a process cannot be frozen", "it waits in the kernel")
+        time.sleep(0.002)
+
+
+def _freeze_v2(directory: str, frozen: bool, deadline: float) -> None:
+    events = os.open(f"{directory}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _write(f"{directory}/cgroup.freeze", "1" if frozen else "0")
+        poller = select.poll()
+        poller.register(events, select.POLLPRI)
+        wanted = b"frozen 1" if frozen else b"frozen 0"
+        while wanted not in os.pread(events, 4096, 0):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Temporary("pause", directory, "a process cannot be frozen", "it waits in the kernel")
+            poller.poll(left * 1000)
+    finally:
+        os.close(events)
+
+
+def update(path: str, resources: Mapping[str, Any]) -> None:
+    """Change limits of a running container. `Invalid` for one whose hierarchy it has not joined."""
+    found = hierarchies()
+    writes = limit_writes(resources, found)
+    for name in {write.controller for write in writes}:
+        directory = found.directory(name, path)
+        if name and not Path(directory).is_dir():
+            _join_late(found, name, path)
+    apply(path, writes)
+
+
+def _join_late(found: Hierarchies, name: str, path: str) -> None:
+    """A v1 controller that the container had no need of until now."""
+    members = list_pids(path)
+    directory = found.directory(name, path)
+    _make(directory)
+    if name == "cpuset":
+        _inherit_cpuset(directory)
+    for pid in members:
+        with suppress(ProcessLookupError):
+            _write(f"{directory}/cgroup.procs", str(pid))
+
+
+def find_drift(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
+    """Limits that are not as they were written, each in words; () when all is well."""
+    found = hierarchies()
+    differences = []
+    for write in limit_writes(resources, found):
+        file = f"{found.directory(write.controller, path)}/{write.file}"
+        try:
+            shown = Path(file).read_text()
+        except OSError as error:
+            if not write.optional:
+                differences.append(f"{write.file}: {os.strerror(error.errno or 0)}")
+            continue
+        if differs(write, shown):
+            differences.append(f"{write.file}: expected {write.value}, found {' '.join(shown.split())}")
+    return tuple(differences)

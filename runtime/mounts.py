@@ -1,0 +1,511 @@
+"""Mounts of a container: the OCI mount list as pure values, and their applier by descriptors.
+
+`parse_mounts` runs before the fork, `open_target` and `attach` in the child, inside its own mount
+namespace. Targets are opened below the root with openat2(RESOLVE_IN_ROOT) and kept as descriptors
+until the mount sits on them, so that no link exchanged meanwhile leads out of the root. Standard
+library only; never takes a path of a container as a string to mount(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime import syscalls as sys_
+from runtime.errors import Invalid
+
+PROC_MAGIC = 0x9FA0
+MAX_LINKS = 40  # as the kernel, path_resolution(7)
+
+# Options that are flags: (flag, set?). mount(8).
+_FLAGS: dict[str, tuple[int, bool]] = {
+    "ro": (sys_.MS_RDONLY, True), "rw": (sys_.MS_RDONLY, False),
+    "nosuid": (sys_.MS_NOSUID, True), "suid": (sys_.MS_NOSUID, False),
+    "nodev": (sys_.MS_NODEV, True), "dev": (sys_.MS_NODEV, False),
+    "noexec": (sys_.MS_NOEXEC, True), "exec": (sys_.MS_NOEXEC, False),
+    "sync": (sys_.MS_SYNCHRONOUS, True), "async": (sys_.MS_SYNCHRONOUS, False),
+    "dirsync": (sys_.MS_DIRSYNC, True),
+    "noatime": (sys_.MS_NOATIME, True), "atime": (sys_.MS_NOATIME, False),
+    "nodiratime": (sys_.MS_NODIRATIME, True), "diratime": (sys_.MS_NODIRATIME, False),
+    "relatime": (sys_.MS_RELATIME, True), "norelatime": (sys_.MS_RELATIME, False),
+    "strictatime": (sys_.MS_STRICTATIME, True), "nostrictatime": (sys_.MS_STRICTATIME, False),
+    "lazytime": (sys_.MS_LAZYTIME, True), "nolazytime": (sys_.MS_LAZYTIME, False),
+    "nosymfollow": (sys_.MS_NOSYMFOLLOW, True), "symfollow": (sys_.MS_NOSYMFOLLOW, False),
+    "silent": (sys_.MS_SILENT, True), "loud": (sys_.MS_SILENT, False),
+    "bind": (sys_.MS_BIND, True), "rbind": (sys_.MS_BIND | sys_.MS_REC, True),
+    "defaults": (0, True), "remount": (sys_.MS_REMOUNT, True),
+}  # fmt: skip
+_PROPAGATION = {
+    "private": sys_.MS_PRIVATE, "rprivate": sys_.MS_PRIVATE | sys_.MS_REC,
+    "slave": sys_.MS_SLAVE, "rslave": sys_.MS_SLAVE | sys_.MS_REC,
+    "shared": sys_.MS_SHARED, "rshared": sys_.MS_SHARED | sys_.MS_REC,
+    "unbindable": sys_.MS_UNBINDABLE, "runbindable": sys_.MS_UNBINDABLE | sys_.MS_REC,
+}  # fmt: skip
+# For mount_setattr(2) on binds: option -> (bits to set, bits to clear).
+_ATIME = sys_.MOUNT_ATTR__ATIME
+_ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "ro": (sys_.MOUNT_ATTR_RDONLY, 0), "rw": (0, sys_.MOUNT_ATTR_RDONLY),
+    "nosuid": (sys_.MOUNT_ATTR_NOSUID, 0), "suid": (0, sys_.MOUNT_ATTR_NOSUID),
+    "nodev": (sys_.MOUNT_ATTR_NODEV, 0), "dev": (0, sys_.MOUNT_ATTR_NODEV),
+    "noexec": (sys_.MOUNT_ATTR_NOEXEC, 0), "exec": (0, sys_.MOUNT_ATTR_NOEXEC),
+    "nodiratime": (sys_.MOUNT_ATTR_NODIRATIME, 0), "diratime": (0, sys_.MOUNT_ATTR_NODIRATIME),
+    "relatime": (sys_.MOUNT_ATTR_RELATIME, _ATIME), "noatime": (sys_.MOUNT_ATTR_NOATIME, _ATIME),
+    "strictatime": (sys_.MOUNT_ATTR_STRICTATIME, _ATIME),
+    "nosymfollow": (sys_.MOUNT_ATTR_NOSYMFOLLOW, 0), "symfollow": (0, sys_.MOUNT_ATTR_NOSYMFOLLOW),
+}  # fmt: skip
+_SUBPATH = "x-setpoint.subpath="
+_TARGETS_IN_PROC = frozenset(
+    ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A root made of layers. lower: directories, the topmost first. upper "" is a read-only view."""
+
+    lower: tuple[str, ...]
+    upper: str = ""
+    work: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Overlay:
+        """From the JSON that `to_json` makes (annotation "setpoint.rootfs")."""
+        found = json.loads(text)
+        return cls(tuple(found["lower"]), found.get("upper", ""), found.get("work", ""))
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {"lower": self.lower, "upper": self.upper, "work": self.work}, separators=(",", ":")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount, ready to be applied.
+
+    kind: "bind", or a file system's name. flags: MS_*. data: the file system's own options.
+    set_, clear: MOUNT_ATTR_* for a bind, recursive_set, recursive_clear for its whole tree.
+    propagation: MS_PRIVATE etc. or 0. copy_up: a tmpfs that starts with the content it hides.
+    """
+
+    kind: str
+    source: str
+    target: str
+    flags: int = 0
+    data: str = ""
+    set_: int = 0
+    clear: int = 0
+    recursive_set: int = 0
+    recursive_clear: int = 0
+    propagation: int = 0
+    subpath: str = ""
+    copy_up: bool = False
+
+    @property
+    def recursive(self) -> bool:
+        return bool(self.flags & sys_.MS_REC)
+
+    @property
+    def read_only(self) -> bool:
+        return bool((self.flags & sys_.MS_RDONLY) | (self.set_ & sys_.MOUNT_ATTR_RDONLY))
+
+
+def parse_mounts(mounts: Iterable[Mapping[str, Any]], bundle: str) -> tuple[Mount, ...]:
+    """The values of an OCI `mounts` array. A relative source of a bind is below the bundle."""
+    return tuple(parse_mount(mount, bundle) for mount in mounts)
+
+
+def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
+    """One entry of an OCI `mounts` array as a value. `Invalid` for a target that is not absolute."""
+    target = mount["destination"]
+    if "\0" in target or ".." in target.split("/"):
+        raise Invalid("mount", target, "the target must not contain '..'", "write the path plainly")
+    flags = propagation = set_ = clear = recursive_set = recursive_clear = 0
+    data: list[str] = []
+    subpath, copy_up = "", False
+    for option in mount.get("options") or ():
+        if option in _FLAGS:
+            flag, on = _FLAGS[option]
+            flags = flags | flag if on else flags & ~flag
+            add, remove = _ATTRIBUTES.get(option, (0, 0))
+            set_, clear = (set_ & ~remove) | add, (clear & ~add) | remove
+        elif option in _PROPAGATION:
+            propagation |= _PROPAGATION[option]
+        elif option[:1] == "r" and option[1:] in _ATTRIBUTES:
+            add, remove = _ATTRIBUTES[option[1:]]
+            recursive_set, recursive_clear = recursive_set | add, recursive_clear | remove
+        elif option.startswith(_SUBPATH):
+            subpath = option[len(_SUBPATH) :]
+        elif option == "tmpcopyup":
+            copy_up = True
+        elif option == "copy-symlink" or option.startswith("x-"):
+            continue
+        else:
+            data.append(option)
+    kind = mount.get("type") or ("bind" if flags & sys_.MS_BIND else "none")
+    source = mount.get("source", "") or kind
+    if flags & sys_.MS_BIND or kind == "bind":
+        kind, flags = "bind", flags | sys_.MS_BIND
+        source = source if source[:1] == "/" else f"{bundle}/{source}"
+    return Mount(
+        kind, source, _absolute(target), flags, ",".join(data), set_, clear,
+        recursive_set, recursive_clear, propagation, subpath, copy_up,
+    )  # fmt: skip
+
+
+def _absolute(target: str) -> str:
+    return "/" + "/".join(part for part in target.split("/") if part not in ("", "."))
+
+
+def propagation_flags(name: str) -> int:
+    """`rslave` -> MS_SLAVE | MS_REC; "" is rprivate. `Invalid` for an unknown word."""
+    flags = _PROPAGATION.get(name or "rprivate")
+    if flags is None:
+        raise Invalid("set propagation", name, "not a propagation", "rprivate, rslave or rshared")
+    return flags
+
+
+# --- the applier, in the child -------------------------------------------------------------------
+
+
+def mount_overlay(overlay: Overlay, target: int) -> int:
+    """Mount the layers on the directory target (a descriptor); returns a descriptor of the new root."""
+    try:
+        tree = _overlay_tree(overlay)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+        return _mount_overlay_by_path(overlay, target)
+    sys_.move_mount(tree, "", target, "", sys_.MOVE_MOUNT_F_EMPTY_PATH | sys_.MOVE_MOUNT_T_EMPTY_PATH)
+    return tree
+
+
+def _overlay_tree(overlay: Overlay) -> int:
+    """A detached overlay mount. "lowerdir+" needs kernel 6.8; older ones answer EINVAL."""
+    context = sys_.fsopen("overlay")
+    try:
+        for directory in overlay.lower:
+            sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "lowerdir+", directory)
+        if overlay.upper:
+            sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "upperdir", overlay.upper)
+            sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "workdir", overlay.work)
+        sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "source", "overlay")
+        sys_.fsconfig(context, sys_.FSCONFIG_CMD_CREATE, None, None)
+        return sys_.fsmount(context)
+    finally:
+        os.close(context)
+
+
+def _mount_overlay_by_path(overlay: Overlay, target: int) -> int:
+    """The way of kernels before 6.8. mount(2) takes one page of options: the layers are named as
+    short /proc/self/fd paths, and characters that would end an option cannot occur in them."""
+    opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in overlay.lower]
+    try:
+        options = "lowerdir=" + ":".join(f"/proc/self/fd/{each}" for each in opened)
+        if overlay.upper:
+            upper = os.open(overlay.upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            work = os.open(overlay.work, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened += [upper, work]
+            options += f",upperdir=/proc/self/fd/{upper},workdir=/proc/self/fd/{work}"
+        sys_.mount("overlay", f"/proc/self/fd/{target}", "overlay", 0, options)
+    finally:
+        for each in opened:
+            os.close(each)
+    # The descriptor target still shows the covered directory; its own name shows the new mount.
+    name = Path(f"/proc/self/fd/{target}").readlink()
+    return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def open_in_root(root: int, path: str, flags: int = os.O_PATH, resolve: int = 0) -> int:
+    """Open path below root; links stay inside root, links of /proc (magic ones) are refused."""
+    return sys_.openat2(root, path, flags, 0, sys_.RESOLVE_IN_ROOT | sys_.RESOLVE_NO_MAGICLINKS | resolve)
+
+
+def open_target(root: int, path: str, directory: bool, resolve: int = 0) -> int:
+    """A descriptor (O_PATH) of the place to mount on; it and its parents are made when missing.
+
+    directory: whether to make a directory or an empty file. Every step is taken by descriptor: a
+    directory is made with mkdirat below one that was opened inside root, a file with O_EXCL.
+    """
+    try:
+        return open_in_root(root, path, os.O_PATH, resolve)
+    except FileNotFoundError:
+        made = _make_target(root, path, directory)
+    if not resolve:
+        return made
+    os.close(made)
+    return open_in_root(root, path, os.O_PATH, resolve)
+
+
+def _make_target(root: int, path: str, directory: bool) -> int:
+    parts = [part for part in path.split("/") if part]
+    done: list[str] = []
+    links = 0
+    parent = os.dup(root)
+    while parts:
+        name = parts.pop(0)
+        made = "/".join([*done, name])
+        try:
+            opened = open_in_root(root, made)
+        except FileNotFoundError:
+            if _make_entry(parent, name, directory or bool(parts)):
+                opened = open_in_root(root, made, os.O_PATH, sys_.RESOLVE_NO_SYMLINKS if not done else 0)
+            else:
+                links += 1
+                if links > MAX_LINKS:
+                    raise OSError(errno.ELOOP, f"too many links in {path}") from None
+                # A link that points at nothing, inside root: make what it names.
+                link = os.readlink(name, dir_fd=parent)
+                if ".." in link.split("/"):
+                    raise OSError(errno.ELOOP, f"dangling link {made} -> {link}") from None
+                start = [] if link[:1] == "/" else done
+                parts = [*start, *(part for part in link.split("/") if part not in ("", ".")), *parts]
+                done = []
+                os.close(parent)
+                parent = os.dup(root)
+                continue
+        os.close(parent)
+        parent = opened
+        done.append(name)
+    return parent
+
+
+def _make_entry(parent: int, name: str, directory: bool) -> bool:
+    """Make a directory or an empty file; False when something (a dangling link) is there already."""
+    try:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+    except FileExistsError:
+        return False
+    return True
+
+
+def attach(tree: int, target: int) -> None:
+    """Put a detached mount onto a place, both descriptors."""
+    sys_.move_mount(tree, "", target, "", sys_.MOVE_MOUNT_F_EMPTY_PATH | sys_.MOVE_MOUNT_T_EMPTY_PATH)
+
+
+def bind_tree(directory: int, path: str, recursive: bool = False) -> int:
+    """A detached bind of a host's path ("" is the descriptor itself)."""
+    flags = sys_.OPEN_TREE_CLONE | (sys_.AT_RECURSIVE if recursive else 0)
+    return sys_.open_tree(directory, path, flags | (0 if path else sys_.AT_EMPTY_PATH))
+
+
+def source_tree(mount: Mount) -> int:
+    """The detached bind for a mount; its subpath is resolved below its source and never leaves it."""
+    if not mount.subpath:
+        return bind_tree(sys_.AT_FDCWD, mount.source, mount.recursive)
+    base = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        inner = open_in_root(base, mount.subpath)
+        try:
+            return bind_tree(inner, "", mount.recursive)
+        finally:
+            os.close(inner)
+    finally:
+        os.close(base)
+
+
+def apply_bind(mount: Mount, root: int) -> int:
+    """Make one bind mount below root; returns the new mount's descriptor."""
+    tree = source_tree(mount)
+    if mount.set_ or mount.clear:
+        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, mount.set_, mount.clear)
+    if mount.recursive_set or mount.recursive_clear:
+        sys_.mount_setattr(
+            tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, mount.recursive_set, mount.recursive_clear
+        )
+    set_propagation(tree, mount.propagation or sys_.MS_PRIVATE | sys_.MS_REC)
+    target = open_target(root, mount.target, stat.S_ISDIR(os.fstat(tree).st_mode))
+    try:
+        check_target(target, mount.target)
+        attach(tree, target)
+    finally:
+        os.close(target)
+    return tree
+
+
+def check_target(target: int, path: str) -> None:
+    """Refuse a bind that would land inside procfs: it could redirect the runtime's own writes."""
+    if sys_.file_system(target) != PROC_MAGIC:
+        return
+    if path.startswith("/proc/") and path[6:] in _TARGETS_IN_PROC:
+        return
+    raise Invalid("mount", path, "the target lies in /proc", "choose another target")
+
+
+def set_propagation(tree: int, flags: int) -> None:
+    """Set MS_PRIVATE and the like on a mount's descriptor, on all below it with MS_REC."""
+    recursive = sys_.AT_RECURSIVE if flags & sys_.MS_REC else 0
+    sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH | recursive, 0, 0, flags & ~sys_.MS_REC)
+
+
+def attributes(flags: int) -> int:
+    """The MOUNT_ATTR_* bits for MS_* flags of a new mount."""
+    wanted = flags & (sys_.MS_RDONLY | sys_.MS_NOSUID | sys_.MS_NODEV | sys_.MS_NOEXEC)  # same bits
+    if flags & sys_.MS_NOATIME:
+        wanted |= sys_.MOUNT_ATTR_NOATIME
+    elif flags & sys_.MS_STRICTATIME:
+        wanted |= sys_.MOUNT_ATTR_STRICTATIME
+    if flags & sys_.MS_NODIRATIME:
+        wanted |= sys_.MOUNT_ATTR_NODIRATIME
+    if flags & sys_.MS_NOSYMFOLLOW:
+        wanted |= sys_.MOUNT_ATTR_NOSYMFOLLOW
+    return wanted
+
+
+def new_tree(kind: str, data: str, flags: int, source: str = "") -> int:
+    """A detached mount of a new file system."""
+    context = sys_.fsopen(kind)
+    try:
+        sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "source", source or kind)
+        for option in data.split(",") if data else ():
+            key, separator, value = option.partition("=")
+            if separator:
+                sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, key, value)
+            else:
+                sys_.fsconfig(context, sys_.FSCONFIG_SET_FLAG, key, None)
+        sys_.fsconfig(context, sys_.FSCONFIG_CMD_CREATE, None, None)
+        return sys_.fsmount(context, attributes(flags))
+    finally:
+        os.close(context)
+
+
+def mask(root: int, paths: Iterable[str], null: int) -> None:
+    """Hide paths: a directory under a read-only empty one, all else under the host's /dev/null (null).
+
+    Only ENOENT (and a path through a file) is passed over: what cannot be hidden must stop the start.
+    """
+    empty = -1
+    for path in paths:
+        try:
+            target = open_in_root(root, path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not stat.S_ISDIR(os.fstat(target).st_mode):
+            tree = bind_tree(null, "")
+        elif empty < 0:
+            tree = empty = new_tree("tmpfs", "nr_blocks=1,nr_inodes=1,mode=555", sys_.MS_RDONLY)
+        else:
+            tree = bind_tree(empty, "")
+        attach(tree, target)
+        os.close(target)
+        if tree != empty:
+            os.close(tree)
+    if empty >= 0:
+        os.close(empty)
+
+
+def make_read_only(root: int, path: str) -> None:
+    """Cover a path with a read-only bind of itself; a missing one is passed over."""
+    try:
+        target = open_in_root(root, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        tree = bind_tree(target, "", recursive=True)
+        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, sys_.MOUNT_ATTR_RDONLY)
+        attach(tree, target)
+        os.close(tree)
+    finally:
+        os.close(target)
+
+
+def needs_sharing(mounts: Sequence[Mount]) -> str:
+    """The rootfsPropagation that these mounts need: "" (private), "rslave" or "rshared"."""
+    kinds = 0
+    for mount in mounts:
+        kinds |= mount.propagation
+    if kinds & sys_.MS_SHARED:
+        return "rshared"
+    return "rslave" if kinds & sys_.MS_SLAVE else ""
+
+
+def bind_descriptor(source: int, parent: int, name: str) -> None:
+    """Bind an open file over the (new, empty) file name in the directory parent."""
+    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    with suppress(FileExistsError):
+        os.close(os.open(name, flags | os.O_EXCL, 0o600, dir_fd=parent))
+    target = open_in_root(parent, name, os.O_PATH | os.O_NOFOLLOW, sys_.RESOLVE_NO_SYMLINKS)
+    tree = bind_tree(source, "")
+    attach(tree, target)
+    os.close(tree)
+    os.close(target)
+
+
+def bind_file(source: str, parent: int, name: str) -> None:
+    """Bind a host's file (a device node) over the file name in the directory parent."""
+    opened = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        bind_descriptor(opened, parent, name)
+    finally:
+        os.close(opened)
+
+
+def cgroup_tree(directories: Sequence[tuple[str, str]], mount: Mount, target: int) -> int:
+    """Mount a container's own cgroups; directories: (name, host directory) of each hierarchy.
+
+    One hierarchy named "" (v2) is bound as it is; several (v1, hybrid) are bound below a tmpfs, as
+    programs expect them. Binds of the own directory show no other cgroup, with or without a namespace.
+    """
+    if len(directories) == 1 and not directories[0][0]:
+        return _bind_cgroup(directories[0][1], mount, target)
+    base = new_tree("tmpfs", "mode=755,size=64k", mount.flags & ~sys_.MS_RDONLY)
+    attach(base, target)
+    for name, directory in directories:
+        os.mkdir(name, 0o755, dir_fd=base)
+        place = open_in_root(base, name)
+        os.close(_bind_cgroup(directory, mount, place))
+        os.close(place)
+    if mount.flags & sys_.MS_RDONLY:
+        sys_.mount_setattr(base, "", sys_.AT_EMPTY_PATH, sys_.MOUNT_ATTR_RDONLY)
+    return base
+
+
+def _bind_cgroup(directory: str, mount: Mount, target: int) -> int:
+    tree = bind_tree(sys_.AT_FDCWD, directory)
+    sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, attributes(mount.flags) & ~_ATIME)
+    attach(tree, target)
+    return tree
+
+
+def copy_up(source: int, tree: int) -> None:
+    """Copy what a new tmpfs hides into it: directories, regular files and links, never devices."""
+    with os.scandir(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)) as entries:
+        for entry in entries:
+            _copy_entry(entry.name, source, tree)
+
+
+def _copy_entry(name: str, source: int, tree: int) -> None:
+    found = os.stat(name, dir_fd=source, follow_symlinks=False)
+    if stat.S_ISLNK(found.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=tree)
+    elif stat.S_ISDIR(found.st_mode):
+        os.mkdir(name, found.st_mode & 0o7777, dir_fd=tree)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        inner_source = os.open(name, flags, dir_fd=source)
+        inner_tree = os.open(name, flags, dir_fd=tree)
+        copy_up(inner_source, inner_tree)
+        os.close(inner_source)
+        os.close(inner_tree)
+    elif stat.S_ISREG(found.st_mode):
+        reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        writer = os.open(name, flags, found.st_mode & 0o7777, dir_fd=tree)
+        while os.sendfile(writer, reader, None, 1 << 20):
+            pass
+        os.fchmod(writer, found.st_mode & 0o7777)
+        os.close(reader)
+        os.close(writer)
+    else:
+        return
+    os.chown(name, found.st_uid, found.st_gid, dir_fd=tree, follow_symlinks=False)

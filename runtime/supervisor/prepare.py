@@ -1,0 +1,320 @@
+"""An OCI config as a flat plan for the child, computed before the fork.
+
+All parsing and checking happens here, in the parent, where an error is an exception and where the
+work does not fault in pages of a forked interpreter; `child` and `join` only carry the plan out.
+Standard library only. Reads no file of a container.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime import security, syscalls
+from runtime.cgroup_limits import controllers
+from runtime.cgroups import check_path, hierarchies
+from runtime.devices import Device, parse_devices
+from runtime.errors import Invalid, Unsupported
+from runtime.mounts import Mount, Overlay, parse_mounts, propagation_flags
+
+ROOTFS = "setpoint.rootfs"  # JSON of an Overlay, in place of root.path
+SECCOMP = "setpoint.seccomp"  # the path of a compiled filter
+USER = "setpoint.groups"  # JSON list of further groups; process.user.username is looked up
+
+_CLONE_FLAGS = {
+    "pid": syscalls.CLONE_NEWPID,
+    "network": syscalls.CLONE_NEWNET,
+    "mount": syscalls.CLONE_NEWNS,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "uts": syscalls.CLONE_NEWUTS,
+    "user": syscalls.CLONE_NEWUSER,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
+    "time": syscalls.CLONE_NEWTIME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """What is done to the process itself, the same for a container's first and for an exec.
+
+    user: (uid, gid, groups), or a lookup by name in the container's root when lookup is given.
+    drop: capabilities to take from the bounding set; effective … ambient: masks.
+    ignored: signals that this process ignores and the program must not.
+    """
+
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    cwd: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    lookup: tuple[str, tuple[str, ...]] | None
+    drop: tuple[int, ...]
+    effective: int
+    permitted: int
+    inheritable: int
+    ambient: int
+    no_new_privileges: bool
+    rlimits: tuple[tuple[int, int, int, str], ...]
+    oom_score_adj: int | None
+    umask: int
+    terminal: bool
+    size: tuple[int, int] | None
+    seccomp: bytes
+    seccomp_flags: int
+    ignored: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the child does, in order.
+
+    cgroups: (name below /sys/fs/cgroup, host directory), for the mount that shows the container its own.
+    sysctls: (path below /proc/sys, value).
+    """
+
+    process: ProcessPlan
+    flags: int
+    joins: tuple[tuple[int, str], ...]
+    cgroup: str
+    cgroups: tuple[tuple[str, str], ...]
+    bundle: str
+    root: str
+    overlay: Overlay | None
+    read_only: bool
+    propagation: int
+    root_propagation: int
+    mounts: tuple[Mount, ...]
+    devices: tuple[Device, ...]
+    masked: tuple[str, ...]
+    read_only_paths: tuple[str, ...]
+    sysctls: tuple[tuple[str, str], ...]
+    hostname: str
+    domainname: str
+    id_maps: tuple[str, str]
+    hooks: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+def prepare(config: Mapping[str, Any], bundle: str, seccomp: bytes | None) -> Plan:
+    """The plan for a container. `Invalid` for a config that cannot work, `Unsupported` for one that
+    asks for what this runtime does not do: nothing is silently left out."""
+    linux = config.get("linux") or {}
+    flags, joins = _namespaces(linux.get("namespaces") or ())
+    own = {flag for flag, _ in joins} | {flag for flag in _CLONE_FLAGS.values() if flags & flag}
+    if not flags & syscalls.CLONE_NEWNS:
+        raise Invalid("start", "container", "no mount namespace of its own", "add one to linux.namespaces")
+    annotations = config.get("annotations") or {}
+    rootfs = annotations.get(ROOTFS)
+    root = config.get("root") or {}
+    sharing = linux.get("rootfsPropagation") or ""
+    hostname, domainname = config.get("hostname") or "", config.get("domainname") or ""
+    if (hostname or domainname) and syscalls.CLONE_NEWUTS not in own:
+        raise Invalid("start", "container", "a hostname needs a uts namespace", "leave the hostname out")
+    return Plan(
+        process=prepare_process(config.get("process") or {}, config, seccomp),
+        flags=flags,
+        joins=joins,
+        cgroup=check_path(linux["cgroupsPath"]) if linux.get("cgroupsPath") else "",
+        cgroups=_cgroups(linux),
+        bundle=bundle,
+        root=_root_path(root.get("path") or "rootfs", bundle),
+        overlay=Overlay.parse(rootfs) if rootfs else None,
+        read_only=bool(root.get("readonly")),
+        propagation=propagation_flags(sharing if sharing.startswith("r") else sharing and f"r{sharing}"),
+        root_propagation=propagation_flags(sharing) if sharing else 0,
+        mounts=parse_mounts(config.get("mounts") or (), bundle),
+        devices=parse_devices(linux.get("devices") or ()),
+        masked=tuple(linux.get("maskedPaths") or ()),
+        read_only_paths=tuple(linux.get("readonlyPaths") or ()),
+        sysctls=_sysctls(linux.get("sysctl") or {}, own),
+        hostname=hostname,
+        domainname=domainname,
+        id_maps=_id_maps(linux, flags),
+        hooks=config.get("hooks") or {},
+        state={"ociVersion": config.get("ociVersion", "1.2.0"), "annotations": annotations},
+    )
+
+
+def _root_path(path: str, bundle: str) -> str:
+    return path if path.startswith("/") else f"{bundle}/{path}"
+
+
+def _namespaces(namespaces: Sequence[Mapping[str, Any]]) -> tuple[int, tuple[tuple[int, str], ...]]:
+    """Flags of the new namespaces, and (flag, path) of those to join."""
+    flags, joins = 0, []
+    seen = set()
+    for namespace in namespaces:
+        kind, path = namespace["type"], namespace.get("path")
+        flag = _CLONE_FLAGS.get(kind)
+        if flag is None or kind in seen:
+            reason = "listed twice" if kind in seen else "no such namespace"
+            raise Invalid(
+                "start", f"namespace {kind}", reason, "pid, network, mount, ipc, uts, user or cgroup"
+            )
+        seen.add(kind)
+        if not path:
+            flags |= flag
+        elif kind in ("mount", "time"):
+            raise Unsupported("start", f"namespace {kind}", "joining one by its path is not supported", "")
+        else:
+            joins.append((flag, path))
+    if flags & syscalls.CLONE_NEWTIME:
+        raise Unsupported("start", "namespace time", "time namespaces are not supported", "leave it out")
+    return flags, tuple(joins)
+
+
+def _cgroups(linux: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if not linux.get("cgroupsPath"):
+        return ()
+    path = check_path(linux["cgroupsPath"])
+    found = hierarchies()
+    if not found.v1:
+        return (("", found.directory("", path)),)
+    names = controllers(linux.get("resources") or {}, found)
+    return tuple(
+        ((found.v1[name] if name else found.unified).rpartition("/")[2], found.directory(name, path))
+        for name in names
+    )
+
+
+def _sysctls(sysctls: Mapping[str, str], own: set[int]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for key, value in sysctls.items():
+        path = security.sysctl_path(
+            key,
+            own_network=syscalls.CLONE_NEWNET in own,
+            own_ipc=syscalls.CLONE_NEWIPC in own,
+            own_uts=syscalls.CLONE_NEWUTS in own,
+        )
+        found.append((path, str(value)))
+    return tuple(found)
+
+
+def _id_maps(linux: Mapping[str, Any], flags: int) -> tuple[str, str]:
+    """The lines for /proc/PID/uid_map and gid_map; empty without a new user namespace."""
+    maps = tuple(
+        "".join(f"{each['containerID']} {each['hostID']} {each['size']}\n" for each in linux.get(key) or ())
+        for key in ("uidMappings", "gidMappings")
+    )
+    if flags & syscalls.CLONE_NEWUSER and not all(maps):
+        raise Invalid("start", "container", "a user namespace without id mappings", "add uidMappings")
+    return (maps[0], maps[1]) if flags & syscalls.CLONE_NEWUSER else ("", "")
+
+
+def prepare_process(
+    process: Mapping[str, Any], config: Mapping[str, Any], seccomp: bytes | None
+) -> ProcessPlan:
+    """The part of a plan that a container's first process and an exec share."""
+    arguments = tuple(process.get("args") or ())
+    if not arguments or not arguments[0]:
+        raise Invalid("start", "process", "no command", "set process.args")
+    environment = tuple(process.get("env") or ())
+    _refuse_nul(arguments, environment)
+    cwd = process.get("cwd") or "/"
+    if not cwd.startswith("/"):
+        raise Invalid("start", f"working directory {cwd}", "not an absolute path", "begin it with /")
+    user = process.get("user") or {}
+    caps = {
+        name: security.capability_mask(each) for name, each in (process.get("capabilities") or {}).items()
+    }
+    bounding = caps.get("bounding", 0)
+    size = process.get("consoleSize")
+    program, seccomp_flags = _seccomp(config, seccomp)
+    return ProcessPlan(
+        arguments=arguments,
+        environment=tuple(each for each in environment if each.find("=") > 0),
+        cwd=cwd,
+        uid=_id(user.get("uid", 0)),
+        gid=_id(user.get("gid", 0)),
+        groups=tuple(_id(each) for each in user.get("additionalGids") or ()),
+        lookup=_lookup(user, config),
+        drop=tuple(number for number in range(len(security.CAPABILITIES)) if not bounding >> number & 1),
+        effective=caps.get("effective", 0),
+        permitted=caps.get("permitted", 0),
+        inheritable=caps.get("inheritable", 0),
+        ambient=caps.get("ambient", 0),
+        no_new_privileges=bool(process.get("noNewPrivileges")),
+        rlimits=_rlimits(process.get("rlimits") or ()),
+        oom_score_adj=process.get("oomScoreAdj"),
+        umask=user.get("umask", 0o022),
+        terminal=bool(process.get("terminal")),
+        size=(size["height"], size["width"]) if size else None,
+        seccomp=program,
+        seccomp_flags=seccomp_flags,
+        ignored=_ignored_signals(),
+    )
+
+
+def _refuse_nul(arguments: Sequence[str], environment: Sequence[str]) -> None:
+    if any("\0" in each for each in (*arguments, *environment)):
+        raise Invalid("start", "process", "a NUL character in its arguments or environment", "remove it")
+
+
+def _id(value: int) -> int:
+    if not isinstance(value, int) or not 0 <= value < (1 << 32) - 1:
+        raise Invalid("start", f"user {value}", "not a user or group number", "0 to 4294967294")
+    return value
+
+
+def _lookup(user: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, tuple[str, ...]] | None:
+    """A user by name: `username` counts only in a config of ours, which says so by its annotation."""
+    groups = (config.get("annotations") or {}).get(USER)
+    if groups is None or "username" not in user:
+        return None
+    return user["username"], tuple(json.loads(groups))
+
+
+def _rlimits(rlimits: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int, int, str], ...]:
+    return tuple(
+        (
+            security.rlimit_number(each["type"]), security.rlimit_value(each["soft"]),
+            security.rlimit_value(each["hard"]), each["type"],
+        )
+        for each in rlimits
+    )  # fmt: skip
+
+
+_programs: dict[str, bytes] = {}
+_SECCOMP_FLAGS = {
+    "SECCOMP_FILTER_FLAG_LOG": syscalls.SECCOMP_FILTER_FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": syscalls.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,  # one thread only: nothing to synchronise
+}
+
+
+def _seccomp(config: Mapping[str, Any], given: bytes | None) -> tuple[bytes, int]:
+    """The filter to load and its flags. A profile without a compiled filter is refused."""
+    profile = (config.get("linux") or {}).get("seccomp")
+    flags = 0
+    for name in (profile or {}).get("flags") or ():
+        if name not in _SECCOMP_FLAGS:
+            raise Unsupported("load seccomp", name, "this flag is not supported", "leave it out")
+        flags |= _SECCOMP_FLAGS[name]
+    if given is not None:
+        return given, flags
+    path = (config.get("annotations") or {}).get(SECCOMP)
+    if not path:
+        if profile:
+            raise Invalid("load seccomp", "profile", "it was not compiled", "give the compiled filter")
+        return b"", 0
+    # Named by the hash of its content and never changed: read once.
+    program = _programs.get(path)
+    if program is None:
+        try:
+            with open(path, "rb") as file:
+                program = file.read(1 << 20)
+        except OSError as error:
+            raise Invalid("load seccomp", path, error.strerror or "", "create the container again") from error
+        if not program or len(program) % 8:
+            raise Invalid("load seccomp", path, "not a compiled filter", "create the container again")
+        _programs[path] = program
+    return program, flags
+
+
+def _ignored_signals() -> tuple[int, ...]:
+    """An ignored signal stays ignored over exec(2), and Python ignores SIGPIPE and SIGXFSZ."""
+    return tuple(number for number in range(1, 32) if signal.getsignal(number) is signal.SIG_IGN)

@@ -1,0 +1,168 @@
+"""Who a process runs as: "name", "uid", "name:group" … resolved from an image's own files.
+
+The files are hostile: opened by descriptor inside the root, regular and at most 1 MiB, parsed here
+(no pwd, grp or NSS, which would load the image's libraries). Called in the forked child before its
+exec. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from runtime import syscalls
+from runtime.errors import Invalid
+
+MAX_FILE_BYTES = 1 << 20
+MAX_ID = (1 << 31) - 1
+MAX_GROUPS = 65536  # NGROUPS_MAX
+
+
+class Passwd(NamedTuple):
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+class Group(NamedTuple):
+    name: str
+    gid: int
+    members: tuple[str, ...]
+
+
+class Identity(NamedTuple):
+    """What a process is to run as. groups: all supplementary ones, the primary included."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+def parse_id(text: str) -> int | None:
+    """Decimal digits only, 0 to 2^31-1; None for what is a name. `Invalid` for a number too large."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    if len(text) > 10 or int(text) > MAX_ID:
+        raise Invalid("find user", text, "the number is too large", f"at most {MAX_ID}")
+    return int(text)
+
+
+def parse_passwd(data: bytes) -> list[Passwd]:
+    """Entries of an /etc/passwd. Malformed lines are skipped, as libc does."""
+    found = []
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        fields = line.split(":")
+        if len(fields) < 6 or not fields[0] or line[0] == "#":
+            continue
+        uid, gid = _file_id(fields[2]), _file_id(fields[3])
+        if uid is not None and gid is not None:
+            found.append(Passwd(fields[0], uid, gid, fields[5]))
+    return found
+
+
+def parse_group(data: bytes) -> list[Group]:
+    """Entries of an /etc/group. Malformed lines are skipped."""
+    found = []
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        fields = line.split(":")
+        if len(fields) < 4 or not fields[0] or line[0] == "#":
+            continue
+        gid = _file_id(fields[2])
+        if gid is not None:
+            found.append(Group(fields[0], gid, tuple(filter(None, fields[3].split(",")))))
+    return found
+
+
+def _file_id(text: str) -> int | None:
+    try:
+        return parse_id(text)
+    except Invalid:
+        return None
+
+
+def identify(
+    user: str, extra_groups: Sequence[str], passwd: Iterable[Passwd], groups: Iterable[Group]
+) -> Identity:
+    """The identity that a user string means, by Docker's rules. Pure.
+
+    user: "", "uid", "name", "uid:gid", "name:group". A number needs no entry; a name does. The
+    groups that list the user count unless the user string names a group. `Invalid` otherwise.
+    """
+    name, separator, group = user.partition(":")
+    if separator and (not group or ":" in group):
+        raise Invalid("find user", user, "not of the form user[:group]", "for example 1000:1000")
+    if user and not name:
+        raise Invalid("find user", user, "the user is missing", "for example 1000:1000")
+    groups = tuple(groups)
+    entry, uid = _user(name, passwd)
+    gid = _group(group, groups) if group else (entry.gid if entry else 0)
+    supplementary = [gid]
+    if not group and entry is not None:
+        supplementary += [each.gid for each in groups if entry.name in each.members]
+    supplementary += [_group(text, groups) for text in extra_groups]
+    unique = tuple(dict.fromkeys(supplementary))[:MAX_GROUPS]
+    return Identity(uid, gid, unique, entry.home if entry and entry.home else "/")
+
+
+def _user(name: str, passwd: Iterable[Passwd]) -> tuple[Passwd | None, int]:
+    wanted = parse_id(name or "0")
+    for entry in passwd:
+        if entry.uid == wanted if wanted is not None else entry.name == name:
+            return entry, entry.uid
+    if wanted is None:
+        raise Invalid("find user", name, "no such user in the image's /etc/passwd", "use a number")
+    return None, wanted
+
+
+def _group(text: str, groups: Iterable[Group]) -> int:
+    for entry in groups:
+        if entry.name == text:
+            return entry.gid
+    number = parse_id(text)
+    if number is None:
+        raise Invalid("find group", text, "no such group in the image's /etc/group", "use a number")
+    return number
+
+
+def read_in_root(root: int, path: str) -> bytes:
+    """The content of a small regular file below the directory root, b"" when there is none.
+
+    `Invalid` for what is not a regular file or is larger than 1 MiB. Links are followed inside root.
+    """
+    # O_NONBLOCK: a FIFO in place of the file must not block the open. A device node in its place is
+    # stopped by the device cgroup, which the child has joined before it looks here.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        descriptor = syscalls.openat2(
+            root, path, flags, 0, syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Invalid("read", path, "not a regular file", "the image is damaged or hostile")
+        if found.st_size > MAX_FILE_BYTES:
+            raise Invalid("read", path, "larger than 1 MiB", "the image is damaged or hostile")
+        return os.read(descriptor, MAX_FILE_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def resolve(root: int, user: str, extra_groups: Sequence[str]) -> Identity:
+    """`identify` with the files of the root directory that the descriptor root stands for."""
+    passwd = parse_passwd(read_in_root(root, "/etc/passwd"))
+    groups = parse_group(read_in_root(root, "/etc/group"))
+    return identify(user, extra_groups, passwd, groups)
+
+
+def home(root: int, uid: int) -> str:
+    """The home directory of a user number in the root's /etc/passwd, "/" when it has none."""
+    for entry in parse_passwd(read_in_root(root, "/etc/passwd")):
+        if entry.uid == uid:
+            return entry.home or "/"
+    return "/"
