@@ -1,0 +1,216 @@
+"""`setpoint agent`: in the foreground, in the background (`--detach`), and its end (`agent stop`).
+
+Only here do options become Settings. The agent itself is agent.daemon. Stopping it stops no container.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.cli import output
+from agent.cli.connect import AgentDown, connect, socket_path
+from agent.cli.parser import Parser, seconds
+from runtime.errors import Conflict, Invalid, Temporary
+
+if TYPE_CHECKING:
+    from agent.settings import Settings
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+LOG_BYTES = 10 * 1024 * 1024  # of a detached agent's log; one older file is kept
+
+
+def add_agent(parser: Parser) -> None:
+    parser.add_argument("action", nargs="?", choices=("stop",), metavar="stop", help="end the running agent")
+    parser.add_argument("-d", "--detach", action="store_true", help="return when it answers")
+    parser.add_argument(
+        "--watch", metavar="DIR", help="manifests here; in a git work tree what is committed at HEAD"
+    )
+    parser.add_argument("--git", metavar="URL", default="", help="manifests in a remote repository")
+    parser.add_argument("--ref", metavar="NAME", default="main", help="its branch or tag (default main)")
+    parser.add_argument("--path", metavar="DIR", default="", help="the directory in it")
+    parser.add_argument("--poll", type=seconds, metavar="TIME", default=30.0, help="how often to ask (30s)")
+    parser.add_argument(
+        "--profile", action="append", metavar="NAME", default=[], help="a compose profile that counts"
+    )
+    parser.add_argument(
+        "--metrics", metavar="ADDRESS", default=None, help='host:port of /metrics; "" for none'
+    )
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument("--log-format", choices=("auto", "text", "json"), default="auto")
+    parser.examples(
+        "setpoint agent --watch ./manifests                in the foreground",
+        "setpoint agent --detach --watch /srv/manifests    in the background",
+        "setpoint agent --detach --git https://example.org/ops.git --ref main --path deploy/",
+        "setpoint agent stop                               containers run on",
+    )
+
+
+def run_agent(arguments: Namespace) -> int:
+    if arguments.action == "stop":
+        return stop(arguments)
+    settings = settings_of(arguments)
+    if os.geteuid() != 0:
+        raise Invalid(
+            "start agent", "", "needs root: it makes namespaces, mounts and bridges", "sudo setpoint agent …"
+        )
+    if arguments.detach:
+        return detach(arguments, settings)
+    from agent import daemon
+
+    return int(daemon.run(settings) or 0)
+
+
+def settings_of(arguments: Namespace) -> Settings:
+    """Raises Invalid for what cannot be right: nothing was started then."""
+    from agent.settings import METRICS_ADDRESS, Settings
+    from runtime.layout import Layout
+
+    watch = Path(arguments.watch).absolute() if arguments.watch else None
+    if watch is not None and not watch.is_dir():
+        raise Invalid("watch", str(watch), "not a directory", "give the directory that holds the manifests")
+    return Settings(
+        layout=Layout(arguments.instance),
+        watch=watch,
+        git_url=arguments.git,
+        git_ref=arguments.ref,
+        git_path=arguments.path,
+        git_poll_seconds=arguments.poll,
+        profiles=tuple(arguments.profile),
+        metrics_address=METRICS_ADDRESS if arguments.metrics is None else arguments.metrics,
+        log_level=arguments.log_level,
+        log_format=arguments.log_format,
+    )
+
+
+# --- in the background ----------------------------------------------------------------------------
+
+
+def detach(arguments: Namespace, settings: Settings) -> int:
+    """Start an agent that outlives us, and return when it answers. One that runs already is left as it
+    is, if it follows the same source."""
+    running = agent_pid(arguments.instance)
+    if running:
+        return _already(arguments, settings, running)
+    log = settings.layout.data / "agent.log"
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    with log.open("ab") as file:
+        begins = file.tell()
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-m", "agent.cli", "--instance", arguments.instance, "agent", *words_of(arguments)],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/",
+        )  # fmt: skip
+    _await_answer(child, arguments.instance, log, begins)
+    print(f"agent runs (pid {child.pid}), log in {log}")
+    return 0
+
+
+def _already(arguments: Namespace, settings: Settings, pid: int) -> int:
+    source = output.mapping(connect(arguments).status().get("source"))
+    where = str(source.get("where", ""))
+    wanted = str(settings.watch or settings.git_url)
+    if wanted not in ("", "None") and where and where.partition("#")[0].rstrip("/") != wanted.rstrip("/"):
+        raise Conflict("start agent", arguments.instance, f"one runs already (pid {pid}) and follows {where}",
+                       "setpoint agent stop, or another --instance")  # fmt: skip
+    print(f"agent runs already (pid {pid})")
+    return 0
+
+
+def words_of(arguments: Namespace) -> list[str]:
+    """The options again, as words for the child; paths made absolute, since it starts in /."""
+    words = ["--log-level", arguments.log_level, "--log-format", arguments.log_format]
+    if arguments.watch:
+        words += ["--watch", str(Path(arguments.watch).absolute())]
+    if arguments.git:
+        words += ["--git", arguments.git, "--ref", arguments.ref, "--path", arguments.path]
+        words += ["--poll", f"{arguments.poll}s"]
+    if arguments.metrics is not None:
+        words += ["--metrics", arguments.metrics]
+    for profile in arguments.profile:
+        words += ["--profile", profile]
+    return words
+
+
+def _await_answer(child: subprocess.Popen[bytes], instance: str, log: Path, begins: int) -> None:
+    """Until it answers on its socket. Temporary, with what it logged, when it ends first or hangs."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise Temporary("start agent", instance, f"it ended at once: {_said(log, begins)}", f"see {log}")
+        if agent_pid(instance) == child.pid:
+            return
+        time.sleep(0.01)
+    child.terminate()
+    raise Temporary(
+        "start agent", instance, f"no answer within {START_SECONDS:g} s: {_said(log, begins)}", f"see {log}"
+    )
+
+
+def _said(log: Path, begins: int) -> str:
+    with log.open("rb") as file:
+        file.seek(begins)
+        lines = [line for line in file.read(65536).decode(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (errors or lines or ["nothing was logged"])[-1]
+
+
+def agent_pid(instance: str) -> int:
+    """Who listens on the agent's socket (SO_PEERCRED, unix(7)); 0 when nobody does."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with connection:
+        try:
+            connection.connect(socket_path(instance))
+        except PermissionError:
+            raise Invalid("ask agent", socket_path(instance), "permission denied", "use sudo") from None
+        except OSError:
+            return 0
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
+
+# --- its end --------------------------------------------------------------------------------------
+
+
+def stop(arguments: Namespace) -> int:
+    if not stop_agent(arguments.instance):
+        raise AgentDown(socket_path(arguments.instance), "no agent runs")
+    print("agent stopped; containers run on")
+    return 0
+
+
+def stop_agent(instance: str) -> bool:
+    """SIGTERM, and wait for its end. False when none ran. Temporary when it does not end."""
+    pid = agent_pid(instance)
+    if not pid:
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        ended, _, _ = select.select([handle], [], [], STOP_SECONDS)
+    except PermissionError:
+        raise Invalid("stop agent", str(pid), "permission denied", "use sudo") from None
+    finally:
+        os.close(handle)
+    if not ended:
+        raise Temporary(
+            "stop agent",
+            str(pid),
+            f"it did not end within {STOP_SECONDS:g} s",
+            f"kill -9 {pid} harms no container",
+        )
+    return True

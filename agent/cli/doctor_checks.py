@@ -1,0 +1,313 @@
+"""What Setpoint needs of a host, one small look each. Called by `setpoint doctor` alone; reads /proc and
+/sys, asks the kernel for what it knows of a call, changes nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import errno
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """state: ok, warn (works, with a catch), missing (needed and not there), unknown (cannot be seen)."""
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def check_host(instance: str) -> list[Finding]:
+    """Every finding, in the order in which one would mend them."""
+    findings: list[Finding] = []
+    for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, lsm, links, nftables,
+                  forwarding, other_firewalls, inotify, descriptors, git, init_program):  # fmt: skip
+        findings += _guarded(check)
+    findings += _guarded(lambda: storage(Path("/var/lib") / instance))
+    return findings
+
+
+def _guarded(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """A look that fails is a finding too: a doctor that dies tells nothing."""
+    try:
+        return list(check())
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return [Finding(getattr(check, "__name__", "check"), "unknown", str(error))]
+
+
+def read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def program() -> Iterator[Finding]:
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if good else "missing", version, "" if good else "needs 3.11 or newer")
+
+
+def user() -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield Finding("root", "ok", "yes")
+    else:
+        yield Finding("root", "warn", "no", "the agent needs root; this look sees more as root too")
+
+
+def kernel() -> Iterator[Finding]:
+    release = platform.release()
+    numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
+    # mount_setattr(2) with idmapped mounts: 5.12; CLONE_INTO_CGROUP: 5.7; openat2(2): 5.6.
+    if numbers >= (5, 12):
+        yield Finding("kernel", "ok", release)
+    else:
+        yield Finding("kernel", "missing", release, "needs 5.12 or newer")
+
+
+def calls() -> Iterator[Finding]:
+    """System calls, by asking with arguments that do nothing: ENOSYS is the only no."""
+    from runtime import syscalls
+
+    for name, since, attempt in (
+        ("openat2", "5.6", lambda: os.close(syscalls.openat2(-100, "/", os.O_PATH))),
+        ("pidfd_open", "5.3", lambda: os.close(syscalls.pidfd_open(os.getpid()))),
+        ("mount_setattr (idmapped mounts)", "5.12", lambda: syscalls.mount_setattr(-1, "", 0)),
+        ("open_tree", "5.2", lambda: os.close(syscalls.open_tree(-100, "/", 0))),
+    ):
+        try:
+            attempt()
+        except OSError as error:
+            if error.errno == errno.ENOSYS:
+                yield Finding(name, "missing", "the kernel does not have it", f"needs Linux {since}")
+                continue
+        except TypeError as error:
+            yield Finding(name, "unknown", str(error))
+            continue
+        yield Finding(name, "ok", "there")
+
+
+def namespaces() -> Iterator[Finding]:
+    needed = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+    missing = [name for name in needed if not Path(f"/proc/self/ns/{name}").exists()]
+    if missing:
+        yield Finding(
+            "namespaces", "missing", f"without {', '.join(missing)}", "needs a kernel with CONFIG_NAMESPACES"
+        )
+    else:
+        yield Finding("namespaces", "ok", " ".join(needed))
+    count = read("/proc/sys/user/max_user_namespaces")
+    if not Path("/proc/self/ns/user").exists() or count == "0":
+        yield Finding(
+            "user namespaces", "warn", "off", "needed for userns_mode: sysctl user.max_user_namespaces=15000"
+        )
+    else:
+        yield Finding("user namespaces", "ok", f"up to {count}")
+
+
+CONTROLLERS = ("cpu", "memory", "pids")
+
+
+def cgroups() -> Iterator[Finding]:
+    mounts = [line.split() for line in read("/proc/mounts").splitlines()]
+    v2 = [m[1] for m in mounts if m[2] == "cgroup2"]
+    v1 = {option for m in mounts if m[2] == "cgroup" for option in m[3].split(",")}
+    unified = set(read(f"{v2[0]}/cgroup.controllers").split()) if v2 else set()
+    kind = "v2" if v2 and not v1 & set(CONTROLLERS) else "hybrid" if v2 else "v1" if v1 else "none"
+    if kind == "none":
+        yield Finding("cgroups", "missing", "no hierarchy is mounted", "mount -t cgroup2 none /sys/fs/cgroup")
+        return
+    yield Finding("cgroups", "ok", kind)
+    missing = [name for name in CONTROLLERS if name not in unified | v1]
+    if missing:
+        advice = (
+            "kernel command line: cgroup_enable=memory swapaccount=1"
+            if "memory" in missing
+            else "see cgroups(7)"
+        )
+        yield Finding("controllers", "missing", f"without {', '.join(missing)}", advice)
+    else:
+        extra = [name for name in ("cpuset", "io", "blkio", "devices", "freezer") if name in unified | v1]
+        yield Finding("controllers", "ok", " ".join([*CONTROLLERS, *extra]))
+
+
+def overlay() -> Iterator[Finding]:
+    if "overlay" in read("/proc/filesystems").split():
+        yield Finding("overlayfs", "ok", "there")
+    elif list(Path("/lib/modules", platform.release()).rglob("overlay.ko*")):
+        yield Finding("overlayfs", "ok", "as a module, loaded at first use")
+    else:
+        yield Finding(
+            "overlayfs",
+            "missing",
+            "not in this kernel",
+            "modprobe overlay, or a kernel with CONFIG_OVERLAY_FS",
+        )
+
+
+def seccomp() -> Iterator[Finding]:
+    actions = read("/proc/sys/kernel/seccomp/actions_avail").split()
+    library = ctypes.util.find_library("seccomp")
+    if not actions:
+        yield Finding("seccomp", "missing", "not in this kernel", "needs CONFIG_SECCOMP_FILTER")
+    elif not library:
+        yield Finding("seccomp", "missing", "libseccomp is not installed", "apt-get install libseccomp2")
+    else:
+        yield Finding("seccomp", "ok", f"{library}; {' '.join(actions)}")
+
+
+def lsm() -> Iterator[Finding]:
+    modules = read("/sys/kernel/security/lsm")
+    yield Finding("security modules", "ok" if modules else "unknown", modules or "securityfs is not mounted")
+
+
+def links() -> Iterator[Finding]:
+    """bridge and veth: built in, loaded, or there to be loaded."""
+    builtin = read(f"/lib/modules/{platform.release()}/modules.builtin")
+    for name in ("bridge", "veth"):
+        if Path(f"/sys/module/{name}").exists() or f"/{name}.ko" in builtin:
+            yield Finding(name, "ok", "there")
+        elif list(Path("/lib/modules", platform.release()).rglob(f"{name}.ko*")):
+            yield Finding(name, "ok", "as a module, loaded at first use")
+        elif Path("/lib/modules", platform.release()).exists():
+            yield Finding(name, "missing", "not in this kernel", f"modprobe {name}")
+        else:
+            yield Finding(name, "unknown", "no list of this kernel's modules")
+
+
+def nftables() -> Iterator[Finding]:
+    import socket
+
+    library = ctypes.util.find_library("nftables")
+    if not library:
+        yield Finding("nftables", "missing", "libnftables is not installed", "apt-get install libnftables1")
+        return
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12).close()  # NETLINK_NETFILTER
+    except OSError as error:
+        yield Finding("nftables", "missing", f"the kernel says {error.strerror}", "modprobe nf_tables")
+        return
+    yield Finding("nftables", "ok", library)
+
+
+def forwarding() -> Iterator[Finding]:
+    for family, path in (
+        ("IPv4", "/proc/sys/net/ipv4/ip_forward"),
+        ("IPv6", "/proc/sys/net/ipv6/conf/all/forwarding"),
+    ):
+        value = read(path)
+        if value == "1":
+            yield Finding(f"{family} forwarding", "ok", "on")
+        elif family == "IPv4":
+            yield Finding(f"{family} forwarding", "ok", "off; the agent turns it on with its first network")
+    if read("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1":
+        yield Finding("br_netfilter", "warn", "traffic inside a bridge passes the host's firewall too",
+                      "sysctl net.bridge.bridge-nf-call-iptables=0, unless something needs it")  # fmt: skip
+
+
+def other_firewalls() -> Iterator[Finding]:
+    """A drop in anybody's forward chain drops for all: an accept of ours cannot lift it (nft(8))."""
+    if os.geteuid() != 0 or not shutil.which("nft"):
+        yield Finding("other firewalls", "unknown", "needs root and the nft program to look")
+        return
+    done = subprocess.run(["nft", "-j", "list", "chains"], capture_output=True, timeout=10, check=False)
+    if done.returncode:
+        yield Finding("other firewalls", "unknown", done.stderr.decode(errors="replace").strip()[:200])
+        return
+    dropping = [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in (item.get("chain", {}) for item in json.loads(done.stdout)["nftables"])
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop"
+    ]
+    if dropping:
+        yield Finding("other firewalls", "warn", f"drop what is forwarded: {'; '.join(dropping)}",
+                      "let them accept the bridges of Setpoint, or nothing gets in or out of containers")  # fmt: skip
+    else:
+        yield Finding("other firewalls", "ok", "none drops forwarded traffic by policy")
+
+
+def inotify() -> Iterator[Finding]:
+    watches = int(read("/proc/sys/fs/inotify/max_user_watches") or 0)
+    instances = int(read("/proc/sys/fs/inotify/max_user_instances") or 0)
+    found = f"{watches} watches, {instances} instances"
+    if watches < 8192 or instances < 64:
+        yield Finding(
+            "inotify",
+            "warn",
+            found,
+            "sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=512",
+        )
+    else:
+        yield Finding("inotify", "ok", found)
+
+
+def descriptors() -> Iterator[Finding]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # A container holds about ten descriptors of the supervisor's.
+    if 0 <= hard < 16384:
+        yield Finding(
+            "open files", "warn", f"{soft}, at most {hard}", "raise LimitNOFILE of the service to 524288"
+        )
+    else:
+        yield Finding("open files", "ok", f"{soft}, at most {hard}")
+
+
+def git() -> Iterator[Finding]:
+    path = shutil.which("git")
+    if not path:
+        yield Finding("git", "warn", "not installed", "needed for sources in git: apt-get install git")
+        return
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    yield Finding("git", "ok", done.stdout.strip().removeprefix("git version "))
+
+
+def init_program() -> Iterator[Finding]:
+    for name in ("tini-static", "tini", "catatonit"):
+        if path := shutil.which(name):
+            yield Finding("init program", "ok", path)
+            return
+    yield Finding("init program", "warn", "none", "needed for init: true: apt-get install tini")
+
+
+def storage(data: Path) -> Iterator[Finding]:
+    """An overlay's upper directory needs a file system with xattrs and d_type that is no overlay."""
+    place = data if data.exists() else data.parent
+    kind = file_system(place)
+    if kind in ("overlay", "nfs", "nfs4", "cifs", "9p", "vfat"):
+        yield Finding(
+            "data directory",
+            "missing",
+            f"{place} is on {kind}",
+            "overlayfs cannot write there: use ext4, xfs or btrfs",
+        )
+    else:
+        yield Finding("data directory", "ok", f"{place} on {kind}")
+    space = os.statvfs(place)
+    free = space.f_bavail * space.f_frsize
+    state = "warn" if free < 1 << 30 else "ok"
+    yield Finding(
+        "disk space",
+        state,
+        f"{free / 1e9:.1f} GB free",
+        "less than 1 GB: images will not fit" if state == "warn" else "",
+    )
+
+
+def file_system(place: Path) -> str:
+    """The type of the mount that a path is on."""
+    best, kind = "", "unknown"
+    for line in read("/proc/self/mounts").splitlines():
+        _, target, name, *_ = line.split()
+        if (f"{place}/".startswith(f"{target.rstrip('/')}/")) and len(target) >= len(best):
+            best, kind = target, name
+    return kind
