@@ -108,8 +108,9 @@ def detach(arguments: Namespace, settings: Settings) -> int:
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as file:
         begins = file.tell()
+        program = [sys.executable, "-I", "-m", "agent.cli", "--instance", arguments.instance]
         child = subprocess.Popen(
-            [sys.executable, "-I", "-m", "agent.cli", "--instance", arguments.instance, "agent", *words_of(arguments)],
+            [*program, "agent", *words_of(arguments)],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/",
         )  # fmt: skip
     _await_answer(child, arguments.instance, log, begins)
