@@ -1,0 +1,182 @@
+"""Which subnet a network gets and which address an endpoint gets. Pure functions.
+
+Called by `networks`, which keeps no list of its own: what is taken are the networks and endpoints
+that are on disk, and the routes and addresses of the host. IPv4 addresses are integers inside and
+strings at the edge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+
+from runtime.errors import Conflict, Invalid
+
+# Private ranges (RFC 1918) outside of what container engines and home routers hand out by default.
+DEFAULT_POOLS = ("10.201.0.0/16", "172.28.0.0/14")
+DEFAULT_PREFIX = 24
+_FIRST_PUBLIC_PREFIX = 1  # a default route covers everything and takes nothing
+_SMALLEST_PREFIX = 29  # five endpoints beside the gateway; /30 has one, /31 and /32 have no broadcast
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A network's range and its gateway, as integers, worked out once."""
+
+    first: int
+    prefix: int
+    gateway: int
+
+    @property
+    def last(self) -> int:
+        """The broadcast address."""
+        return self.first + (1 << (32 - self.prefix)) - 1
+
+    def __str__(self) -> str:
+        return f"{IPv4Address(self.first)}/{self.prefix}"
+
+
+def parse_network(op: str, subject: str, value: str) -> IPv4Network:
+    """An IPv4 network from `a.b.c.d/n`; Invalid when it is none, or has host bits set."""
+    try:
+        return IPv4Network(value)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise Invalid(
+            op, subject, f"{value!r} is not an IPv4 subnet: {error}", "as in 10.20.0.0/24"
+        ) from None
+
+
+def parse_address(op: str, subject: str, value: str) -> int:
+    try:
+        return int(IPv4Address(value))
+    except AddressValueError as error:
+        raise Invalid(op, subject, f"{value!r} is not an IPv4 address: {error}") from None
+
+
+def subnet_of(name: str, subnet: str, gateway: str) -> Subnet:
+    """The Subnet of a network's own words; gateway "" is the first address. Invalid when they disagree."""
+    network = parse_network("create network", name, subnet)
+    if network.prefixlen > _SMALLEST_PREFIX:
+        raise Invalid(
+            "create network", name, f"subnet {subnet} is too small", f"/{_SMALLEST_PREFIX} is the smallest"
+        )
+    if network.is_loopback or network.is_multicast or network.is_unspecified or network.is_link_local:
+        raise Invalid("create network", name, f"subnet {subnet} is not for hosts", "use a private range")
+    first = int(network.network_address)
+    chosen = parse_address("create network", name, gateway) if gateway else first + 1
+    result = Subnet(first, network.prefixlen, chosen)
+    if not first < chosen < result.last:
+        raise Invalid("create network", name, f"gateway {gateway} is not a host address of {subnet}")
+    return result
+
+
+def choose_subnet(
+    name: str,
+    taken: Iterable[IPv4Network],
+    pools: Iterable[str] = DEFAULT_POOLS,
+    prefix: int = DEFAULT_PREFIX,
+) -> IPv4Network:
+    """The first free range of the pools that overlaps nothing taken; Conflict when there is none."""
+    spans = _spans(taken)
+    step = 1 << (32 - prefix)
+    for pool in pools:
+        network = IPv4Network(pool)
+        candidate, end = int(network.network_address), int(network.broadcast_address)
+        for first, last in spans:
+            if last < candidate:
+                continue
+            if first > candidate + step - 1:
+                break
+            candidate = -(-(last + 1) // step) * step
+        if candidate + step - 1 <= end:
+            return IPv4Network((candidate, prefix))
+    raise Conflict(
+        "create network", name, "no free subnet is left in the pools",
+        "remove networks that nobody uses, or name a subnet in the manifest",
+    )  # fmt: skip
+
+
+def _spans(taken: Iterable[IPv4Network]) -> list[tuple[int, int]]:
+    """Sorted, merged (first, last) spans, default routes left out."""
+    raw = sorted(
+        (int(network.network_address), int(network.broadcast_address))
+        for network in taken
+        if network.prefixlen >= _FIRST_PUBLIC_PREFIX
+    )
+    merged: list[tuple[int, int]] = []
+    for first, last in raw:
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
+
+
+def check_overlap(name: str, wanted: IPv4Network, taken: Iterable[tuple[IPv4Network, str]]) -> None:
+    """Conflict when `wanted` overlaps one of (network, whose it is in words)."""
+    for network, whose in taken:
+        if network.prefixlen >= _FIRST_PUBLIC_PREFIX and network.overlaps(wanted):
+            raise Conflict(
+                "create network", name, f"subnet {wanted} overlaps {whose} ({network})",
+                "name another subnet, or leave it out and one is found",
+            )  # fmt: skip
+
+
+def choose_address(name: str, subnet: Subnet, used: Collection[int], after: int = 0) -> int:
+    """A free host address: the next one behind `after`, around the end to the start.
+
+    Next, not lowest: an address is not given to another while packets, or names in caches, for its
+    last owner are still about. Conflict when all are used.
+    """
+    low, high = subnet.first + 1, subnet.last - 1
+    start = after + 1 if low <= after < high else low
+    for candidate in range(start, high + 1):
+        if candidate not in used and candidate != subnet.gateway:
+            return candidate
+    for candidate in range(low, start):
+        if candidate not in used and candidate != subnet.gateway:
+            return candidate
+    raise Conflict(
+        "give an address on", name, f"all {high - low} addresses of {subnet} are in use",
+        "use a network with a larger subnet",
+    )  # fmt: skip
+
+
+def check_static(name: str, subnet: Subnet, used: Collection[int], wanted: str) -> int:
+    """The address asked for; Invalid when it can't be on this network, Conflict when it is taken."""
+    value = parse_address("give an address on", name, wanted)
+    if not subnet.first < value < subnet.last:
+        raise Invalid("give an address on", name, f"{wanted} is not a host address of {subnet}")
+    if value == subnet.gateway:
+        raise Invalid("give an address on", name, f"{wanted} is the network's gateway")
+    if value in used:
+        raise Conflict("give an address on", name, f"{wanted} is in use by another container")
+    return value
+
+
+def text_of(address: int) -> str:
+    return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+
+
+def mac_of(address: int) -> str:
+    """02:42 (locally administered) and the address: unique where the address is, as Docker has it."""
+    return f"02:42:{address >> 24:02x}:{address >> 16 & 255:02x}:{address >> 8 & 255:02x}:{address & 255:02x}"
+
+
+def host_mac_of(link: str) -> str:
+    """The MAC of a host end: from its name, and the same on each repair."""
+    digest = hashlib.sha256(link.encode()).digest()
+    return f"0a:{digest[:5].hex(':')}"
+
+
+def check_mac(subject: str, mac: str) -> str:
+    """A MAC in its plain form; Invalid unless it is one of a single interface."""
+    parts = mac.lower().split(":")
+    is_hex = len(parts) == 6 and all(
+        len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts
+    )
+    if not is_hex or int(parts[0], 16) & 1 or set(parts) == {"00"}:
+        raise Invalid("make sandbox", subject, f"{mac!r} is not a MAC address", "as in 02:42:0a:00:00:02")
+    return ":".join(parts)

@@ -1,0 +1,261 @@
+"""What an instance has of networks and sandboxes, and what a new one may have. No kernel, no disk.
+
+`networks` keeps one: it plans a record here, makes it real, and then enters it. Whose address and whose
+port something is follows from the records alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from runtime.errors import Conflict, Invalid, NotFound, Temporary
+from runtime.layout import Layout
+from runtime.model import EndpointConfig, PortConfig, SandboxConfig
+from runtime.network import addresses, names, ports
+from runtime.network.firewall import Element, NetworkRule, element_of, elements_of
+from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord, check_name
+from runtime.network.sandboxes import default_of
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRequest:
+    """What the engine asks for: the config and what the container's own config says of names."""
+
+    config: SandboxConfig
+    hostname: str = ""
+    names: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+class Book:
+    """The records of one instance, and who holds which address and which port."""
+
+    def __init__(self, layout: Layout, choose_port: Callable[[str, PortConfig], int]) -> None:
+        self.networks: dict[str, NetworkRecord] = {}
+        self.sandboxes: dict[str, SandboxRecord] = {}
+        self._layout = layout
+        self._choose_port = choose_port
+        self._links: dict[str, str] = {}  # link -> network (a bridge) or sandbox
+        self._used: dict[str, dict[int, str]] = {}  # network -> address -> sandbox
+        self._last: dict[str, int] = {}  # network -> the address given out last
+        self._claims: dict[tuple[str, int], dict[str, str]] = {}  # (protocol, port) -> host ip -> sandbox
+
+    # --- records ---
+
+    def put_network(self, record: NetworkRecord) -> None:
+        self.networks[record.name] = record
+        self._links[record.bridge] = record.name
+        self._used.setdefault(record.name, {})
+
+    def drop_network(self, name: str) -> None:
+        self._links.pop(self.networks.pop(name).bridge, None)
+        self._used.pop(name, None)
+        self._last.pop(name, None)
+
+    def put(self, record: SandboxRecord) -> None:
+        """Enter a sandbox, in place of what was entered under its id."""
+        self.drop(record.id)
+        self.sandboxes[record.id] = record
+        for endpoint in record.endpoints:
+            self._used.setdefault(endpoint.network, {})[endpoint.ipv4] = record.id
+            self._last[endpoint.network] = endpoint.ipv4
+            self._links[endpoint.link] = record.id
+        for port in record.ports:
+            claims = self._claims.setdefault((port.protocol, port.host_port), {})
+            claims[_any_ip(port.host_ip)] = record.id
+
+    def drop(self, id: str) -> None:
+        record = self.sandboxes.pop(id, None)
+        if record is None:
+            return
+        for endpoint in record.endpoints:
+            self._links.pop(endpoint.link, None)
+            used = self._used.get(endpoint.network, {})
+            if used.get(endpoint.ipv4) == id:
+                del used[endpoint.ipv4]
+        for port in record.ports:
+            claims = self._claims.get((port.protocol, port.host_port), {})
+            if claims.get(_any_ip(port.host_ip)) == id:
+                del claims[_any_ip(port.host_ip)]
+            if not claims:
+                self._claims.pop((port.protocol, port.host_port), None)
+
+    def owner_of_link(self, link: str) -> str | None:
+        """The network whose bridge, or the sandbox whose interface it is; None when it is not ours."""
+        return self._links.get(link)
+
+    def sandboxes_on(self, network: str) -> list[SandboxRecord]:
+        """Sandboxes with an endpoint on a network, by address."""
+        used = self._used.get(network, {})
+        return [self.sandboxes[used[address]] for address in sorted(used)]
+
+    # --- what a sandbox gets ---
+
+    def plan(self, request: SandboxRequest) -> SandboxRecord:
+        """The record a sandbox is to have. What it has already, it keeps where the config allows.
+
+        Invalid, NotFound (a network) or Conflict (an address, a port, no address left). Enters nothing.
+        """
+        config = request.config
+        check_name("make sandbox", config.id)
+        old = self.sandboxes.get(config.id)
+        record = SandboxRecord(
+            id=config.id,
+            hostname=request.hostname,
+            names=tuple(request.names),
+            labels=dict(request.labels),
+            endpoints=self._plan_endpoints(config, old.endpoints if old else ()),
+            ports=(),
+            extra_hosts=tuple((name, address) for name, address in request.extra_hosts),
+            sysctls=dict(request.sysctls),
+            inode=old.inode if old else 0,
+            boot=old.boot if old else "",
+        )
+        names.extra_lines(record.extra_hosts, self.gateway_of(record))  # refuses what is no host or address
+        return dataclasses.replace(
+            record, ports=self._plan_ports(record, config.ports, old.ports if old else ())
+        )
+
+    def _plan_endpoints(self, config: SandboxConfig, old: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        had = {endpoint.network: endpoint for endpoint in old}
+        wanted = {endpoint.network: endpoint for endpoint in config.endpoints}
+        if len(wanted) != len(config.endpoints):
+            raise Invalid("make sandbox", config.id, "a network is named twice")
+        kept = {had[name].interface for name in wanted if name in had}
+        free = iter(f"eth{n}" for n in range(len(wanted) + len(kept)) if f"eth{n}" not in kept)
+        planned = []
+        for name, endpoint in wanted.items():
+            before = had.get(name)
+            if before is not None and endpoint.ipv4 in (None, addresses.text_of(before.ipv4)):
+                planned.append(dataclasses.replace(before, aliases=tuple(endpoint.aliases)))
+                continue
+            interface = before.interface if before is not None else next(free)
+            planned.append(self._new_endpoint(config.id, endpoint, interface))
+        return tuple(planned)
+
+    def _new_endpoint(self, sandbox: str, endpoint: EndpointConfig, interface: str) -> Endpoint:
+        network = self.networks.get(endpoint.network)
+        if network is None:
+            raise NotFound("make sandbox", sandbox, f"there is no network {endpoint.network!r}")
+        if endpoint.ipv6:
+            raise Invalid("make sandbox", sandbox, f"network {endpoint.network} has no IPv6")
+        used = self._used[endpoint.network]
+        if endpoint.ipv4:
+            address = addresses.check_static(endpoint.network, network.subnet, used, endpoint.ipv4)
+        else:
+            address = addresses.choose_address(
+                endpoint.network, network.subnet, used, self._last.get(endpoint.network, 0)
+            )
+        return Endpoint(
+            network=endpoint.network,
+            interface=interface,
+            link=self._layout.link_name("ve", sandbox, endpoint.network),
+            ipv4=address,
+            mac=addresses.check_mac(sandbox, endpoint.mac) if endpoint.mac else addresses.mac_of(address),
+            aliases=tuple(endpoint.aliases),
+        )
+
+    def _plan_ports(
+        self, record: SandboxRecord, wanted: Iterable[PortConfig], old: Collection[PortConfig]
+    ) -> tuple[PortConfig, ...]:
+        planned: dict[tuple[str, int, str], PortConfig] = {}
+        for asked in wanted:
+            ports.check(record.id, asked)
+            port = asked if asked.host_port else _chosen_before(asked, old, planned.values())
+            if not port.host_port:
+                port = dataclasses.replace(port, host_port=self._free_port(record.id, port))
+            key = (port.protocol, port.host_port, _any_ip(port.host_ip))
+            if planned.get(key, port).container_port != port.container_port:
+                raise Invalid("publish port", record.id, f"{ports.describe(port)} is named twice")
+            self._check_claim(record.id, port)
+            planned[key] = port
+        if planned and default_of(record.endpoints, self.networks) is None:
+            raise Invalid(
+                "publish port", record.id, "none of its networks has a way out to publish on",
+                "add a network that is not internal, or remove ports",
+            )  # fmt: skip
+        return tuple(planned.values())
+
+    def _free_port(self, sandbox: str, port: PortConfig) -> int:
+        for _ in range(64):
+            chosen = self._choose_port(sandbox, port)
+            if (port.protocol, chosen) not in self._claims:
+                return chosen
+        raise Temporary("publish port", sandbox, f"no free {port.protocol} port was found on the host")
+
+    def _check_claim(self, sandbox: str, port: PortConfig) -> None:
+        for host_ip, holder in self._claims.get((port.protocol, port.host_port), {}).items():
+            if holder != sandbox and (not host_ip or not _any_ip(port.host_ip) or host_ip == port.host_ip):
+                shown = self.sandboxes[holder].names[:1] or (holder,)
+                raise Conflict(
+                    "publish port", sandbox, f"{ports.describe(port)} is published by {shown[0]}",
+                    "publish another host port, or stop that container",
+                )  # fmt: skip
+
+    # --- what follows from the records ---
+
+    def gateway_of(self, record: SandboxRecord) -> str:
+        """The host's address as a sandbox reaches it, "" when it has no network."""
+        chosen = default_of(record.endpoints, self.networks) or next(iter(record.endpoints), None)
+        return addresses.text_of(self.networks[chosen.network].subnet.gateway) if chosen else ""
+
+    def has_way_out(self, record: SandboxRecord) -> bool:
+        return default_of(record.endpoints, self.networks) is not None
+
+    def port_elements(self, record: SandboxRecord) -> set[Element]:
+        """The firewall's elements of a sandbox: one a published port."""
+        target = default_of(record.endpoints, self.networks)
+        if target is None:
+            return set()
+        address = addresses.text_of(target.ipv4)
+        return {element_of(ports.published(port, address)) for port in record.ports}
+
+    def network_elements(self, record: NetworkRecord) -> set[Element]:
+        rule = NetworkRule(record.bridge, str(record.subnet), record.config.internal, record.config.isolated)
+        return set(elements_of(rule))
+
+    def elements(self) -> set[Element]:
+        """All elements of the instance's table."""
+        found: set[Element] = set()
+        for network in list(self.networks.values()):
+            found |= self.network_elements(network)
+        for record in list(self.sandboxes.values()):
+            found |= self.port_elements(record)
+        return found
+
+    def peer_lines(self, network: str) -> str:
+        """The lines of a network in the hosts files of all that are on it."""
+        lines = []
+        for record in self.sandboxes_on(network):
+            for endpoint in record.endpoints:
+                if endpoint.network == network:
+                    shown = (*record.names, *endpoint.aliases)
+                    lines.append(names.host_line(addresses.text_of(endpoint.ipv4), shown))
+        return "".join(lines)
+
+    def hosts_text(self, record: SandboxRecord, blocks: Mapping[str, str]) -> str:
+        """A sandbox's hosts file. blocks: `peer_lines` of its networks."""
+        own = (record.hostname, *record.names)
+        if record.endpoints:
+            head = "".join(names.host_line(addresses.text_of(each.ipv4), own) for each in record.endpoints)
+        else:
+            head = names.host_line("127.0.1.1", own)
+        extra = names.extra_lines(record.extra_hosts, self.gateway_of(record))
+        return names.hosts_file(head, [blocks[each.network] for each in record.endpoints], extra)
+
+
+def _any_ip(host_ip: str) -> str:
+    return "" if host_ip == "0.0.0.0" else host_ip
+
+
+def _chosen_before(asked: PortConfig, old: Iterable[PortConfig], taken: Collection[PortConfig]) -> PortConfig:
+    """The port that was chosen for the same words the last time, else the words themselves."""
+    for port in old:
+        same = dataclasses.replace(port, host_port=0) == asked
+        if same and port not in taken:
+            return port
+    return asked

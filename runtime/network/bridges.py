@@ -1,0 +1,96 @@
+"""The bridge of a network, put into the kernel as its record says. Every step may be repeated.
+
+Called by `networks` and its repairs. Knows nothing of sandboxes, except that a bridge made anew has
+lost its ports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterable
+
+from runtime.errors import Temporary
+from runtime.layout import Layout
+from runtime.network import links, namespaces
+from runtime.network.addresses import mac_of, text_of
+from runtime.network.links import Link
+from runtime.network.netlink import Netlink, NetlinkError
+from runtime.network.records import NetworkRecord
+
+_FORWARD = "/proc/sys/net/ipv4/ip_forward"
+
+
+def alias_of(layout: Layout, name: str, sandbox: str = "") -> str:
+    """What `ip link` shows of a link: instance, network and sandbox, which its name has no room for."""
+    return f"{layout.instance}/{name}/{sandbox}" if sandbox else f"{layout.instance}/{name}"
+
+
+def is_ours(layout: Layout, link: Link) -> bool:
+    return link.alias.startswith(f"{layout.instance}/") and link.name[:2] in ("br", "ve")
+
+
+def find(netlink: Netlink, name: str) -> Link | None:
+    try:
+        return links.read_link(netlink.get(links.get_link(name)))
+    except NetlinkError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+
+
+def make(netlink: Netlink, layout: Layout, record: NetworkRecord) -> Link:
+    """The bridge with its address, up: made, or completed where something is missing."""
+    name, subnet = record.bridge, record.subnet
+    found = find(netlink, name)
+    if found is None:
+        netlink.request(links.add_bridge(name, mac_of(subnet.gateway), record.config.mtu))
+        found = find(netlink, name)
+    if found is None:
+        raise Temporary("create network", record.name, f"bridge {name} vanished while it was made")
+    netlink.request(
+        links.set_link(found.index, mtu=record.config.mtu),
+        links.set_alias(name, alias_of(layout, record.name)),
+    )
+    _settle_sysctls(name)
+    refused = netlink.send([links.add_address(found.index, text_of(subnet.gateway), subnet.prefix)])
+    if refused and refused[0].errno != errno.EEXIST:
+        raise refused[0]
+    return found
+
+
+def _settle_sysctls(name: str) -> None:
+    wanted = {
+        # So that 127.0.0.1:PORT of the host can lead to a container; the firewall keeps wires out.
+        f"net.ipv4.conf.{name}.route_localnet": "1",
+        f"net.ipv4.conf.{name}.forwarding": "1",
+    }
+    namespaces.write_sysctls(wanted)
+    with contextlib.suppress(FileNotFoundError):  # a kernel booted with ipv6.disable=1
+        namespaces.write_sysctls(
+            {f"net.ipv6.conf.{name}.accept_ra": "0", f"net.ipv6.conf.{name}.disable_ipv6": "1"}
+        )
+
+
+def adopt_ports(netlink: Netlink, bridge: int, ports: Iterable[Link]) -> None:
+    """Put links back on a bridge."""
+    netlink.request(*(links.set_link(port.index, master=bridge) for port in ports if port.master != bridge))
+
+
+def is_forwarding() -> bool:
+    """Whether the host passes IPv4 packets on."""
+    descriptor = os.open(_FORWARD, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 2)[:1] == b"1"
+    finally:
+        os.close(descriptor)
+
+
+def forward() -> None:
+    """Let the host pass packets on; Temporary when it does not take."""
+    if is_forwarding():
+        return
+    namespaces.write_sysctls({"net.ipv4.ip_forward": "1"})
+    if not is_forwarding():
+        raise Temporary("enable forwarding on", "this host", "net.ipv4.ip_forward stays 0")

@@ -1,0 +1,79 @@
+"""The applier of `names`: hosts files of sandboxes, rewritten in place.
+
+In place, because containers have them by bind mount, which is of the inode. What changed is marked, and
+written once a turn however many changes there were. Used by `networks`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from runtime.network.book import Book
+from runtime.network.records import SandboxRecord
+
+
+class HostsFiles:
+    """The hosts files of an instance, in one directory, named by sandbox."""
+
+    def __init__(self, directory: str, book: Book) -> None:
+        self.directory = directory
+        self._book = book
+        self._networks: set[str] = set()
+        self._sandboxes: set[str] = set()
+
+    def path(self, id: str) -> str:
+        return f"{self.directory}/{id}"
+
+    def mark_network(self, name: str) -> None:
+        """Somebody came to this network, went, or has other names."""
+        self._networks.add(name)
+
+    def mark(self, id: str) -> None:
+        self._sandboxes.add(id)
+
+    def write(self) -> None:
+        """Bring all marked files up to date."""
+        touched: dict[str, SandboxRecord] = {}
+        for name in self._networks & self._book.networks.keys():
+            touched.update((record.id, record) for record in self._book.sandboxes_on(name))
+        for id in self._sandboxes & self._book.sandboxes.keys():
+            touched[id] = self._book.sandboxes[id]
+        self._networks.clear()
+        self._sandboxes.clear()
+        blocks: dict[str, str] = {}
+        for record in touched.values():
+            write_in_place(self.path(record.id), self._text(record, blocks))
+
+    def expected(self, record: SandboxRecord) -> str:
+        return self._text(record, {})
+
+    def is_altered(self, record: SandboxRecord) -> bool:
+        """Whether the file lacks what we wrote. Lines that a container added behind it are its own."""
+        try:
+            with open(self.path(record.id), "rb") as file:  # noqa: PTH123 - see write_in_place
+                return not file.read().startswith(self.expected(record).encode())
+        except OSError:
+            return True
+
+    def remove(self, id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path(id))  # noqa: PTH108
+
+    def _text(self, record: SandboxRecord, blocks: dict[str, str]) -> str:
+        """blocks: the lines of each network, worked out once for all that are on it."""
+        for endpoint in record.endpoints:
+            if endpoint.network not in blocks:
+                blocks[endpoint.network] = self._book.peer_lines(endpoint.network)
+        return self._book.hosts_text(record, blocks)
+
+
+def write_in_place(path: str, text: str) -> None:
+    """Replace a file's content and keep its inode. One write, so that a reader sees little of a change."""
+    content = text.encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.pwrite(descriptor, content, 0)
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,293 @@
+"""The rtnetlink messages that Setpoint sends and reads: links, addresses, routes. Pure.
+
+Each function gives a `Request` for `netlink.Netlink`, or reads an `Answer`. Numbers are those of
+linux/rtnetlink.h, if_link.h and if_addr.h. IPv4 addresses are strings, as people write them.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+from runtime.network.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Answer,
+    Request,
+    attribute,
+    attributes,
+    nested,
+    number,
+    text,
+)
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+
+IFF_UP = 1
+LOOPBACK_INDEX = 1  # include/net/net_namespace.h, LOOPBACK_IFINDEX: the same in every namespace
+
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_STATS64, _IFLA_GROUP = 18, 20, 23, 27
+_IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 28, 29, 31, 32
+_IFLA_LINK_NETNSID = 37
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+_IFLA_BRPORT_ISOLATED = 33
+_VETH_INFO_PEER = 1
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_RT_TABLE_MAIN = 254
+_RTPROT_BOOT = 3
+_RTN_UNICAST = 1
+_RTEXT_FILTER_SKIP_STATS = 1 << 3
+
+_IFINFO = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_IFADDR = struct.Struct("=BBBBI")  # family, prefix, flags, scope, index
+_RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_ANY_LINK = _IFINFO.pack(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network link as the kernel shows it. nsid: of the other end's namespace, -1 when none."""
+
+    index: int
+    name: str
+    is_up: bool
+    master: int
+    mac: str
+    mtu: int
+    alias: str
+    kind: str
+    nsid: int
+    is_isolated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    index: int
+    address: str
+    prefix: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """destination "" is the default route; gateway "" is a route to neighbours."""
+
+    destination: str
+    prefix: int
+    gateway: str
+    index: int
+    table: int
+
+
+def mac_bytes(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+def add_bridge(name: str, mac: str, mtu: int | None) -> Request:
+    """A bridge that is up. Its MAC is fixed, else it would change with each port."""
+    parts = [
+        _IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP),
+        text(_IFLA_IFNAME, name),
+        attribute(_IFLA_ADDRESS, mac_bytes(mac)),
+        nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge")),
+    ]
+    if mtu is not None:
+        parts.append(number(_IFLA_MTU, mtu))
+    return Request(RTM_NEWLINK, b"".join(parts), f"add bridge {name}", NLM_F_CREATE | NLM_F_EXCL)
+
+
+def add_veth(
+    name: str, master: int, inside: str, mac: str, netns: int, *, mtu: int | None, host_mac: str
+) -> Request:
+    """A veth pair in one message: the host's end on the bridge `master` and up, the other in the network
+    namespace that the descriptor `netns` names, called `inside`, and down. One queue each: kernels from
+    5.18 on give a veth one for every processor, which costs memory and time that a container rarely
+    needs.
+    """
+    queues = number(_IFLA_NUM_TX_QUEUES, 1) + number(_IFLA_NUM_RX_QUEUES, 1)
+    size = number(_IFLA_MTU, mtu) if mtu is not None else b""
+    up = _IFINFO.pack(0, 0, 0, IFF_UP, IFF_UP)
+    peer = (
+        _ANY_LINK,  # not up: veth_open() refuses until both ends know each other
+        text(_IFLA_IFNAME, inside),
+        attribute(_IFLA_ADDRESS, mac_bytes(mac)),
+        number(_IFLA_NET_NS_FD, netns),
+        queues,
+        size,
+    )
+    info = nested(
+        _IFLA_LINKINFO, text(_IFLA_INFO_KIND, "veth"), nested(_IFLA_INFO_DATA, nested(_VETH_INFO_PEER, *peer))
+    )
+    parts = (
+        up,
+        text(_IFLA_IFNAME, name),
+        attribute(_IFLA_ADDRESS, mac_bytes(host_mac)),
+        number(_IFLA_MASTER, master),
+        queues,
+        size,
+        info,
+    )
+    return Request(RTM_NEWLINK, b"".join(parts), f"add link {name}", NLM_F_CREATE | NLM_F_EXCL)
+
+
+def set_port(name: str, alias: str, isolated: bool) -> Request:
+    """Name a bridge's port for people, and say whether it may talk to other isolated ports (4.18)."""
+    parts = [_ANY_LINK, text(_IFLA_IFNAME, name), attribute(_IFLA_IFALIAS, alias.encode()[:255])]
+    if isolated:
+        flag = attribute(_IFLA_BRPORT_ISOLATED, b"\1")
+        parts.append(
+            nested(
+                _IFLA_LINKINFO,
+                text(_IFLA_INFO_SLAVE_KIND, "bridge"),
+                nested(_IFLA_INFO_SLAVE_DATA, flag),
+            )
+        )
+    return Request(RTM_NEWLINK, b"".join(parts), f"set link {name}")
+
+
+def set_link(
+    index: int, *, up: bool = True, master: int | None = None, mtu: int | None = None, mac: str | None = None
+) -> Request:
+    """Bring a link up (or down), and give it a bridge (0: none), a size or an address."""
+    body = _IFINFO.pack(0, 0, index, IFF_UP if up else 0, IFF_UP)
+    if master is not None:
+        body += number(_IFLA_MASTER, master)
+    if mtu is not None:
+        body += number(_IFLA_MTU, mtu)
+    if mac is not None:
+        body += attribute(_IFLA_ADDRESS, mac_bytes(mac))
+    return Request(RTM_NEWLINK, body, f"set link {index}")
+
+
+def set_alias(name: str, alias: str) -> Request:
+    body = _ANY_LINK + text(_IFLA_IFNAME, name) + attribute(_IFLA_IFALIAS, alias.encode()[:255])
+    return Request(RTM_NEWLINK, body, f"set alias of {name}")
+
+
+def set_group(index: int, group: int) -> Request:
+    return Request(
+        RTM_NEWLINK, _IFINFO.pack(0, 0, index, 0, 0) + number(_IFLA_GROUP, group), f"set group {index}"
+    )
+
+
+def delete_group(group: int) -> Request:
+    """Delete all links of a group at once: one wait of the kernel for all of them."""
+    return Request(RTM_DELLINK, _ANY_LINK + number(_IFLA_GROUP, group), f"delete link group {group}")
+
+
+def delete_link(name: str) -> Request:
+    return Request(RTM_DELLINK, _ANY_LINK + text(_IFLA_IFNAME, name), f"delete link {name}")
+
+
+def get_link(name: str, *, statistics: bool = False) -> Request:
+    mask = b"" if statistics else number(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    return Request(RTM_GETLINK, _ANY_LINK + text(_IFLA_IFNAME, name) + mask, f"get link {name}")
+
+
+def get_links(*, statistics: bool = False) -> Request:
+    mask = b"" if statistics else number(_IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    return Request(RTM_GETLINK, _ANY_LINK + mask, "list links")
+
+
+def add_address(index: int, address: str, prefix: int) -> Request:
+    packed = socket.inet_aton(address)
+    parts = (
+        _IFADDR.pack(socket.AF_INET, prefix, 0, 0, index),
+        attribute(_IFA_LOCAL, packed),
+        attribute(_IFA_ADDRESS, packed),
+    )
+    what = f"add address {address}/{prefix}"
+    return Request(RTM_NEWADDR, b"".join(parts), what, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def delete_address(index: int, address: str, prefix: int) -> Request:
+    body = _IFADDR.pack(socket.AF_INET, prefix, 0, 0, index) + attribute(
+        _IFA_LOCAL, socket.inet_aton(address)
+    )
+    return Request(RTM_DELADDR, body, f"delete address {address}/{prefix}")
+
+
+def get_addresses() -> Request:
+    return Request(RTM_GETADDR, _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0), "list addresses")
+
+
+def add_default_route(gateway: str, index: int) -> Request:
+    parts = (
+        _RTMSG.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0),
+        attribute(_RTA_GATEWAY, socket.inet_aton(gateway)),
+        number(_RTA_OIF, index),
+    )
+    return Request(RTM_NEWROUTE, b"".join(parts), f"add route by {gateway}", NLM_F_CREATE | NLM_F_EXCL)
+
+
+def delete_default_route(gateway: str, index: int) -> Request:
+    request = add_default_route(gateway, index)
+    return Request(RTM_DELROUTE, request.body, f"delete route by {gateway}")
+
+
+def get_routes() -> Request:
+    return Request(RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), "list routes")
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+def _u32(value: bytes | None, default: int = 0) -> int:
+    return int.from_bytes(value[:4], "little" if struct.pack("=H", 1)[0] else "big") if value else default
+
+
+def _string(value: bytes | None) -> str:
+    return value.rstrip(b"\0").decode(errors="replace") if value else ""
+
+
+def read_link(answer: Answer) -> Link:
+    _family, _type, index, flags, _change = _IFINFO.unpack_from(answer.body)
+    found = attributes(answer.body, _IFINFO.size)
+    info = attributes(found.get(_IFLA_LINKINFO, b""))
+    port = attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
+    return Link(
+        index=index,
+        name=_string(found.get(_IFLA_IFNAME)),
+        is_up=bool(flags & IFF_UP),
+        master=_u32(found.get(_IFLA_MASTER)),
+        mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
+        mtu=_u32(found.get(_IFLA_MTU)),
+        alias=_string(found.get(_IFLA_IFALIAS)),
+        kind=_string(info.get(_IFLA_INFO_KIND)),
+        nsid=_u32(found.get(_IFLA_LINK_NETNSID), -1),
+        is_isolated=port.get(_IFLA_BRPORT_ISOLATED, b"\0") == b"\1",
+    )
+
+
+def read_statistics(answer: Answer) -> tuple[str, int, int, int, int]:
+    """(name, rx_packets, tx_packets, rx_bytes, tx_bytes), struct rtnl_link_stats64."""
+    found = attributes(answer.body, _IFINFO.size)
+    counters = struct.unpack_from("=4Q", found.get(_IFLA_STATS64, bytes(32)))
+    return (_string(found.get(_IFLA_IFNAME)), *counters)
+
+
+def read_address(answer: Answer) -> Address:
+    _family, prefix, _flags, _scope, index = _IFADDR.unpack_from(answer.body)
+    found = attributes(answer.body, _IFADDR.size)
+    packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, bytes(4))
+    return Address(index, socket.inet_ntoa(packed), prefix)
+
+
+def read_route(answer: Answer) -> Route:
+    fields = _RTMSG.unpack_from(answer.body)
+    found = attributes(answer.body, _RTMSG.size)
+    destination, gateway = found.get(_RTA_DST), found.get(_RTA_GATEWAY)
+    return Route(
+        destination=socket.inet_ntoa(destination) if destination else "",
+        prefix=fields[1],
+        gateway=socket.inet_ntoa(gateway) if gateway else "",
+        index=_u32(found.get(_RTA_OIF)),
+        table=_u32(found.get(_RTA_TABLE), fields[4]),
+    )

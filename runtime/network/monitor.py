@@ -1,0 +1,178 @@
+"""Listens to the kernel and tells which network or sandbox to look at again.
+
+The engine polls fileno() and then calls read(). A hint is never a fact to act upon: find_drift() looks.
+Of a burst of messages about one link only the last counts, so that what Setpoint does itself leaves no
+hint where the end is as it should be; an nftables transaction tells whose it was. When the kernel's
+queue overflowed, one hint says that a full look is due.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Collection, Iterator
+from typing import Literal, NamedTuple
+
+from runtime.network import links
+from runtime.network.addresses import text_of
+from runtime.network.book import Book
+from runtime.network.netlink import NETLINK_ROUTE, Answer, attributes, messages
+
+_NETLINK_NETFILTER = 12
+_SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+# linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF
+_ROUTE_GROUPS = (1, 5, 7, 24)
+_NFT_GROUP = 7  # linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES
+_NFT_SUBSYSTEM = 10
+_NFT_NEWGEN = 15
+_NFTA_TABLE_NAME = 1  # the same number in every nftables message about a thing in a table
+_NFTA_GEN_PROC_PID = 2
+_NFGENMSG_BYTES = 4
+_RTM_NEWNETCONF = 80
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING = 1, 2
+_RECEIVE_BYTES = 65536
+_QUEUE_BYTES = 1 << 20
+_MAX_DATAGRAMS = 4096  # in one read(); the rest is there for the next
+
+
+class Hint(NamedTuple):
+    """Look at this: a network or a sandbox by its name, the firewall, or everything."""
+
+    kind: Literal["network", "sandbox", "firewall", "forwarding", "overflow"]
+    name: str = ""
+
+
+class Monitor:
+    """Two netlink sockets behind one descriptor. own_ports: netlink addresses whose changes are ours."""
+
+    def __init__(self, book: Book, table: str, own_ports: Collection[int]) -> None:
+        self._book = book
+        self._table = table.encode() + b"\0"
+        self._own_ports = own_ports
+        self._route = _listen(NETLINK_ROUTE, _ROUTE_GROUPS)
+        self._nft = _listen(_NETLINK_NETFILTER, (_NFT_GROUP,))
+        self._touched = False  # our table, in a transaction whose end has not been read yet
+        self._epoll = select.epoll()
+        for listening in (self._route, self._nft):
+            self._epoll.register(listening, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Readable when there is something to read."""
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._route.close()
+        self._nft.close()
+
+    def read(self) -> frozenset[Hint]:
+        """What to look at since the last read(). Does not block."""
+        hints: set[Hint] = set()
+        try:
+            hints |= self._read_route()
+        except _OverflowError:
+            hints.add(Hint("overflow"))
+        try:
+            hints |= self._read_nft()
+        except _OverflowError:
+            hints.add(Hint("overflow"))
+        return frozenset(hints)
+
+    def _read_route(self) -> set[Hint]:
+        last_links: dict[str, tuple[int, links.Link, int]] = {}
+        last_addresses: dict[tuple[int, str], int] = {}
+        hints: set[Hint] = set()
+        for kind, port, body in _receive(self._route):
+            if kind in (links.RTM_NEWLINK, links.RTM_DELLINK):
+                link = links.read_link(Answer(kind, body))
+                last_links[link.name] = (kind, link, port)
+            elif kind in (links.RTM_NEWADDR, links.RTM_DELADDR):
+                address = links.read_address(Answer(kind, body))
+                last_addresses[address.index, address.address] = kind
+            elif kind == links.RTM_DELROUTE:
+                hints |= self._of_route(links.read_route(Answer(kind, body)))
+            elif kind == _RTM_NEWNETCONF and _stops_forwarding(body):
+                hints.add(Hint("forwarding"))
+        for kind, link, port in last_links.values():
+            hints |= self._of_link(kind, link, port)
+        for (_index, gone), kind in last_addresses.items():
+            if kind == links.RTM_DELADDR:
+                hints |= {Hint("network", name) for name in self._networks_with(gone)}
+        return hints
+
+    def _of_link(self, kind: int, link: links.Link, port: int) -> set[Hint]:
+        owner = self._book.owner_of_link(link.name)
+        if owner is None or (kind == links.RTM_DELLINK and port in self._own_ports):
+            return set()
+        is_bridge = link.name.startswith("br")
+        if kind == links.RTM_NEWLINK and link.is_up and (is_bridge or link.master):
+            return set()
+        return {Hint("network" if is_bridge else "sandbox", owner)}
+
+    def _of_route(self, route: links.Route) -> set[Hint]:
+        return {
+            Hint("network", name)
+            for name, record in self._book.networks.items()
+            if route.destination == text_of(record.subnet.first) and route.prefix == record.subnet.prefix
+        }
+
+    def _networks_with(self, gateway: str) -> Iterator[str]:
+        for name, record in self._book.networks.items():
+            if text_of(record.subnet.gateway) == gateway:
+                yield name
+
+    def _read_nft(self) -> set[Hint]:
+        hints: set[Hint] = set()
+        for kind, _port, body in _receive(self._nft):
+            if kind >> 8 != _NFT_SUBSYSTEM:
+                continue
+            found = attributes(body, _NFGENMSG_BYTES)
+            if kind & 0xFF != _NFT_NEWGEN:
+                self._touched |= found.get(_NFTA_TABLE_NAME) == self._table
+                continue
+            # The end of a transaction names the process that made it (pids of the first namespace).
+            pid = struct.unpack(">I", found.get(_NFTA_GEN_PROC_PID, bytes(4)))[0]
+            if self._touched and pid != os.getpid():
+                hints.add(Hint("firewall"))
+            self._touched = False
+        return hints
+
+
+class _OverflowError(Exception):
+    """The kernel dropped messages (ENOBUFS, netlink(7))."""
+
+
+def _listen(protocol: int, groups: Collection[int]) -> socket.socket:
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    listening = socket.socket(socket.AF_NETLINK, flags, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE_BYTES)
+    listening.bind((0, 0))
+    for group in groups:
+        listening.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+    return listening
+
+
+def _receive(listening: socket.socket) -> Iterator[tuple[int, int, bytes]]:
+    """(type, port, body) of what is queued."""
+    for _ in range(_MAX_DATAGRAMS):
+        try:
+            data = listening.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                raise _OverflowError from None
+            raise
+        for kind, _flags, _sequence, port, body in messages(data):
+            yield kind, port, body
+
+
+def _stops_forwarding(body: bytes) -> bool:
+    found = attributes(body, 4)  # struct netconfmsg, padded
+    index = struct.unpack("=i", found.get(_NETCONFA_IFINDEX, bytes(4)))[0]
+    is_all = index == -1  # NETCONFA_IFINDEX_ALL
+    return is_all and found.get(_NETCONFA_FORWARDING, b"\1") == bytes(4)

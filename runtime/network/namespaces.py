@@ -1,0 +1,140 @@
+"""Network namespaces: made, entered and left by the calling thread, and kept by a bind mount.
+
+No process is started for one: the thread unshares, binds its own /proc/thread-self/ns/net and goes
+back. A thread of its own would cost more than the work: it waits for the interpreter lock at each step.
+Called by `sandboxes`, `networks` and `drift`. Knows nothing of links and addresses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from runtime import syscalls
+from runtime.errors import Invalid
+from runtime.network.netlink import Netlink
+
+_OWN = "/proc/thread-self/ns/net"
+_SYSCTL_PART = re.compile(r"[A-Za-z0-9_/-]+")
+
+
+class Home:
+    """The network namespace that an instance lives in, and the way back into it."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    @contextlib.contextmanager
+    def inside(self, descriptor: int) -> Iterator[None]:
+        """The calling thread is in another network namespace for the length of the block."""
+        syscalls.setns(descriptor, syscalls.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            self.back()
+
+    def back(self) -> None:
+        """Return, or end the process: what it did next would be done to the wrong network."""
+        try:
+            syscalls.setns(self.descriptor, syscalls.CLONE_NEWNET)
+        except OSError as error:
+            os.write(2, f"cannot return to the host's network: {error}\n".encode())
+            os.abort()
+
+    def create(self, path: str, sysctls: Mapping[str, str]) -> tuple[int, Netlink]:
+        """A new network namespace, bound at path: its descriptor and a netlink socket inside it."""
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400))
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        try:
+            syscalls.mount(_OWN, path, None, syscalls.MS_BIND)
+            write_sysctls(sysctls)
+            made = os.open(path, os.O_RDONLY | os.O_CLOEXEC), Netlink()
+        except BaseException:
+            self.back()
+            remove(path)
+            raise
+        self.back()
+        return made
+
+    def netlink_in(self, descriptor: int) -> Netlink:
+        with self.inside(descriptor):
+            return Netlink()
+
+
+def bind(source: str, path: str) -> None:
+    """Keep the network namespace of /proc/PID/ns/net under another path."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400))
+    syscalls.mount(source, path, None, syscalls.MS_BIND)
+
+
+def remove(path: str) -> None:
+    """Let go of a namespace; it ends with the last process in it. Nothing when it is gone."""
+    while True:  # a repeated repair may have stacked mounts
+        try:
+            syscalls.umount2(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                break
+            raise
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 - on the path of every start, where Path costs
+
+
+def inode_of(path: str) -> int:
+    """The namespace's inode, which is its identity while it lives; 0 when nothing is there."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - as above
+    except OSError:
+        return 0
+
+
+def is_at(path: str, inode: int) -> bool:
+    """Whether the namespace with that inode is bound at path (and not just an empty file)."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - as above
+    except OSError:
+        return False
+    return found.st_ino == inode and found.st_dev == os.stat(_OWN).st_dev  # noqa: PTH116
+
+
+def holder_of(inode: int) -> str:
+    """/proc/PID/ns/net of some process inside that namespace, or "". Looks at every process."""
+    for process in Path("/proc").glob("[0-9]*"):
+        path = f"{process}/ns/net"
+        if inode_of(path) == inode:
+            return path
+    return ""
+
+
+def check_sysctl(subject: str, name: str) -> None:
+    """Invalid unless it is a sysctl of a network namespace."""
+    if not name.startswith("net.") or not all(_SYSCTL_PART.fullmatch(part) for part in name.split(".")):
+        raise Invalid("set sysctl", subject, f"{name!r} is not a sysctl of a network", "net.…")
+
+
+def write_sysctls(sysctls: Mapping[str, str]) -> None:
+    """Set sysctls in the network namespace that the calling thread is in (/proc/sys/net follows it).
+
+    A dot within an interface's name is written as '/', as sysctl(8) has it. One that this kernel
+    lacks is an OSError with its name.
+    """
+    for name, value in sysctls.items():
+        path = "/proc/sys/" + name.translate(_SWAP)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        except OSError as error:
+            raise OSError(error.errno, f"set {name} to {value!r}: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
+
+
+_SWAP = str.maketrans("./", "/.")

@@ -1,0 +1,114 @@
+"""Whether a host port is free, and who has it. Used by `networks` before it publishes one.
+
+A published port has no listening socket of ours: nftables leads it away before one would be asked. So
+a port that a process of the host listens on would be taken from it in silence; the probe forbids that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from pathlib import Path
+
+from runtime.errors import Conflict, Invalid, Temporary, Unsupported
+from runtime.model import PortConfig
+from runtime.network.firewall import PROTOCOLS, Published
+
+_TABLES = {"tcp": ("/proc/net/tcp", "/proc/net/tcp6"), "udp": ("/proc/net/udp", "/proc/net/udp6")}
+_TCP_LISTEN = "0A"  # include/net/tcp_states.h
+
+
+def describe(port: PortConfig) -> str:
+    return f"{port.host_ip or '0.0.0.0'}:{port.host_port}/{port.protocol}"
+
+
+def check(subject: str, port: PortConfig) -> None:
+    """Invalid or Unsupported when the port cannot be published at all."""
+    if port.protocol not in PROTOCOLS:
+        raise Invalid("publish port", subject, f"unknown protocol {port.protocol!r}", "tcp, udp or sctp")
+    if not (0 <= port.host_port < 65536 and 0 < port.container_port < 65536):
+        raise Invalid("publish port", subject, f"{port.host_port}:{port.container_port} is out of range")
+    if ":" in port.host_ip:
+        raise Unsupported("publish port", subject, f"IPv6 address {port.host_ip}", "use an IPv4 address")
+    try:
+        socket.inet_pton(socket.AF_INET, port.host_ip or "0.0.0.0")
+    except OSError:
+        raise Invalid("publish port", subject, f"{port.host_ip!r} is not an IPv4 address") from None
+
+
+def published(port: PortConfig, address: str) -> Published:
+    host_ip = "" if port.host_ip == "0.0.0.0" else port.host_ip
+    return Published(port.protocol, host_ip, port.host_port, address, port.container_port)
+
+
+def probe(subject: str, port: PortConfig) -> None:
+    """Conflict when a process of the host has the port; Temporary when the host has not the address.
+
+    A bind without listen, undone at once. SO_REUSEADDR lets connections that are winding down not
+    count (tcp only: for udp it would let two share the port).
+    """
+    if port.protocol == "sctp":
+        return
+    kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as probing:
+        if kind == socket.SOCK_STREAM:
+            probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probing.bind((port.host_ip or "0.0.0.0", port.host_port))
+        except OSError as error:
+            _refuse(subject, port, error)
+
+
+def choose(subject: str, port: PortConfig) -> int:
+    """A free host port for one that names none (host_port 0), as the kernel gives it."""
+    kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probing:
+        try:
+            probing.bind((port.host_ip or "0.0.0.0", 0))
+        except OSError as error:
+            _refuse(subject, port, error)
+        chosen: int = probing.getsockname()[1]
+        return chosen
+
+
+def _refuse(subject: str, port: PortConfig, error: OSError) -> None:
+    shown = describe(port)
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(port)
+        raise Conflict(
+            "publish port", subject, f"{shown} is in use by {holder or 'a process of the host'}",
+            "stop it, or publish another host port",
+        ) from None  # fmt: skip
+    if error.errno == errno.EADDRNOTAVAIL:
+        raise Temporary(
+            "publish port", subject, f"{port.host_ip} is not an address of this host",
+            "it is tried again; the address may come up later", retry_after_seconds=5.0,
+        ) from None  # fmt: skip
+    raise Temporary("publish port", subject, f"{shown}: {error.strerror}") from error
+
+
+def holder_of(port: PortConfig) -> str:
+    """`nginx (pid 123)`, or "" when it is not found. Reads all of /proc: for an error's text only."""
+    inodes = set()
+    for table in _TABLES.get(port.protocol, ()):
+        with contextlib.suppress(OSError):
+            inodes |= _inodes(Path(table).read_text().splitlines()[1:], port)
+    for process in Path("/proc").glob("[0-9]*") if inodes else ():
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if str(descriptor.readlink()) in inodes:
+                        return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    return ""
+
+
+def _inodes(lines: list[str], port: PortConfig) -> set[str]:
+    found = set()
+    for line in lines:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) != port.host_port:
+            continue
+        if port.protocol == "udp" or fields[3] == _TCP_LISTEN:
+            found.add(f"socket:[{fields[9]}]")
+    return found

@@ -1,0 +1,163 @@
+"""What is kept on disk of networks and sandboxes, and how it is written and read back.
+
+One JSON file each: a network's under the data directory (kept over a reboot), a sandbox's under the
+run directory. They and the kernel are the whole state; `networks` holds the same values in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import Invalid
+from runtime.model import NetworkConfig, PortConfig
+from runtime.network.addresses import Subnet, subnet_of
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRecord:
+    """A network: what was asked for, and the subnet and bridge that it got."""
+
+    config: NetworkConfig
+    subnet: Subnet
+    bridge: str
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One interface of a sandbox. link: the host's end; interface: the name inside."""
+
+    network: str
+    interface: str
+    link: str
+    ipv4: int
+    mac: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRecord:
+    """A sandbox. inode: of its network namespace, 0 while there is none. boot: the boot it is of."""
+
+    id: str
+    hostname: str
+    names: tuple[str, ...]
+    labels: Mapping[str, str]
+    endpoints: tuple[Endpoint, ...]
+    ports: tuple[PortConfig, ...]
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    inode: int = 0
+    boot: str = ""
+
+
+def check_name(op: str, name: str) -> None:
+    """Invalid unless the name can be a file's."""
+    if not _FILE_NAME.fullmatch(name):
+        raise Invalid(op, name, f"{name!r} is not a valid name", "letters, digits, '_', '.' and '-'")
+
+
+def network_json(record: NetworkRecord) -> dict[str, Any]:
+    config = dataclasses.asdict(record.config)
+    config["labels"] = dict(record.config.labels)
+    return {
+        "config": config,
+        "subnet": str(record.subnet),
+        "gateway": record.subnet.gateway,
+        "bridge": record.bridge,
+    }
+
+
+def network_from(data: Mapping[str, Any]) -> NetworkRecord:
+    """The inverse of network_json. KeyError, TypeError, ValueError or Invalid when it is not one."""
+    config = NetworkConfig(**data["config"])
+    check_name("read network", config.name)
+    subnet = dataclasses.replace(subnet_of(config.name, data["subnet"], ""), gateway=int(data["gateway"]))
+    return NetworkRecord(config, subnet, str(data["bridge"]))
+
+
+def sandbox_json(record: SandboxRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "hostname": record.hostname,
+        "names": record.names,
+        "labels": dict(record.labels),
+        "endpoints": [
+            {
+                "network": endpoint.network,
+                "interface": endpoint.interface,
+                "link": endpoint.link,
+                "ipv4": endpoint.ipv4,
+                "mac": endpoint.mac,
+                "aliases": endpoint.aliases,
+            }
+            for endpoint in record.endpoints
+        ],
+        "ports": [
+            [port.container_port, port.host_port, port.protocol, port.host_ip] for port in record.ports
+        ],
+        "extra_hosts": record.extra_hosts,
+        "sysctls": dict(record.sysctls),
+        "inode": record.inode,
+        "boot": record.boot,
+    }
+
+
+def sandbox_from(data: Mapping[str, Any]) -> SandboxRecord:
+    """The inverse of sandbox_json. KeyError, TypeError, ValueError or Invalid when it is not one."""
+    check_name("read sandbox", data["id"])
+    return SandboxRecord(
+        id=data["id"],
+        hostname=data["hostname"],
+        names=tuple(data["names"]),
+        labels=dict(data["labels"]),
+        endpoints=tuple(
+            Endpoint(**{**endpoint, "aliases": tuple(endpoint["aliases"])}) for endpoint in data["endpoints"]
+        ),
+        ports=tuple(PortConfig(*port) for port in data["ports"]),
+        extra_hosts=tuple((name, address) for name, address in data["extra_hosts"]),
+        sysctls=dict(data["sysctls"]),
+        inode=int(data["inode"]),
+        boot=data["boot"],
+    )
+
+
+def write(path: Path | str, data: Mapping[str, Any], *, lasting: bool) -> None:
+    """Replace a record in one step. lasting: it must be there after a power cut as well."""
+    temporary = f"{path}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, json.dumps(data).encode())
+        if lasting:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(temporary, path)  # noqa: PTH104 - on the path of every start, where Path costs
+
+
+def read_all(directory: Path) -> list[dict[str, Any]]:
+    """All records of a directory that can be read. A broken one is as good as none: what it stood for
+    is found by the kernel's names, or made again."""
+    found = []
+    for path in sorted(directory.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(json.loads(path.read_bytes()))
+    return found
+
+
+def remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108

@@ -1,0 +1,160 @@
+"""A sandbox in the kernel: its network namespace and its interfaces, as its record says.
+
+Called by `networks` and its repairs. Applies; what a sandbox is to have was decided before. A sandbox
+with one interface costs one unshare(2), one mount(2), and two sends on netlink sockets.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime.layout import Layout
+from runtime.network import links, namespaces
+from runtime.network.addresses import host_mac_of, text_of
+from runtime.network.bridges import alias_of
+from runtime.network.namespaces import Home
+from runtime.network.netlink import Netlink, NetlinkError, Request
+from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord
+
+# As Docker has them: ping and ports below 1024 without a privilege, in a network of its own.
+DEFAULT_SYSCTLS = {
+    "net.ipv4.ping_group_range": "0 2147483647",
+    "net.ipv4.ip_unprivileged_port_start": "0",
+}
+_NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}  # interfaces to come; lo keeps ::1
+_HAS_IPV6 = os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110
+_SIOCGIFINDEX = 0x8933
+_IFREQ = struct.Struct("=16si20x")
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """An endpoint with what its network tells: all that is needed to make its interface."""
+
+    endpoint: Endpoint
+    network: NetworkRecord
+    bridge: int  # the bridge's index
+    is_default: bool  # the way out goes by it
+
+
+def wires_of(
+    endpoints: Sequence[Endpoint], networks: Mapping[str, NetworkRecord], bridges: Mapping[str, int]
+) -> tuple[Wire, ...]:
+    """Endpoints with their networks. The way out is by the first network that has one."""
+    default = default_of(endpoints, networks)
+    return tuple(
+        Wire(endpoint, networks[endpoint.network], bridges[endpoint.network], endpoint is default)
+        for endpoint in endpoints
+    )
+
+
+def default_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkRecord]) -> Endpoint | None:
+    """The endpoint by which a sandbox reaches the outside, and is published; None when none leads out."""
+    return next((each for each in endpoints if not networks[each.network].config.internal), None)
+
+
+def create(home: Home, path: str) -> tuple[int, Netlink]:
+    """A namespace with nothing but its sysctls: (descriptor, netlink inside)."""
+    return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if _HAS_IPV6 else DEFAULT_SYSCTLS)
+
+
+def attach(
+    host: Netlink, inside: Netlink, layout: Layout, record: SandboxRecord, wires: Sequence[Wire], netns: int
+) -> None:
+    """Make the interfaces `wires` of a sandbox, with addresses and the way out; lo comes up too.
+
+    A link of that name is a left-over of the same sandbox (names are hashes), so it is replaced.
+    """
+    requests: list[Request] = []
+    for wire in wires:
+        requests += _pair(layout, record, wire, netns)
+    refused = host.send(requests)
+    if refused and all(error.errno == errno.EEXIST for error in refused):
+        host.send([links.delete_link(wire.endpoint.link) for wire in wires])
+        refused = host.send(requests)
+    if refused:
+        raise refused[0]
+    inside.request(*_settle(inside, wires))
+
+
+def _pair(layout: Layout, record: SandboxRecord, wire: Wire, netns: int) -> list[Request]:
+    endpoint, config = wire.endpoint, wire.network.config
+    pair = links.add_veth(
+        endpoint.link, wire.bridge, endpoint.interface, endpoint.mac, netns,
+        mtu=config.mtu, host_mac=host_mac_of(endpoint.link),
+    )  # fmt: skip
+    alias = alias_of(layout, config.name, record.id)
+    return [pair, links.set_port(endpoint.link, alias, config.isolated)]
+
+
+def _settle(inside: Netlink, wires: Sequence[Wire]) -> list[Request]:
+    requests = [links.set_link(links.LOOPBACK_INDEX)]
+    for wire in wires:
+        index, subnet = index_in(inside, wire.endpoint.interface), wire.network.subnet
+        requests.append(links.set_link(index))
+        requests.append(links.add_address(index, text_of(wire.endpoint.ipv4), subnet.prefix))
+        if wire.is_default:
+            requests.append(links.add_default_route(text_of(subnet.gateway), index))
+    return requests
+
+
+def index_in(netlink: Netlink, name: str) -> int:
+    """A link's index in the namespace of a netlink socket: netdevice(7) answers on any socket."""
+    answer = fcntl.ioctl(netlink.fileno(), _SIOCGIFINDEX, _IFREQ.pack(name.encode(), 0))
+    index: int = _IFREQ.unpack(answer)[1]
+    return index
+
+
+def apply_sysctls(home: Home, netns: int, sysctls: Mapping[str, str]) -> None:
+    """A container's own sysctls, after its interfaces, since some are an interface's."""
+    if sysctls:
+        with home.inside(netns):
+            namespaces.write_sysctls(sysctls)
+
+
+def lacks(inside: Netlink, wires: Sequence[Wire]) -> list[tuple[str, str]]:
+    """What is not as it was made in a living namespace: (drift kind, in words)."""
+    found = {link.name: link for link in map(links.read_link, inside.dump(links.get_links()))}
+    addresses = {
+        (address.index, address.address, address.prefix)
+        for address in map(links.read_address, inside.dump(links.get_addresses()))
+    }
+    gateways = {
+        (route.gateway, route.index)
+        for route in map(links.read_route, inside.dump(links.get_routes()))
+        if route.prefix == 0
+    }
+    told: list[tuple[str, str]] = []
+    if "lo" in found and not found["lo"].is_up:
+        told.append(("address", "lo is down"))
+    for wire in wires:
+        endpoint, subnet = wire.endpoint, wire.network.subnet
+        link = found.get(endpoint.interface)
+        if link is None:
+            told.append(("veth", f"{endpoint.interface} is missing inside"))
+            continue
+        if not link.is_up:
+            told.append(("address", f"{endpoint.interface} is down"))
+        if (link.index, text_of(endpoint.ipv4), subnet.prefix) not in addresses:
+            told.append(
+                ("address", f"{text_of(endpoint.ipv4)}/{subnet.prefix} is missing on {endpoint.interface}")
+            )
+        if wire.is_default and (text_of(subnet.gateway), link.index) not in gateways:
+            told.append(("route", f"the route by {text_of(subnet.gateway)} is missing"))
+    return told
+
+
+def settle_again(inside: Netlink, wires: Sequence[Wire]) -> None:
+    """Give the interfaces of a living namespace back what they lack. What is there stays."""
+    for error in inside.send(_settle(inside, wires)):
+        if error.errno != errno.EEXIST:
+            raise error
+
+
+def is_gone(error: OSError) -> bool:
+    return isinstance(error, NetlinkError) and error.errno == errno.ENODEV
