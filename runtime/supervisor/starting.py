@@ -97,7 +97,7 @@ class Channel:
         container.start_time = records.start_time(container.pid) or 0
         container.started_at = time.time()
         records.write(container.directory, records.STATE, container.to_record())
-        self._channel.send(b'"start"')
+        self._channel.send(b"start")
 
     def read(self) -> None:
         """All messages that are there; the end of them means that the program runs, or that the child

@@ -1,0 +1,141 @@
+"""What an instance has left in the kernel and on disk, found by its name alone, and its removal.
+
+Other instances, other tests and the host's own things live beside it and are never looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.layout import Layout
+
+
+def find_leaks(layout: Layout) -> list[str]:
+    """One line a thing: mounts, network namespaces, links, control groups, processes, the nft table."""
+    return [
+        *(f"mount {point}" for point in mounts(layout)),
+        *(f"link {name}" for name in link_names(layout)),
+        *(f"cgroup {path}" for path in cgroups(layout)),
+        *(f"process {pid} {command_of(pid)}" for pid in processes(layout)),
+        *(f"nft table {name}" for name in tables(layout)),
+    ]
+
+
+def mounts(layout: Layout) -> list[str]:
+    """Mount points below the instance's directories; a bind-mounted network namespace is one."""
+    roots = (f"{layout.run}/", f"{layout.data}/")
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in reversed(points) if f"{point}/".startswith(roots)]
+
+
+def link_names(layout: Layout) -> list[str]:
+    """Bridges and veths say in their alias whose they are."""
+    found = []
+    for path in Path("/sys/class/net").iterdir():
+        with contextlib.suppress(OSError):
+            if (path / "ifalias").read_text().startswith(f"{layout.instance}/"):
+                found.append(path.name)
+    return found
+
+
+def cgroups(layout: Layout) -> list[Path]:
+    """The instance's directory in every hierarchy, and what is below, deepest first."""
+    found: list[Path] = []
+    for root in _cgroup_roots():
+        parent = root / layout.cgroup_parent
+        if parent.is_dir():
+            below = [Path(directory) for directory, _, _ in os.walk(parent, topdown=False)]
+            found.extend(below)
+    return found
+
+
+def _cgroup_roots() -> Iterator[Path]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split()[0] in ("cgroup", "cgroup2"):
+            yield Path(before.split()[4])
+
+
+def processes(layout: Layout) -> list[int]:
+    """Processes in the instance's control groups, and its supervisors."""
+    found = set()
+    for path in Path("/proc").iterdir():
+        if not path.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            groups = [line.split(":", 2)[2] for line in (path / "cgroup").read_text().splitlines()]
+            arguments = (path / "cmdline").read_bytes().split(b"\0")
+            is_ours = any(f"{group}/".startswith(f"/{layout.cgroup_parent}/") for group in groups)
+            if is_ours or str(layout.supervisor_socket).encode() in arguments:
+                found.add(int(path.name))
+    return sorted(found)
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80]
+    return "?"
+
+
+def tables(layout: Layout) -> list[str]:
+    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout
+    return [line.split()[-1] for line in listed.splitlines() if line.split()[-1] == layout.nft_table]
+
+
+def descendants() -> set[int]:
+    """Processes that this process, or one it started, has started and that are still there."""
+    found: set[int] = set()
+    todo = [os.getpid()]
+    while todo:
+        parent = todo.pop()
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                new = {int(word) for word in path.read_text().split()} - found
+                found |= new
+                todo.extend(new)
+    return found
+
+
+def clean(layout: Layout) -> None:
+    """Remove all of it, whatever state it is in."""
+    deadline = time.monotonic() + 10
+    while (pids := processes(layout)) and time.monotonic() < deadline:
+        _thaw(layout)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    for point in mounts(layout):
+        subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+    for name in link_names(layout):
+        subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
+    for name in tables(layout):
+        subprocess.run(["nft", "delete", "table", "inet", name], check=False, capture_output=True)
+    for path in cgroups(layout):
+        while time.monotonic() < deadline:
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(0.005)
+                continue
+            break
+    for directory in (layout.run, layout.data):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _thaw(layout: Layout) -> None:
+    """A frozen process does not die of SIGKILL in a v1 freezer."""
+    for path in cgroups(layout):
+        for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            with contextlib.suppress(OSError):
+                if (path / name).exists():
+                    (path / name).write_text(value)
