@@ -258,18 +258,25 @@ class Client:
         return list(self.get("/images"))
 
     def load_image(self, archive: str | Path | IO[bytes]) -> Iterator[dict[str, Any]]:
-        """Take an archive: a path (the agent opens it) or an open file. Yields progress; the last line
-        is {"images": [...]}."""
-        if isinstance(archive, str | Path):
-            return self.lines("POST", "/image/load", {"path": os.path.abspath(archive)})  # noqa: PTH100
-        return self.lines("POST", "/image/load", body=archive)
+        """Take an archive: a path (root's agent opens it itself) or an open file. Yields progress; the
+        last line is {"images": [...]}."""
+        return self._send_archive("/image/load", archive, {})
 
     def import_image(self, archive: str | Path | IO[bytes], name: str) -> Iterator[dict[str, Any]]:
-        """Make an image of a root file system's tar."""
-        if isinstance(archive, str | Path):
-            query = {"path": os.path.abspath(archive), "name": name}  # noqa: PTH100
-            return self.lines("POST", "/image/import", query)
-        return self.lines("POST", "/image/import", {"name": name}, archive)
+        """Make an image of a root file system's tar. Yields as load_image."""
+        return self._send_archive("/image/import", archive, {"name": name})
+
+    def _send_archive(
+        self, path: str, archive: str | Path | IO[bytes], query: dict[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        if not isinstance(archive, str | Path):
+            yield from self.lines("POST", path, query, archive)
+        elif os.geteuid() == 0:
+            whole = os.path.abspath(archive)  # noqa: PTH100 - resolving links is the agent's part
+            yield from self.lines("POST", path, {**query, "path": whole})
+        else:
+            with open(archive, "rb") as file:  # noqa: PTH123
+                yield from self.lines("POST", path, query, file)
 
     def remove_image(self, reference: str, *, force: bool = False) -> dict[str, Any]:
         return dict(self.post("/image/rm", {"reference": reference, "force": force}))

@@ -1,0 +1,348 @@
+"""Setpoint's own API under /setpoint/v1: what exists, what would happen, what happened, and the
+operators' requests. Handlers parse, ask one part of the agent and show; they decide nothing.
+
+The streams (logs, exec, archives) are in `streams`; the routes of both are in one table here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from agent.api import execute, streams, things, views
+from agent.api.context import Context
+from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
+from agent.client import PREFIX
+from agent.follow import problem_view
+from agent.reconcile.actions import Action
+from runtime.errors import Invalid, NotFound
+from store.records import EventRecord
+
+Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
+FOLLOW_AT_ONCE = 500  # events of one query of a follower
+RECENT_EVENTS = 20
+
+
+def add_routes(app: web.Application) -> None:
+    """The table of the API."""
+    key = "/{key:.+}"
+    routes: tuple[tuple[str, str, Handler], ...] = (
+        ("GET", "/status", status),
+        ("GET", "/version", version),
+        ("GET", "/objects", objects),
+        ("GET", "/objects" + key, describe),
+        ("GET", "/plan", plan),
+        ("POST", "/plan", plan_files),
+        ("GET", "/events", events),
+        ("GET", "/why" + key, why),
+        ("GET", "/revisions", revisions),
+        ("GET", "/wait", wait),
+        ("POST", "/sync", sync),
+        ("POST", "/restart" + key, restart),
+        ("POST", "/suspend" + key, suspend),
+        ("POST", "/resume" + key, resume),
+        ("POST", "/prune/ack", acknowledge_prune),
+        ("POST", "/stop", stop),
+        ("GET", "/doctor", things.doctor),
+        ("GET", "/stats", things.stats),
+        ("GET", "/top" + key, things.top),
+        ("GET", "/networks", things.networks),
+        ("GET", "/volumes", things.volumes),
+        ("POST", "/volume/rm", things.remove_volume),
+        ("GET", "/images", things.images),
+        ("POST", "/image/rm", things.remove_image),
+        ("POST", "/image/load", streams.load_image),
+        ("POST", "/image/import", streams.import_image),
+        ("POST", "/down", streams.down),
+        ("GET", "/logs" + key, streams.logs),
+        ("POST", "/exec" + key, execute.execute),
+    )
+    for method, path, handler in routes:
+        app.router.add_route(method, PREFIX + path, handler)
+
+
+# --- what there is --------------------------------------------------------------------------------
+
+
+def status_of(context: Context) -> dict[str, Any]:
+    """The contract of `setpoint status -o json`."""
+    return views.status_view(
+        context.loop.objects(),
+        context.loop.statuses(),
+        ready=context.is_ready,
+        agent="running",
+        revision=context.loop.revision,
+        source=context.follower.view(),
+    )
+
+
+async def status(request: web.Request) -> web.Response:
+    return web.json_response(status_of(context_of(request)))
+
+
+async def version(request: web.Request) -> web.Response:
+    context = context_of(request)
+    return web.json_response({
+        "version": context.version,
+        "instance": context.settings.layout.instance,
+        "started_at": context.started_at,
+        "metrics": context.settings.metrics_address,
+    })  # fmt: skip
+
+
+async def objects(request: web.Request) -> web.Response:
+    """All objects, or those of ?kind= and ?project=."""
+    context = context_of(request)
+    kind, project = request.query.get("kind"), request.query.get("project")
+    wanted, seen = context.loop.objects(), context.loop.statuses()
+    found = [
+        views.object_view(key, wanted.get(key), seen.get(key))
+        for key in sorted(context.keys())
+        if (not kind or key.kind == kind) and (not project or key.project == project)
+    ]
+    return web.json_response(found)
+
+
+async def describe(request: web.Request) -> web.Response:
+    context, key = context_of(request), key_of(request)
+    recent = await asyncio.to_thread(context.store.events, key, limit=RECENT_EVENTS)
+    record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
+    return web.json_response(views.detail_view(key, record, seen, recent))
+
+
+async def why(request: web.Request) -> web.Response:
+    """The chain commit -> file:line -> observation -> actions -> result."""
+    context, key = context_of(request), key_of(request)
+    limit = whole(request, "limit", RECENT_EVENTS, least=1, most=1000) or RECENT_EVENTS
+    steps = await asyncio.to_thread(context.store.events, key, limit=limit)
+    commits = await asyncio.to_thread(context.store.revisions, 1000)
+    record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
+    return web.json_response(views.why_view(key, record, seen, steps, commits))
+
+
+async def revisions(request: web.Request) -> web.Response:
+    limit = whole(request, "limit", 20, least=1, most=1000) or 20
+    found = await asyncio.to_thread(context_of(request).store.revisions, limit)
+    return web.json_response([views.revision_view(revision) for revision in found])
+
+
+# --- what would happen ----------------------------------------------------------------------------
+
+
+async def plan(request: web.Request) -> web.Response:
+    """What the loop would do at its next pass."""
+    context = context_of(request)
+    actions = context.loop.preview()
+    return web.json_response(plan_view(actions, context.follower.view()))
+
+
+async def plan_files(request: web.Request) -> web.Response:
+    """What it would do if the source had these files: {"files": {path: base64}}."""
+    context = context_of(request)
+    files = _files_of(await json_of(request))
+    manifest = await context.read_files(files)
+    errors = [problem_view(error) for error in manifest.errors]
+    actions = context.loop.preview(manifest)
+    return web.json_response(plan_view(actions, {"errors": errors}))
+
+
+def plan_view(actions: tuple[Action, ...], source: Mapping[str, Any]) -> dict[str, Any]:
+    return {"actions": [action_view(action) for action in actions], "errors": list(source.get("errors", ()))}
+
+
+def action_view(action: Action) -> dict[str, Any]:
+    return {
+        "key": str(action.key),
+        "action": action.verb,
+        "kind": action.kind,
+        "replica": action.index,
+        "detail": action.detail,
+        "cause": action.cause.seen,
+        "file": action.cause.file,
+        "line": action.cause.line,
+        "revision": action.cause.revision,
+        "text": str(action),
+    }
+
+
+def _files_of(body: dict[str, Any]) -> dict[str, bytes]:
+    files = body.get("files")
+    if not isinstance(files, dict):
+        raise Invalid("plan", "files", "not an object of path and base64")
+    try:
+        return {str(path): base64.b64decode(text, validate=True) for path, text in files.items()}
+    except (TypeError, ValueError, binascii.Error):
+        raise Invalid("plan", "files", "not base64") from None
+
+
+# --- what happened --------------------------------------------------------------------------------
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """?key= ?project= ?since= ?until= ?limit= ?after_id=; with ?follow=1 lines of JSON without an end."""
+    context = context_of(request)
+    name = request.query.get("key")
+    query: dict[str, Any] = {
+        "key": views.resolve(name, context.keys()) if name else None,
+        "project": request.query.get("project") or None,
+        "since": number(request, "since"),
+        "until": number(request, "until"),
+        "limit": whole(request, "limit", 100, least=0, most=10_000),
+        "after_id": whole(request, "after_id"),
+    }
+    if not flag(request, "follow"):
+        found = await asyncio.to_thread(lambda: context.store.events(**query))
+        return web.json_response([views.event_view(event) for event in found])
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    async for event in _follow(context, query):
+        await response.write(json.dumps(views.event_view(event)).encode() + b"\n")
+    return response
+
+
+async def _follow(context: Context, query: dict[str, Any]) -> AsyncIterator[EventRecord]:
+    """The events there are, and each as it is committed: read from the store, so that none is missed,
+    none comes twice, and a follower that does not read costs no memory."""
+    loop = asyncio.get_running_loop()
+    written = asyncio.Event()
+    unsubscribe = context.store.subscribe(lambda _last: _call_soon(loop, written.set))
+    try:
+        after = context.store.last_event_id
+        if query["after_id"] is None:
+            found = await asyncio.to_thread(lambda: context.store.events(**{**query, "after_id": None}))
+            for event in found:
+                yield event
+            after = max(after, found[-1].id) if found else after
+        else:
+            after = query["after_id"]
+        while query["until"] is None or time.time() <= query["until"]:
+            written.clear()
+            more = {**query, "after_id": after, "limit": FOLLOW_AT_ONCE}
+            found = await asyncio.to_thread(lambda more=more: context.store.events(**more))  # type: ignore[misc]
+            for event in found:
+                yield event
+            if found:
+                after = found[-1].id
+            if len(found) < FOLLOW_AT_ONCE:
+                await written.wait()
+    finally:
+        unsubscribe()
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(callback)
+
+
+# --- what operators ask ---------------------------------------------------------------------------
+
+
+async def wait(request: web.Request) -> web.Response:
+    """Until a key or all is ready, at most ?timeout= seconds: {"met": bool, "message": …}."""
+    context = context_of(request)
+    condition = request.query.get("for", "ready")
+    if condition not in ("ready", "healthy"):
+        raise Invalid("wait", condition, "not something to wait for", "ready or healthy")
+    name = request.query.get("key", "")
+    end = time.monotonic() + (number(request, "timeout", 60.0, most=MAX_WAIT_SECONDS) or 0.0)
+    while not (met := _is_met(context, condition, name)) and (left := end - time.monotonic()) > 0:
+        await context.wait_changed(left)
+    return web.json_response({"met": met, "message": "" if met else _unmet(context, name)})
+
+
+def _is_met(context: Context, condition: str, name: str) -> bool:
+    if not name:
+        return context.is_ready
+    try:
+        key = views.resolve(name, context.keys())
+    except NotFound:  # it may be on its way
+        return False
+    status = context.loop.statuses().get(key)
+    record = context.loop.objects().get(key)
+    if status is None or (record is not None and record.observed_generation != record.generation):
+        return False
+    if condition == "healthy":
+        return any(c.type == "Healthy" and c.status == "True" for c in status.conditions)
+    return status.ready
+
+
+def _unmet(context: Context, name: str) -> str:
+    """The first thing that is not as waited for, in one sentence."""
+    if not name:
+        view = context.follower.view()
+        if view.get("error"):
+            return f"the source cannot be read: {view['error']}"
+        if view.get("errors"):
+            first = view["errors"][0]
+            return f"{first['file']}:{first['line']}:{first['column']}: {first['message']}"
+        late = [(k, s) for k, s in sorted(context.loop.statuses().items()) if not s.ready]
+        if not late:
+            return "not everything has been looked at yet"
+        key, status = late[0]
+        more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+        return f"{key} is {status.phase}: {status.message}{more}"
+    try:
+        key = views.resolve(name, context.keys())
+    except NotFound:
+        return f"there is no {name}"
+    found = context.loop.statuses().get(key)
+    return f"{key} is {found.phase}: {found.message}" if found else f"{key} has not been looked at yet"
+
+
+async def sync(request: web.Request) -> web.Response:
+    """Look at the source now; with ?wait=1 answer when what it says is applied (?timeout= seconds)."""
+    context = context_of(request)
+    await context.follower.look_now()
+    await context.loop.sync()
+    end = time.monotonic() + (number(request, "timeout", 300.0, most=MAX_WAIT_SECONDS) or 0.0)
+    while flag(request, "wait") and not context.is_ready and (left := end - time.monotonic()) > 0:
+        if context.follower.view().get("errors"):
+            break  # no time will mend them
+        await context.wait_changed(left)
+    message = "" if context.is_ready else _unmet(context, "")
+    return web.json_response({
+        "revision": context.loop.revision,
+        "ready": context.is_ready,
+        "message": message,
+        "source": context.follower.view(),
+    })  # fmt: skip
+
+
+async def restart(request: web.Request) -> web.Response:
+    key = key_of(request)
+    await context_of(request).loop.restart(key)
+    return web.json_response({"key": str(key)})
+
+
+async def suspend(request: web.Request) -> web.Response:
+    key = key_of(request)
+    await context_of(request).loop.suspend(key)
+    return web.json_response({"key": str(key)})
+
+
+async def resume(request: web.Request) -> web.Response:
+    key = key_of(request)
+    await context_of(request).loop.resume(key)
+    return web.json_response({"key": str(key)})
+
+
+async def acknowledge_prune(request: web.Request) -> web.Response:
+    """Yes to the mass prune of ?revision=, or of the present one."""
+    loop = context_of(request).loop
+    revision = request.query.get("revision") or loop.revision
+    count = await loop.acknowledge_prune(revision)
+    return web.json_response({"revision": revision, "objects": count})
+
+
+async def stop(request: web.Request) -> web.Response:
+    """End the agent; containers go on. The answer comes before the end."""
+    context = context_of(request)
+    asyncio.get_running_loop().call_later(0.05, context.stop)
+    return web.json_response({"stopping": True})

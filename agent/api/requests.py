@@ -1,0 +1,104 @@
+"""What a request says, as values: query words to numbers and flags, bodies to JSON. Raises Invalid,
+which names the word, for whatever does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+from typing import Any
+
+from aiohttp import web
+
+from agent.api.context import CONTEXT, Context
+from agent.api.views import resolve
+from runtime.errors import Invalid
+from store.records import Key
+
+MAX_WAIT_SECONDS = 86400.0
+
+
+def context_of(request: web.Request) -> Context:
+    return request.app[CONTEXT]
+
+
+def key_of(request: web.Request) -> Key:
+    """The object that the path names."""
+    return resolve(request.match_info["key"], context_of(request).keys())
+
+
+def number(
+    request: web.Request, name: str, default: float | None = None, *, least: float = 0.0, most: float = 1e12
+) -> float | None:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        raise Invalid("read request", name, f"{text[:40]!r} is not a number") from None
+    if not math.isfinite(value) or not least <= value <= most:
+        raise Invalid("read request", name, f"{text[:40]} is not between {least:g} and {most:g}")
+    return value
+
+
+def whole(
+    request: web.Request, name: str, default: int | None = None, *, least: int = 0, most: int = 10**9
+) -> int | None:
+    value = number(request, name, default, least=least, most=most)
+    if value is None:
+        return None
+    if value != int(value):
+        raise Invalid("read request", name, f"{value:g} is not a whole number")
+    return int(value)
+
+
+def flag(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "").lower() in ("1", "true", "yes")
+
+
+async def json_of(request: web.Request) -> dict[str, Any]:
+    """The body, a JSON object; {} for an empty one."""
+    body = await request.read()
+    if not body:
+        return {}
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("read request", "body", f"not JSON: {str(error)[:100]}") from None
+    if not isinstance(data, dict):
+        raise Invalid("read request", "body", "not a JSON object")
+    return data
+
+
+def strings_of(data: dict[str, Any], name: str) -> tuple[str, ...]:
+    """A field that is a list of strings; () when it is not there."""
+    value = data.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise Invalid("read request", name, "not a list of strings")
+    return tuple(value)
+
+
+def text_of(data: dict[str, Any], name: str) -> str:
+    value = data.get(name, "")
+    if not isinstance(value, str) or "\0" in value:
+        raise Invalid("read request", name, "not a string")
+    return value
+
+
+def whole_of(data: dict[str, Any], name: str, *, most: int = 65535) -> int:
+    value = data.get(name, 0)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise Invalid("read request", name, f"not a whole number from 0 to {most}")
+    return value
+
+
+def is_root(request: web.Request) -> bool:
+    """Whether the process at the other end of the socket is root's (SO_PEERCRED, unix(7))."""
+    connection = request.transport.get_extra_info("socket") if request.transport else None
+    if connection is None:
+        return False
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return bool(struct.unpack("3i", credentials)[1] == 0)

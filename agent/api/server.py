@@ -1,0 +1,188 @@
+"""Serves the API on the instance's UNIX socket, and /metrics on a TCP address of its own. Called by the
+daemon; knows no verb (see `native`).
+
+Whoever may write to the socket is root on this host, as with every container engine: 0660, root and
+the group `setpoint` where there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from agent import metrics
+from agent.api import errors, native
+from agent.api.context import CONTEXT, Context
+from agent.settings import Settings
+from runtime.errors import Conflict, Invalid
+
+log = logging.getLogger("setpoint.api")
+
+MAX_BODY_BYTES = 4 * 1024 * 1024  # of JSON bodies; archives are streamed
+MAX_LINE_BYTES = 16384
+BACKLOG = 1024
+SCRAPE_KEPT_SECONDS = 0.5  # two scrapers at once look once
+
+
+class Servers:
+    """The listening sockets of one agent. `await start()`, `await stop()`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._runners: list[web.AppRunner] = []
+        self.metrics_address = ""
+
+    async def start(self) -> None:
+        """Listen. Raises Conflict when the metrics address is taken, Invalid for a path too long."""
+        settings = self._context.settings
+        await self._serve(make_app(self._context), bind(settings))
+        endpoint = settings.metrics_endpoint()
+        if endpoint is not None:
+            connection = _listen(*endpoint)
+            host, port = connection.getsockname()[:2]
+            self.metrics_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            await self._serve(_metrics_app(self._context), connection)
+
+    async def _serve(self, app: web.Application, connection: socket.socket) -> None:
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,  # a client that goes away ends its stream
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            keepalive_timeout=30.0,
+            shutdown_timeout=1.0,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        await web.SockSite(runner, connection, backlog=BACKLOG).start()
+
+    async def stop(self) -> None:
+        """Close the sockets and what is connected to them."""
+        for runner in self._runners:
+            await runner.cleanup()
+        with contextlib.suppress(FileNotFoundError):
+            self._context.settings.layout.agent_socket.unlink()
+
+
+def make_app(context: Context) -> web.Application:
+    """The application behind the UNIX socket."""
+    app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
+    app[CONTEXT] = context
+    native.add_routes(app)
+    return app
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Errors become answers here and nowhere else."""
+    context = request.app[CONTEXT]
+    try:
+        response: web.StreamResponse = await handler(request)
+    except web.HTTPException as error:
+        response = _refusal(
+            error.status, {"kind": "Invalid", "reason": error.reason, "subject": request.path}
+        )
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        if errors.is_bug(error):
+            log.exception("a bug in answering %s %s", request.method, request.path)
+            context.metrics.on_bug(None, error)
+        response = _refusal(errors.status_of(error), errors.to_json(error))
+    context.metrics.on_request(response.status)
+    return response
+
+
+def _refusal(status: int, error: dict[str, Any]) -> web.Response:
+    whole = {"kind": "Invalid", "op": "answer", "subject": "", "reason": "", "hint": "", **error}
+    return web.json_response({"error": whole}, status=status)
+
+
+# --- sockets --------------------------------------------------------------------------------------
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The agent's UNIX socket, listening for nobody yet. What lies in its place is a dead agent's: the
+    caller holds the instance's lock."""
+    path = settings.layout.agent_socket
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        os.fchmod(connection.fileno(), 0o600)  # unix_bind() makes the file with the socket's own mode
+        connection.bind(str(path))
+        _give_to_group(path, settings.socket_group)
+    except OSError as error:
+        connection.close()
+        hint = "shorter --instance or run directory" if "too long" in str(error) else ""
+        raise Invalid("listen on", str(path), error.strerror or str(error), hint) from error
+    connection.setblocking(False)
+    return connection
+
+
+def _give_to_group(path: Path, name: str) -> None:
+    try:
+        group = grp.getgrnam(name).gr_gid if name else 0
+    except KeyError:
+        group = 0
+    os.chown(path, -1, group)
+    path.chmod(0o660)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        connection.bind((host, port))
+    except OSError as error:
+        connection.close()
+        hint = "another instance's agent? choose one with --metrics HOST:PORT"
+        raise Conflict("listen on", f"{host}:{port}", error.strerror or str(error), hint) from error
+    connection.setblocking(False)
+    return connection
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+def _metrics_app(context: Context) -> web.Application:
+    kept: tuple[float, bytes] = (0.0, b"")
+    lock = asyncio.Lock()
+
+    async def page(_request: web.Request) -> web.Response:
+        nonlocal kept
+        async with lock:
+            if time.monotonic() - kept[0] > SCRAPE_KEPT_SECONDS:
+                body = context.metrics.page(await look(context))
+                kept = (time.monotonic(), body)
+        return web.Response(body=kept[1], headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    app = web.Application(client_max_size=1024)
+    app.router.add_get("/metrics", page)
+    return app
+
+
+async def look(context: Context) -> metrics.Seen:
+    """All that a scrape shows and no counter counts."""
+    containers, unlisted = await metrics.look_at_containers(context.engine)
+    return metrics.Seen(
+        statuses=context.loop.statuses(),
+        containers=containers,
+        unlisted_containers=unlisted,
+        source=context.follower.view(),
+        is_supervisor_up=bool(getattr(context.engine, "is_supervisor_up", True)),
+        queue_depth=int(getattr(context.loop, "queue_depth", 0)),
+        last_event_id=context.store.last_event_id,
+    )

@@ -1,0 +1,238 @@
+"""The handlers whose answer is a stream: logs, exec, archives on their way in, the way down.
+
+Logs and exec are frames (see `agent.client`), the others lines of JSON, of which the last says how it
+ended: {"error": …} as in any other answer, since the status code is long sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from agent.api import errors
+from agent.api.context import Context
+from agent.api.logs import Framer, LogSource, follow_all, read_all
+from agent.api.requests import context_of, flag, is_root, key_of, number, whole
+from agent.api.things import containers_of
+from agent.api.upgrade import FRAME
+from agent.client import ERROR
+from agent.down import remove_everything
+from runtime.errors import Invalid, NotFound, SetpointError, Temporary
+from runtime.logs import LogQuery
+from runtime.model import ContainerState, ImageInfo
+from store.records import Batch
+
+log = logging.getLogger("setpoint.api")
+
+LINES_AT_ONCE = 512
+MAX_ARCHIVE_BYTES = 64 * 1024**3
+PROGRESS_QUEUE = 1000
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+async def logs(request: web.Request) -> web.StreamResponse:
+    """?follow= ?tail= (per replica) ?since= ?until= ?timestamps= ?prefix= ?replica="""
+    context, key = context_of(request), key_of(request)
+    replica = whole(request, "replica", least=1)
+    states = containers_of(context, str(key), replica)
+    if not states:
+        raise NotFound("read logs", str(key), "it has no container", "setpoint describe tells why")
+    wants_prefix = flag(request, "prefix")
+    sources = [_log_source(context, state, with_prefix=wants_prefix) for state in states]
+    query = LogQuery(
+        since=number(request, "since"), until=number(request, "until"), tail=whole(request, "tail")
+    )
+    framer = Framer(timestamps=flag(request, "timestamps"))
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    await response.prepare(request)
+    try:
+        if flag(request, "follow"):
+            async for batch in follow_all(sources, query):
+                await _write_frames(response, framer.frames(batch))
+        else:
+            lines = read_all(sources, query)
+            while batch := await asyncio.to_thread(lambda: list(itertools.islice(lines, LINES_AT_ONCE))):
+                await _write_frames(response, framer.frames(batch))
+    except (SetpointError, OSError) as error:
+        if not isinstance(error, ConnectionError):
+            await _write_frames(response, [(ERROR, json.dumps(errors.to_json(error)).encode())])
+    return response
+
+
+def _log_source(context: Context, state: ContainerState, *, with_prefix: bool) -> LogSource:
+    engine, id = context.engine, state.id
+
+    def is_running() -> bool:
+        now = engine.state(id)
+        return now is not None and now.phase in ("running", "paused")
+
+    directory = context.settings.layout.containers / id / "log"
+    return LogSource(directory, f"{state.name} | ".encode() if with_prefix else b"", is_running)
+
+
+async def _write_frames(response: web.StreamResponse, frames: list[tuple[int, bytes]]) -> None:
+    for stream, content in frames:
+        await response.write(FRAME.pack(stream, len(content)) + content)
+
+
+# --- lines of JSON --------------------------------------------------------------------------------
+
+
+async def _write_lines(request: web.Request, lines: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+    """Answer with the lines as they come; an error before the first is an answer of its own."""
+    response: web.StreamResponse | None = None
+    try:
+        async for line in lines:
+            response = response or await _begin_lines(request)
+            await response.write(json.dumps(line).encode() + b"\n")
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        if response is None:
+            raise
+        if errors.is_bug(error):
+            log.exception("a bug in answering %s %s", request.method, request.path)
+            context_of(request).metrics.on_bug(None, error)
+        await response.write(json.dumps({"error": errors.to_json(error)}).encode() + b"\n")
+    return response or await _begin_lines(request)
+
+
+async def _begin_lines(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    return response
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+async def load_image(request: web.Request) -> web.StreamResponse:
+    """The body is the archive, or ?path= names it on this host (root only)."""
+    context = context_of(request)
+
+    def load(path: Path, report: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
+        return tuple(context.engine.images.load(path, report))
+
+    return await _take_archive(request, load)
+
+
+async def import_image(request: web.Request) -> web.StreamResponse:
+    """As load_image, for the tar of a root file system; ?name= is the image's."""
+    context, name = context_of(request), request.query.get("name", "")
+    if not name:
+        raise Invalid("import image", "", "no name for it")
+
+    def load(path: Path, report: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
+        return (context.engine.images.import_rootfs(path, name, None, report),)
+
+    return await _take_archive(request, load)
+
+
+Load = Callable[[Path, Callable[[Any], None]], tuple[ImageInfo, ...]]
+
+
+async def _take_archive(request: web.Request, load: Load) -> web.StreamResponse:
+    context, given = context_of(request), request.query.get("path")
+    if given is None:
+        descriptor = await _receive(request, context.settings.layout.data)
+        lines = _start_load(context, Path(f"/proc/self/fd/{descriptor}"), load, lambda: os.close(descriptor))
+        return await _write_lines(request, lines)
+    if not is_root(request):
+        raise Invalid("load image", given, "only root may name a path", "send the archive itself")
+    if not os.path.isabs(given):  # noqa: PTH117
+        raise Invalid("load image", given, "not an absolute path")
+    return await _write_lines(request, _start_load(context, Path(given), load, lambda: None))
+
+
+async def _receive(request: web.Request, directory: Path) -> int:
+    """The body in a file without a name, so that nothing is left of it whatever happens."""
+    descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        received = 0
+        async for data in request.content.iter_chunked(1 << 20):
+            received += len(data)
+            if received > MAX_ARCHIVE_BYTES:
+                raise Invalid("load image", "", f"over {MAX_ARCHIVE_BYTES} bytes")
+            await asyncio.to_thread(_write_all, descriptor, data)
+        if not received:
+            raise Invalid("load image", "", "an empty archive")
+    except OSError as error:
+        os.close(descriptor)
+        raise Temporary("load image", str(directory), error.strerror or str(error)) from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _start_load(
+    context: Context, path: Path, load: Load, end: Callable[[], None]
+) -> AsyncIterator[dict[str, Any]]:
+    """Begin the work, in a thread: a client that goes away stops hearing of it, and it goes on."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def report(progress: Any) -> None:
+        if queue.qsize() < PROGRESS_QUEUE:
+            loop.call_soon_threadsafe(queue.put_nowait, _progress_view(progress))
+
+    def finish(work: asyncio.Task[tuple[ImageInfo, ...]]) -> None:
+        context.streams.discard(work)
+        end()
+        if not work.cancelled() and work.exception() is None:
+            context.loop.image_changed()
+        queue.put_nowait(None)
+
+    work = asyncio.ensure_future(asyncio.to_thread(load, path, report))
+    context.streams.add(work)
+    work.add_done_callback(finish)
+    return _follow_load(work, queue)
+
+
+async def _follow_load(
+    work: asyncio.Task[tuple[ImageInfo, ...]], queue: asyncio.Queue[dict[str, Any] | None]
+) -> AsyncIterator[dict[str, Any]]:
+    """Progress, then {"images": [...]}."""
+    while (line := await queue.get()) is not None:
+        yield line
+    images = await asyncio.shield(work)
+    yield {"images": [{"id": image.id, "names": list(image.names)} for image in images]}
+
+
+def _progress_view(progress: Any) -> dict[str, Any]:
+    return {name: getattr(progress, name) for name in progress.__dataclass_fields__}
+
+
+# --- down -----------------------------------------------------------------------------------------
+
+
+async def down(request: web.Request) -> web.StreamResponse:
+    """Stop reconciling, remove what the instance runs (with ?volumes=1 volumes too), end the agent."""
+    context = context_of(request)
+    with_volumes = flag(request, "volumes")
+
+    async def lines() -> AsyncIterator[dict[str, Any]]:
+        await context.loop.stop()
+        async for removed in remove_everything(context.engine, with_volumes=with_volumes):
+            yield {"removed": removed}
+        await asyncio.to_thread(context.store.write, Batch(removed=tuple(context.keys())))
+        yield {"done": True}
+        asyncio.get_running_loop().call_later(0.05, context.stop)
+
+    return await _write_lines(request, lines())

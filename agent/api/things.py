@@ -1,0 +1,160 @@
+"""What the engine has, as JSON: images, networks, volumes, processes, numbers. Read through the
+runtime's face; changes nothing but what `rm` names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from agent import metrics
+from agent.api.context import Context
+from agent.api.requests import context_of, flag, key_of
+from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
+from runtime import cgroups
+from runtime.errors import Conflict, Invalid, NotFound
+from runtime.model import ContainerState
+
+MAX_PROCESSES = 5000
+
+
+async def stats(request: web.Request) -> web.Response:
+    """Counters of every running container; rates are the difference of two looks."""
+    seen, _unlisted = await metrics.look_at_containers(context_of(request).engine)
+    found = [{**_names(state), **asdict(numbers)} for state, numbers in seen if numbers is not None]
+    return web.json_response(found)
+
+
+def _names(state: ContainerState) -> dict[str, Any]:
+    labels = state.labels
+    return {"key": labels.get(LABEL_KEY, ""), "replica": labels.get(LABEL_INDEX, ""), "name": state.name}
+
+
+def containers_of(context: Context, key: str, replica: int | None = None) -> list[ContainerState]:
+    """The containers that were made for a key, in the order of their replicas, newest attempt last."""
+    found = [state for state in context.engine.list() if state.labels.get(LABEL_KEY) == key]
+    if replica is not None:
+        found = [state for state in found if state.labels.get(LABEL_INDEX) == str(replica)]
+    return sorted(found, key=lambda state: (_index(state), state.created_at))
+
+
+def _index(state: ContainerState) -> int:
+    text = state.labels.get(LABEL_INDEX, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+async def top(request: web.Request) -> web.Response:
+    """The processes of an object's containers: pid on the host, user id, seconds of CPU, command."""
+    context, key = context_of(request), key_of(request)
+    parent = context.settings.layout.cgroup_parent
+    found: list[dict[str, Any]] = []
+    for state in containers_of(context, str(key)):
+        pids = await asyncio.to_thread(cgroups.list_pids, f"/{parent}/{state.id}")
+        found += [{"container": state.name, **p} for pid in pids[:MAX_PROCESSES] if (p := process_view(pid))]
+    return web.json_response(found)
+
+
+def process_view(pid: int) -> dict[str, Any] | None:
+    """One process from /proc (proc(5)); None when it has ended. memory_bytes is its resident set."""
+    folder = Path("/proc", str(pid))
+    try:
+        stat = (folder / "stat").read_bytes()
+        status = (folder / "status").read_text(errors="replace")
+        command = (folder / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    known = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    words = [word.decode("utf-8", "replace") for word in command.split(b"\0") if word]
+    return {
+        "pid": pid,
+        "user": int(known.get("Uid", "0").split()[0]),
+        "state": fields[0].decode(),
+        "cpu_seconds": (int(fields[11]) + int(fields[12])) / 100,  # utime, stime in USER_HZ, which is 100
+        "memory_bytes": int(known.get("VmRSS", "0 kB").split()[0]) * 1024,
+        "command": words or [f"[{known.get('Name', '?')}]"],
+    }
+
+
+# --- networks, volumes ----------------------------------------------------------------------------
+
+
+async def networks(request: web.Request) -> web.Response:
+    found = context_of(request).engine.list_networks()
+    return web.json_response([{**_plain(n), "key": n.labels.get(LABEL_KEY, "")} for n in found])
+
+
+async def volumes(request: web.Request) -> web.Response:
+    found = context_of(request).engine.list_volumes()
+    return web.json_response([{**_plain(v), "key": v.labels.get(LABEL_KEY, "")} for v in found])
+
+
+async def remove_volume(request: web.Request) -> web.Response:
+    """Remove ?name= and its data. Conflict while an object wants it."""
+    context, name = context_of(request), request.query.get("name", "")
+    volume = next((v for v in context.engine.list_volumes() if v.name == name), None)
+    if volume is None:
+        raise NotFound("remove volume", name, "there is no such volume", "setpoint volume ls")
+    owner = volume.labels.get(LABEL_KEY, "")
+    wanted = {str(key) for key, record in context.loop.objects().items() if not record.deleting}
+    if owner in wanted:
+        raise Conflict("remove volume", name, f"{owner} wants it", "remove it from the manifest first")
+    await context.engine.delete_volume(name)
+    return web.json_response({"removed": name})
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {k: dict(v) if k == "labels" else v for k, v in asdict(value).items()}
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+async def images(request: web.Request) -> web.Response:
+    found = await asyncio.to_thread(context_of(request).engine.list_images)
+    return web.json_response([_plain(image) for image in found])
+
+
+async def remove_image(request: web.Request) -> web.Response:
+    """Remove the name ?reference=, and with its last name the image. Conflict while a container or a
+    manifest wants it, unless ?force=1."""
+    context, reference = context_of(request), request.query.get("reference", "")
+    if not reference:
+        raise Invalid("remove image", "", "no reference")
+    image = context.engine.image(reference)
+    if image is None:
+        raise NotFound("remove image", reference, "there is no such image", "setpoint image ls")
+    users = [state.name for state in context.engine.list() if state.image == image.id]
+    if users and not flag(request, "force"):
+        raise Conflict("remove image", reference, f"{users[0]} runs it", "--force removes the name only")
+    removed = await context.engine.remove_image(reference)
+    context.loop.image_changed(reference)
+    return web.json_response({"reference": reference, "id": image.id, "removed": removed})
+
+
+# --- the agent itself -----------------------------------------------------------------------------
+
+
+async def doctor(request: web.Request) -> web.Response:
+    """What only the agent can tell; what the kernel offers is looked at by the CLI itself."""
+    context = context_of(request)
+    source = context.follower.view()
+    checks = [
+        _check("source", not source.get("error"), str(source.get("error") or source.get("where") or "none")),
+        _check("manifests", not source.get("errors"), f"{len(source.get('errors', ()))} errors"),
+        _check("supervisor", bool(getattr(context.engine, "is_supervisor_up", True)), ""),
+        _check("store", not context.store.notes, "; ".join(context.store.notes) or "sound"),
+        _check("loop", True, f"{len(context.loop.objects())} objects"),
+    ]
+    return web.json_response({"checks": checks, "version": context.version})
+
+
+def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "detail": detail}

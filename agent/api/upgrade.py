@@ -1,0 +1,138 @@
+"""Take a connection over from HTTP: after the 101 its bytes are the handler's alone, both ways, with flow
+control and with a half that may be closed before the other. For exec and attach.
+
+aiohttp upgrades to WebSocket only; here its protocol is replaced on the transport, and told in the end
+that the connection is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from runtime.errors import Invalid
+
+HIGH_BYTES = 1 << 18  # received and not yet read: the client waits
+FRAME = struct.Struct("!BxxxI")
+MAX_FRAME_BYTES = 1 << 20
+
+
+class Upgraded(web.StreamResponse):
+    """What the handler returns at the end: aiohttp is to write nothing and close the connection."""
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        self.force_close()
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Everything was written by the handler."""
+
+
+class Connection(asyncio.Protocol):
+    """The client's bytes. `read` returns b"" once the client closed its half."""
+
+    def __init__(self, transport: asyncio.Transport, before: asyncio.BaseProtocol) -> None:
+        self._transport = transport
+        self._before: Any = before
+        self._received = bytearray()
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._is_over = False
+        self._lost = asyncio.Event()
+
+    # asyncio's side
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._readable.set()
+        if len(self._received) > HIGH_BYTES:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._is_over = True
+        self._readable.set()
+        return True  # what the program still prints must reach a client that has said all
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_over = True
+        self._lost.set()
+        self._readable.set()
+        self._writable.set()
+        self._before.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # the handler's side
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost.is_set()
+
+    async def wait_lost(self) -> None:
+        """Until the client is gone altogether."""
+        await self._lost.wait()
+
+    async def read(self, limit: int = 1 << 16) -> bytes:
+        """What has come, at least a byte; b"" at the end."""
+        while not self._received and not self._is_over:
+            self._readable.clear()
+            await self._readable.wait()
+        data = bytes(self._received[:limit])
+        was_full = len(self._received) > HIGH_BYTES
+        del self._received[:limit]
+        if was_full and len(self._received) <= HIGH_BYTES and not self.is_lost:
+            self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send, and wait while the client does not read. ConnectionResetError when it is gone."""
+        if self.is_lost:
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+        await self._writable.wait()
+
+    async def read_frame(self) -> tuple[int, bytes] | None:
+        """One frame of `agent.client`'s, or None at the end. Raises Invalid for one too large."""
+        head = await self._exactly(FRAME.size)
+        if head is None:
+            return None
+        stream, length = FRAME.unpack(head)
+        if length > MAX_FRAME_BYTES:
+            raise Invalid("read frame", str(stream), f"{length} bytes", f"at most {MAX_FRAME_BYTES}")
+        content = await self._exactly(length)
+        return None if content is None else (stream, content)
+
+    async def _exactly(self, count: int) -> bytes | None:
+        pieces = bytearray()
+        while len(pieces) < count:
+            data = await self.read(count - len(pieces))
+            if not data:
+                return None
+            pieces += data
+        return bytes(pieces)
+
+    async def write_frame(self, stream: int, content: bytes) -> None:
+        await self.write(FRAME.pack(stream, len(content)) + content)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def take_over(request: web.Request, headers: Mapping[str, str]) -> Connection:
+    """Answer 101 and take the connection. The request's body must have been read."""
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    connection = Connection(transport, transport.get_protocol())
+    transport.set_protocol(connection)
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    transport.write("\r\n".join(["HTTP/1.1 101 Switching Protocols", *lines, "", ""]).encode("latin-1"))
+    return connection

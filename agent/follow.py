@@ -1,0 +1,192 @@
+"""Follows the source: every revision is read and handed to the loop, and what went wrong is kept for
+`status` to show. Made and run by the daemon; decides nothing about objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from agent.manifest.objects import Manifest, ManifestError, Revision
+from agent.source.source import Source
+
+log = logging.getLogger("setpoint.source")
+
+RETRY_SECONDS = 5.0
+LOOK_SECONDS = 60.0  # a repository may be far away
+STEP_SECONDS = 0.01
+
+
+class Takes(Protocol):
+    """What the loop is to the follower."""
+
+    def submit(self, manifest: Manifest, revision: Revision) -> None: ...
+
+
+class Reads(Protocol):
+    """What the manifest reader is to the follower."""
+
+    def read(self, revision: Revision) -> Manifest: ...
+
+
+class Counts(Protocol):
+    """What the metrics are to the follower."""
+
+    def on_source_failure(self) -> None: ...
+    def on_bug(self, key: None, error: BaseException) -> None: ...
+
+
+class Follower:
+    """One source (or none) and the loop. make_source: called again should the source itself fail."""
+
+    def __init__(
+        self,
+        make_source: Callable[[], Source] | None,
+        reader: Reads,
+        loop: Takes,
+        counts: Counts,
+        kind: str,
+    ) -> None:
+        self._make_source = make_source
+        self._source: Source | None = None
+        self._reader = reader
+        self._loop = loop
+        self._counts = counts
+        self._kind = kind
+        self._bug = ""
+        self._revision: Revision | None = None
+        self._manifest = Manifest()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled. Without a source it only waits."""
+        if self._make_source is None:
+            await asyncio.Event().wait()
+            return
+        while True:
+            try:
+                self._source = self._make_source()
+                await self._follow(self._source)
+            except Exception as error:
+                log.exception("a bug in following the source")
+                self._counts.on_bug(None, error)
+                self._bug = f"a bug in the agent: {type(error).__name__}: {error}"
+                self._tell()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _follow(self, source: Source) -> None:
+        watching = asyncio.ensure_future(self._watch_status(source))
+        revisions = source.revisions()
+        try:
+            async for revision in revisions:
+                await self._take(revision)
+        finally:
+            watching.cancel()
+            close = getattr(revisions, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _take(self, revision: Revision) -> None:
+        started = time.perf_counter()
+        manifest = await asyncio.to_thread(self._reader.read, revision)
+        log.info(
+            "revision %s: %d objects, %d errors (%.0f ms)",
+            revision.id[:12],
+            len(manifest.objects),
+            len(manifest.errors),
+            1000 * (time.perf_counter() - started),
+        )
+        for error in manifest.errors:
+            log.warning("%s", error)
+        self._loop.submit(manifest, revision)
+        self._revision, self._manifest, self._bug = revision, manifest, ""
+        self._tell()
+
+    async def _watch_status(self, source: Source) -> None:
+        """Say once when the source cannot be read, and once when it can again."""
+        told = ""
+        while True:
+            error = source.status.error
+            if error != told:
+                if error:
+                    log.warning("source cannot be read: %s", error)
+                    self._counts.on_source_failure()
+                else:
+                    log.info("source can be read again")
+                told = error
+                self._tell()
+            await asyncio.sleep(1.0)
+
+    # --- for the API --------------------------------------------------------------------------
+
+    @property
+    def is_settled(self) -> bool:
+        """The source was read, without error, and what it says was handed to the loop."""
+        if self._make_source is None:
+            return True
+        source, revision = self._source, self._revision
+        if source is None or revision is None or self._bug:
+            return False
+        status = source.status
+        return not status.error and not self._manifest.errors and status.revision in ("", revision.id)
+
+    def view(self) -> dict[str, Any]:
+        """The state of the source as `/status` and the metrics show it."""
+        status = self._source.status if self._source else None
+        revision = self._revision
+        return {
+            "kind": self._kind,
+            "where": status.source if status else "",
+            "revision": revision.id if revision else "",
+            "subject": revision.subject if revision else "",
+            "author": revision.author if revision else "",
+            "looked_at": status.seen_at if status else 0.0,
+            "error": self._bug or (status.error if status else ""),
+            "errors": [problem_view(error) for error in self._manifest.errors],
+            "warnings": [
+                *(problem_view(warning) for warning in self._manifest.warnings),
+                *(problem_of(text) for text in (status.warnings if status else ())),
+            ],
+        }
+
+    async def look_now(self) -> None:
+        """Have the source looked at; returns when what it says was handed to the loop, or LOOK_SECONDS
+        are over."""
+        source = self._source
+        if source is None:
+            return
+        before = source.status
+        source.sync()
+        end = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < end:
+            status, revision = source.status, self._revision
+            handed_over = bool(status.error) or (revision is not None and status.revision == revision.id)
+            if status is not before and handed_over:
+                return
+            await asyncio.sleep(STEP_SECONDS)
+
+    async def wait_changed(self) -> None:
+        """Until another revision was taken or the source's state changed."""
+        await self._changed.wait()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def problem_view(error: ManifestError) -> dict[str, Any]:
+    return {
+        "file": error.where.file,
+        "line": error.where.line,
+        "column": error.where.column,
+        "message": error.message,
+        "hint": error.hint,
+    }
+
+
+def problem_of(text: str) -> dict[str, Any]:
+    """A problem that has no place."""
+    return {"file": "", "line": 0, "column": 0, "message": text, "hint": ""}
