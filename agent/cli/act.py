@@ -4,13 +4,15 @@ what happens then is decided by the loop and shown by `status` and `events`.
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.cli import output
 from agent.cli.connect import connect, match_keys
 from agent.cli.parser import Parser, seconds
+from agent.cli.status import error_line
 from runtime.errors import Invalid
 
 
@@ -26,17 +28,26 @@ def add_sync(parser: Parser) -> None:
 
 
 def run_sync(arguments: Namespace) -> int:
+    """0 when the source was read (and, with --wait, all is ready); 1 otherwise."""
     answer = connect(arguments).sync(wait=arguments.wait, timeout_seconds=arguments.timeout)
+    source = output.mapping(answer.get("source"))
     if arguments.output:
         output.print_data(answer, arguments.output)
     else:
-        print(f"at revision {output.clean(output.short(answer.get('revision')) or 'none')}{_rest(answer)}")
-    return 1 if answer.get("met") is False or answer.get("error") else 0
+        show_sync(answer, source)
+    failed = bool(source.get("error") or source.get("errors"))
+    return 1 if failed or (arguments.wait and not answer.get("ready")) else 0
 
 
-def _rest(answer: dict[str, Any]) -> str:
-    note = answer.get("error") or answer.get("message") or answer.get("outcome") or ""
-    return f": {output.clean(note)}" if note else ""
+def show_sync(answer: dict[str, Any], source: Mapping[str, Any]) -> None:
+    subject = f" ({source['subject']})" if source.get("subject") else ""
+    state = "ready" if answer.get("ready") else str(answer.get("message") or "under way")
+    revision = output.short(answer.get("revision")) or "none"
+    print(output.clean(f"revision {revision}{subject}: {state}"))
+    if source.get("error"):
+        print(output.clean(source["error"]), file=sys.stderr)
+    for error in source.get("errors") or ():
+        print(output.clean(error_line(error)), file=sys.stderr)
 
 
 def add_restart(parser: Parser) -> None:
@@ -103,11 +114,12 @@ def add_prune(parser: Parser) -> None:
 def run_prune(arguments: Namespace) -> int:
     client = connect(arguments)
     if not arguments.yes:
-        waiting = [a for a in client.plan().get("actions", []) if "prune" in str(a.get("waits", ""))]
-        source = output.mapping(client.status().get("source"))
-        count = source.get("prune_waiting") or len(waiting)
-        print(f"{count} removals wait for a yes (setpoint prune --yes)" if count else "nothing waits")
+        waiting = [o for o in client.status()["objects"] if o.get("deleting") and not o["ready"]]
+        for item in waiting:
+            print(output.clean(f"{item['key']}: {item.get('message') or item['phase']}"))
+        print("setpoint prune --yes removes them" if waiting else "nothing waits")
         return 0
     answer = client.acknowledge_prune(arguments.revision)
-    print(f"yes to revision {output.clean(output.short(answer.get('revision')) or 'now')}")
+    revision = output.short(answer.get("revision")) or "now"
+    print(output.clean(f"yes to revision {revision}: {answer.get('objects', 0)} objects"))
     return 0

@@ -79,8 +79,9 @@ def head(status: dict[str, Any]) -> str:
     line = f"{ready}  {good} of {count} objects"
     if status.get("revision"):
         line += f"  revision {output.clean(output.short(status['revision']))}"
-    if status.get("subject"):
-        line += f" ({output.clean(status['subject'])[:60]})"
+    subject = output.mapping(status.get("source")).get("subject")
+    if subject:
+        line += f" ({output.clean(subject)[:60]})"
     if status["agent"] != "running":
         note = "agent down: this is what it last knew; containers run on (setpoint agent --detach starts it)"
         line += "\n" + output.paint(note, "red")
@@ -92,9 +93,7 @@ def source_problems(status: dict[str, Any]) -> list[str]:
     source = output.mapping(status.get("source"))
     lines = [error_line(e) for e in status.get("errors") or ()]
     if source.get("error"):
-        lines.insert(0, str(source["error"]))
-    if source.get("prune_waiting"):
-        lines.append(f"{source['prune_waiting']} removals wait for a yes: setpoint prune --yes")
+        lines.insert(0, f"source cannot be read: {source['error']}")
     return [output.paint(output.clean(line), "red") for line in lines]
 
 

@@ -19,7 +19,12 @@ def add_wait(parser: Parser) -> None:
         "name", nargs="?", default="", metavar="KEY", help="project/name or a key (default: all)"
     )
     parser.add_argument(
-        "--for", dest="condition", default="ready", metavar="CONDITION", help="ready (default)"
+        "--for",
+        dest="condition",
+        default="ready",
+        choices=("ready", "healthy"),
+        type=str.lower,
+        help="ready (default)",
     )
     parser.add_argument(
         "--timeout", type=seconds, default=60.0, metavar="TIME", help="how long (default 60s)"
@@ -31,36 +36,25 @@ def add_wait(parser: Parser) -> None:
 
 
 def run_wait(arguments: Namespace) -> int:
-    client = connect(arguments)
-    key = arguments.name
-    answer = _wait(client, key, arguments.condition.lower(), arguments.timeout)
+    answer = _wait(connect(arguments), arguments)
     if answer.get("met"):
         return 0
-    print_missing(output.mapping(answer.get("status")), key, arguments)
+    reason = answer.get("message") or "no reason known yet"
+    print(output.clean(f"not {arguments.condition} after {arguments.timeout:g} s: {reason}"), file=sys.stderr)
     return 1
 
 
-def _wait(client: Client, key: str, condition: str, timeout: float) -> dict[str, Any]:
+def _wait(client: Client, arguments: Namespace) -> dict[str, Any]:
     """One long question, or, for somebody who watches, short ones with a line of progress."""
     if not sys.stderr.isatty():
-        return client.wait(key, condition, timeout)
-    deadline = time.monotonic() + timeout
+        return client.wait(arguments.name, arguments.condition, arguments.timeout)
+    deadline = time.monotonic() + arguments.timeout
     while True:
         left = deadline - time.monotonic()
-        answer = client.wait(key, condition, max(0.0, min(SLICE_SECONDS, left)))
+        answer = client.wait(arguments.name, arguments.condition, max(0.0, min(SLICE_SECONDS, left)))
+        sys.stderr.write("\r\x1b[K")
         if answer.get("met") or left <= SLICE_SECONDS:
-            sys.stderr.write("\r\x1b[K")
             return answer
-        objects = list(output.mapping(answer.get("status")).get("objects", []))
-        good = sum(1 for o in objects if o["ready"])
-        sys.stderr.write(f"\r\x1b[Kwaiting: {good} of {len(objects)} ready")
+        line = output.clean(f"waiting: {answer.get('message', '')}")
+        sys.stderr.write(line[: max(20, output.terminal_width() - 1)])
         sys.stderr.flush()
-
-
-def print_missing(status: Any, key: str, arguments: Namespace) -> None:
-    """On stderr: what is not ready, one line each."""
-    print(f"not {output.clean(arguments.condition)} after {arguments.timeout:g} s", file=sys.stderr)
-    for item in status.get("objects", []):
-        if not item["ready"] and key in ("", item["key"]):
-            reason = item.get("message") or "no reason known yet"
-            print(f"  {output.clean(item['key'])}: {item['phase']}: {output.clean(reason)}", file=sys.stderr)

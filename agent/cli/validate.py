@@ -1,0 +1,55 @@
+"""`setpoint validate DIR`: every error with file:line:column and a hint, all in one go. Needs no agent and
+no root: made for a commit hook and for CI."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections import Counter
+
+from agent.cli import output
+from agent.cli.files import problem, read_manifest
+from agent.cli.parser import Parser
+from agent.cli.status import error_line
+
+
+def add_validate(parser: Parser) -> None:
+    parser.add_argument(
+        "directory", nargs="?", default=".", metavar="DIR", help="manifests, or one file (default .)"
+    )
+    parser.add_argument(
+        "--profile", action="append", metavar="NAME", default=[], help="a compose profile that counts"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
+    parser.outputs("json", "yaml")
+    parser.examples(
+        "setpoint validate manifests/", "setpoint validate shop/compose.yaml", "setpoint validate -o json"
+    )
+
+
+def run_validate(arguments: Namespace) -> int:
+    """0 without an error, 1 with one."""
+    _, manifest = read_manifest(arguments)
+    errors = [problem(error) for error in manifest.errors]
+    warnings = [problem(warning) for warning in manifest.warnings]
+    if arguments.output:
+        data = {"valid": not errors, "objects": [str(key) for key in sorted(manifest.objects)]}
+        output.print_data({**data, "errors": errors, "warnings": warnings}, arguments.output)
+        return 1 if errors else 0
+    for warning in warnings:
+        print(
+            f"{output.paint('warning', 'yellow', stream=sys.stderr)}: {output.clean(error_line(warning))}",
+            file=sys.stderr,
+        )
+    for error in errors:
+        print(output.clean(error_line(error)), file=sys.stderr)
+    if errors:
+        print(f"{len(errors)} error{'s' if len(errors) > 1 else ''}", file=sys.stderr)
+        return 1
+    if not arguments.quiet:
+        kinds = Counter(key.kind for key in manifest.objects)
+        counts = ", ".join(
+            f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())
+        )
+        print(f"valid: {counts or 'no objects'}")
+    return 0
