@@ -1,0 +1,174 @@
+"""Named volumes: a directory and a record each, filled from an image at first use as Docker does.
+
+    volumes/<name>/volume.json      labels, when it was made, whether it was filled
+    volumes/<name>/_data            what containers mount
+    volumes/<name>/.filling         a copy on its way; renamed onto _data when it is whole
+
+Called by the engine. What is in an image is hostile: its tree is walked by descriptor, no link in it is
+followed out of it, and devices are left out. `volume_copy` does the copying.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import Conflict, Invalid, NotFound, Temporary
+from runtime.layout import Layout
+from runtime.model import VolumeConfig, VolumeState
+from runtime.removal import remove_tree
+
+DATA = "_data"
+RECORD = "volume.json"
+FILLING = ".filling"
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: float = 0.0
+    is_filled: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {"labels": dict(self.labels), "created_at": self.created_at, "is_filled": self.is_filled}
+
+
+class Volumes:
+    """The volumes of one instance."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._root = layout.volumes
+        self._volumes: dict[str, _Volume] = {}
+
+    def open(self) -> None:
+        """Read the records. A directory without one is a volume that a crash left half-made: it is
+        completed, for data is never thrown away."""
+        self._root.mkdir(mode=0o701, parents=True, exist_ok=True)
+        for path in self._root.iterdir():
+            if not _NAME.fullmatch(path.name) or not path.is_dir():
+                continue
+            remove_tree(path / FILLING)
+            volume = _read(path)
+            self._volumes[volume.name] = volume
+            (path / DATA).mkdir(mode=0o755, exist_ok=True)
+
+    def create(self, config: VolumeConfig) -> VolumeState:
+        """Make a volume; does nothing when it is there with the same labels. Conflict, Invalid, Temporary."""
+        name = _check(config.name)
+        existing = self._volumes.get(name)
+        if existing is not None:
+            if dict(existing.labels) != dict(config.labels):
+                raise Conflict("create volume", name, "it exists with other labels")
+            return self._state(existing)
+        volume = _Volume(name, dict(config.labels), time.time())
+        try:
+            (self._root / name / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._write(volume)
+        except OSError as error:
+            raise Temporary("create volume", name, os.strerror(error.errno or 0)) from error
+        self._volumes[name] = volume
+        return self._state(volume)
+
+    def delete(self, name: str) -> None:
+        """Remove a volume with its data; nothing when it is gone. The caller sees to it that nobody
+        uses it. Crash-safe: it vanishes from the list first."""
+        volume = self._volumes.get(name)
+        if volume is None:
+            return
+        gone = self._root / f".gone-{name}"
+        try:
+            remove_tree(gone)
+            (self._root / name).rename(gone)
+            del self._volumes[name]
+            remove_tree(gone)
+        except OSError as error:
+            raise Temporary("delete volume", name, os.strerror(error.errno or 0)) from error
+
+    def list(self) -> tuple[VolumeState, ...]:
+        return tuple(self._state(volume) for volume in self._volumes.values())
+
+    def get(self, name: str) -> VolumeState | None:
+        volume = self._volumes.get(name)
+        return self._state(volume) if volume else None
+
+    def ensure(self, name: str) -> VolumeState:
+        """The volume, made without labels if it is not there: a mount of a name makes it, as in Docker."""
+        return self.get(name) or self.create(VolumeConfig(_check(name)))
+
+    def path(self, name: str) -> Path:
+        """What is mounted. NotFound when there is no such volume."""
+        if name not in self._volumes:
+            raise NotFound("use volume", name, "there is no such volume")
+        return self._root / name / DATA
+
+    # --- first use
+
+    def wants_filling(self, name: str) -> bool:
+        """Whether it was never filled and is empty."""
+        volume = self._volumes[name]
+        if volume.is_filled:
+            return False
+        with os.scandir(self._root / name / DATA) as entries:
+            return next(entries, None) is None
+
+    def fill(self, name: str, lower: tuple[str, ...], target: str) -> None:
+        """Copy what an image has at `target` into an empty volume: content, owners, modes, times and
+        extended attributes. lower: its layers, topmost first. Does nothing when there is nothing to copy.
+
+        Whole or not at all; may take long (a thread's work). Temporary for a full disk.
+        """
+        from runtime.volume_copy import copy_from_image  # late: few containers need it
+
+        directory = self._root / name
+        filling = directory / FILLING
+        try:
+            remove_tree(filling)
+            if copy_from_image(lower, target, filling):
+                filling.rename(directory / DATA)
+        except OSError as error:
+            remove_tree(filling)
+            if _is_used(directory / DATA):  # somebody else has put something there: it stays
+                return
+            reason = f"copy {target} of the image: {os.strerror(error.errno or 0)}"
+            raise Temporary("fill volume", name, reason) from error
+        self._volumes[name] = replace(self._volumes[name], is_filled=True)
+        self._write(self._volumes[name])
+
+    def _write(self, volume: _Volume) -> None:
+        path = self._root / volume.name / RECORD
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(volume.to_json()))
+        temporary.rename(path)
+
+    def _state(self, volume: _Volume) -> VolumeState:
+        path = str(self._root / volume.name / DATA)
+        return VolumeState(volume.name, volume.labels, path, volume.created_at)
+
+
+def _read(path: Path) -> _Volume:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        data = json.loads((path / RECORD).read_text())
+        return _Volume(path.name, dict(data["labels"]), float(data["created_at"]), bool(data["is_filled"]))
+    return _Volume(path.name, created_at=path.stat().st_mtime)
+
+
+def _is_used(data: Path) -> bool:
+    try:
+        return any(data.iterdir())
+    except OSError:
+        return False
+
+
+def _check(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Invalid("create volume", name[:80], "not a volume's name", "letters, digits, '_', '.' and '-'")
+    return name
