@@ -514,5 +514,5 @@ def _repairs(context: Context, current: Replica) -> tuple[Action, ...]:
     return tuple(
         RepairDrift(context.desired.key, context.cause(drift.detail), drift, index=current.index)
         for drift in context.actual.drifts
-        if drift.subject == current.id and current.id not in context.actual.broken
+        if drift.subject in (current.id, current.state.sandbox) and current.id not in context.actual.broken
     )

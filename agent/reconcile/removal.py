@@ -109,7 +109,12 @@ def waits_for_text(keys: frozenset[Key]) -> str:
 
 def is_held(desired: Desired, world: World) -> bool:
     """A prune that nobody said yes to, of something that runs, while the guard is up."""
-    if not (desired.deleting and desired.owner == "git" and world.prune.is_held):
+    return world.prune.is_held and is_unasked(desired, world)
+
+
+def is_unasked(desired: Desired, world: World) -> bool:
+    """It runs, no manifest names it any more, and nobody said yes to that: the guard counts these."""
+    if not desired.deleting or desired.owner != "git":
         return False
     acknowledged = world.memory_of(desired.key).prune_acknowledged
     return acknowledged != desired.revision and world.actual_of(desired.key).is_live

@@ -1,0 +1,95 @@
+"""Carries out one key's actions. Decides nothing: the plan did, the loop judges the outcomes.
+
+Actions of one replica run in order and stop at the first that fails; replicas run side by side, so
+that one that fails or takes long holds up no other, and the engine can do their network work
+together. Called by `loop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from agent.reconcile import actions as do
+from agent.reconcile.actions import Action
+from runtime.face import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One action was carried out, or failed with `error`. seconds: how long that took."""
+
+    action: Action
+    error: Exception | None
+    seconds: float
+
+
+async def apply(
+    engine: Engine, actions: Sequence[Action], on_outcome: Callable[[Outcome], None]
+) -> tuple[Outcome, ...]:
+    """All outcomes, lane by lane. on_outcome is called right after each action, so that what was done is
+    known even if the next step is never reached. Raises nothing but cancellation."""
+    lanes: dict[int, list[Action]] = {}
+    for action in actions:
+        lanes.setdefault(action.index, []).append(action)
+    runs = [_run_lane(engine, lane, on_outcome) for lane in lanes.values()]
+    if len(runs) == 1:
+        return await runs[0]
+    return tuple(outcome for lane in await asyncio.gather(*runs) for outcome in lane)
+
+
+async def _run_lane(
+    engine: Engine, lane: Sequence[Action], on_outcome: Callable[[Outcome], None]
+) -> tuple[Outcome, ...]:
+    outcomes = []
+    for action in lane:
+        outcome = await _perform(engine, action)
+        outcomes.append(outcome)
+        on_outcome(outcome)
+        if outcome.error is not None:
+            break
+    return tuple(outcomes)
+
+
+async def _perform(engine: Engine, action: Action) -> Outcome:
+    started = time.perf_counter()
+    try:
+        await _call(engine, action)
+    except Exception as error:
+        return Outcome(action, error, time.perf_counter() - started)
+    return Outcome(action, None, time.perf_counter() - started)
+
+
+def _call(engine: Engine, action: Action) -> Awaitable[None]:
+    match action:
+        case do.CreateContainer():
+            return engine.create(action.config)
+        case do.StartContainer():
+            return engine.start(action.id)
+        case do.StopContainer():
+            return engine.stop(action.id, action.grace_seconds, action.signal)
+        case do.DeleteContainer():
+            return engine.delete(action.id)
+        case do.DeleteSandbox():
+            return engine.delete_sandbox(action.sandbox)
+        case do.UpdateResources():
+            return engine.update(action.id, action.resources)
+        case do.RepairDrift():
+            return engine.repair(action.drift)
+        case do.CreateNetwork():
+            return engine.create_network(action.config)
+        case do.DeleteNetwork():
+            return engine.delete_network(action.name)
+        case do.CreateVolume():
+            return engine.create_volume(action.config)
+        case do.DeleteVolume():
+            return engine.delete_volume(action.name)
+        case do.ForgetObject():
+            return _nothing()
+    raise TypeError(f"no such action: {action!r}")
+
+
+async def _nothing() -> None:
+    """The inventory is the loop's: it forgets on seeing the outcome."""

@@ -1,0 +1,76 @@
+"""News for those who wait: that some status changed, and each event as it happens.
+
+Called by `loop`; followed by the API's handlers. A slow reader loses the oldest, never memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from store.records import EventRecord
+
+MAX_LAG = 1000
+
+
+class Feed:
+    def __init__(self) -> None:
+        self._changed: asyncio.Future[None] | None = None
+        self._readers: set[_Reader] = set()
+        self._is_closed = False
+
+    def changed(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def wait_changed(self) -> None:
+        """Returns at the next `changed`, or when the feed is closed."""
+        if self._is_closed:
+            return
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    def event(self, event: EventRecord) -> None:
+        for reader in self._readers:
+            reader.give(event)
+
+    async def follow(self) -> AsyncIterator[EventRecord]:
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            while not self._is_closed:
+                for event in reader.take():
+                    yield event
+                await reader.wait()
+        finally:
+            self._readers.discard(reader)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self.changed()
+        for reader in self._readers:
+            reader.wake()
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._events: deque[EventRecord] = deque(maxlen=MAX_LAG)
+        self._news = asyncio.Event()
+
+    def give(self, event: EventRecord) -> None:
+        self._events.append(event)
+        self._news.set()
+
+    def take(self) -> list[EventRecord]:
+        taken = list(self._events)
+        self._events.clear()
+        self._news.clear()
+        return taken
+
+    async def wait(self) -> None:
+        await self._news.wait()
+
+    def wake(self) -> None:
+        self._news.set()

@@ -1,0 +1,188 @@
+"""What is wanted, and what is still to go: the desired objects and their indexes. No I/O.
+
+`submit` and its like change it in O(what changed), and return the keys to look at. The loop writes
+the records that it touches; `plan` sees `desired` and `dependents`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from agent.manifest.objects import Manifest, Object
+from agent.manifest.spec import AnySpec
+from agent.reconcile.world import SPEC_TYPES, Desired, desired_of
+from store.records import Key, ObjectRecord
+
+
+class Inventory:
+    """records: as stored. on_record(key) is called for each record that must be written again."""
+
+    def __init__(self, on_record: Callable[[Key], None]) -> None:
+        self.records: dict[Key, ObjectRecord] = {}
+        self.desired: dict[Key, Desired] = {}
+        self.dependents: dict[Key, set[Key]] = {}
+        self.deleting: set[Key] = set()
+        self.frozen_files: frozenset[str] = frozenset()
+        self._from_source: set[Key] = set()
+        self._submitted: Mapping[Key, Object] = {}
+        self._on_record = on_record
+
+    def load(self, records: Mapping[Key, ObjectRecord]) -> None:
+        for record in records.values():
+            self._put(record, spec_of(record), is_new=False)
+
+    # --- the source ---------------------------------------------------------------------------
+
+    def submit(self, manifest: Manifest, revision: str, now: float) -> tuple[set[Key], set[Key]]:
+        """Take a whole manifest. The keys whose spec changed, appeared or is to go; and those whose
+        place alone changed."""
+        changed: set[Key] = set()
+        before = self._submitted
+        for key, wanted in manifest.objects.items():
+            if before.get(key) is wanted and key not in self.deleting and key in self._from_source:
+                continue
+            if self._want(wanted, "git", revision, now):
+                changed.add(key)
+        self._submitted = manifest.objects
+        frozen = self._freeze(manifest.frozen_files)
+        for key in self._from_source - manifest.objects.keys() - self.deleting:
+            if not self.is_frozen(self.records[key].file):
+                self.let_go(key, revision, now)
+                changed.add(key)
+        return changed, frozen
+
+    def _want(self, wanted: Object, owner: str, revision: str, now: float) -> bool:
+        """Whether the spec changed. A changed place is taken over without a new generation."""
+        key, old = wanted.key, self.records.get(wanted.key)
+        is_same = old is not None and not old.deleting and old.spec_hash == wanted.spec_hash
+        if old is not None and is_same and old.owner == owner:
+            desired = self.desired[key]
+            if (old.file, old.line) != (wanted.where.file, wanted.where.line) or desired.spec is None:
+                moved = replace(old, file=wanted.where.file, line=wanted.where.line, updated_at=now)
+                self._put(moved, wanted.spec)
+            return desired.spec is None
+        record = ObjectRecord(
+            key=key,
+            owner=owner,
+            spec=wanted.spec.model_dump(mode="json", exclude_unset=True),
+            spec_hash=wanted.spec_hash,
+            generation=old.generation + 1 if old else 1,
+            observed_generation=old.observed_generation if old else 0,
+            file=wanted.where.file,
+            line=wanted.where.line,
+            revision=revision,
+            updated_at=now,
+        )
+        self._put(record, wanted.spec)
+        return True
+
+    def want(self, wanted: Object, owner: str, revision: str, now: float) -> bool:
+        return self._want(wanted, owner, revision, now)
+
+    def _freeze(self, files: frozenset[str]) -> set[Key]:
+        """Objects whose manifest can, or can again, be read; their status says so."""
+        if files == self.frozen_files:
+            return set()
+        self.frozen_files = files
+        touched = set()
+        for key, desired in self.desired.items():
+            is_frozen = desired.owner == "git" and not desired.deleting and self.is_frozen(desired.file)
+            is_frozen = is_frozen and key not in self._submitted
+            if is_frozen != desired.is_frozen:
+                touched.add(key)
+        for key in touched:
+            desired = self.desired[key]
+            self.desired[key] = replace(desired, is_frozen=not desired.is_frozen)
+        return touched
+
+    def is_frozen(self, file: str) -> bool:
+        """Not knowing is never not wanting. A file that cannot be read may be another one's new name,
+        so its whole directory is left as it is."""
+        if not self.frozen_files:
+            return False
+        directory = posixpath.dirname(file)
+        return any(posixpath.dirname(frozen) == directory for frozen in self.frozen_files)
+
+    # --- one key ------------------------------------------------------------------------------
+
+    def let_go(self, key: Key, revision: str, now: float) -> None:
+        """It is not wanted any more; its entry stays until its removal is confirmed."""
+        old = self.records[key]
+        record = replace(old, deleting=True, revision=revision, generation=old.generation + 1, updated_at=now)
+        self._put(record, self.desired[key].spec)
+
+    def adopt(self, key: Key, file: str, line: int, revision: str, now: float) -> None:
+        """Something bears our label and nothing names it (a lost database): it is ours, and is to go."""
+        record = ObjectRecord(
+            key=key, owner="git", spec={}, spec_hash="", generation=1, observed_generation=0,
+            file=file, line=line, revision=revision, deleting=True, updated_at=now,
+        )  # fmt: skip
+        self._put(record, None)
+
+    def forget(self, key: Key) -> None:
+        """Its removal was confirmed."""
+        desired = self.desired.pop(key, None)
+        self.records.pop(key, None)
+        self._from_source.discard(key)
+        self.deleting.discard(key)
+        if desired is not None:
+            self._unlink(desired)
+
+    def converged(self, key: Key) -> None:
+        """The present generation is what is there."""
+        record = self.records.get(key)
+        if record is None or record.observed_generation == record.generation:
+            return
+        self.records[key] = replace(record, observed_generation=record.generation)
+        self._on_record(key)
+
+    def _put(self, record: ObjectRecord, spec: AnySpec | None, *, is_new: bool = True) -> None:
+        key = record.key
+        old = self.desired.get(key)
+        if old is not None:
+            self._unlink(old)
+        desired = desired_of(record, spec)
+        self.records[key], self.desired[key] = record, desired
+        for needed in desired.needed():
+            self.dependents.setdefault(needed, set()).add(key)
+        _set_member(self._from_source, key, record.owner == "git")
+        _set_member(self.deleting, key, record.deleting)
+        if is_new:
+            self._on_record(key)
+
+    def _unlink(self, desired: Desired) -> None:
+        for needed in desired.needed():
+            others = self.dependents.get(needed)
+            if others is None:
+                continue
+            others.discard(desired.key)
+            if not others:
+                del self.dependents[needed]
+
+
+def spec_of(record: ObjectRecord) -> AnySpec | None:
+    """The stored spec; None when this version cannot read it, and the source has to say it again."""
+    kind = SPEC_TYPES.get(record.key.kind)
+    if kind is None or not record.spec:
+        return None
+    try:
+        return kind.model_validate(record.spec)
+    except ValidationError:
+        return None
+
+
+def place_of(label: str) -> tuple[str, int]:
+    """`file:line` as labels keep it."""
+    file, _, line = label.rpartition(":")
+    return (file, int(line)) if line.isascii() and line.isdigit() and len(line) < 10 else (label, 0)
+
+
+def _set_member(members: set[Key], key: Key, is_member: bool) -> None:
+    if is_member:
+        members.add(key)
+    else:
+        members.discard(key)

@@ -1,0 +1,152 @@
+"""Collects what a pass has to remember and writes it in one go, in a thread, the newest only.
+
+Called by `loop`. A store that cannot be written (a full disk) holds nothing up: what waits is kept,
+bounded, and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_EVENTS = 20_000
+LONGEST_RETRY_SECONDS = 30.0
+
+
+class Remembers(Protocol):
+    """What the heart needs of the store (`store.store.Store`). Called from a worker thread."""
+
+    def load(self) -> tuple[Mapping[Key, ObjectRecord], Mapping[Key, StatusRecord]]: ...
+    def write(self, batch: Batch) -> None: ...
+
+
+class Journal:
+    """objects, statuses: the live records, read at the moment of writing. A key in neither is removed.
+
+    in_thread: False writes in the caller's thread (tests that must not wait for real time).
+    """
+
+    def __init__(
+        self,
+        store: Remembers,
+        objects: Mapping[Key, ObjectRecord],
+        statuses: Mapping[Key, StatusRecord],
+        *,
+        delay_seconds: float,
+        in_thread: bool,
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._store = store
+        self._objects = objects
+        self._statuses = statuses
+        self._delay = delay_seconds
+        self._in_thread = in_thread
+        self._on_error = on_error
+        self._dirty_objects: set[Key] = set()
+        self._dirty_statuses: set[Key] = set()
+        self._removed: set[Key] = set()
+        self._events: deque[EventRecord] = deque(maxlen=MAX_WAITING_EVENTS)
+        self._revisions: dict[str, RevisionRecord] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        self._failures = 0
+
+    # --- what is to be written ----------------------------------------------------------------
+
+    def object_changed(self, key: Key) -> None:
+        self._dirty_objects.add(key)
+        self._removed.discard(key)
+        self._soon()
+
+    def status_changed(self, key: Key) -> None:
+        self._dirty_statuses.add(key)
+        self._soon()
+
+    def removed(self, key: Key) -> None:
+        self._removed.add(key)
+        self._dirty_objects.discard(key)
+        self._dirty_statuses.discard(key)
+        self._soon()
+
+    def event(self, event: EventRecord) -> None:
+        self._events.append(event)
+        self._soon()
+
+    def revision(self, revision: RevisionRecord) -> None:
+        self._revisions[revision.id] = revision
+        self._soon()
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def _soon(self) -> None:
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write_later())
+
+    async def _write_later(self) -> None:
+        """Until nothing waits; a little later each time, so that a burst is one write."""
+        while self._is_waiting():
+            wait = min(self._delay * 2.0**self._failures, LONGEST_RETRY_SECONDS)
+            await asyncio.sleep(max(wait, self._delay))
+            await self.flush()
+
+    def _is_waiting(self) -> bool:
+        return bool(
+            self._dirty_objects or self._dirty_statuses or self._removed or self._events or self._revisions
+        )
+
+    async def flush(self) -> bool:
+        """Write all that waits; True when it is stored."""
+        async with self._lock:
+            batch = self._take()
+            if not batch:
+                return True
+            try:
+                if self._in_thread:
+                    await asyncio.to_thread(self._store.write, batch)
+                else:
+                    self._store.write(batch)
+            except Exception as error:
+                self._put_back(batch)
+                self._failures += 1
+                self._on_error(error)
+                return False
+            self._failures = 0
+            return True
+
+    def _take(self) -> Batch:
+        batch = Batch(
+            objects=tuple(self._objects[key] for key in self._dirty_objects if key in self._objects),
+            removed=tuple(self._removed),
+            statuses=tuple(self._statuses[key] for key in self._dirty_statuses if key in self._statuses),
+            events=tuple(self._events),
+            revisions=tuple(self._revisions.values()),
+        )
+        self._dirty_objects.clear()
+        self._dirty_statuses.clear()
+        self._removed.clear()
+        self._events.clear()
+        self._revisions.clear()
+        return batch
+
+    def _put_back(self, batch: Batch) -> None:
+        self._dirty_objects.update(record.key for record in batch.objects)
+        self._dirty_statuses.update(record.key for record in batch.statuses)
+        self._removed.update(key for key in batch.removed if key not in self._objects)
+        newer = list(self._events)
+        self._events.clear()
+        self._events.extend((*batch.events, *newer))
+        self._revisions = {record.id: record for record in batch.revisions} | self._revisions
+
+    async def close(self) -> None:
+        """Write what waits, once more if need be, and end."""
+        if self._writer is not None:
+            self._writer.cancel()
+        if not await self.flush():
+            log.error("what happened last could not be stored")

@@ -1,0 +1,238 @@
+"""What is there: an index of the engine's answers, by key. Refreshed by whole looks, by single ids after
+events and by our own actions. Reads the engine, changes nothing, decides nothing.
+
+Called by `loop`; its mappings are what `plan` sees as actual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from agent.reconcile import convert
+from agent.reconcile.world import ABSENT, Actual, Replica, Sandbox, replica_of
+from runtime.face import Engine
+from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
+from store.records import Key
+
+V = TypeVar("V")
+
+
+def key_of(labels: Mapping[str, str]) -> Key | None:
+    """The key that labels name, None where they are not ours."""
+    try:
+        return Key.parse(labels.get(convert.LABEL_KEY, ""))
+    except ValueError:
+        return None
+
+
+class Observed:
+    """The newest known state of everything that bears our labels."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.actual: dict[Key, Actual] = {}
+        self.networks: dict[str, NetworkState] = {}
+        self.volumes: dict[str, VolumeState] = {}
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.images: dict[str, ImageInfo] = {}
+        self.running: set[Key] = set()
+        self._asked_images: set[str] = set()
+        self._states: dict[str, ContainerState] = {}
+        self._key_by_id: dict[str, Key] = {}
+        self._drifting: set[Key] = set()
+
+    # --- whole looks --------------------------------------------------------------------------
+
+    def look(self) -> set[Key]:
+        """Read everything; the keys for which something is otherwise than was known."""
+        changed = self._look_at_containers()
+        changed |= self.look_at_networks()
+        changed |= self.look_at_volumes()
+        return changed | self._look_at_sandboxes()
+
+    def _look_at_containers(self) -> set[Key]:
+        states = {state.id: state for state in self._engine.list()}
+        changed: set[Key] = set()
+        for id in self._states.keys() - states.keys():
+            changed |= self._put(id, None)
+        for id, state in states.items():
+            if self._states.get(id) != state:
+                changed |= self._put(id, state)
+        return changed
+
+    def look_at(self, id: str) -> Key | None:
+        """Read one container again; its key, None when it is not ours."""
+        key = self._key_by_id.get(id)
+        changed = self._put(id, self._engine.state(id))
+        return next(iter(changed), key)
+
+    def _put(self, id: str, state: ContainerState | None) -> set[Key]:
+        before = self._key_by_id.get(id)
+        key = key_of(state.labels) if state is not None else None
+        if before is not None and before != key:
+            self._key_by_id.pop(id, None)
+            self._states.pop(id, None)
+            self._set_replicas(before, (r for r in self._replicas(before) if r.id != id))
+        if state is None or key is None:
+            return {before} if before else set()
+        self._states[id] = state
+        self._key_by_id[id] = key
+        others = (replica for replica in self._replicas(key) if replica.id != id)
+        self._set_replicas(key, (*others, replica_of(state)))
+        return {key, before} if before else {key}
+
+    def _replicas(self, key: Key) -> tuple[Replica, ...]:
+        return self.actual.get(key, ABSENT).replicas
+
+    def _set_replicas(self, key: Key, replicas: Iterable[Replica]) -> None:
+        ordered = tuple(sorted(replicas, key=lambda r: (r.index, r.attempt, r.id)))
+        actual = replace(self.actual.get(key, ABSENT), replicas=ordered)
+        ids = {replica.id for replica in ordered}
+        if actual.broken.keys() - ids:
+            actual = replace(actual, broken={id: text for id, text in actual.broken.items() if id in ids})
+        self._set(key, actual)
+
+    def _set(self, key: Key, actual: Actual) -> None:
+        if actual == ABSENT:
+            self.actual.pop(key, None)
+        else:
+            self.actual[key] = actual
+        if actual.is_live:
+            self.running.add(key)
+        else:
+            self.running.discard(key)
+
+    # --- networks, volumes, namespaces ----------------------------------------------------------
+
+    def look_at_networks(self) -> set[Key]:
+        states = {state.name: state for state in self._engine.list_networks()}
+        if states == self.networks:
+            return set()
+        touched = _keys_that_differ(self.networks, states)
+        _refill(self.networks, states)
+        for key in touched:
+            ours = tuple(s for s in states.values() if key_of(s.labels) == key)
+            self._set(key, replace(self.actual.get(key, ABSENT), networks=ours))
+        return touched
+
+    def look_at_volumes(self) -> set[Key]:
+        states = {state.name: state for state in self._engine.list_volumes()}
+        if states == self.volumes:
+            return set()
+        touched = _keys_that_differ(self.volumes, states)
+        _refill(self.volumes, states)
+        for key in touched:
+            ours = tuple(s for s in states.values() if key_of(s.labels) == key)
+            self._set(key, replace(self.actual.get(key, ABSENT), volumes=ours))
+        return touched
+
+    def _look_at_sandboxes(self) -> set[Key]:
+        found: dict[str, Sandbox] = {}
+        for state in self._engine.list_sandboxes():
+            key = key_of(state.labels)
+            if key is not None:
+                found[state.id] = Sandbox(key, frozenset(state.addresses))
+        _refill(self.sandboxes, found)
+        used = {state.sandbox for state in self._states.values()}
+        orphans: dict[Key, tuple[str, ...]] = {}
+        for id in sorted(found.keys() - used):
+            orphans[found[id].key] = (*orphans.get(found[id].key, ()), id)
+        changed = {
+            key
+            for key in orphans.keys() | {k for k, a in self.actual.items() if a.orphan_sandboxes}
+            if self.actual.get(key, ABSENT).orphan_sandboxes != orphans.get(key, ())
+        }
+        for key in changed:
+            actual = replace(self.actual.get(key, ABSENT), orphan_sandboxes=orphans.get(key, ()))
+            self._set(key, actual)
+        return changed
+
+    def add_sandbox(self, id: str, key: Key, networks: Iterable[str]) -> None:
+        self.sandboxes[id] = Sandbox(key, frozenset(networks))
+
+    def drop_sandbox(self, id: str) -> None:
+        sandbox = self.sandboxes.pop(id, None)
+        if sandbox is None:
+            return
+        actual = self.actual.get(sandbox.key, ABSENT)
+        if id in actual.orphan_sandboxes:
+            left = tuple(other for other in actual.orphan_sandboxes if other != id)
+            self._set(sandbox.key, replace(actual, orphan_sandboxes=left))
+
+    # --- images -------------------------------------------------------------------------------
+
+    def ask_image(self, reference: str) -> None:
+        """Have `images` know about a reference; asks the engine once, until `forget_images`."""
+        if reference in self._asked_images:
+            return
+        self._asked_images.add(reference)
+        image = self._engine.image(reference)
+        if image is None:
+            self.images.pop(reference, None)
+        else:
+            self.images[reference] = image
+
+    def ask_images_again(self, reference: str = "") -> set[str]:
+        """Ask anew for one reference, or all ever asked; those that name something else now."""
+        asked = self._asked_images & {reference} if reference else set(self._asked_images)
+        changed = set()
+        for name in asked:
+            before = self.images.get(name)
+            self._asked_images.discard(name)
+            self.ask_image(name)
+            if self.images.get(name) != before:
+                changed.add(name)
+        return changed
+
+    # --- drift --------------------------------------------------------------------------------
+
+    def set_drifts(self, drifts: Iterable[Drift], is_busy: Callable[[Key], bool]) -> set[Key]:
+        """Take the findings of a look for drift; those of keys being worked on are out of date."""
+        found: dict[Key, tuple[Drift, ...]] = {}
+        for drift in drifts:
+            key = self._key_of_subject(drift.subject)
+            if key is not None and not is_busy(key):
+                found[key] = (*found.get(key, ()), drift)
+        for key in self._drifting | found.keys():
+            self._set(key, replace(self.actual.get(key, ABSENT), drifts=found.get(key, ())))
+        self._drifting = set(found)
+        return set(found)
+
+    def _key_of_subject(self, subject: str) -> Key | None:
+        if subject in self._key_by_id:
+            return self._key_by_id[subject]
+        network = self.networks.get(subject)
+        if network is not None:
+            return key_of(network.labels)
+        sandbox = self.sandboxes.get(subject)
+        return sandbox.key if sandbox else None
+
+    def drop_drift(self, key: Key, drift: Drift, broken: str = "") -> None:
+        """It is repaired, or (`broken` says why) cannot be without a restart."""
+        actual = self.actual.get(key, ABSENT)
+        left = tuple(other for other in actual.drifts if other != drift)
+        more = {drift.subject: broken} if broken else {}
+        self._set(key, replace(actual, drifts=left, broken={**actual.broken, **more}))
+
+    def mend(self, key: Key, id: str) -> None:
+        """The container was restarted: what a restart repairs is repaired."""
+        actual = self.actual.get(key, ABSENT)
+        if id in actual.broken:
+            broken = {other: text for other, text in actual.broken.items() if other != id}
+            self._set(key, replace(actual, broken=broken))
+
+
+def _keys_that_differ(
+    old: Mapping[str, NetworkState | VolumeState], new: Mapping[str, NetworkState | VolumeState]
+) -> set[Key]:
+    names = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    states = [state for name in names for state in (old.get(name), new.get(name)) if state is not None]
+    return {key for state in states if (key := key_of(state.labels)) is not None}
+
+
+def _refill(target: dict[str, V], source: Mapping[str, V]) -> None:
+    """In place: worlds that were handed out see it."""
+    target.clear()
+    target.update(source)
