@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from agent.manifest.objects import Manifest, ManifestError, Revision
-from agent.source.source import Source
+from agent.source.source import Source, Unreadable
+from runtime.errors import SetpointError
 
 log = logging.getLogger("setpoint.source")
 
@@ -70,6 +71,11 @@ class Follower:
             try:
                 self._source = self._make_source()
                 await self._follow(self._source)
+            except (SetpointError, Unreadable) as error:
+                log.warning("source cannot be followed: %s", error)
+                self._counts.on_source_failure()
+                self._bug = str(error)
+                self._tell()
             except Exception as error:
                 log.exception("a bug in following the source")
                 self._counts.on_bug(None, error)

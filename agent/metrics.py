@@ -66,7 +66,6 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._reasons = Words()
         self._kinds = Words()
         self._outcomes = Words()
         self._seen = Seen()
@@ -109,9 +108,7 @@ class Metrics:
             ("kind", "cause", "outcome"),
             registry=registry,
         )
-        self._restarts = Counter(
-            "setpoint_restarts_total", "Containers started again, by reason.", ("reason",), registry=registry
-        )
+        self._restarts = Counter("setpoint_restarts_total", "Containers started again.", registry=registry)
         self._bugs = Counter("setpoint_bugs_total", "Errors nobody foresaw; see the log.", registry=registry)
         self._source_failures = Counter(
             "setpoint_source_failures_total", "Looks at the source that failed.", registry=registry
@@ -140,7 +137,7 @@ class Metrics:
         self._repairs.labels(self._kinds.bounded(key.kind), cause, self._outcomes.bounded(outcome)).inc()
 
     def on_restart(self, key: Key, reason: str) -> None:
-        self._restarts.labels(self._reasons.bounded(reason)).inc()
+        self._restarts.inc()  # the reason is a sentence: it is in the events
 
     def on_bug(self, key: Key | None, error: BaseException) -> None:
         self._bugs.inc()

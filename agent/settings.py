@@ -12,6 +12,7 @@ from typing import Literal
 from runtime.errors import Invalid
 from runtime.layout import Layout
 
+VERSION = "0.1.0"
 METRICS_ADDRESS = "127.0.0.1:9469"
 LogFormat = Literal["auto", "text", "json"]
 LOG_LEVELS = ("debug", "info", "warning", "error")

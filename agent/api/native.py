@@ -139,7 +139,7 @@ async def revisions(request: web.Request) -> web.Response:
 async def plan(request: web.Request) -> web.Response:
     """What the loop would do at its next pass."""
     context = context_of(request)
-    actions = context.loop.preview()
+    actions = context.loop.plan_now().actions
     return web.json_response(plan_view(actions, context.follower.view()))
 
 
@@ -149,7 +149,7 @@ async def plan_files(request: web.Request) -> web.Response:
     files = _files_of(await json_of(request))
     manifest = await context.read_files(files)
     errors = [problem_view(error) for error in manifest.errors]
-    actions = context.loop.preview(manifest)
+    actions = context.loop.plan_now(manifest).actions
     return web.json_response(plan_view(actions, {"errors": errors}))
 
 

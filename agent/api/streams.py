@@ -35,6 +35,7 @@ log = logging.getLogger("setpoint.api")
 LINES_AT_ONCE = 512
 MAX_ARCHIVE_BYTES = 64 * 1024**3
 PROGRESS_QUEUE = 1000
+DOWN_SECONDS = 120.0
 
 
 # --- logs -----------------------------------------------------------------------------------------
@@ -223,16 +224,36 @@ def _progress_view(progress: Any) -> dict[str, Any]:
 
 
 async def down(request: web.Request) -> web.StreamResponse:
-    """Stop reconciling, remove what the instance runs (with ?volumes=1 volumes too), end the agent."""
+    """Remove what the instance runs, in the order that dependencies ask for, then what nobody wanted
+    (with ?volumes=1 volumes too), and end the agent. ?timeout= seconds for the orderly part."""
     context = context_of(request)
-    with_volumes = flag(request, "volumes")
+    seconds = number(request, "timeout", DOWN_SECONDS, most=86400.0) or DOWN_SECONDS
+    return await _write_lines(request, _down(context, seconds, with_volumes=flag(request, "volumes")))
 
-    async def lines() -> AsyncIterator[dict[str, Any]]:
-        await context.loop.stop()
-        async for removed in remove_everything(context.engine, with_volumes=with_volumes):
-            yield {"removed": removed}
-        await asyncio.to_thread(context.store.write, Batch(removed=tuple(context.keys())))
-        yield {"done": True}
-        asyncio.get_running_loop().call_later(0.05, context.stop)
 
-    return await _write_lines(request, lines())
+async def _down(context: Context, seconds: float, *, with_volumes: bool) -> AsyncIterator[dict[str, Any]]:
+    before = set(context.loop.objects())
+    work = asyncio.ensure_future(asyncio.wait_for(context.loop.down(), seconds))
+    context.streams.add(work)
+    try:
+        while not work.done():
+            changed = asyncio.ensure_future(context.loop.wait_changed())
+            await asyncio.wait({work, changed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            left = set(context.loop.objects())
+            for key in sorted(before - left):
+                yield {"removed": str(key)}
+            before = left
+        if isinstance(work.exception(), TimeoutError):
+            log.warning("%d objects were not gone after %g s", len(before), seconds)
+        else:
+            work.result()
+    finally:
+        context.streams.discard(work)
+        work.cancel()
+    await context.loop.stop()
+    async for removed in remove_everything(context.engine, with_volumes=with_volumes):
+        yield {"removed": removed}
+    await asyncio.to_thread(context.store.write, Batch(removed=tuple(context.keys())))
+    yield {"done": True}
+    asyncio.get_running_loop().call_later(0.05, context.stop)

@@ -1,0 +1,277 @@
+"""The agent as a process: takes the instance's lock, puts the parts together, runs them, and takes them
+apart again in the reverse order. Stopping it stops no container.
+
+    lock ─> store ─> engine ─> loop (adopts what runs) ─> API ─> source ─> READY
+
+Holds no rule about objects: those are the loop's. Heavy parts are imported here and by nobody who
+only asks the agent something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from agent import log, systemd
+from agent.api.context import Context
+from agent.api.server import Servers
+from agent.follow import Follower
+from agent.manifest.objects import Manifest, Revision
+from agent.manifest.reader import Reader, read
+from agent.metrics import Metrics
+from agent.reconcile.loop import Loop, LoopSettings
+from agent.settings import VERSION, Settings
+from agent.source.source import Source
+from runtime.errors import Conflict, Invalid, SetpointError
+from runtime.layout import Layout
+from store.errors import StoreError
+from store.records import Batch, EventRecord, Key
+from store.store import Store
+
+logger = logging.getLogger("setpoint.agent")
+
+THREADS = 8  # for files, the store and archives
+MakeEngine = Callable[[Layout], Awaitable[Any]]
+
+
+def run(settings: Settings, make_engine: MakeEngine | None = None) -> int:
+    """Run an agent in the foreground until SIGTERM or SIGINT. 0 after an orderly stop; raises
+    SetpointError for what keeps it from starting."""
+    prepare(settings.layout)
+    with instance_lock(settings.layout):
+        log.set_up(settings.log_level, settings.log_format, settings.layout.data / "agent.log")
+        return asyncio.run(_run(settings, make_engine or make_native_engine))
+
+
+def prepare(layout: Layout) -> None:
+    """The instance's own directories. Invalid when they cannot be made."""
+    os.umask(0o022)
+    try:
+        layout.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+        layout.run.chmod(0o711)  # whatever the umask was
+    except OSError as error:
+        path = error.filename or str(layout.data)
+        raise Invalid("start agent", str(path), error.strerror or str(error), "run it as root") from error
+
+
+@contextlib.contextmanager
+def instance_lock(layout: Layout) -> Iterator[None]:
+    """One agent an instance: the kernel frees the lock with the process, however it ends. Conflict when
+    another agent holds it."""
+    path = layout.data / "agent.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise Conflict(
+            "start agent",
+            layout.instance,
+            f"another agent (pid {holder}) runs this instance",
+            "setpoint agent stop, or another --instance",
+        ) from None
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def make_native_engine(layout: Layout) -> Any:
+    """The engine on this kernel, with its supervisor running."""
+    from runtime.engine import NativeEngine
+
+    engine = NativeEngine(layout)
+    await engine.open()
+    return engine
+
+
+async def _run(settings: Settings, make_engine: MakeEngine) -> int:
+    stopping = asyncio.Event()
+    _handle_signals(stopping)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "setpoint"))
+    async with contextlib.AsyncExitStack() as stack:
+        context, follower = await _assemble(settings, make_engine, stopping.set, stack)
+        tasks = _start_tasks(context.loop, follower, stack)
+        _free_start_up_memory()
+        systemd.notify("READY=1\nSTATUS=running")
+        logger.info("agent of %s runs, version %s", settings.layout.instance, VERSION)
+        await _until_stopped(stopping, tasks)
+        systemd.notify("STOPPING=1")
+        logger.info("agent stops; containers run on")
+    return 0
+
+
+async def _assemble(
+    settings: Settings, make_engine: MakeEngine, stop: Callable[[], None], stack: contextlib.AsyncExitStack
+) -> tuple[Context, Follower]:
+    """Each part in its turn; the stack takes them apart in reverse, also when a later one fails."""
+    metrics = Metrics(VERSION)
+    store = stack.enter_context(_store(settings))
+    engine = await make_engine(settings.layout)
+    stack.push_async_callback(engine.close)
+    loop = Loop(
+        engine,
+        store,
+        instance=settings.layout.instance,
+        settings=LoopSettings(full_pass_seconds=settings.full_pass_seconds),
+        observer=metrics,
+    )
+    await loop.start()
+    stack.push_async_callback(_stop_loop, loop, settings.stop_seconds)
+    follower = Follower(source_of(settings), reader_of(settings), loop, metrics, _source_kind(settings))
+    context = Context(
+        settings=settings,
+        loop=loop,
+        engine=engine,
+        store=store,
+        follower=follower,
+        metrics=metrics,
+        version=VERSION,
+        read_files=lambda files: _read_files(settings, files),
+        stop=stop,
+        started_at=time.time(),
+    )
+    await stack.enter_async_context(_served(context))
+    return context, follower
+
+
+@contextlib.contextmanager
+def _store(settings: Settings) -> Iterator[Store]:
+    """The store; what was wrong with it is an event, since a person must hear of it."""
+    try:
+        store = Store(settings.layout.database)
+    except StoreError as error:
+        raise Invalid("open store", error.path, error.reason, error.hint) from error
+    try:
+        for note in store.notes:
+            logger.error("%s", note)
+            event = EventRecord(
+                time.time(), Key("setpoint", "store", "store"), "Warning", "StoreDamaged", note
+            )
+            store.write(Batch(events=(event,)))
+        yield store
+    finally:
+        store.close()
+
+
+@contextlib.asynccontextmanager
+async def _served(context: Context) -> AsyncIterator[None]:
+    servers = Servers(context)
+    try:
+        await servers.start()
+        if servers.metrics_address:
+            logger.info("metrics on http://%s/metrics", servers.metrics_address)
+        yield
+    finally:
+        await servers.stop()
+
+
+async def _stop_loop(loop: Loop, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(loop.stop(), seconds)
+    except TimeoutError:
+        logger.warning("what was under way did not end within %g s", seconds)
+
+
+def _start_tasks(
+    loop: Loop, follower: Follower, stack: contextlib.AsyncExitStack
+) -> dict[asyncio.Task[Any], str]:
+    """What runs until the end, by name. The source is let go before any part is taken apart; the loop
+    ends when it is stopped."""
+    following = asyncio.ensure_future(follower.run())
+    watchdog = asyncio.ensure_future(systemd.keep_watchdog_quiet())
+
+    async def cancel() -> None:
+        following.cancel()
+        watchdog.cancel()
+        await asyncio.gather(following, watchdog, return_exceptions=True)
+
+    stack.push_async_callback(cancel)
+    return {asyncio.ensure_future(loop.run()): "loop", following: "source"}
+
+
+async def _until_stopped(stopping: asyncio.Event, tasks: Mapping[asyncio.Task[Any], str]) -> None:
+    """Until a signal or a request; an end of the loop or the follower by itself is a bug, and raised."""
+    stopped = asyncio.ensure_future(stopping.wait())
+    done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done - {stopped}:
+        if not stopping.is_set():
+            logger.critical("the %s ended", tasks[task], exc_info=task.exception())
+            task.result()
+            raise SetpointError("run agent", tasks[task], "it ended by itself")
+
+
+def _handle_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stopping.is_set():  # asked twice: the person will not wait
+            os._exit(1)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+def _free_start_up_memory() -> None:
+    """What the imports left behind goes, and the rest is never looked at again by the collector."""
+    gc.collect()
+    gc.freeze()
+
+
+# --- the source -----------------------------------------------------------------------------------
+
+
+def _source_kind(settings: Settings) -> str:
+    if settings.git_url:
+        return "git"
+    return "directory" if settings.watch is not None else ""
+
+
+def source_of(settings: Settings) -> Callable[[], Source] | None:
+    """What makes the source, or None when there is none to follow."""
+    if settings.git_url:
+        return _remote(settings)
+    if settings.watch is not None:
+        return lambda: _watched(settings.watch)
+    return None
+
+
+def _watched(directory: Path | None) -> Source:
+    from agent.source.choose import watch_directory
+
+    return watch_directory(directory or Path())
+
+
+def _remote(settings: Settings) -> Callable[[], Source]:
+    """Raises Invalid now for what can never be followed."""
+    from agent.source.remote import Remote, RemoteSource
+
+    remote = Remote(settings.git_url, settings.git_ref, settings.git_path, settings.git_poll_seconds)
+    return lambda: RemoteSource(remote, settings.layout.data / "source")
+
+
+def reader_of(settings: Settings) -> Reader:
+    return Reader(profiles=frozenset(settings.profiles))
+
+
+async def _read_files(settings: Settings, files: Mapping[str, bytes]) -> Manifest:
+    """Files that somebody wants planned, read as the source's would be."""
+    base = str(settings.watch) if settings.watch is not None else ""
+    revision = Revision(id="plan", source="plan", files=files, base=base)
+    return await asyncio.to_thread(read, revision, profiles=frozenset(settings.profiles))
