@@ -37,22 +37,22 @@ class Inventory:
 
     # --- the source ---------------------------------------------------------------------------
 
-    def submit(self, manifest: Manifest, revision: str, now: float) -> tuple[set[Key], set[Key]]:
+    def submit(self, manifest: Manifest, revision: str, now: float) -> tuple[list[Key], set[Key]]:
         """Take a whole manifest. The keys whose spec changed, appeared or is to go; and those whose
         place alone changed."""
-        changed: set[Key] = set()
+        changed: list[Key] = []
         before = self._submitted
         for key, wanted in manifest.objects.items():
             if before.get(key) is wanted and key not in self.deleting and key in self._from_source:
                 continue
             if self._want(wanted, "git", revision, now):
-                changed.add(key)
+                changed.append(key)
         self._submitted = manifest.objects
         frozen = self._freeze(manifest.frozen_files)
-        for key in self._from_source - manifest.objects.keys() - self.deleting:
+        for key in sorted(self._from_source - manifest.objects.keys() - self.deleting):
             if not self.is_frozen(self.records[key].file):
                 self.let_go(key, revision, now)
-                changed.add(key)
+                changed.append(key)
         return changed, frozen
 
     def _want(self, wanted: Object, owner: str, revision: str, now: float) -> bool:

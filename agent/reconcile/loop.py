@@ -250,7 +250,7 @@ class Loop:
         self._adopt_orphans(now)
         for key in changed:
             self._spec_changed(key)
-        for key in restated:
+        for key in sorted(restated):
             self.wake(key)
         self._record_revision()
         self._wakeup.set()
@@ -279,7 +279,7 @@ class Loop:
         if key in self._memory:
             self._remember(key, account.forgive(self._memory[key]))
         self.wake(key)
-        for other in self._inventory.dependents.get(key, ()):
+        for other in sorted(self._inventory.dependents.get(key, ())):
             self._queue.add(other)
 
     def _record_changed(self, key: Key) -> None:
@@ -287,7 +287,7 @@ class Loop:
 
     def _adopt_orphans(self, now: float) -> None:
         """After a lost database: what bears our label and a manifest's, and no manifest names now."""
-        for key in self._observed.actual.keys() - self._inventory.desired.keys():
+        for key in sorted(self._observed.actual.keys() - self._inventory.desired.keys()):
             actual = self._observed.actual[key]
             labelled = [*(r.state.labels for r in actual.replicas), *(n.labels for n in actual.networks)]
             places = [label for labels in labelled if (label := labels.get("setpoint.file"))]
@@ -344,7 +344,7 @@ class Loop:
 
     def _acknowledge(self, keys: set[Key]) -> list[Key]:
         freed = []
-        for key in keys:
+        for key in sorted(keys):
             wanted = self._inventory.desired[key]
             if self._memory_of(key).prune_acknowledged == wanted.revision:
                 continue
@@ -546,7 +546,7 @@ class Loop:
             self._waits.pop(key, None)
 
     def _wake_waiters(self, key: Key) -> None:
-        for other in self._waiters.get(key, ()):
+        for other in sorted(self._waiters.get(key, ())):
             self._queue.add(other)
         self._wakeup.set()
 
@@ -563,7 +563,7 @@ class Loop:
         was_held = self._world.prune.is_held
         self._world = replace(self._world, prune=guard)
         if was_held and not guard.is_held:
-            for key in self._inventory.deleting:
+            for key in sorted(self._inventory.deleting):
                 self.wake(key)
 
     # --- applying -------------------------------------------------------------------------------
@@ -660,7 +660,7 @@ class Loop:
         if kinds & {do.CreateVolume, do.DeleteVolume, do.CreateContainer}:
             self._observed.look_at_volumes()
         if kinds & {do.StopContainer, do.DeleteContainer}:
-            for other in self._inventory.dependents.get(key, ()):
+            for other in sorted(self._inventory.dependents.get(key, ())):
                 self._queue.add(other)
 
     def _forget(self, key: Key) -> None:
@@ -729,7 +729,7 @@ class Loop:
         try:
             changed = self._observed.look()
             self.image_changed()
-            for key in changed:
+            for key in sorted(changed):
                 self.wake(key)
             if self._revisions.current and not self._is_going_down:
                 self._adopt_orphans(now)
@@ -749,9 +749,8 @@ class Loop:
             log.exception("looking for drift failed")
             self._observer.on_bug(None, error)
             return
-        for key in self._observed.set_drifts(
-            drifts, lambda key: key in busy or self._queue.is_in_flight(key)
-        ):
+        found = self._observed.set_drifts(drifts, lambda key: key in busy or self._queue.is_in_flight(key))
+        for key in sorted(found):
             self.wake(key)
 
     # --- small --------------------------------------------------------------------------------
