@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-LOG_BYTES = 10 * 1024 * 1024  # of a detached agent's log; one older file is kept
 
 
 def add_agent(parser: Parser) -> None:
@@ -104,9 +103,9 @@ def detach(arguments: Namespace, settings: Settings) -> int:
         return _already(arguments, settings, running)
     log = settings.layout.data / "agent.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-    with log.open("ab") as file:
+    # The agent keeps the file within bounds while its standard error is open on it (agent.log).
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "ab") as file:
         begins = file.tell()
         program = [sys.executable, "-I", "-m", "agent.cli", "--instance", arguments.instance]
         child = subprocess.Popen(
