@@ -40,6 +40,7 @@ class Book:
         self._layout = layout
         self._choose_port = choose_port
         self._links: dict[str, str] = {}  # link -> network (a bridge) or sandbox
+        self._lines: dict[str, dict[int, str]] = {}  # network -> address -> line of the hosts files
         self._used: dict[str, dict[int, str]] = {}  # network -> address -> sandbox
         self._last: dict[str, int] = {}  # network -> the address given out last
         self._claims: dict[tuple[str, int], dict[str, str]] = {}  # (protocol, port) -> host ip -> sandbox
@@ -54,6 +55,7 @@ class Book:
     def drop_network(self, name: str) -> None:
         self._links.pop(self.networks.pop(name).bridge, None)
         self._used.pop(name, None)
+        self._lines.pop(name, None)
         self._last.pop(name, None)
 
     def put(self, record: SandboxRecord) -> None:
@@ -64,6 +66,8 @@ class Book:
             self._used.setdefault(endpoint.network, {})[endpoint.ipv4] = record.id
             self._last[endpoint.network] = endpoint.ipv4
             self._links[endpoint.link] = record.id
+            line = names.host_line(addresses.text_of(endpoint.ipv4), (*record.names, *endpoint.aliases))
+            self._lines.setdefault(endpoint.network, {})[endpoint.ipv4] = line
         for port in record.ports:
             claims = self._claims.setdefault((port.protocol, port.host_port), {})
             claims[_any_ip(port.host_ip)] = record.id
@@ -74,6 +78,7 @@ class Book:
             return
         for endpoint in record.endpoints:
             self._links.pop(endpoint.link, None)
+            self._lines.get(endpoint.network, {}).pop(endpoint.ipv4, None)
             used = self._used.get(endpoint.network, {})
             if used.get(endpoint.ipv4) == id:
                 del used[endpoint.ipv4]
@@ -229,13 +234,7 @@ class Book:
 
     def peer_lines(self, network: str) -> str:
         """The lines of a network in the hosts files of all that are on it."""
-        lines = []
-        for record in self.sandboxes_on(network):
-            for endpoint in record.endpoints:
-                if endpoint.network == network:
-                    shown = (*record.names, *endpoint.aliases)
-                    lines.append(names.host_line(addresses.text_of(endpoint.ipv4), shown))
-        return "".join(lines)
+        return "".join(line for _address, line in sorted(self._lines.get(network, {}).items()))
 
     def hosts_text(self, record: SandboxRecord, blocks: Mapping[str, str]) -> str:
         """A sandbox's hosts file. blocks: `peer_lines` of its networks."""

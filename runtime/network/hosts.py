@@ -1,7 +1,7 @@
 """The applier of `names`: hosts files of sandboxes, rewritten in place.
 
 In place, because containers have them by bind mount, which is of the inode. What changed is marked, and
-written once a turn however many changes there were. Used by `networks`.
+written when `networks` says so, once however many changes there were.
 """
 
 from __future__ import annotations
@@ -26,23 +26,32 @@ class HostsFiles:
         return f"{self.directory}/{id}"
 
     def mark_network(self, name: str) -> None:
-        """Somebody came to this network, went, or has other names."""
+        """Somebody came to this network, went, or has other names: the files of all on it are due."""
         self._networks.add(name)
 
     def mark(self, id: str) -> None:
+        """The file of one sandbox is due."""
         self._sandboxes.add(id)
 
-    def write(self) -> None:
-        """Bring all marked files up to date."""
+    def write_marked(self) -> None:
+        """Write the files of the sandboxes that are marked, and no others."""
+        self._write([self._book.sandboxes[id] for id in self._sandboxes & self._book.sandboxes.keys()])
+        self._sandboxes.clear()
+
+    def has_due_networks(self) -> bool:
+        return bool(self._networks)
+
+    def write_networks(self) -> None:
+        """Write the files of all that are on the networks that are marked."""
         touched: dict[str, SandboxRecord] = {}
         for name in self._networks & self._book.networks.keys():
             touched.update((record.id, record) for record in self._book.sandboxes_on(name))
-        for id in self._sandboxes & self._book.sandboxes.keys():
-            touched[id] = self._book.sandboxes[id]
         self._networks.clear()
-        self._sandboxes.clear()
+        self._write(list(touched.values()))
+
+    def _write(self, touched: list[SandboxRecord]) -> None:
         blocks: dict[str, str] = {}
-        for record in touched.values():
+        for record in touched:
             write_in_place(self.path(record.id), self._text(record, blocks))
 
     def expected(self, record: SandboxRecord) -> str:
@@ -50,6 +59,8 @@ class HostsFiles:
 
     def is_altered(self, record: SandboxRecord) -> bool:
         """Whether the file lacks what we wrote. Lines that a container added behind it are its own."""
+        if any(each.network in self._networks for each in record.endpoints):
+            return False  # it is due
         try:
             with open(self.path(record.id), "rb") as file:  # noqa: PTH123 - see write_in_place
                 return not file.read().startswith(self.expected(record).encode())

@@ -1,0 +1,187 @@
+"""Makes a sandbox be what its record says, from nothing or from what it was. Called by `networks`.
+
+Order: the record is on disk before the links are made, and goes after they are gone, so that a crash in
+between leaves nothing that has no name. Firewall elements and hosts files are marked here, and written by
+`networks` once a turn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+from runtime.network import bridges, links, namespaces, ports, sandboxes
+from runtime.network.book import SandboxRequest
+from runtime.network.instance import Instance
+from runtime.network.links import Link
+from runtime.network.netlink import Netlink, Request
+from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord
+from runtime.network.sandboxes import Wire
+
+
+def ensure(instance: Instance, request: SandboxRequest) -> SandboxRecord:
+    """The sandbox as it is asked for. What it has and is still wanted, it keeps."""
+    old = instance.book.sandboxes.get(request.config.id)
+    new = instance.book.plan(request)
+    for port in set(new.ports) - set(old.ports if old else ()):
+        ports.probe(new.id, port)
+    return change(instance, old, new)
+
+
+def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) -> SandboxRecord:
+    """Make `new` true where `old` was (None: nothing). On an error nothing of a new one stays."""
+    alive = old is not None and namespaces.is_at(instance.netns_path(old.id), old.inode)
+    if alive and old == new and new.id in instance.whole:
+        return new
+    before = instance.book.port_elements(old) if old else set()
+    try:
+        new = _alter(instance, old, new) if alive and old is not None else build(instance, new)
+    except BaseException:
+        _undo(instance, old, new.id)
+        raise
+    instance.whole.add(new.id)
+    after = instance.book.port_elements(new)
+    instance.table.change(removed=before - after, added=after - before)
+    for endpoint in (*(old.endpoints if old else ()), *new.endpoints):
+        instance.hosts.mark_network(endpoint.network)
+    instance.hosts.mark(new.id)
+    return new
+
+
+def _undo(instance: Instance, old: SandboxRecord | None, id: str) -> None:
+    instance.whole.discard(id)
+    if old is not None:
+        instance.enter(old)
+        return
+    namespaces.remove(instance.netns_path(id))
+    instance.forget(id)
+
+
+def build(instance: Instance, record: SandboxRecord) -> SandboxRecord:
+    """A sandbox from nothing; its record with the namespace that it got."""
+    path = instance.netns_path(record.id)
+    try:
+        netns, inside = sandboxes.create(instance.home, path)
+    except FileExistsError:  # of a crash, or its mount is gone
+        namespaces.remove(path)
+        netns, inside = sandboxes.create(instance.home, path)
+    try:
+        record = dataclasses.replace(record, inode=os.fstat(netns).st_ino, boot=instance.boot)
+        instance.enter(record)
+        sandboxes.attach(instance.netlink, inside, instance.layout, record, instance.wires(record), netns)
+        sandboxes.apply_sysctls(instance.home, netns, record.sysctls)
+    finally:
+        inside.close()
+        os.close(netns)
+    return record
+
+
+def _alter(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> SandboxRecord:
+    """A living sandbox: interfaces that are no longer wanted go, new ones come, the rest stays."""
+    instance.enter(new)
+    kept = {_identity(each) for each in new.endpoints}
+    gone = [each.link for each in old.endpoints if _identity(each) not in kept]
+    if gone:
+        instance.netlink.send([links.delete_link(link) for link in gone])
+    if new.endpoints != old.endpoints:
+        _drop_default(instance, old, new)
+    if new.id not in instance.whole or new.endpoints != old.endpoints:
+        repair_sandbox(instance, new)
+    if new.sysctls != old.sysctls:
+        with instance.opened(new.id) as netns:
+            sandboxes.apply_sysctls(instance.home, netns, new.sysctls)
+    return new
+
+
+def _drop_default(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> None:
+    """Take away the way out by an interface that stays but is no longer the first one out."""
+    networks = instance.book.networks
+    before = sandboxes.default_of(old.endpoints, networks)
+    after = sandboxes.default_of(new.endpoints, networks)
+    if before is None or (after is not None and before.link == after.link):
+        return
+    with instance.opened(new.id) as netns, instance.home.netlink_in(netns) as inside:
+        sandboxes.drop_default(inside, before, networks[before.network])
+
+
+def take_down(instance: Instance, id: str) -> None:
+    """The quick part of a removal: names, ports, the namespace. Links are put in the reaper's group."""
+    record = instance.book.sandboxes[id]
+    instance.whole.discard(id)
+    instance.table.change(removed=instance.book.port_elements(record))
+    # Its addresses stay taken until the links are gone.
+    instance.enter(dataclasses.replace(record, ports=(), names=(), hostname=""))
+    for endpoint in record.endpoints:
+        instance.hosts.mark_network(endpoint.network)
+    found = [bridges.find(instance.netlink, each.link) for each in record.endpoints]
+    instance.reaper.doom(instance.netlink, [link.index for link in found if link is not None])
+    namespaces.remove(instance.netns_path(id))
+
+
+def _identity(endpoint: Endpoint) -> tuple[str, int, str]:
+    """What an interface is known by: with another of these it is another interface."""
+    return endpoint.link, endpoint.ipv4, endpoint.mac
+
+
+# --- putting back ---
+
+
+def port_fault(link: Link | None, bridge: Link | None, isolated: bool) -> str:
+    """What is wrong with the host's end of an interface, "" when nothing is."""
+    if link is None:
+        return "is missing"
+    if not link.is_up:
+        return "is down"
+    if bridge is not None and link.master != bridge.index:
+        return "is not on its bridge"
+    if link.is_isolated != isolated:
+        return f"is {'not ' if isolated else ''}isolated"
+    return ""
+
+
+def repair_bridge(instance: Instance, network: NetworkRecord) -> None:
+    """The bridge, and all its ports back on it: a bridge made anew has none."""
+    instance.make_bridge(network)
+    index = instance.bridge_indexes[network.name]
+    ports = {
+        endpoint.link
+        for record in instance.book.sandboxes_on(network.name)
+        for endpoint in record.endpoints
+        if endpoint.network == network.name
+    }
+    found = map(links.read_link, instance.netlink.dump(links.get_links()))
+    instance.netlink.request(*_port_requests((link for link in found if link.name in ports), index, network))
+
+
+def _port_requests(ports: Iterator[Link], bridge: int, network: NetworkRecord) -> Iterator[Request]:
+    for link in ports:
+        if port_fault(link, None, network.config.isolated) or link.master != bridge:
+            yield links.set_link(link.index, master=bridge)
+            yield links.set_port(link.name, link.alias, network.config.isolated)
+
+
+def repair_sandbox(instance: Instance, record: SandboxRecord) -> None:
+    """All interfaces of a living sandbox: made where missing, on their bridges, up, with addresses."""
+    for endpoint in record.endpoints:
+        network = instance.book.networks[endpoint.network]
+        if bridges.find(instance.netlink, network.bridge) is None:
+            repair_bridge(instance, network)
+    wires = instance.wires(record)
+    with instance.opened(record.id) as netns, instance.home.netlink_in(netns) as inside:
+        present = {link.name for link in map(links.read_link, inside.dump(links.get_links()))}
+        missing = [wire for wire in wires if not _put_back(instance.netlink, wire, present)]
+        sandboxes.attach(instance.netlink, inside, instance.layout, record, missing, netns)
+        sandboxes.settle_again(inside, wires)
+
+
+def _put_back(netlink: Netlink, wire: Wire, present: set[str]) -> bool:
+    """Put an existing interface back on its bridge. False when it must be made; a half of one is deleted."""
+    link = bridges.find(netlink, wire.endpoint.link)
+    if link is None:
+        return False
+    if wire.endpoint.interface not in present:
+        netlink.request(links.delete_link(link.name))
+        return False
+    netlink.request(*_port_requests(iter([link]), wire.bridge, wire.network))
+    return True
