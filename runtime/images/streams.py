@@ -87,7 +87,9 @@ class _Counted:
 
 def _check_limits(produced: int, consumed: int, packing: Packing, subject: str, limits: Limits) -> None:
     if produced > limits.unpacked_bytes:
-        raise Invalid("unpack", subject, f"more than {limits.unpacked_bytes} bytes unpacked")
+        raise Invalid(
+            "unpack", subject, f"more than {limits.unpacked_bytes} bytes unpacked", "it looks like a bomb"
+        )
     if packing and produced > limits.ratio_free_bytes and produced > consumed * limits.ratio:
         raise Invalid(
             "unpack", subject, f"unpacks to more than {limits.ratio} times its size", "it looks like a bomb"

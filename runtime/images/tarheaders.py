@@ -9,6 +9,7 @@ else, checksums are checked, lengths are bounded before memory is used.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Iterator, Mapping
@@ -67,10 +68,10 @@ def read_entries(
     while (block := stream.read(BLOCK_BYTES)) not in (_ZERO_BLOCK, b""):
         count += 1
         extensions += 1
-        if count > limits.entries or extensions > _MAX_EXTENSIONS:
-            raise Invalid(
-                "read tar", subject, f"more than {limits.entries} entries, or too many headers in a row"
-            )
+        if count > limits.entries:
+            raise _invalid(subject, f"more than {limits.entries} entries")
+        if extensions > _MAX_EXTENSIONS:
+            raise _invalid(subject, f"more than {_MAX_EXTENSIONS} extended headers for one entry")
         kind, fields = _split(block, subject)
         if kind in b"xgLK":
             records |= _read_extension(stream, kind, fields, subject, limits)
@@ -179,16 +180,24 @@ def _until_nul(field: bytes) -> bytes:
 
 
 def _number(field: bytes, subject: str) -> int:
+    try:
+        return _parse_number(field)
+    except ValueError as error:
+        raise _invalid(subject, str(error)) from None
+
+
+@functools.lru_cache(maxsize=4096)  # modes, owners and sizes repeat: half of all parsing time
+def _parse_number(field: bytes) -> int:
     """Octal digits, or GNU's base-256 when the first bit is set. Negative ones are refused."""
     if field[0] & 0x80:
         if field[0] != 0x80:
-            raise _invalid(subject, "a negative or too large number in a header")
+            raise ValueError("a negative or too large number in a header")
         return int.from_bytes(field[1:], "big")
     digits = _until_nul(field).strip(b" ")
     if not digits:
         return 0
     if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise _invalid(subject, f"{field!r} is not an octal number")
+        raise ValueError(f"{field!r} is not an octal number")
     return int(digits, 8)
 
 
