@@ -9,8 +9,7 @@ from typing import Any
 from agent.cli import output
 from agent.cli.connect import AgentDown, connect
 from agent.cli.parser import Parser
-
-VERSION = "0.1.0"
+from agent.settings import VERSION
 
 
 def add_version(parser: Parser) -> None:
