@@ -194,7 +194,7 @@ def _octal_text(value: str) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o7777:
-        raise Refuse(f'mode "{value[:20]}" are not permission bits', "octal digits, such as 1777")
+        raise Refuse(f'"{value[:20]}" is not a file mode', "octal digits, such as 1777")
     return mode
 
 
@@ -236,7 +236,7 @@ def _access(r: Reading, node: Node) -> str:
 
 def _check_access(value: str) -> str:
     if not value or set(value) - set("rwm") or len(set(value)) != len(value):
-        raise Refuse(f'"{value}" are not device permissions', "some of r, w, m")
+        raise Refuse(f'"{value}" is not a set of device permissions', "some of r, w, m")
     return value
 
 

@@ -49,6 +49,8 @@ SIGNAL_NAMES = frozenset(name.name for name in signal.Signals)
 def _test(r: Reading, node: Node) -> tuple[str, ...]:
     if isinstance(node, Scalar):
         return ("CMD-SHELL", text(r, node))
+    if isinstance(node, Mapping):
+        raise Refuse("needs a text or a list, not a mapping")
     test = texts(r, node)
     if not test or test[0] not in ("NONE", "CMD", "CMD-SHELL"):
         raise Refuse("must start with CMD, CMD-SHELL or NONE", '["CMD", "program", "argument"]')
@@ -277,7 +279,7 @@ def stop_signal(r: Reading, node: Node) -> str:
     if is_number or name in SIGNAL_NAMES or re.fullmatch(r"SIGRTM(IN\+|AX-)[0-9]{1,2}", name):
         return value
     raise Refuse(
-        f'"{value}" is not a signal', did_you_mean(name, SIGNAL_NAMES) or "such as SIGTERM or SIGINT"
+        f'"{value}" is not a signal', did_you_mean(name, SIGNAL_NAMES, 0.8) or "such as SIGTERM or SIGINT"
     )
 
 
@@ -296,7 +298,7 @@ OTHER_DRIVERS = ("none", "syslog", "journald", "gelf", "fluentd", "awslogs", "sp
 def _driver(r: Reading, node: Node) -> str:
     value = text(r, node)
     if value in OTHER_DRIVERS:
-        raise Refuse(f'log driver "{value}" is not supported yet', "json-file or local")
+        raise Refuse(f'"{value}" is not supported yet', "json-file or local")
     return choice(*LOG_DRIVERS)(r, node)
 
 
@@ -323,7 +325,7 @@ def logging(r: Reading, node: Node) -> Logging:
 def pull_policy(r: Reading, node: Node) -> str:
     value = text(r, node)
     if value in ("build", "daily", "weekly") or value.startswith("every_"):
-        raise Refuse(f'pull policy "{value}" is not supported yet', "always, missing or never")
+        raise Refuse(f'"{value}" is not supported yet', "always, missing or never")
     return choice("always", "missing", "never", "if_not_present")(r, node)
 
 

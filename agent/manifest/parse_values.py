@@ -44,14 +44,18 @@ class Broken(Refuse):
 
 
 def guard(r: Reading, node: Node, parse: Parser[T], prefix: str = "") -> T | None:
-    """parse's value, or None and its error noted."""
+    """parse's value, or None and its error noted; prefix says where, in all errors from inside."""
+    outside = r.subject
+    r.subject = outside + prefix
     try:
         return parse(r, node)
     except Broken:
         return None
     except Refuse as refusal:
-        r.error(refusal.at or node, f"{prefix}{refusal.message}", refusal.hint)
+        r.error(refusal.at or node, refusal.message, refusal.hint)
         return None
+    finally:
+        r.subject = outside
 
 
 # --- scalars ----------------------------------------------------------------------------------
@@ -88,7 +92,8 @@ def choice(*allowed: str) -> Parser[str]:
     def parse(r: Reading, node: Node) -> str:
         value = text(r, node)
         if value not in allowed:
-            raise Refuse(f'"{value}" is not one of {", ".join(allowed)}', did_you_mean(value, allowed))
+            known = f"one of {', '.join(allowed)}" if len(allowed) > 1 else allowed[0]
+            raise Refuse(f'"{value}" is not {known}', did_you_mean(value, allowed))
         return value
 
     return parse
@@ -140,7 +145,7 @@ def octal(r: Reading, node: Node) -> int:
     value = text(r, node)
     digits = value.removeprefix("0o")
     if not re.fullmatch("[0-7]{1,5}", digits):
-        raise Refuse(f'"{value[:20]}" are not permission bits', "octal digits, such as 0755")
+        raise Refuse(f'"{value[:20]}" is not a file mode', "octal digits, such as 0755")
     return int(digits, 8)
 
 
@@ -211,11 +216,22 @@ def list_of(parse: Parser[T]) -> Parser[tuple[T, ...]]:
 
 def one_or_list(parse: Parser[T]) -> Parser[tuple[T, ...]]:
     """A list, or a single value that stands for a list of one."""
-    return lambda r, node: items(r, node, parse) if isinstance(node, Sequence) else (parse(r, node),)
+
+    def read(r: Reading, node: Node) -> tuple[T, ...]:
+        _check_not_mapping(node)
+        return items(r, node, parse) if isinstance(node, Sequence) else (parse(r, node),)
+
+    return read
+
+
+def _check_not_mapping(node: Node) -> None:
+    if isinstance(node, Mapping):
+        raise Refuse("needs a text or a list, not a mapping")
 
 
 def words(r: Reading, node: Node) -> tuple[str, ...]:
     """A command: a list, or one line that is split as a shell does (no shell runs it)."""
+    _check_not_mapping(node)
     if isinstance(node, Sequence):
         return texts(r, node)
     value = text(r, node)
@@ -229,6 +245,11 @@ def pairs(r: Reading, node: Node, separators: str = "=") -> dict[str, tuple[str 
     """A mapping, or a list of `name=value`; None where a name stands alone. With each value's node."""
     if isinstance(node, Mapping):
         return _pairs_of_mapping(r, node)
+    if not isinstance(node, Sequence):
+        raise Refuse(
+            f"needs a mapping or a list, not {_a(node)}",
+            f"one name{separators[-1]}value an item, or {{name: value}}",
+        )
     result: dict[str, tuple[str | None, Node]] = {}
 
     def add(r: Reading, item: Node) -> bool:
@@ -290,7 +311,7 @@ def fields(
     no value, Refuse when node is no mapping. `x-` fields are left alone, as compose does.
     """
     if not isinstance(node, Mapping):
-        raise Refuse(f"needs a mapping, not {_a(node)}", f"fields are {', '.join(sorted(table))}")
+        raise Refuse(f"needs a mapping, not {_a(node)}", _fields_hint(table))
     values: dict[str, Any] = {}
     is_broken = False
     for name, entry in node.entries.items():
@@ -322,10 +343,14 @@ def unknown_field(name: str, known: Iterable[str], lacking: Collection[str]) -> 
     return f'unknown field "{name}"', did_you_mean(name, [*known, *lacking])
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def _fields_hint(table: Collection[str]) -> str:
+    return f"fields are {', '.join(sorted(table))}" if len(table) < 12 else ""
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """A hint that names the closest known word, or ""."""
-    close = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else ""
+    close = difflib.get_close_matches(word[:64], list(known), n=1, cutoff=cutoff)
+    return f'did you mean "{close[0]}"?' if close and close[0] != word else ""
 
 
 def _a(node: Node) -> str:

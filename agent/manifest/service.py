@@ -23,9 +23,9 @@ from agent.manifest.parse_values import (
     matching,
     number,
     one_or_list,
+    pairs,
     size,
     size_or_unlimited,
-    string_map,
     text,
     texts,
     words,
@@ -39,12 +39,13 @@ RESERVED_LABELS = "setpoint."
 
 
 def labels(r: Reading, node: Node) -> dict[str, str]:
-    result = string_map(r, node)
-    for name in result:
+    """A mapping or list; a label without a value has an empty one."""
+    result: dict[str, str] = {}
+    for name, (value, item) in pairs(r, node).items():
         if name.startswith(RESERVED_LABELS):
-            raise Refuse(
-                f'label "{name}" is reserved', f"labels that start with {RESERVED_LABELS} are Setpoint's own"
-            )
+            hint = f"labels that start with {RESERVED_LABELS} are Setpoint's own"
+            raise Refuse(f'label "{name}" is reserved', hint, item)
+        result[name] = value or ""
     return result
 
 

@@ -30,7 +30,7 @@ def _driver(supported: str, others: tuple[str, ...]) -> Parser[str]:
     def parse(r: Reading, node: Node) -> str:
         value = text(r, node)
         if value in others or value not in (supported, "default", ""):
-            raise Refuse(f'driver "{value}" is not supported yet', f"{supported} is the one there is")
+            raise Refuse(f'"{value}" is not supported yet', f"{supported} is the one there is")
         return supported if value == supported else ""
 
     return parse
@@ -47,9 +47,7 @@ def _subnet(r: Reading, node: Node) -> str:
     if network.version == 6:
         raise Refuse(f'IPv6 subnet "{value}" is not supported yet')
     if network.prefixlen > 30 or network.prefixlen < 8:
-        raise Refuse(
-            f'subnet "{value}" is too {"small" if network.prefixlen > 30 else "large"}', "from /8 to /30"
-        )
+        raise Refuse(f'"{value}" is too {"small" if network.prefixlen > 30 else "large"}', "from /8 to /30")
     return str(network)
 
 
@@ -84,10 +82,10 @@ def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
     return result
 
 
-def _only(value: bool, name: str) -> Parser[bool]:
+def _only(value: bool) -> Parser[bool]:
     def parse(r: Reading, node: Node) -> bool:
         if boolean(r, node) is not value:
-            raise Refuse(f"{name}: {str(not value).lower()} is not supported yet")
+            raise Refuse(f"{str(not value).lower()} is not supported yet")
         return value
 
     return parse
@@ -97,8 +95,8 @@ NETWORK_FIELDS: dict[str, Parser[Any]] = {
     "attachable": boolean,  # every network here is
     "driver": _driver("bridge", NETWORK_DRIVERS),
     "driver_opts": _driver_opts,
-    "enable_ipv4": _only(True, "enable_ipv4"),
-    "enable_ipv6": _only(False, "enable_ipv6"),
+    "enable_ipv4": _only(True),
+    "enable_ipv6": _only(False),
     "ensure": choice("present", "absent"),
     "external": _external,
     "gateway": _gateway,

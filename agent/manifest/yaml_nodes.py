@@ -102,6 +102,8 @@ def _check_bytes(data: bytes) -> None:
 def _syntax_error(error: yaml.MarkedYAMLError) -> BadYaml:
     mark = error.problem_mark or error.context_mark
     problem = error.problem or error.context or "cannot be read"
+    if "duplicate anchor" in (error.context or ""):
+        problem, error.context = "found duplicate anchor", None
     hint = next((hint for part, hint in HINTS.items() if part in problem), "")
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     context = f" {error.context}" if error.context and error.problem else ""
