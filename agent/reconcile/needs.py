@@ -39,6 +39,7 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World) -> Needs:
         _image(spec, world.images.get(spec.image))
         or _volumes(desired, world)
         or _namespaces(desired, spec, world)
+        or _nobody_to_join(desired, world)
     )
     return Needs(
         create=create,
@@ -110,16 +111,19 @@ def is_outdated(desired: Desired, state: NetworkState) -> bool:
     return is_ours and made_for not in ("", desired.recreate_hash)
 
 
+def _nobody_to_join(desired: Desired, world: World) -> Wait | None:
+    if not desired.joins or world.container_key(desired.key.project, desired.joins):
+        return None
+    return Wait("SandboxMissing", f"shares the network of {desired.joins}, which no manifest names")
+
+
 def _sandbox_owner(desired: Desired, world: World) -> Wait | None:
-    if not desired.joins:
+    if not desired.joins or running_id(desired.key.project, desired.joins, world):
         return None
     owner = world.container_key(desired.key.project, desired.joins)
-    if owner is None:
-        return Wait("SandboxMissing", f"shares the network of {desired.joins}, which no manifest names")
-    if running_id(desired.key.project, desired.joins, world):
-        return None
+    keys = frozenset({owner}) if owner else frozenset()
     return Wait(
-        "DependencyNotStarted", f"shares the network of {owner}, which does not run", frozenset({owner})
+        "DependencyNotStarted", f"shares the network of {owner or desired.joins}, which does not run", keys
     )
 
 

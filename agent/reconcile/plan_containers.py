@@ -209,11 +209,13 @@ def _plan_stopped(context: Context, current: Replica, stale: tuple[Replica, ...]
     waiting = going_dependents(context.desired, context.world) if any(r.is_live for r in live) else None
     if waiting:
         return ReplicaPlan(
-            "Removing", "WaitsForDependents", waits_for_text(waiting), waiting_for=waiting, is_live=True
+            "Pending", "WaitsForDependents", waits_for_text(waiting), waiting_for=waiting, is_live=True
         )
     stops = _stops(context, live, "is wanted stopped")
     deletes = _deletes(context, stale, "was replaced")
-    return ReplicaPlan("Removing" if stops else "Stopped", "Stopped", "", (*stops, *deletes))
+    if stops:
+        return ReplicaPlan("Pending", "Stopping", "is being stopped", (*stops, *deletes))
+    return ReplicaPlan("Stopped", "Stopped", "", deletes)
 
 
 def _plan_down(

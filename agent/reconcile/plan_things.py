@@ -24,7 +24,7 @@ from agent.reconcile.actions import (
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.needs import is_outdated
 from agent.reconcile.plan_containers import FAILURE_PHASES
-from agent.reconcile.removal import blocking_failure, gone, removing, token_of, waits_for_text
+from agent.reconcile.removal import blocking_failure, gone, removing, seen_of, token_of, waits_for_text
 from agent.reconcile.world import Desired, World
 from runtime.model import NetworkConfig, NetworkState, VolumeConfig, VolumeState
 from store.records import Key
@@ -94,7 +94,7 @@ def plan_network_removal(desired: Desired, world: World, now: float) -> KeyPlan:
         return KeyPlan(desired.key, (), removing(desired, waits_for_text(users), users))
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
-    cause = _cause(desired, "is in no manifest any more" if desired.deleting else "is wanted absent")
+    cause = _cause(desired, seen_of(desired))
     actions = tuple(DeleteNetwork(desired.key, cause, network.name) for network in ours)
     return KeyPlan(desired.key, actions, removing(desired, ""))
 
@@ -135,9 +135,7 @@ def plan_volume_removal(desired: Desired, world: World, now: float) -> KeyPlan:
         return KeyPlan(desired.key, (), removing(desired, waits_for_text(users), users))
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
-    cause = _cause(desired, "is in no manifest any more, and says keep: false")
-    if not desired.deleting:
-        cause = _cause(desired, "is wanted absent")
+    cause = _cause(desired, seen_of(desired) + (", and said keep: false" if desired.deleting else ""))
     actions = tuple(DeleteVolume(desired.key, cause, volume.name) for volume in ours)
     return KeyPlan(desired.key, actions, removing(desired, ""))
 

@@ -37,7 +37,7 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
         return KeyPlan(key, (), removing(desired, waits_for_text(waiting), waiting))
     if not actual.replicas and not actual.orphan_sandboxes:
         return gone(desired)
-    seen = "is in no manifest any more" if desired.deleting else "is wanted absent"
+    seen = seen_of(desired)
     cause = Cause(seen, desired.file, desired.line, desired.revision)
     memory = world.memory_of(key)
     blocked = {
@@ -54,6 +54,12 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
         return KeyPlan(key, actions, removing(desired, seen))
     failure = next(iter(blocked.values()))
     return KeyPlan(key, actions, removing(desired, failure.message, wake_at=failure.retry_at))
+
+
+def seen_of(desired: Desired) -> str:
+    if not desired.deleting:
+        return "is wanted absent"
+    return "is in no manifest any more" if desired.owner == "git" else "was removed"
 
 
 def gone(desired: Desired, note: str = "") -> KeyPlan:
@@ -126,7 +132,7 @@ def _held(desired: Desired, world: World) -> Verdict:
         "Waiting",
         "PruneHeld",
         f"revision {desired.revision[:12]} would remove {guard.going} of the {guard.running} that run: "
-        f"say yes with `setpoint sync --prune {desired.revision[:12]}`",
+        "say yes with `setpoint prune --yes`",
         generation=desired.generation,
     )
 
