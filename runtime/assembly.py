@@ -1,0 +1,291 @@
+"""What a container's bundle is put together from: image, volumes, devices, seccomp filter, names.
+
+    create: bundle/{upper, work, config.json}, volumes made and filled      start: run/{resolv.conf, hostname}
+
+Called by `engine`, on the start path: plain strings and single system calls. Starts nothing and
+changes no network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime import security
+from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
+from runtime.errors import Conflict, Invalid, NotFound, Temporary
+from runtime.images.images import Images
+from runtime.images.snapshots import prepare
+from runtime.layout import Layout
+from runtime.model import ContainerConfig, ImageInfo, MountConfig
+from runtime.mounts import Overlay
+from runtime.network.networks import Networks
+from runtime.volumes import Volumes
+
+CONFIG = "config.json"
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+
+
+class Assembly:
+    """pid_of: the process of a running container by its id, None when it does not run."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        images: Images,
+        volumes: Volumes,
+        networks: Networks,
+        pid_of: Callable[[str], int | None],
+    ) -> None:
+        self._layout = layout
+        self._images = images
+        self._volumes = volumes
+        self._networks = networks
+        self._pid_of = pid_of
+        self._containers = os.fspath(layout.containers)
+        self._run = os.fspath(layout.run_containers)
+        self._filters: dict[tuple[object, ...], str] = {}
+        self._filling: dict[str, asyncio.Lock] = {}
+        self._limits = _host_limits()
+
+    def bundle(self, id: str) -> str:
+        return f"{self._containers}/{id}"
+
+    def run_directory(self, id: str) -> str:
+        return f"{self._run}/{id}"
+
+    def cgroup(self, id: str) -> str:
+        """The container's path in every hierarchy, as `runtime.cgroups` takes it."""
+        return f"/{self._layout.cgroup_parent}/{id}"
+
+    def image(self, config: ContainerConfig, op: str) -> ImageInfo:
+        image = self._images.get(config.image)
+        if image is None:
+            raise NotFound(op, config.name, f"image {config.image[:19]} is not in the store", "load it again")
+        return image
+
+    # --- create
+
+    async def assemble(self, config: ContainerConfig) -> None:
+        """Make the bundle but for the record that says it is whole. Everything that can be wrong with a
+        config shows here. May be repeated."""
+        image = self.image(config, "create")
+        bundle = self.bundle(config.id)
+        _make_directory(bundle)
+        overlay = prepare(self._images, image.id, Path(bundle))
+        await self._make_volumes(config, image)
+        oci = self._oci(config, image, overlay, is_starting=False)
+        self.write_config(config.id, oci)
+
+    def _oci(
+        self, config: ContainerConfig, image: ImageInfo, overlay: Overlay, *, is_starting: bool
+    ) -> dict[str, Any]:
+        paths = self._paths(config, image, overlay, is_starting)
+        return oci_config(
+            config,
+            image,
+            paths,
+            found_devices=find_devices(config) if config.devices else (),
+            host=self._limits,
+        )
+
+    def _paths(
+        self, config: ContainerConfig, image: ImageInfo, overlay: Overlay, is_starting: bool
+    ) -> HostPaths:
+        run = self.run_directory(config.id)
+        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
+        return HostPaths(
+            overlay=overlay,
+            cgroup=self.cgroup(config.id),
+            netns=self._networks.netns_path(sandbox) if sandbox else "",
+            hosts=self._networks.hosts_path(sandbox) if sandbox else f"{run}/hosts",
+            resolv=f"{run}/resolv.conf",
+            hostname=f"{run}/hostname" if config.uts_mode != "host" else "",
+            volumes=self._volume_paths(config),
+            pid_namespace=self._namespace(config, config.pid_mode, "pid") if is_starting else "",
+            ipc_namespace=self._namespace(config, config.ipc_mode, "ipc") if is_starting else "",
+            seccomp=self._filter(config),
+        )
+
+    def _namespace(self, config: ContainerConfig, mode: str, kind: str) -> str:
+        """The file of another container's namespace for "container:<id>"; "" for every other mode."""
+        kept, _, other = mode.partition(":")
+        if kept != "container":
+            return ""
+        pid = self._pid_of(other)
+        if pid is None:
+            raise Conflict(
+                "start", config.name, f"its {kind} namespace is that of {other[:12]}, which does not run",
+                "start that one first",
+            )  # fmt: skip
+        return f"/proc/{pid}/ns/{kind}"
+
+    def _filter(self, config: ContainerConfig) -> str:
+        """The compiled seccomp filter's file; each profile is compiled once."""
+        wanted = config.security
+        if wanted.privileged or wanted.seccomp == "unconfined":
+            return ""
+        key = (wanted.seccomp, wanted.cap_add, wanted.cap_drop, _version_of(wanted.seccomp))
+        known = self._filters.get(key)
+        if known is not None:
+            return known
+        from runtime import seccomp  # late: the compiler is needed once a profile
+
+        names = security.capabilities(wanted.cap_add, wanted.cap_drop, False, self._limits.capabilities)
+        profile = seccomp.profile_for(wanted.seccomp, names)
+        path = os.fspath(seccomp.compiled_file(profile, self._layout.data / "seccomp")) if profile else ""
+        self._filters[key] = path
+        return path
+
+    # --- volumes
+
+    def _volume_paths(self, config: ContainerConfig) -> dict[str, str]:
+        return {
+            mount.source: os.fspath(self._volumes.path(mount.source))
+            for mount in config.mounts
+            if mount.kind == "volume"
+        }
+
+    async def _make_volumes(self, config: ContainerConfig, image: ImageInfo) -> None:
+        for mount in config.mounts:
+            if mount.kind == "volume":
+                self._volumes.ensure(mount.source)
+                if not mount.no_copy and not mount.subpath:
+                    await self._fill(mount, image)
+            elif mount.kind == "bind":
+                _check_bind(config, mount)
+
+    async def _fill(self, mount: MountConfig, image: ImageInfo) -> None:
+        if not self._volumes.wants_filling(mount.source):
+            return
+        lock = self._filling.setdefault(mount.source, asyncio.Lock())
+        async with lock:
+            if self._volumes.wants_filling(mount.source):
+                lower = self._images.stack(image.id).lower
+                await asyncio.to_thread(self._volumes.fill, mount.source, lower, mount.target)
+        self._filling.pop(mount.source, None)
+
+    # --- start
+
+    def complete(self, config: ContainerConfig) -> None:
+        """What only a start can know: files that tell the container its names, namespaces to join,
+        device numbers of this boot."""
+        run = self.run_directory(config.id)
+        _make_directory(self._run)
+        _make_directory(run)
+        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
+        resolv = self._networks.resolv_content(
+            sandbox, servers=config.dns, search=config.dns_search, options=config.dns_options
+        )
+        _write(f"{run}/resolv.conf", resolv, 0o644)
+        if config.uts_mode != "host":
+            _write(f"{run}/hostname", f"{config.hostname or config.id[:12]}\n", 0o644)
+        if not sandbox:
+            _write(f"{run}/hosts", _host_names(config), 0o644)
+        modes = (config.pid_mode, config.ipc_mode)
+        if config.devices or any(mode.startswith("container:") for mode in modes):
+            image = self.image(config, "start")
+            overlay = prepare(self._images, image.id, Path(self.bundle(config.id)))
+            self.write_config(config.id, self._oci(config, image, overlay, is_starting=True))
+
+    # --- the OCI config on disk
+
+    def write_config(self, id: str, oci: Mapping[str, Any]) -> None:
+        """Whole or not at all: an exec may read it at this moment."""
+        bundle = self.bundle(id)
+        try:
+            _write(f"{bundle}/.{CONFIG}.new", _encode(oci), 0o600)
+            os.rename(f"{bundle}/.{CONFIG}.new", f"{bundle}/{CONFIG}")  # noqa: PTH104
+        except OSError as error:
+            raise _full("write bundle", id, error) from error
+
+    def read_config(self, id: str) -> dict[str, Any]:
+        """NotFound for a bundle without one."""
+        try:
+            found = json.loads(Path(self.bundle(id), CONFIG).read_bytes())
+        except (OSError, ValueError) as error:
+            raise NotFound("read bundle", id, str(error)) from error
+        if not isinstance(found, dict):
+            raise NotFound("read bundle", id, "its config is not an object")
+        return found
+
+
+def _check_bind(config: ContainerConfig, mount: MountConfig) -> None:
+    """A bind's source is there, or is made when the manifest says so."""
+    if not mount.source.startswith("/"):
+        raise Invalid("create", config.name, f"bind source {mount.source} is not an absolute path")
+    if os.path.exists(mount.source):  # noqa: PTH110
+        return
+    if not mount.create_host_path:
+        raise Invalid(
+            "create", config.name, f"bind source {mount.source} is not there",
+            "make it, or set create_host_path",
+        )  # fmt: skip
+    try:
+        os.makedirs(mount.source, 0o755, exist_ok=True)  # noqa: PTH103
+    except OSError as error:
+        raise Invalid(
+            "create", config.name, f"make {mount.source}: {os.strerror(error.errno or 0)}"
+        ) from error
+
+
+def _host_names(config: ContainerConfig) -> str:
+    """The host's own names, for a container in the host's network."""
+    with contextlib.suppress(OSError):
+        own = Path("/etc/hosts").read_text(errors="replace")
+        more = "".join(f"{address}\t{name}\n" for name, address in config.extra_hosts)
+        return f"{own.rstrip()}\n{more}"
+    return "127.0.0.1\tlocalhost\n"
+
+
+def _version_of(profile: str) -> int:
+    """Changes with a profile's file; 0 for the built-in one."""
+    if not profile.startswith("/"):
+        return 0
+    try:
+        return Path(profile).stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _host_limits() -> HostLimits:
+    """The capabilities and open files that this host can give."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
+    bounding = int(line.split()[1], 16)
+    names = tuple(name for name, number in security.CAPABILITY_NUMBERS.items() if bounding >> number & 1)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return HostLimits(names, NOFILE_HARD if hard == resource.RLIM_INFINITY else hard)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)  # noqa: PTH102
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, 0o700, exist_ok=True)  # noqa: PTH103
+    except OSError as error:
+        raise _full("make directory", path, error) from error
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    try:
+        fd = os.open(path, _FLAGS, mode)
+        try:
+            os.write(fd, text.encode("utf-8", "surrogateescape"))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _full("write", path, error) from error
+
+
+def _full(op: str, subject: str, error: OSError) -> Temporary:
+    return Temporary(op, subject, os.strerror(error.errno or 0), "make room on the disk", 5.0)

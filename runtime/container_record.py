@@ -1,0 +1,127 @@
+"""A container's config as JSON, for its bundle: what differs from the defaults, and back.
+
+    containers/<id>/container.json   {"config": {…}, "created_at": …}
+
+The file is written last when a container is made: a bundle without it is half-made. Pure but for
+`read` and `write`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from runtime.model import (
+    ContainerConfig,
+    DeviceConfig,
+    EndpointConfig,
+    MountConfig,
+    PortConfig,
+    Resources,
+    SandboxConfig,
+    Security,
+    Ulimit,
+)
+
+NAME = "container.json"
+MAX_BYTES = 16 << 20
+_encode = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, default=lambda value: to_json(value)
+).encode
+_TYPES = (
+    ContainerConfig, SandboxConfig, EndpointConfig, PortConfig, MountConfig, DeviceConfig, Security,
+    Resources, Ulimit,
+)  # fmt: skip
+
+
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    found = []
+    for each in fields(kind):
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        found.append((each.name, default))
+    return tuple(found)
+
+
+_FIELDS = {kind: _defaults(kind) for kind in _TYPES}
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A value of `runtime.model` as a dictionary of what is not the default."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    found = {}
+    for name, default in _FIELDS[type(value)]:
+        current = getattr(value, name)
+        if current != default:
+            found[name] = current
+    return found
+
+
+def config_from_json(data: Mapping[str, Any]) -> ContainerConfig:
+    """The inverse. TypeError, ValueError or KeyError for what no Setpoint wrote."""
+    return ContainerConfig(**{name: _convert(name, value) for name, value in data.items()})
+
+
+def resources_from_json(data: Mapping[str, Any]) -> Resources:
+    return Resources(**data)
+
+
+def _many(kind: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda values: tuple(kind(**{k: _tuple(v) for k, v in value.items()}) for value in values)
+
+
+def _sandbox(data: Mapping[str, Any]) -> SandboxConfig:
+    return SandboxConfig(
+        mode=data["mode"],
+        id=data.get("id", ""),
+        endpoints=_many(EndpointConfig)(data.get("endpoints", ())),
+        ports=_many(PortConfig)(data.get("ports", ())),
+    )
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "sandbox": _sandbox,
+    "mounts": _many(MountConfig),
+    "devices": _many(DeviceConfig),
+    "ulimits": _many(Ulimit),
+    "security": lambda data: Security(**{k: _tuple(v) for k, v in data.items()}),
+    "resources": resources_from_json,
+    "extra_hosts": lambda pairs: tuple((pair[0], pair[1]) for pair in pairs),
+}
+
+
+def _convert(name: str, value: Any) -> Any:
+    converter = _CONVERTERS.get(name)
+    return converter(value) if converter else _tuple(value)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def write(bundle: str, config: ContainerConfig, created_at: float) -> None:
+    """Into the bundle, whole or not at all. OSError."""
+    data = _encode({"config": config, "created_at": created_at}).encode()
+    temporary = f"{bundle}/.{NAME}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
+    os.rename(temporary, f"{bundle}/{NAME}")  # noqa: PTH104
+
+
+def read(bundle: str) -> tuple[ContainerConfig, float] | None:
+    """(config, created_at), or None for a bundle that is half-made or damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        fd = os.open(f"{bundle}/{NAME}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            data = json.loads(os.read(fd, MAX_BYTES))
+        finally:
+            os.close(fd)
+        return config_from_json(data["config"]), float(data["created_at"])
+    return None

@@ -1,0 +1,113 @@
+"""The engine's index of its containers: what the bundles say, and what runs. Memory only.
+
+    created ──start──> running <──pause/resume──> paused
+                          └──exit──> stopped ──start──> running
+
+Filled by the engine at `open`, kept by its own calls and by the supervisor's events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.model import ContainerConfig, ContainerState, Phase, PortConfig, Resources
+
+
+class Entry:
+    """One container. Times are Unix seconds."""
+
+    __slots__ = (
+        "config", "created_at", "exit_code", "finished_at", "has_started", "is_paused", "is_running", "lock",
+        "oom_killed", "pid", "start_time", "started_at", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, config: ContainerConfig, created_at: float) -> None:
+        self.config = config
+        self.created_at = created_at
+        self.lock = asyncio.Lock()
+        self.is_running = False
+        self.is_paused = False
+        self.has_started = False
+        self.pid: int | None = None
+        self.start_time = 0
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.exit_code: int | None = None
+        self.oom_killed = False
+        self.waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def phase(self) -> Phase:
+        if self.is_running:
+            return "paused" if self.is_paused else "running"
+        return "stopped" if self.has_started else "created"
+
+    def started(self, record: Mapping[str, Any]) -> None:
+        """The supervisor's record of a running process. One whose end is known already changes nothing:
+        the answer to a start and the exit may come in one read."""
+        if not self.is_running and self.has_started and self.start_time == record["start_time"]:
+            return
+        self.is_running = self.has_started = True
+        self.pid, self.start_time = record["pid"], record["start_time"]
+        self.started_at = record["started_at"]
+        self.finished_at = self.exit_code = None
+        self.oom_killed = False
+
+    def ended(self, record: Mapping[str, Any]) -> None:
+        """The supervisor's exit record. One of an earlier life is passed over."""
+        if self.is_running and self.start_time != record.get("start_time", self.start_time):
+            return
+        self.has_started = True
+        self.is_running = self.is_paused = False
+        self.pid = None
+        self.start_time = record.get("start_time", self.start_time)
+        self.started_at = record.get("started_at", self.started_at)
+        self.finished_at = record.get("finished_at")
+        self.exit_code = record.get("exit_code")
+        self.oom_killed = bool(record.get("oom_killed"))
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_ended(self, timeout_seconds: float) -> bool:
+        """Whether it ends within that time."""
+        if not self.is_running:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        try:
+            async with asyncio.timeout(max(timeout_seconds, 0)):
+                await waiter
+        except TimeoutError:
+            return not self.is_running
+        return True
+
+    def state(self, addresses: Mapping[str, str], ports: tuple[PortConfig, ...]) -> ContainerState:
+        config = self.config
+        return ContainerState(
+            id=config.id,
+            name=config.name,
+            labels=config.labels,
+            phase=self.phase,
+            sandbox=config.sandbox.id,
+            image=config.image,
+            pid=self.pid,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            exit_code=self.exit_code,
+            oom_killed=self.oom_killed,
+            addresses=addresses if self.is_running else {},
+            resources=config.resources,
+            ports=ports or config.sandbox.ports,
+        )
+
+
+def with_resources(config: ContainerConfig, resources: Resources) -> ContainerConfig:
+    """The config with other limits."""
+    import dataclasses
+
+    return dataclasses.replace(config, resources=resources)

@@ -1,0 +1,151 @@
+"""A container's numbers from its control groups, v1 or v2. Reads only; called by the engine.
+
+Files are read by name in each call: a container has a dozen, a few microseconds each. What a kernel or
+a hierarchy does not count is 0.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+
+from runtime.cgroup_limits import Hierarchies
+from runtime.cgroups import hierarchies
+from runtime.model import Stats
+
+_NO_LIMIT = 1 << 62  # v1 says "no limit" with the largest multiple of a page
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def read_stats(id: str, path: str, network: tuple[int, int, int, int]) -> Stats:
+    """path: the container's cgroup, with a leading slash. network: bytes received and sent, packets
+    received and sent."""
+    found = hierarchies()
+    is_v2 = "memory" in found.v2
+    cpu = _cpu_v2(found, path) if "cpu" in found.v2 else _cpu_v1(found, path)
+    memory = _memory_v2(found, path) if is_v2 else _memory_v1(found, path)
+    pids, pids_limit = _pids(found, path)
+    io_read, io_written = _io_v2(found, path) if "io" in found.v2 else _io_v1(found, path)
+    return Stats(
+        id=id,
+        at=time.time(),
+        cpu_seconds=cpu[0],
+        cpu_user_seconds=cpu[1],
+        cpu_system_seconds=cpu[2],
+        throttled_seconds=cpu[3],
+        memory_bytes=memory[0],
+        memory_limit_bytes=memory[1],
+        memory_cache_bytes=memory[2],
+        oom_kills=memory[3],
+        pids=pids,
+        pids_limit=pids_limit,
+        io_read_bytes=io_read,
+        io_write_bytes=io_written,
+        network_received_bytes=network[0],
+        network_sent_bytes=network[1],
+        network_received_packets=network[2],
+        network_sent_packets=network[3],
+    )
+
+
+def _cpu_v2(found: Hierarchies, path: str) -> tuple[float, float, float, float]:
+    values = _keyed(f"{found.unified}{path}/cpu.stat")
+    names = ("usage_usec", "user_usec", "system_usec", "throttled_usec")
+    total, user, system, throttled = (values.get(name, 0) / 1_000_000 for name in names)
+    return total, user, system, throttled
+
+
+def _cpu_v1(found: Hierarchies, path: str) -> tuple[float, float, float, float]:
+    """cpuacct where the container has it; else the unified hierarchy, which counts cpu time even when
+    it controls nothing."""
+    directory = _directory(found, "cpuacct", path)
+    total = _number(f"{directory}/cpuacct.usage") if directory else None
+    if total is None:
+        if found.unified:
+            return _cpu_v2(found, path)
+        return 0.0, 0.0, 0.0, 0.0
+    values = _keyed(f"{directory}/cpuacct.stat")
+    throttled = _keyed(f"{_directory(found, 'cpu', path)}/cpu.stat").get("throttled_time", 0)
+    return (
+        total / 1e9,
+        values.get("user", 0) / _TICKS,
+        values.get("system", 0) / _TICKS,
+        throttled / 1e9,
+    )
+
+
+def _memory_v2(found: Hierarchies, path: str) -> tuple[int, int | None, int, int]:
+    directory = f"{found.unified}{path}"
+    return (
+        _number(f"{directory}/memory.current") or 0,
+        _number(f"{directory}/memory.max"),
+        _keyed(f"{directory}/memory.stat").get("file", 0),
+        _keyed(f"{directory}/memory.events").get("oom_kill", 0),
+    )
+
+
+def _memory_v1(found: Hierarchies, path: str) -> tuple[int, int | None, int, int]:
+    directory = _directory(found, "memory", path)
+    limit = _number(f"{directory}/memory.limit_in_bytes")
+    return (
+        _number(f"{directory}/memory.usage_in_bytes") or 0,
+        None if limit is None or limit >= _NO_LIMIT else limit,
+        _keyed(f"{directory}/memory.stat").get("total_cache", 0),
+        _keyed(f"{directory}/memory.oom_control").get("oom_kill", 0),
+    )
+
+
+def _pids(found: Hierarchies, path: str) -> tuple[int, int | None]:
+    directory = f"{found.unified}{path}" if "pids" in found.v2 else _directory(found, "pids", path)
+    return _number(f"{directory}/pids.current") or 0, _number(f"{directory}/pids.max")
+
+
+def _io_v2(found: Hierarchies, path: str) -> tuple[int, int]:
+    read = written = 0
+    for line in _text(f"{found.unified}{path}/io.stat").splitlines():
+        values = dict(pair.split("=", 1) for pair in line.split()[1:] if "=" in pair)
+        read += int(values.get("rbytes", 0))
+        written += int(values.get("wbytes", 0))
+    return read, written
+
+
+def _io_v1(found: Hierarchies, path: str) -> tuple[int, int]:
+    totals = {"Read": 0, "Write": 0}
+    directory = _directory(found, "blkio", path)
+    for line in _text(f"{directory}/blkio.throttle.io_service_bytes").splitlines():
+        words = line.split()
+        if len(words) == 3 and words[1] in totals:
+            totals[words[1]] += int(words[2])
+    return totals["Read"], totals["Write"]
+
+
+def _directory(found: Hierarchies, controller: str, path: str) -> str:
+    return found.directory(controller, path) if controller in found.v1 else ""
+
+
+def _number(path: str) -> int | None:
+    """None for "max" and for a file that is not there."""
+    text = _text(path).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _keyed(path: str) -> Mapping[str, int]:
+    """Lines of "name number"."""
+    words = _text(path).split()
+    return {
+        name: int(value) for name, value in zip(words[::2], words[1::2], strict=False) if value.isdecimal()
+    }
+
+
+def _text(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 65536).decode("ascii", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
