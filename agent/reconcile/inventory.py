@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from agent.manifest.objects import Manifest, Object
-from agent.manifest.spec import AnySpec
-from agent.reconcile.world import SPEC_TYPES, Desired, desired_of
+from agent.manifest.objects import Manifest, Object, Where
+from agent.manifest.spec import AnySpec, NetworkSpec
+from agent.reconcile.world import DEFAULT_BRIDGE, SPEC_TYPES, Desired, desired_of
 from store.records import Key, ObjectRecord
 
 
@@ -53,7 +53,7 @@ class Inventory:
             if not self.is_frozen(self.records[key].file):
                 self.let_go(key, revision, now)
                 changed.append(key)
-        return changed, frozen
+        return changed + self.keep_default_network(now), frozen
 
     def _want(self, wanted: Object, owner: str, revision: str, now: float) -> bool:
         """Whether the spec changed. A changed place is taken over without a new generation."""
@@ -106,6 +106,20 @@ class Inventory:
             return False
         directory = posixpath.dirname(file)
         return any(posixpath.dirname(frozen) == directory for frozen in self.frozen_files)
+
+    def keep_default_network(self, now: float) -> list[Key]:
+        """The network of `network_mode: bridge` is wanted as long as somebody uses it."""
+        is_used = any(key not in self.deleting for key in self.dependents.get(DEFAULT_BRIDGE, ()))
+        record = self.records.get(DEFAULT_BRIDGE)
+        if is_used and (record is None or record.deleting):
+            spec = NetworkSpec(name="bridge")
+            wanted = Object(DEFAULT_BRIDGE, spec, Where("", 0), "default")
+            self._want(wanted, "engine", "", now)
+            return [DEFAULT_BRIDGE]
+        if record is not None and record.owner == "engine" and not is_used and not record.deleting:
+            self.let_go(DEFAULT_BRIDGE, "", now)
+            return [DEFAULT_BRIDGE]
+        return []
 
     # --- one key ------------------------------------------------------------------------------
 

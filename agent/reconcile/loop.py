@@ -260,8 +260,11 @@ class Loop:
         record = self._inventory.records.get(wanted.key)
         if record is not None and record.owner != owner and not record.deleting:
             raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")
-        if self._inventory.want(wanted, owner, "", self._clock.now()):
+        now = self._clock.now()
+        if self._inventory.want(wanted, owner, "", now):
             self._spec_changed(wanted.key)
+        for key in self._inventory.keep_default_network(now):
+            self._spec_changed(key)
         await self._journal.flush()
 
     async def remove(self, key: Key) -> None:
@@ -270,8 +273,11 @@ class Loop:
         if record.owner == "git":
             raise Conflict("remove", str(key), f"{record.file} wants it", "remove it from the manifest")
         if not record.deleting:
-            self._inventory.let_go(key, "", self._clock.now())
+            now = self._clock.now()
+            self._inventory.let_go(key, "", now)
             self._spec_changed(key)
+            for other in self._inventory.keep_default_network(now):
+                self._spec_changed(other)
         await self._journal.flush()
 
     def _spec_changed(self, key: Key) -> None:

@@ -212,23 +212,27 @@ def first_counted_at(check: Healthcheck, started_at: float) -> float:
 
 
 def next_probe_at(check: Healthcheck, health: Health, now: float) -> float:
-    """When to ask next. While a container is starting it is also asked early and ever more seldom:
-    such probes can only find it healthy sooner, they never count against it."""
+    """When to ask next. Before its first regular probe a container is also asked early and ever more
+    seldom: such probes can only find it healthy sooner, they never count against it."""
     started = now if health.started_at is None else health.started_at
     last = started if health.last_at is None else health.last_at
     if health.status != "starting":
         return last + check.interval
-    regular = _regular_probe_at(check, started, last)
-    early = (started + after for after in EARLY_PROBES_SECONDS if started + after > last)
-    return min(next(early, regular), regular)
+    starting_interval = _starting_interval(check)
+    first = started + starting_interval
+    if last < first:
+        early = (started + after for after in EARLY_PROBES_SECONDS if started + after > last)
+        return min(next(early, first), first)
+    if last < started + check.start_period:
+        return last + starting_interval
+    counted = first_counted_at(check, started)
+    return min(last + check.interval, counted) if last < counted else last + check.interval
 
 
-def _regular_probe_at(check: Healthcheck, started: float, last: float) -> float:
-    if last < started + check.start_period and check.start_interval > 0:
-        return last + min(check.start_interval, check.interval)
-    if last < started + check.interval:
-        return started + check.interval
-    return last + check.interval
+def _starting_interval(check: Healthcheck) -> float:
+    if check.start_period > 0 and check.start_interval > 0:
+        return min(check.start_interval, check.interval)
+    return check.interval
 
 
 def after_probe(check: Healthcheck, health: Health, *, is_ok: bool, output: str, now: float) -> Health:

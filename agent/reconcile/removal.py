@@ -59,7 +59,7 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
 def seen_of(desired: Desired) -> str:
     if not desired.deleting:
         return "is wanted absent"
-    return "is in no manifest any more" if desired.owner == "git" else "was removed"
+    return {"git": "is in no manifest any more", "engine": "nobody uses it"}.get(desired.owner, "was removed")
 
 
 def gone(desired: Desired, note: str = "") -> KeyPlan:

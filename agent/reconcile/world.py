@@ -34,6 +34,10 @@ SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec]
 }
 
 
+DEFAULT_BRIDGE = Key("engine", "network", "bridge")
+"""What `network_mode: bridge` means: one network of the instance, made when somebody uses it."""
+
+
 # --- desired ------------------------------------------------------------------------------------
 
 
@@ -91,7 +95,9 @@ def _needs_of(key: Key, spec: ContainerSpec) -> dict[str, Any]:
             dependencies.setdefault(name, Dependency())
     volumes = dict.fromkeys(m.source for m in spec.mounts if m.type == "volume" and m.source)
     return {
-        "needs_networks": tuple(Key(project, "network", name) for name in convert.networks_of(spec)),
+        "needs_networks": (DEFAULT_BRIDGE,)
+        if spec.network_mode == "bridge"
+        else tuple(Key(project, "network", name) for name in convert.networks_of(spec)),
         "needs_volumes": tuple(Key(project, "volume", name) for name in volumes),
         "depends_on": tuple(
             (Key(project, "container", name), dependencies[name]) for name in sorted(dependencies)
@@ -192,7 +198,7 @@ class PruneGuard:
 class World:
     """Read only. images: reference -> the image, for all references that due keys name; one that is
     missing is not in the store. networks, volumes: by their real names. dependents: key -> those
-    that need it. default_networks: real names the engine brings itself."""
+    that need it."""
 
     instance: str = "setpoint"
     desired: Mapping[Key, Desired] = field(default_factory=dict)
@@ -218,11 +224,11 @@ class World:
         return None if desired is None or desired.deleting else desired
 
     def network_name(self, key: Key) -> str:
-        """The real name of a project's network, whether a manifest declares it or the engine has it."""
+        """The real name of a project's network, whether or not a manifest declares it."""
         desired = self.desired.get(key)
         if desired is not None and isinstance(desired.spec, NetworkSpec):
             return convert.network_name(key, desired.spec)
-        return "bridge" if key.name == "bridge" else f"{key.project}_{key.name}"
+        return f"{key.project}_{key.name}"
 
     def volume_name(self, key: Key) -> str:
         desired = self.desired.get(key)
