@@ -10,6 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
+import socket
+import struct
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
@@ -17,10 +20,12 @@ from typing import TYPE_CHECKING
 from agent.cli import output
 from agent.cli.connect import check_instance
 from agent.cli.parser import Parser
-from runtime.errors import Invalid
+from runtime.errors import Invalid, Temporary
 
 if TYPE_CHECKING:
     from runtime.layout import Layout
+
+END_SECONDS = 10.0
 
 
 def add_down(parser: Parser) -> None:
@@ -93,28 +98,38 @@ async def remove(layout: Layout) -> int:
 
 
 async def end_supervisor(layout: Layout) -> None:
-    """It ends by itself once it is asked and holds no container."""
+    """Ask it to end, which it does only when it holds no container, and wait until it is gone."""
     from runtime.supervisor import starter
     from runtime.supervisor.client import Client
 
     found = await asyncio.to_thread(starter.connect, layout)
     if found is None:
         return
+    pid = struct.unpack("3i", found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     found.close()
+    handle = os.pidfd_open(pid)
     client = Client(layout, lambda _event: None)
     await client.open()
     try:
         await client.call("stop")
+        ended, _, _ = await asyncio.to_thread(select.select, [handle], [], [], END_SECONDS)
     finally:
         await client.close()
+        os.close(handle)
+    if not ended:
+        raise Temporary(
+            "stop", f"supervisor {pid}", f"it did not end within {END_SECONDS:g} s", f"kill {pid}"
+        )
 
 
 def remove_directories(layout: Layout, *, with_data: bool) -> None:
     """/run/NAME, and with data /var/lib/NAME; before that, whatever is left of them in the kernel."""
+    from runtime import cgroups
     from runtime.network.remove import remove_all
     from runtime.removal import remove_tree
 
     remove_all(layout)
+    cgroups.delete(layout.cgroup_parent)
     places = [layout.run, layout.data]
     for place in places:
         unmount_below(str(place))
