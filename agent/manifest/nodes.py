@@ -54,21 +54,13 @@ class Mapping:
 
 
 Node = Scalar | Sequence | Mapping
-Kind = Literal["null", "boolean", "number", "string", "list", "mapping"]
+Kind = Literal["nothing", "text", "list", "mapping"]
 
 
 def kind(node: Node) -> Kind:
-    """What a node is, by the core schema of YAML 1.2: `yes`, `on` and `22:22` are strings."""
+    """What a node is, in words for people."""
     if isinstance(node, Mapping):
         return "mapping"
     if isinstance(node, Sequence):
         return "list"
-    if not node.plain:
-        return "string"
-    if node.text in NULLS:
-        return "null"
-    if node.text in TRUES or node.text in FALSES:
-        return "boolean"
-    if INTEGER.fullmatch(node.text) or NUMBER.fullmatch(node.text):
-        return "number"
-    return "string"
+    return "nothing" if node.is_null else "text"

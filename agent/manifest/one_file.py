@@ -17,7 +17,7 @@ from agent.manifest.files import Form, form_of, project_of
 from agent.manifest.nodes import Mapping as MappingNode
 from agent.manifest.nodes import Node
 from agent.manifest.objects import ManifestError, Where
-from agent.manifest.reading import Reading, ReadOptions
+from agent.manifest.reading import MAX_ERRORS, Reading, ReadOptions, TooManyErrors
 from agent.manifest.yaml_nodes import BadYaml, read_documents
 from store.records import Key
 
@@ -54,7 +54,13 @@ def read_one(path: str, files: Mapping[str, bytes], options: ReadOptions) -> Fil
     r = Reading(path, files, options)
     project = project_of(path)
     contents = Contents()
-    outcome = _read(r, form, project, contents)
+    outcome: Outcome
+    try:
+        outcome = _read(r, form, project, contents)
+    except TooManyErrors:
+        message = f"over {MAX_ERRORS} errors: the rest of the file was not read"
+        r.errors[ManifestError(Where(path), message)] = None
+        outcome = "broken"
     is_frozen = bool(r.errors) or outcome != "read"
     return FileResult(
         path,

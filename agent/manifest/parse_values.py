@@ -355,4 +355,4 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def _a(node: Node) -> str:
     name = kind(node)
-    return "nothing" if name == "null" else f"a {name}"
+    return name if name == "nothing" else f"a {name}"

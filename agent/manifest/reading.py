@@ -17,6 +17,7 @@ from agent.manifest.interpolate import BadVariable, interpolate
 from agent.manifest.nodes import Node, Scalar
 from agent.manifest.objects import ManifestError, Where
 
+MAX_ERRORS = 200
 ReferenceKind = Literal["service", "network", "volume", "container_name"]
 ClaimKind = Literal["port", "container_name", "network_name", "volume_name", "address"]
 
@@ -27,6 +28,10 @@ class Refuse(Exception):
     def __init__(self, message: str, hint: str = "", at: Node | None = None) -> None:
         super().__init__(message, hint)
         self.message, self.hint, self.at = message, hint, at
+
+
+class TooManyErrors(Exception):
+    """A file has so many errors that reading on helps nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class Reading:
     # problems
 
     def report(self, line: int, column: int, message: str, hint: str = "") -> None:
+        if len(self.errors) >= MAX_ERRORS:
+            raise TooManyErrors
         self.errors[ManifestError(Where(self.file, line, column), message, hint)] = None
 
     def error(self, at: Node, message: str, hint: str = "") -> None:
