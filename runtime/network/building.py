@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 
 from runtime.network import bridges, links, namespaces, ports, sandboxes
 from runtime.network.book import SandboxRequest
@@ -86,7 +85,8 @@ def _alter(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> Sandbo
         instance.netlink.send([links.delete_link(link) for link in gone])
     if new.endpoints != old.endpoints:
         _drop_default(instance, old, new)
-    if new.id not in instance.whole or new.endpoints != old.endpoints:
+    is_rewired = new.endpoints != old.endpoints or bool(new.ports) != bool(old.ports)
+    if is_rewired or new.id not in instance.whole:
         repair_sandbox(instance, new)
     if new.sysctls != old.sysctls:
         with instance.opened(new.id) as netns:
@@ -127,38 +127,40 @@ def _identity(endpoint: Endpoint) -> tuple[str, int, str]:
 # --- putting back ---
 
 
-def port_fault(link: Link | None, bridge: Link | None, isolated: bool) -> str:
+def port_fault(link: Link | None, wire: Wire) -> str:
     """What is wrong with the host's end of an interface, "" when nothing is."""
     if link is None:
         return "is missing"
     if not link.is_up:
         return "is down"
-    if bridge is not None and link.master != bridge.index:
+    if link.master != wire.bridge:
         return "is not on its bridge"
-    if link.is_isolated != isolated:
-        return f"is {'not ' if isolated else ''}isolated"
+    if link.is_isolated != wire.network.config.isolated:
+        return "is isolated" if link.is_isolated else "is not isolated"
+    if link.is_hairpin != wire.is_hairpin:
+        return "is a hairpin" if link.is_hairpin else "is not a hairpin"
     return ""
 
 
 def repair_bridge(instance: Instance, network: NetworkRecord) -> None:
     """The bridge, and all its ports back on it: a bridge made anew has none."""
     instance.make_bridge(network)
-    index = instance.bridge_indexes[network.name]
-    ports = {
-        endpoint.link
-        for record in instance.book.sandboxes_on(network.name)
-        for endpoint in record.endpoints
-        if endpoint.network == network.name
-    }
-    found = map(links.read_link, instance.netlink.dump(links.get_links()))
-    instance.netlink.request(*_port_requests((link for link in found if link.name in ports), index, network))
+    found = {link.name: link for link in map(links.read_link, instance.netlink.dump(links.get_links()))}
+    requests: list[Request] = []
+    for record in instance.book.sandboxes_on(network.name):
+        for wire in instance.wires(record):
+            link = found.get(wire.endpoint.link)
+            if wire.network is network and link is not None:
+                requests += _port_requests(link, wire)
+    instance.netlink.request(*requests)
 
 
-def _port_requests(ports: Iterator[Link], bridge: int, network: NetworkRecord) -> Iterator[Request]:
-    for link in ports:
-        if port_fault(link, None, network.config.isolated) or link.master != bridge:
-            yield links.set_link(link.index, master=bridge)
-            yield links.set_port(link.name, link.alias, network.config.isolated)
+def _port_requests(link: Link, wire: Wire) -> list[Request]:
+    """What puts an existing link right as a port of its bridge."""
+    if not port_fault(link, wire):
+        return []
+    flags = {"isolated": wire.network.config.isolated, "hairpin": wire.is_hairpin}
+    return [links.set_link(link.index, master=wire.bridge), links.set_port(link.name, link.alias, **flags)]
 
 
 def repair_sandbox(instance: Instance, record: SandboxRecord) -> None:
@@ -183,5 +185,5 @@ def _put_back(netlink: Netlink, wire: Wire, present: set[str]) -> bool:
     if wire.endpoint.interface not in present:
         netlink.request(links.delete_link(link.name))
         return False
-    netlink.request(*_port_requests(iter([link]), wire.bridge, wire.network))
+    netlink.request(*_port_requests(link, wire))
     return True

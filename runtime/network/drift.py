@@ -7,6 +7,7 @@ a container. Called by `networks`; the records are what should be.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from runtime.errors import NotFound, Temporary
@@ -67,13 +68,15 @@ def _sandbox_drift(instance: Instance, record: SandboxRecord, found: dict[str, L
     if not namespaces.is_at(instance.netns_path(record.id), record.inode):
         yield Drift("netns", record.id, "the network namespace is not mounted")
         return
-    for endpoint in record.endpoints:
-        network = instance.book.networks[endpoint.network]
-        bridge = found.get(network.bridge)
-        wrong = building.port_fault(found.get(endpoint.link), bridge, network.config.isolated)
-        if wrong:
-            yield Drift("veth", record.id, f"link {endpoint.link} on network {network.name} {wrong}")
     wires = instance.wires(record)
+    for wire in wires:
+        # By the bridge as it is now: made anew by somebody, it has another index.
+        bridge = found.get(wire.network.bridge)
+        wire = dataclasses.replace(wire, bridge=bridge.index) if bridge else wire
+        wrong = building.port_fault(found.get(wire.endpoint.link), wire)
+        if wrong:
+            detail = f"link {wire.endpoint.link} on network {wire.network.name} {wrong}"
+            yield Drift("veth", record.id, detail)
     with instance.opened(record.id) as netns, instance.home.netlink_in(netns) as inside:
         for kind, detail in sandboxes.lacks(inside, wires):
             yield Drift(kind, record.id, detail)

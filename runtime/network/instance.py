@@ -106,7 +106,7 @@ class Instance:
         self.bridge_indexes[record.name] = bridges.make(self.netlink, self.layout, record).index
 
     def wires(self, record: SandboxRecord) -> tuple[sandboxes.Wire, ...]:
-        return sandboxes.wires_of(record.endpoints, self.book.networks, self.bridge_indexes)
+        return sandboxes.wires_of(record, self.book.networks, self.bridge_indexes)
 
     def netns_path(self, id: str) -> str:
         return f"{self._netns}/{id}"

@@ -34,7 +34,7 @@ _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_STATS64, _IFLA_GROUP = 18, 20, 23, 27
 _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 28, 29, 31, 32
 _IFLA_LINK_NETNSID = 37
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
-_IFLA_BRPORT_ISOLATED = 33
+_IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _VETH_INFO_PEER = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
@@ -63,6 +63,7 @@ class Link:
     kind: str
     nsid: int
     is_isolated: bool
+    is_hairpin: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +138,18 @@ def add_veth(
     return Request(RTM_NEWLINK, b"".join(parts), f"add link {name}", NLM_F_CREATE | NLM_F_EXCL)
 
 
-def set_port(name: str, alias: str, isolated: bool) -> Request:
-    """Name a bridge's port for people, and say whether it may talk to other isolated ports (4.18)."""
-    parts = [_ANY_LINK, text(_IFLA_IFNAME, name), attribute(_IFLA_IFALIAS, alias.encode()[:255])]
-    if isolated:
-        flag = attribute(_IFLA_BRPORT_ISOLATED, b"\1")
-        parts.append(
-            nested(
-                _IFLA_LINKINFO,
-                text(_IFLA_INFO_SLAVE_KIND, "bridge"),
-                nested(_IFLA_INFO_SLAVE_DATA, flag),
-            )
-        )
+def set_port(name: str, alias: str, *, isolated: bool, hairpin: bool) -> Request:
+    """Name a bridge's port for people, and say whether it may talk to other isolated ports (kernel 4.18),
+    and whether a frame may leave by it that came by it."""
+    flags = attribute(_IFLA_BRPORT_MODE, bytes([hairpin])) + attribute(
+        _IFLA_BRPORT_ISOLATED, bytes([isolated])
+    )
+    parts = (
+        _ANY_LINK,
+        text(_IFLA_IFNAME, name),
+        attribute(_IFLA_IFALIAS, alias.encode()[:255]),
+        nested(_IFLA_LINKINFO, text(_IFLA_INFO_SLAVE_KIND, "bridge"), nested(_IFLA_INFO_SLAVE_DATA, flags)),
+    )
     return Request(RTM_NEWLINK, b"".join(parts), f"set link {name}")
 
 
@@ -263,6 +264,7 @@ def read_link(answer: Answer) -> Link:
         kind=_string(info.get(_IFLA_INFO_KIND)),
         nsid=_u32(found.get(_IFLA_LINK_NETNSID), -1),
         is_isolated=port.get(_IFLA_BRPORT_ISOLATED, b"\0") == b"\1",
+        is_hairpin=port.get(_IFLA_BRPORT_MODE, b"\0") == b"\1",
     )
 
 

@@ -259,11 +259,11 @@ class Networks:
             has_way_out=record is not None and self._book.has_way_out(record), own_network=bool(id),
         )  # fmt: skip
 
-    def socket_in(self, id: str, family: int, kind: int) -> socket.socket:
+    def socket_in(self, id: str, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket in a sandbox's network, for probes. The thread is back when this returns."""
         instance = self._instance
         with instance.opened(id) as netns, translated("open socket in", id), instance.home.inside(netns):
-            return socket.socket(family, kind)
+            return socket.socket(family, kind, protocol)
 
     def counters(self, id: str) -> Counters:
         """(rx_bytes, tx_bytes, rx_packets, tx_packets) as the container sees them, over its interfaces."""

@@ -136,16 +136,29 @@ def sandbox_from(data: Mapping[str, Any]) -> SandboxRecord:
 
 
 def write(path: Path | str, data: Mapping[str, Any], *, lasting: bool) -> None:
-    """Replace a record in one step. lasting: it must be there after a power cut as well."""
-    temporary = f"{path}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    """Write a record, and replace one that is there in one step. lasting: it must be there after a power
+    cut as well.
+
+    A new one that need not last is written straight: broken off, it is as good as not written, and a
+    rename costs as much again.
+    """
+    content = json.dumps(data).encode()
+    if not lasting:
+        with contextlib.suppress(FileExistsError):
+            _write_file(str(path), os.O_EXCL, content)
+            return
+    _write_file(f"{path}.new", os.O_TRUNC, content, lasting)
+    os.rename(f"{path}.new", path)  # noqa: PTH104 - on the path of every start, where Path costs
+
+
+def _write_file(path: str, flags: int, content: bytes, lasting: bool = False) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
     try:
-        os.write(descriptor, json.dumps(data).encode())
+        os.write(descriptor, content)
         if lasting:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.rename(temporary, path)  # noqa: PTH104 - on the path of every start, where Path costs
 
 
 def read_all(directory: Path) -> list[dict[str, Any]]:

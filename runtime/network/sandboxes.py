@@ -41,16 +41,25 @@ class Wire:
     network: NetworkRecord
     bridge: int  # the bridge's index
     is_default: bool  # the way out goes by it
+    # A container calls itself by a port that it publishes. Where br_netfilter is on, such a frame is turned
+    # around within the bridge. Not for others: a network nested in a container would see its own frames.
+    is_hairpin: bool
 
 
 def wires_of(
-    endpoints: Sequence[Endpoint], networks: Mapping[str, NetworkRecord], bridges: Mapping[str, int]
+    record: SandboxRecord, networks: Mapping[str, NetworkRecord], bridges: Mapping[str, int]
 ) -> tuple[Wire, ...]:
-    """Endpoints with their networks. The way out is by the first network that has one."""
-    default = default_of(endpoints, networks)
+    """A sandbox's endpoints with their networks. The way out is by the first network that has one."""
+    default = default_of(record.endpoints, networks)
     return tuple(
-        Wire(endpoint, networks[endpoint.network], bridges[endpoint.network], endpoint is default)
-        for endpoint in endpoints
+        Wire(
+            endpoint,
+            networks[endpoint.network],
+            bridges[endpoint.network],
+            is_default=endpoint is default,
+            is_hairpin=endpoint is default and bool(record.ports),
+        )
+        for endpoint in record.endpoints
     )
 
 
@@ -90,7 +99,7 @@ def _pair(layout: Layout, record: SandboxRecord, wire: Wire, netns: int) -> list
         mtu=config.mtu, host_mac=host_mac_of(endpoint.link),
     )  # fmt: skip
     alias = alias_of(layout, config.name, record.id)
-    return [pair, links.set_port(endpoint.link, alias, config.isolated)]
+    return [pair, links.set_port(endpoint.link, alias, isolated=config.isolated, hairpin=wire.is_hairpin)]
 
 
 def _settle(inside: Netlink, wires: Sequence[Wire]) -> list[Request]:

@@ -1,0 +1,165 @@
+"""Published ports, asked from everywhere: who reaches them, and who must not."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from runtime.errors import Conflict, Invalid, Temporary
+from runtime.model import PortConfig
+from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run
+
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+
+
+@pytest.mark.parametrize("kind", [TCP, UDP], ids=["tcp", "udp"])
+async def test_port_on_all_addresses_is_reached_from_everywhere(lab: Lab, bridged: bool, kind: int) -> None:
+    lab.network("web")
+    lab.network("other")
+    protocol = "tcp" if kind == TCP else "udp"
+    state = await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, protocol),))
+    await lab.sandbox("web-2", "web")
+    await lab.sandbox("other-1", "other")
+    server = lab.serve("web-1", 80, kind)
+    gateway = lab.networks.list()[0].gateway
+
+    assert lab.call("lan", HOST_ADDRESS, 8080, server) == LAN_ADDRESS  # the caller's address is kept
+    assert lab.call("host", HOST_ADDRESS, 8080, server) == HOST_ADDRESS
+    assert lab.call("host", "127.0.0.1", 8080, server) == gateway
+    assert lab.call("host", gateway, 8080, server) == gateway
+    assert lab.call("other-1", HOST_ADDRESS, 8080, server) == gateway
+    assert lab.call("web-2", HOST_ADDRESS, 8080, server) == gateway
+    assert lab.call("web-1", HOST_ADDRESS, 8080, server) == gateway  # hairpin
+    assert lab.call("host", state.addresses["web"], 80, server) == gateway
+    assert lab.call("web-2", "web-1" and state.addresses["web"], 80, server).startswith("10.201.0.")
+
+
+@pytest.mark.parametrize("kind", [TCP, UDP], ids=["tcp", "udp"])
+async def test_port_on_loopback_is_reached_from_the_host_alone(lab: Lab, bridged: bool, kind: int) -> None:
+    lab.network("web")
+    protocol = "tcp" if kind == TCP else "udp"
+    state = await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, protocol, "127.0.0.1"),))
+    await lab.sandbox("web-2", "web")
+    server = lab.serve("web-1", 80, kind)
+    with lab.lan():
+        run("ip", "route", "add", "127.0.0.1/32", "via", HOST_ADDRESS, "dev", "lan0", "table", "10")
+        run("ip", "rule", "add", "pref", "0", "to", "127.0.0.1", "lookup", "10")
+        run("ip", "rule", "add", "pref", "1", "lookup", "local")
+        run("ip", "rule", "del", "pref", "0", "lookup", "local")
+        run("sysctl", "-w", "net.ipv4.conf.all.route_localnet=1")
+    run("sysctl", "-w", "net.ipv4.conf.all.route_localnet=1")  # as some tools set it on a host
+
+    assert lab.call("host", "127.0.0.1", 8080, server)
+    assert not lab.is_reached("lan", HOST_ADDRESS, 8080, server)
+    assert not lab.is_reached("lan", "127.0.0.1", 8080, server)
+    assert not lab.is_reached("host", HOST_ADDRESS, 8080, server)
+    assert not lab.is_reached("web-2", HOST_ADDRESS, 8080, server)
+    assert not lab.is_reached("lan", state.addresses["web"], 80, server)
+
+
+async def test_port_on_one_address_of_the_host(lab: Lab) -> None:
+    run("ip", "address", "add", "198.51.100.9/24", "dev", "wan0")
+    lab.network("web")
+    await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, host_ip="198.51.100.9"),))
+    server = lab.serve("web-1", 80)
+
+    assert lab.call("lan", "198.51.100.9", 8080, server) == LAN_ADDRESS
+    assert not lab.is_reached("lan", HOST_ADDRESS, 8080, server)
+    assert not lab.is_reached("host", "127.0.0.1", 8080, server)
+
+
+async def test_what_is_not_published_is_not_reached_from_outside(lab: Lab, bridged: bool) -> None:
+    """moby#45610: a neighbour with a route to the container's address."""
+    lab.network("web")
+    state = await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080),))
+    address = state.addresses["web"]
+    published, hidden = lab.serve("web-1", 80), lab.serve("web-1", 5432)
+    hidden_udp = lab.serve("web-1", 53, UDP)
+
+    assert not lab.is_reached("lan", address, 80, published)
+    assert not lab.is_reached("lan", address, 5432, hidden)
+    assert not lab.is_reached("lan", address, 53, hidden_udp)
+    assert lab.call("host", address, 5432, hidden)  # the host itself may
+
+
+async def test_the_way_out_is_by_the_hosts_address(lab: Lab) -> None:
+    lab.network("web")
+    await lab.sandbox("web-1", "web")
+    server, datagrams = lab.serve("lan", 7000), lab.serve("lan", 7001, UDP)
+
+    assert lab.call("web-1", LAN_ADDRESS, 7000, server) == HOST_ADDRESS
+    assert lab.call("web-1", LAN_ADDRESS, 7001, datagrams) == HOST_ADDRESS
+
+
+async def test_port_goes_over_to_another_sandbox_without_a_gap_in_the_table(lab: Lab) -> None:
+    lab.network("web")
+    port = PortConfig(80, 8080)
+    await lab.sandbox("web-1", "web", ports=(port,))
+    with pytest.raises(Conflict, match=r"0.0.0.0:8080/tcp is published by web-1"):
+        await lab.sandbox("web-2", "web", ports=(port,))
+
+    await lab.networks.release_ports("web-1")
+    await lab.sandbox("web-2", "web", ports=(port,))
+
+    server = lab.serve("web-2", 80)
+    assert lab.call("lan", HOST_ADDRESS, 8080, server) == LAN_ADDRESS
+    assert lab.networks.ports("web-1") == ()
+    assert lab.networks.find_drift() == ()
+
+
+async def test_ports_change_while_the_sandbox_lives(lab: Lab) -> None:
+    lab.network("web")
+    before = await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080),))
+    server = lab.serve("web-1", 80)
+    after = await lab.sandbox("web-1", "web", ports=(PortConfig(80, 9090), PortConfig(80, 9091)))
+
+    assert before == after
+    assert lab.call("lan", HOST_ADDRESS, 9090, server) == LAN_ADDRESS
+    assert lab.call("lan", HOST_ADDRESS, 9091, server) == LAN_ADDRESS
+    assert not lab.is_reached("lan", HOST_ADDRESS, 8080, server)
+
+
+@pytest.mark.parametrize("kind", [TCP, UDP], ids=["tcp", "udp"])
+async def test_port_of_a_host_process_is_refused_with_its_name(lab: Lab, kind: int) -> None:
+    lab.network("web")
+    lab.serve("host", 8080, kind, "127.0.0.1")
+    protocol = "tcp" if kind == TCP else "udp"
+    with pytest.raises(Conflict, match=r"8080/(tcp|udp) is in use by \S+ \(pid \d+\) \(hint: stop it"):
+        await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, protocol),))
+
+    assert lab.networks.list_sandboxes() == ()
+    other = "udp" if protocol == "tcp" else "tcp"
+    await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, other),))
+
+
+async def test_port_on_an_address_that_the_host_lacks_waits(lab: Lab) -> None:
+    lab.network("web")
+    with pytest.raises(Temporary, match=r"203\.0\.113\.7 is not an address of this host"):
+        await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, host_ip="203.0.113.7"),))
+
+
+async def test_port_without_a_number_gets_one_and_keeps_it(lab: Lab) -> None:
+    lab.network("web")
+    await lab.sandbox("web-1", "web", ports=(PortConfig(80, 0), PortConfig(80, 0)))
+    first = lab.networks.ports("web-1")
+    assert len({port.host_port for port in first}) == 2
+    assert all(port.host_port for port in first)
+
+    await lab.sandbox("web-1", "web", ports=(PortConfig(80, 0), PortConfig(80, 0)))
+    assert lab.networks.ports("web-1") == first
+    server = lab.serve("web-1", 80)
+    assert lab.call("lan", HOST_ADDRESS, first[0].host_port, server) == LAN_ADDRESS
+
+
+async def test_port_needs_a_network_with_a_way_out(lab: Lab) -> None:
+    lab.network("inner", internal=True)
+    with pytest.raises(Invalid, match="none of its networks has a way out"):
+        await lab.sandbox("web-1", "inner", ports=(PortConfig(80, 8080),))
+
+
+async def test_same_port_for_tcp_and_udp(lab: Lab) -> None:
+    lab.network("web")
+    await lab.sandbox("dns", "web", ports=(PortConfig(53, 5353, "udp"), PortConfig(53, 5353, "tcp")))
+    assert lab.call("lan", HOST_ADDRESS, 5353, lab.serve("dns", 53, UDP))
+    assert lab.call("lan", HOST_ADDRESS, 5353, lab.serve("dns", 53, TCP))
