@@ -14,7 +14,7 @@ from runtime.errors import Temporary
 from runtime.model import ExecResult
 from runtime.signals import parse_signal
 from runtime.supervisor.client import Client
-from runtime.supervisor.console import resize
+from runtime.supervisor.terminal import resize
 
 _LATE_SECONDS = 5.0  # after the time is over, for the kill to have its effect
 _READ_BYTES = 65536

@@ -12,13 +12,12 @@ import contextlib
 import os
 import stat
 
-from runtime.supervisor import console as consoles
-from runtime.supervisor import records
+from runtime.supervisor import records, terminal
 from runtime.supervisor.attach import Attachment
-from runtime.supervisor.console import Console
 from runtime.supervisor.log_file import LogFile
 from runtime.supervisor.loop import HANGUP, READ, WRITE, Loop
 from runtime.supervisor.output import Output
+from runtime.supervisor.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -273,7 +272,7 @@ class Container:
 
     def resize(self, rows: int, columns: int) -> None:
         if self.console_fd >= 0:
-            consoles.resize(self.console_fd, rows, columns)
+            terminal.resize(self.console_fd, rows, columns)
 
     # --- descriptors that a client keeps, so that nothing is lost when the supervisor is killed
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 
 def ping(server: Supervisor, _message: Message, _fds: list[int], reply: Reply) -> None:
-    """{} -> {pid, version, started_at, containers}."""
-    reply.result({"pid": os.getpid(), "started_at": server.started_at, "containers": len(server.containers)})
+    """{} -> {pid, started_at, executed_at, containers}."""
+    times = {"started_at": server.started_at, "executed_at": server.executed_at}
+    reply.result({"pid": os.getpid(), **times, "containers": len(server.containers)})
 
 
 def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:

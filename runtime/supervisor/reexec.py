@@ -17,10 +17,10 @@ import socket
 import sys
 
 from runtime.supervisor.attach import Attachment
-from runtime.supervisor.console import Console
 from runtime.supervisor.container import Container
 from runtime.supervisor.execs import Exec
 from runtime.supervisor.server import Connection, Reply, Supervisor
+from runtime.supervisor.terminal import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

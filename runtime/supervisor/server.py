@@ -71,7 +71,7 @@ class Supervisor:
     def __init__(self, loop: Loop, run_directory: str) -> None:
         self.loop = loop
         self.run_directory = run_directory
-        self.started_at = time.time()
+        self.started_at = self.executed_at = time.time()
         self.containers: dict[str, Container] = {}
         self.execs: dict[int, Exec] = {}
         self.by_pid: dict[int, Container] = {}
