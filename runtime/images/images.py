@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -122,6 +123,7 @@ class Images:
         with _explained("load image", str(path)):
             prepare_root(self._root)
             staged = load_archive(self._root, path, host_platform(), progress or _ignore)
+        self._sweep()
         index = self._current().index
         return tuple(self._info(index, image.image_id) for image in staged)
 
@@ -167,14 +169,18 @@ class Images:
             if record is None:
                 raise _not_found("remove image", reference)
             after = _without(index, record, reference, frozenset(in_use), force=force)
-            return self._forget(index, after, in_use)
+            gone = self._forget(index, after, in_use)
+        self._sweep()
+        return gone
 
     def prune(self, *, in_use: Collection[str]) -> tuple[str, ...]:
         """Remove images without a name that no container uses, and content that belongs to no image."""
         with _explained("prune images", ""), locked(self._existing_root()):
             index = read_index(self._root)
             kept = (record for record in index.records if record.name or record.image_id in in_use)
-            return self._forget(index, Index(tuple(kept)), in_use)
+            gone = self._forget(index, Index(tuple(kept)), in_use)
+        self._sweep()
+        return gone
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class Images:
         records = index.of_image(image_id)
         if not records:
             raise _not_found("read image", image_id)
-        names = tuple(parse_reference(record.name).familiar for record in records if record.name)
+        names = tuple(sorted(parse_reference(record.name).familiar for record in records if record.name))
         parsed = self._parsed.get(image_id)
         if parsed is None:
             parsed = self._parsed[image_id] = parse_config(self._content.read_document(image_id), image_id)
@@ -225,13 +231,16 @@ class Images:
             self._content.remove(digest)
         for key in garbage.layers:
             path = self._layers.path(key)
-            path.rename(path.with_name(_GONE + path.name))
-        for gone in (self._root / "layers").glob(_GONE + "*"):
-            remove_tree(gone)
+            path.rename(path.with_name(f"{_GONE}{path.name}-{secrets.token_hex(4)}"))
         names = {record.name for record in before.records} - {record.name for record in after.records} - {""}
         ids = {record.image_id for record in before.records} - {record.image_id for record in after.records}
         familiar = sorted(parse_reference(name).familiar for name in names)
         return (*familiar, *sorted(ids), *sorted(garbage.layers))
+
+    def _sweep(self) -> None:
+        """Delete what was taken away, without the lock: a large layer takes seconds."""
+        for gone in (self._root / "layers").glob(_GONE + "*"):
+            remove_tree(gone)
 
     def _write_index_making_room(self, before: Index, after: Index, garbage: Holdings) -> None:
         if before == after:

@@ -1,0 +1,146 @@
+"""A load in a process of its own, bounded in memory: what the agent uses, so that no bomb is its own.
+
+    load_in_worker(layout, path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
+
+The parent reads `{"progress": ...}` lines and at the end one `{"images": [ids]}` or `{"error": ...}`.
+One process for a load, not for a layer. The worker is killed when the thread that waits for it ends,
+and what it had staged is removed by the next load.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime import errors
+from runtime.errors import SetpointError, Temporary
+from runtime.images.images import Images
+from runtime.layout import Layout
+from runtime.model import ImageInfo
+from runtime.syscalls import PR_SET_PDEATHSIG, prctl
+
+if TYPE_CHECKING:
+    from runtime.images.stage import Progress
+
+MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
+_REPORT_SECONDS = 0.1
+_REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+def load_in_worker(
+    layout: Layout, path: Path, progress: Callable[[Progress], None] | None = None
+) -> tuple[ImageInfo, ...]:
+    """`Images.load` in another process. Blocks: call it in a thread. Raises what the load raised."""
+    return _run(layout, ["load", str(path)], progress)
+
+
+def import_in_worker(
+    layout: Layout,
+    path: Path,
+    reference: str,
+    config: Mapping[str, object] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> ImageInfo:
+    """`Images.import_rootfs` in another process."""
+    return _run(layout, ["import", str(path), reference, json.dumps(dict(config or {}))], progress)[0]
+
+
+def _run(
+    layout: Layout, arguments: Sequence[str], progress: Callable[[Progress], None] | None
+) -> tuple[ImageInfo, ...]:
+    command = [
+        sys.executable, "-P", "-m", "runtime.images.worker",
+        layout.instance, str(layout.data_root), str(layout.run_root), *arguments,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
+    ) as process:
+        assert process.stdout is not None
+        last: dict[str, Any] = {}
+        for line in process.stdout:
+            last = json.loads(line)
+            if progress is not None and "progress" in last:
+                progress(_to_progress(last["progress"]))
+    if "error" in last:
+        raise _to_error(last["error"])
+    if "images" not in last:
+        raise Temporary(
+            f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
+            "it may have used too much memory",
+        )  # fmt: skip
+    found = map(Images(layout).get, last["images"])
+    return tuple(info for info in found if info is not None)
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the caller's but the way to this package."""
+    return {"PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+def _to_progress(value: Mapping[str, Any]) -> Progress:
+    from runtime.images.stage import Progress
+
+    return Progress(**value)
+
+
+def _to_error(value: Mapping[str, Any]) -> SetpointError:
+    kind = getattr(errors, value["kind"], SetpointError)
+    error = kind(*value["fields"])
+    assert isinstance(error, SetpointError)
+    return error
+
+
+# --- the worker's side ------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    instance, data_root, run_root, verb, path, *rest = arguments
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    images = Images(Layout(instance, Path(data_root), Path(run_root)))
+    try:
+        if verb == "load":
+            found = images.load(Path(path), _Reporter())
+        else:
+            found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
+    except SetpointError as error:
+        fields = [error.op, error.subject, error.reason, error.hint]
+        _print({"error": {"kind": type(error).__name__, "fields": fields}})
+        return 1
+    except MemoryError:
+        fields = [f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb"]
+        _print({"error": {"kind": "Invalid", "fields": fields}})
+        return 1
+    _print({"images": [info.id for info in found]})
+    return 0
+
+
+class _Reporter:
+    """Prints progress, ten times a second at most."""
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at = now + _REPORT_SECONDS
+            _print({"progress": asdict(progress)})
+
+
+def _print(value: Mapping[str, object]) -> None:
+    print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
