@@ -241,7 +241,8 @@ def after_probe(check: Healthcheck, health: Health, *, is_ok: bool, output: str,
     if is_ok:
         since = health.since if health.status == "healthy" else now
         return replace(health, status="healthy", failures=0, last_at=now, since=since, output=text)
-    counts = health.status != "starting" or now >= first_counted_at(check, health.started_at or now)
+    started = now if health.started_at is None else health.started_at
+    counts = health.status != "starting" or now >= first_counted_at(check, started)
     failures = health.failures + counts
     if failures < max(1, check.retries) or health.status == "unhealthy":
         return replace(health, failures=failures, last_at=now, output=text)
