@@ -1,0 +1,365 @@
+"""What every field of a manifest means, with an example: the one table behind `explain` and `schema`.
+
+A test holds the table to the parsers: every field that is read is described, and every example is read
+without an error and fits the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+JSON = Mapping[str, Any]
+
+TEXT: JSON = {"type": ["string", "number", "boolean"]}
+NUMBER: JSON = {"type": ["number", "string"]}
+INTEGER: JSON = {"type": ["integer", "string"]}
+BOOLEAN: JSON = {"type": ["boolean", "string"]}
+SIZE: JSON = {"type": ["integer", "string"], "pattern": r"^(-1|[0-9.]+ ?([kmgtpKMGTP]?[iI]?[bB]?)|.*\$.*)$"}
+DURATION: JSON = {"type": ["string", "integer"]}
+LIST: JSON = {"type": "array", "items": TEXT}
+ONE_OR_LIST: JSON = {"oneOf": [TEXT, LIST]}
+COMMAND: JSON = {"oneOf": [TEXT, LIST, {"type": "null"}]}
+PAIRS: JSON = {
+    "oneOf": [
+        {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+        LIST,
+    ]
+}
+
+
+def one_of(*words: str) -> JSON:
+    return {"enum": list(words)}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """text: what the field means, a sentence or two. example: YAML of one such field. fields: those below
+    it. many: the fields are those of each entry of a mapping or list."""
+
+    text: str
+    example: str = ""
+    schema: JSON = field(default_factory=dict)
+    fields: Mapping[str, Description] = field(default_factory=dict)
+    many: bool = False
+
+
+D = Description
+
+HEALTHCHECK = {
+    "test": D("What is run in the container: exit code 0 is well.", "test: [CMD, true]", COMMAND),
+    "http": D(
+        "A GET request from inside the container's network; any answer from 200 to 399 is well. Needs no "
+        "tool in the image. Setpoint's own.",
+        'http: ":8080/healthz"',
+        TEXT,
+    ),
+    "tcp": D("A port that must accept a connection. Setpoint's own.", 'tcp: ":5432"', TEXT),
+    "interval": D("Time between two checks (30s).", "interval: 10s", DURATION),
+    "timeout": D("How long one check may take (30s).", "timeout: 5s", DURATION),
+    "retries": D("Failures in a row after which the container is unhealthy (3).", "retries: 5", INTEGER),
+    "start_period": D(
+        "Time after the start in which failures do not count (0s).", "start_period: 40s", DURATION
+    ),
+    "start_interval": D("Time between two checks within start_period (5s).", "start_interval: 1s", DURATION),
+    "disable": D("Turns the image's own check off.", "disable: true", BOOLEAN),
+}
+DEPENDENCY = {
+    "condition": D(
+        "What to wait for before this one starts.",
+        "condition: service_healthy",
+        one_of("service_started", "service_healthy", "service_completed_successfully"),
+    ),
+    "restart": D("Restart this one when the other was restarted.", "restart: true", BOOLEAN),
+    "required": D("false: start even if the other does not exist.", "required: false", BOOLEAN),
+}
+ATTACHMENT = {
+    "aliases": D("More names by which others on the network find it.", "aliases: [db]", LIST),
+    "ipv4_address": D("A static address; the network needs a subnet.", "ipv4_address: 10.9.0.5", TEXT),
+    "ipv6_address": D("A static IPv6 address.", 'ipv6_address: "fd00::5"', TEXT),
+    "mac_address": D("The link's address.", 'mac_address: "02:42:ac:11:00:03"', TEXT),
+    "priority": D("The network with the highest one gives the default route.", "priority: 10", INTEGER),
+}
+PORT = {
+    "target": D("The port in the container.", "target: 80", INTEGER),
+    "published": D("The port, or range of ports, on the host.", 'published: "8080"', INTEGER),
+    "protocol": D("tcp (default), udp or sctp.", "protocol: udp", one_of("tcp", "udp", "sctp")),
+    "host_ip": D("The host's address to publish on; all without it.", "host_ip: 127.0.0.1", TEXT),
+    "mode": D("host or ingress, which are the same on one host.", "mode: host", one_of("host", "ingress")),
+    "name": D("A name for people.", "name: web", TEXT),
+}
+MOUNT = {
+    "type": D("What is mounted.", "type: bind", one_of("bind", "volume", "tmpfs")),
+    "source": D("A path on the host, or a volume's name.", "source: ./conf", TEXT),
+    "target": D("The path in the container.", "target: /etc/app", TEXT),
+    "read_only": D("Nothing in the container can write there.", "read_only: true", BOOLEAN),
+    "consistency": D("Has no effect here.", "consistency: cached", TEXT),
+    "bind": D("Options of a bind mount.", "bind: {propagation: rslave}", {"type": "object"}),
+    "volume": D("Options of a volume.", "volume: {nocopy: true}", {"type": "object"}),
+    "tmpfs": D("Options of a tmpfs.", "tmpfs: {size: 64m}", {"type": "object"}),
+}
+LOGGING = {
+    "driver": D(
+        "json-file or local, which are the same here.", "driver: local", one_of("json-file", "local")
+    ),
+    "options": D(
+        "max-size of a log file (10m) and max-file, how many are kept (3).",
+        "options: {max-size: 5m, max-file: 2}",
+        {"type": "object"},
+    ),
+}
+DEPLOY = {
+    "mode": D("replicated is the one there is.", "mode: replicated", one_of("replicated")),
+    "replicas": D("How many containers run.", "replicas: 3", INTEGER),
+    "resources": D("limits and reservations.", "resources: {limits: {memory: 64m}}", {"type": "object"}),
+    "restart_policy": D("As restart.", "restart_policy: {condition: any}", {"type": "object"}),
+}
+RESTART = {
+    "policy": D(
+        "As the short form.", "policy: always", one_of("no", "always", "on-failure", "unless-stopped")
+    ),
+    "max_attempts": D(
+        "Failures within the window after which it is Stalled (10).", "max_attempts: 3", INTEGER
+    ),
+    "window": D("The time in which they count (10m). Setpoint's own.", "window: 5m", DURATION),
+}
+
+CONTAINER = {
+    "annotations": D("Notes for programs; they change nothing.", "annotations: {team: shop}", PAIRS),
+    "cap_add": D("Capabilities beyond the default set.", "cap_add: [NET_ADMIN]", LIST),
+    "cap_drop": D("Capabilities of the default set that it does not get.", "cap_drop: [ALL]", LIST),
+    "command": D("Arguments in place of the image's. [] clears them.", 'command: ["sleep", "60"]', COMMAND),
+    "container_name": D(
+        "The name, in place of project-service-1. Only one container can have it, so it cannot be scaled.",
+        "container_name: web",
+        TEXT,
+    ),
+    "cpu_shares": D(
+        "Weight against other containers when the processor is short (1024).", "cpu_shares: 512", INTEGER
+    ),
+    "cpus": D("Processors that it may use at most. Applied without a restart.", "cpus: 1.5", NUMBER),
+    "cpuset": D("Processors that it may run on. Applied without a restart.", 'cpuset: "0-1"', TEXT),
+    "depends_on": D(
+        "Services that must be started (or healthy, or finished) before this one starts.",
+        "depends_on: {db: {condition: service_healthy}}",
+        {"oneOf": [LIST, {"type": "object"}]},
+        DEPENDENCY,
+        many=True,
+    ),
+    "deploy": D(
+        "compose's section for replicas and limits.", "deploy: {replicas: 2}", {"type": "object"}, DEPLOY
+    ),
+    "devices": D(
+        "Devices of the host: SOURCE[:TARGET[:rwm]].",
+        'devices: ["/dev/fuse"]',
+        {"type": "array", "items": {"oneOf": [TEXT, {"type": "object"}]}},
+    ),
+    "dns": D("Name servers, in place of the host's.", "dns: [9.9.9.9]", ONE_OR_LIST),
+    "dns_opt": D("Options of the resolver.", "dns_opt: [use-vc]", LIST),
+    "dns_search": D("Domains in which short names are looked for.", "dns_search: example.org", ONE_OR_LIST),
+    "domainname": D("The domain's name.", "domainname: example.org", TEXT),
+    "ensure": D(
+        "What is to be so: running, stopped (kept, not running) or absent. Setpoint's own.",
+        "ensure: stopped",
+        one_of("running", "stopped", "absent"),
+    ),
+    "entrypoint": D(
+        "The program in place of the image's. [] clears it.", 'entrypoint: ["/bin/app"]', COMMAND
+    ),
+    "env_file": D(
+        "Files of variables beside the manifest, named .env, *.env or .env.*; their content counts, so a "
+        "change of it makes a new container.",
+        "env_file: {path: web.env, required: false}",
+        {"oneOf": [TEXT, {"type": "object"}, {"type": "array"}]},
+    ),
+    "environment": D(
+        "Variables for the process. A name alone takes its value from .env.", "environment: {A: b}", PAIRS
+    ),
+    "expose": D("Ports that are there for others on the network; opens nothing.", "expose: [3000]", LIST),
+    "extra_hosts": D(
+        "Names with an address, for the hosts file; host-gateway is the host.",
+        'extra_hosts: ["db=10.0.0.5"]',
+        {"oneOf": [LIST, {"type": "object"}]},
+    ),
+    "group_add": D("More groups of the process, by name or number.", "group_add: [audio]", ONE_OR_LIST),
+    "healthcheck": D(
+        "How to ask whether it is well. One of test, http and tcp.",
+        'healthcheck: {http: ":8080/", interval: 10s}',
+        {"type": "object"},
+        HEALTHCHECK,
+    ),
+    "hostname": D("The host's name inside.", "hostname: web", TEXT),
+    "image": D(
+        "The image: name:tag, name@digest or an id.", "image: nginx:1.27", {"type": "string", "minLength": 1}
+    ),
+    "init": D("A small init reaps orphans and passes signals on.", "init: true", BOOLEAN),
+    "ipc": D("The IPC namespace: host, none, service:NAME, container:NAME.", "ipc: host", TEXT),
+    "labels": D("Labels of the container. setpoint.* is reserved.", "labels: {tier: front}", PAIRS),
+    "logging": D(
+        "How much of the output is kept.", "logging: {options: {max-size: 5m}}", {"type": "object"}, LOGGING
+    ),
+    "mem_limit": D("Memory that it may use at most. Applied without a restart.", "mem_limit: 64m", SIZE),
+    "mem_reservation": D("Memory that it keeps when memory is short.", "mem_reservation: 32m", SIZE),
+    "memswap_limit": D(
+        "Memory and swap together; -1 is unlimited swap. Goes with mem_limit.",
+        "memswap_limit: -1",
+        SIZE,
+    ),
+    "network_mode": D(
+        "In place of networks: none, host, bridge, service:NAME or container:NAME (share its network).",
+        "network_mode: none",
+        TEXT,
+    ),
+    "networks": D(
+        "Networks of the project that it is on. Without it: the project's default network.",
+        "networks: {default: {aliases: [www]}}",
+        {"oneOf": [LIST, {"type": "object"}]},
+        ATTACHMENT,
+        many=True,
+    ),
+    "on_unhealthy": D(
+        "restart: what to do when the health check fails. Setpoint's own.",
+        "on_unhealthy: restart",
+        one_of("ignore", "restart"),
+    ),
+    "oom_kill_disable": D(
+        "Do not kill its processes when it is out of memory.", "oom_kill_disable: true", BOOLEAN
+    ),
+    "oom_score_adj": D("From -1000 (killed last) to 1000 (killed first).", "oom_score_adj: 500", INTEGER),
+    "pid": D("The process namespace: host, service:NAME, container:NAME.", "pid: host", TEXT),
+    "pids_limit": D(
+        "Processes at most (2048); -1 is unlimited. Applied without a restart.", "pids_limit: 100", INTEGER
+    ),
+    "ports": D(
+        "Ports published on the host: [HOST_IP:][HOST:]CONTAINER[/PROTOCOL], ranges too.",
+        'ports: ["127.0.0.1:8080:80"]',
+        {"type": "array", "items": {"oneOf": [TEXT, {"type": "object"}]}},
+        PORT,
+        many=True,
+    ),
+    "privileged": D(
+        "All capabilities and devices, and no filter. Almost never needed.", "privileged: true", BOOLEAN
+    ),
+    "profiles": D("It is wanted only when one of these profiles is active.", "profiles: []", LIST),
+    "pull_policy": D(
+        "When the image is fetched.",
+        "pull_policy: missing",
+        one_of("always", "missing", "never", "if_not_present"),
+    ),
+    "read_only": D("The root file system cannot be written to.", "read_only: true", BOOLEAN),
+    "replicas": D(
+        "How many containers run. The same as scale. Setpoint's own place for it.", "replicas: 2", INTEGER
+    ),
+    "restart": D(
+        "When it ends: no, always, unless-stopped, on-failure or on-failure:N. After too many failures in a "
+        "window it is Stalled, with the reason.",
+        "restart: on-failure:5",
+        {"oneOf": [TEXT, {"type": "object"}]},
+        RESTART,
+    ),
+    "scale": D("How many containers run (1).", "scale: 2", INTEGER),
+    "security_opt": D(
+        "no-new-privileges:true, seccomp=unconfined or =FILE, apparmor=PROFILE, systempaths=unconfined.",
+        "security_opt: [no-new-privileges:true]",
+        LIST,
+    ),
+    "shm_size": D("The size of /dev/shm (64m).", "shm_size: 128m", SIZE),
+    "stdin_open": D("Keep the standard input open.", "stdin_open: true", BOOLEAN),
+    "stop_grace_period": D(
+        "Time from the stop signal to the kill (10s).", "stop_grace_period: 30s", DURATION
+    ),
+    "stop_signal": D(
+        "The signal that asks it to end (the image's, else SIGTERM).", "stop_signal: SIGINT", TEXT
+    ),
+    "suspend": D("Leave it as it is, whatever changes. Setpoint's own.", "suspend: true", BOOLEAN),
+    "sysctls": D("Kernel settings of its namespaces.", "sysctls: {net.core.somaxconn: 1024}", PAIRS),
+    "tmpfs": D("Memory file systems: PATH[:size=64m,mode=1777].", "tmpfs: [/run]", ONE_OR_LIST),
+    "tty": D("Give it a terminal.", "tty: true", BOOLEAN),
+    "ulimits": D(
+        "Limits of its processes: one number, or soft and hard.",
+        "ulimits: {nofile: {soft: 1024, hard: 4096}}",
+        {"type": "object", "additionalProperties": {"oneOf": [INTEGER, {"type": "object"}]}},
+    ),
+    "user": D("User and group of the process, by name or number.", 'user: "1000:1000"', TEXT),
+    "userns_mode": D("The user namespace: host, or auto for one of its own.", "userns_mode: auto", TEXT),
+    "uts": D("host: share the host's name.", "uts: host", one_of("host")),
+    "volumes": D(
+        "What is mounted: SOURCE:TARGET[:ro]. A source with a / or . is a path on the host, relative to the "
+        "manifest; any other is a volume.",
+        'volumes: ["./conf:/etc/app:ro"]',
+        {"type": "array", "items": {"oneOf": [TEXT, {"type": "object"}]}},
+        MOUNT,
+        many=True,
+    ),
+    "working_dir": D("The directory that the process starts in.", "working_dir: /srv", TEXT),
+}
+LABELS = D("Labels. setpoint.* is reserved.", "labels: {tier: back}", PAIRS)
+SUSPEND = D("Leave it as it is, whatever changes. Setpoint's own.", "suspend: true", BOOLEAN)
+ENSURE = D("present or absent. Setpoint's own.", "ensure: absent", one_of("present", "absent"))
+EXTERNAL = D(
+    "It is made elsewhere; only its name counts.",
+    "external: true",
+    {"oneOf": [BOOLEAN, {"type": "object"}]},
+)
+REAL_NAME = D("The real name, in place of project_name.", "name: shared", TEXT)
+NETWORK = {
+    "attachable": D("Every network here is.", "attachable: true", BOOLEAN),
+    "driver": D("bridge is the one there is.", "driver: bridge", TEXT),
+    "driver_opts": D(
+        "com.docker.network.driver.mtu and com.docker.network.bridge.enable_icc.",
+        "driver_opts: {com.docker.network.driver.mtu: 1400}",
+        {"type": "object"},
+    ),
+    "enable_ipv4": D("true is the one there is.", "enable_ipv4: true", BOOLEAN),
+    "enable_ipv6": D("false is the one there is, for now.", "enable_ipv6: false", BOOLEAN),
+    "ensure": ENSURE,
+    "external": EXTERNAL,
+    "gateway": D(
+        "The host's address on it. Setpoint's own place for it.",
+        "{subnet: 10.9.0.0/24, gateway: 10.9.0.1}",
+        TEXT,
+    ),
+    "internal": D("No way out of it.", "internal: true", BOOLEAN),
+    "ipam": D(
+        "compose's place for a subnet and gateway.",
+        "ipam: {config: [{subnet: 10.9.0.0/24}]}",
+        {"type": "object"},
+    ),
+    "isolated": D("Containers on it do not reach each other. Setpoint's own.", "isolated: true", BOOLEAN),
+    "labels": LABELS,
+    "mtu": D("The largest packet. Setpoint's own place for it.", "mtu: 1400", INTEGER),
+    "name": REAL_NAME,
+    "subnet": D(
+        "Its addresses; without it a free subnet is found. Setpoint's own place for it.",
+        "subnet: 10.9.0.0/24",
+        TEXT,
+    ),
+    "suspend": SUSPEND,
+}
+VOLUME = {
+    "driver": D("local is the one there is.", "driver: local", TEXT),
+    "ensure": ENSURE,
+    "external": EXTERNAL,
+    "keep": D(
+        "false: removed, with what is in it, when its manifest is. true (default): kept. Setpoint's own.",
+        "keep: false",
+        BOOLEAN,
+    ),
+    "labels": LABELS,
+    "name": REAL_NAME,
+    "suspend": SUSPEND,
+}
+METADATA = {
+    "name": D("The object's name in its project.", "name: web", TEXT),
+    "project": D("The project; the directory's name without it.", "project: shop", TEXT),
+    "labels": D("Labels of the object; the spec's own go before them.", "labels: {tier: front}", PAIRS),
+}
+KINDS = {
+    "container": D(
+        "One service: a container, or several of a kind. A compose service, word for word.", fields=CONTAINER
+    ),
+    "network": D("A bridge that containers are on and find each other by name.", fields=NETWORK),
+    "volume": D("A directory that outlives its containers.", fields=VOLUME),
+    "metadata": D("Name and project of an object in the envelope form.", fields=METADATA),
+}
