@@ -40,17 +40,20 @@ def plan_network(desired: Desired, spec: NetworkSpec, world: World, now: float) 
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
     former = tuple(network for network in world.actual_of(desired.key).networks if network.name != name)
-    if former:  # it was renamed: the old one goes when it is empty, and keeps nobody waiting
-        cause = _cause(desired, f"is called {name} now")
-        leaving = tuple(
-            DeleteNetwork(desired.key, cause, network.name)
-            for network in former
-            if not users_of(network.name, world)
-        )
-    else:
-        leaving = ()
     plan = _plan_network_named(desired, spec, state, world)
-    return replace(plan, actions=(*plan.actions, *leaving))
+    return _with_former(plan, _cause(desired, f"is called {name} now"), former, world) if former else plan
+
+
+def _with_former(plan: KeyPlan, cause: Cause, former: tuple[NetworkState, ...], world: World) -> KeyPlan:
+    """It was renamed: the one of the old name goes when it is empty, and keeps nobody waiting."""
+    users = frozenset[Key]().union(*(users_of(network.name, world) for network in former))
+    leaving = tuple(
+        DeleteNetwork(plan.key, cause, network.name)
+        for network in former
+        if not users_of(network.name, world)
+    )
+    verdict = replace(plan.verdict, is_settled=False, waiting_for=plan.verdict.waiting_for | users)
+    return KeyPlan(plan.key, (*plan.actions, *leaving), verdict)
 
 
 def _plan_network_named(
