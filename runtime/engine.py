@@ -69,7 +69,7 @@ class NativeEngine:
         self._assembly = Assembly(layout, self.images, self.volumes, self.networks, self._pid_of)
         self._client = Client(layout, self._on_supervisor_event)
         self._events = EventStream()
-        self._monitor: Any = None
+        self._opened = contextlib.AsyncExitStack()
         self._resync: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[Any]] = set()
         self.is_supervisor_up = False
@@ -78,30 +78,44 @@ class NativeEngine:
 
     async def open(self) -> None:
         """Take over what is there: bundles, networks, volumes, and what the supervisor runs (it is
-        started if need be). Temporary when it does not come up."""
-        self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.layout.data.chmod(0o700)
-        self.networks.open()
-        self.volumes.open()
-        self._read_bundles()
-        self._addresses = {sandbox.id: sandbox for sandbox in self.networks.list_sandboxes()}
-        await self._client.open()
-        self.is_supervisor_up = True
-        await self._look_at_supervisor()
-        self._monitor = self.networks.monitor()
-        asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._on_network)
+        started if need be). Temporary when it does not come up; then nothing stays open."""
+        async with contextlib.AsyncExitStack() as stack:
+            self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.layout.data.chmod(0o700)
+            self.networks.open()
+            stack.callback(self.networks.close)
+            self.volumes.open()
+            self._read_bundles()
+            self._addresses = {sandbox.id: sandbox for sandbox in self.networks.list_sandboxes()}
+            stack.push_async_callback(self._client.close)
+            await self._client.open()
+            self.is_supervisor_up = True
+            await self._look_at_supervisor()
+            stack.push_async_callback(self._end_tasks)
+            self._watch_network(stack)
+            self._opened = stack.pop_all()
 
     async def close(self) -> None:
-        """Let go of everything; containers, networks and the supervisor stay."""
-        if self._monitor is not None:
-            asyncio.get_running_loop().remove_reader(self._monitor.fileno())
-            self._monitor.close()
+        """Let go of everything; containers, networks and the supervisor stay. May be repeated."""
+        await self._opened.aclose()
+
+    async def _end_tasks(self) -> None:
         tasks = [*self._chores, *([self._resync] if self._resync else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.close()
-        self.networks.close()
+
+    def _watch_network(self, stack: contextlib.AsyncExitStack) -> None:
+        loop, monitor = asyncio.get_running_loop(), self.networks.monitor()
+        stack.callback(monitor.close)
+
+        def on_hints() -> None:
+            for hint in monitor.read():
+                name = hint.name if hint.kind == "network" else ""
+                self._events.publish("network", name, f"{hint.kind} {hint.name}".strip())
+
+        loop.add_reader(monitor.fileno(), on_hints)
+        stack.callback(loop.remove_reader, monitor.fileno())
 
     def _read_bundles(self) -> None:
         """Whole bundles become entries; half-made ones and those on their way out are removed."""
@@ -177,11 +191,6 @@ class NativeEngine:
         if entry.oom_killed:
             self._events.publish("oom", id)
         self._events.publish("exit", id, "unknown" if entry.exit_code is None else str(entry.exit_code))
-
-    def _on_network(self) -> None:
-        for hint in self._monitor.read():
-            name = hint.name if hint.kind == "network" else ""
-            self._events.publish("network", name, f"{hint.kind} {hint.name}".strip())
 
     def _chore(self, work: Any) -> None:
         """Something that nobody waits for."""

@@ -71,11 +71,18 @@ def processes(layout: Layout) -> list[int]:
             continue
         with contextlib.suppress(OSError):
             groups = [line.split(":", 2)[2] for line in (path / "cgroup").read_text().splitlines()]
+            if _is_zombie(path):  # its parent is init, which reaps in its own time
+                continue
             arguments = (path / "cmdline").read_bytes().split(b"\0")
             is_ours = any(f"{group}/".startswith(f"/{layout.cgroup_parent}/") for group in groups)
             if is_ours or str(layout.supervisor_socket).encode() in arguments:
                 found.add(int(path.name))
     return sorted(found)
+
+
+def _is_zombie(path: Path) -> bool:
+    stat = (path / "stat").read_bytes()
+    return stat[stat.rindex(b")") + 2 :][:1] == b"Z"
 
 
 def command_of(pid: int) -> str:

@@ -1,0 +1,138 @@
+"""Removes every trace of an instance from the kernel, by its names alone: for `setpoint down` and after
+a lost or damaged state. Data on disk stays unless it is asked for.
+
+Works with and without a supervisor, engine or record, and may be repeated. Blocks; called in a thread
+or by the command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime import cgroups, syscalls
+from runtime.errors import SetpointError, Temporary
+from runtime.layout import Layout
+from runtime.network.remove import remove_all
+from runtime.removal import remove_tree
+from runtime.supervisor import starter
+
+KILL_SECONDS = 10.0
+
+
+def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
+    """Kill all containers, end the supervisor, take networks, mounts, cgroups and the run directory
+    away; with_data also everything on disk. Temporary when a process does not die."""
+    parent = f"/{layout.cgroup_parent}"
+    deadline = time.monotonic() + KILL_SECONDS
+    for path in _container_cgroups(parent):
+        _kill(path)
+    _wait_empty(parent, deadline)
+    end_supervisor(layout, deadline)
+    for path in (*_container_cgroups(parent), parent):
+        cgroups.delete(path, max(0.1, deadline - time.monotonic()))
+    remove_all(layout)
+    for directory in (layout.run, layout.data):
+        _unmount_below(directory)
+    for directory in (layout.run, *((layout.data,) if with_data else ())):
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(directory)
+
+
+def _container_cgroups(parent: str) -> tuple[str, ...]:
+    """The paths below an instance's parent, in any hierarchy."""
+    found: dict[str, None] = {}
+    for directory in cgroups.existing(parent):
+        for entry in os.scandir(directory):
+            if entry.is_dir(follow_symlinks=False):
+                found[f"{parent}/{entry.name}"] = None
+    return tuple(found)
+
+
+def _kill(path: str) -> None:
+    with contextlib.suppress(SetpointError, OSError):
+        if cgroups.is_frozen(path):
+            cgroups.kill(path)
+            cgroups.thaw(path)
+    cgroups.kill(path)
+
+
+def _wait_empty(parent: str, deadline: float) -> None:
+    while True:
+        left = [path for path in _container_cgroups(parent) if cgroups.list_pids(path)]
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            raise Temporary("remove", parent, f"{len(left)} containers do not die", "they wait in the kernel")
+        time.sleep(0.002)
+        for path in left:
+            _kill(path)
+
+
+def end_supervisor(layout: Layout, deadline: float) -> None:
+    """Stop it when it answers, once it has written down how the containers ended; else kill it."""
+    sock = starter.connect(layout)
+    if sock is None:
+        return
+    with sock:
+        pid = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        if pid <= 0:
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            _ask_to_stop(sock, deadline)
+            if not _has_ended(pidfd, 1.0):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                if not _has_ended(pidfd, 5.0):
+                    raise Temporary("stop", "supervisor", f"process {pid} does not die")
+        finally:
+            os.close(pidfd)
+
+
+def _ask_to_stop(sock: socket.socket, deadline: float) -> None:
+    """Not forced, again and again, so that the last exits are written down; forced in the end."""
+    give_up = min(deadline, time.monotonic() + 2.0)
+    sock.settimeout(1.0)
+    with contextlib.suppress(OSError):
+        while time.monotonic() < give_up:
+            if b'"error"' not in _ask(sock, b'{"id":1,"op":"stop"}'):
+                return
+            time.sleep(0.002)
+        _ask(sock, b'{"id":1,"op":"stop","force":true}')
+
+
+def _ask(sock: socket.socket, body: bytes) -> bytes:
+    sock.sendall(struct.pack("!I", len(body)) + body)
+    return sock.recv(65536)
+
+
+def _has_ended(pidfd: int, seconds: float) -> bool:
+    import select
+
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
+def _unmount_below(directory: Path) -> None:
+    for point in _mount_points(f"{directory}/"):
+        with contextlib.suppress(OSError):
+            syscalls.umount2(point, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+
+
+def _mount_points(prefix: str) -> Iterator[str]:
+    """Mounts below a directory, the last made first."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    for line in reversed(lines):
+        point = line.split(" ")[4].encode().decode("unicode_escape")
+        if point.startswith(prefix):
+            yield point
