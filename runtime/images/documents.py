@@ -177,12 +177,11 @@ def _parse_platform(value: object) -> Platform | None:
 def _check_type(value: dict[str, Any], descriptor_type: str, allowed: frozenset[str], what: str) -> None:
     """The document and the descriptor that led to it must agree on what it is (CVE-2021-41190)."""
     own = value.get("mediaType", descriptor_type)
-    if (
-        value.get("schemaVersion") != 2
-        or own not in allowed | {""}
-        or (descriptor_type and own != descriptor_type)
-    ):
-        raise Invalid("read image", what, f"unexpected media type {str(own)[:100]!r} or schema version")
+    is_allowed = isinstance(own, str) and (own in allowed or own == "")
+    if not is_allowed or (descriptor_type and own != descriptor_type):
+        raise Invalid("read image", what, f"unexpected media type {str(own)[:100]!r}", _NESTING_HINT)
+    if value.get("schemaVersion") != 2:
+        raise Invalid("read image", what, "not of schema version 2", "build or save the image again")
 
 
 def _strings(value: object) -> dict[str, str]:
