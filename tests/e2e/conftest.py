@@ -1,0 +1,39 @@
+"""A story with an agent that runs, follows an empty work tree and has the busybox image. At its end
+`setpoint down --data` must leave nothing, which the `instance` fixture checks."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.layout import Layout
+from tests.e2e.story import PROGRAM, Story
+
+
+@pytest.fixture
+def quiet_story(instance: Layout, tmp_path: Path) -> Iterator[Story]:
+    """A work tree with one empty commit; no agent yet."""
+    if not PROGRAM.exists():
+        pytest.skip(f"there is no {PROGRAM}: ops/up or ops/test makes it")
+    story = Story(instance, tmp_path / "tree")
+    story.tree.mkdir()
+    story.git("init", "-q", "-b", "main")
+    story.git("commit", "-q", "--allow-empty", "-m", "Begin")
+    yield story
+    subprocess.run(
+        [PROGRAM, "down", "--yes", "--data"],
+        env=story.environment,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def story(quiet_story: Story, busybox_archive: Path) -> Story:
+    quiet_story.start_agent()
+    quiet_story.setpoint("image", "load", busybox_archive)
+    return quiet_story
