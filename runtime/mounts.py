@@ -183,7 +183,11 @@ def mount_overlay(overlay: Overlay, target: int) -> int:
         if error.errno not in (errno.EINVAL, errno.ENOSYS):
             raise
         return _mount_overlay_by_path(overlay, target)
-    sys_.move_mount(tree, "", target, "", sys_.MOVE_MOUNT_F_EMPTY_PATH | sys_.MOVE_MOUNT_T_EMPTY_PATH)
+    try:
+        attach(tree, target)
+    except OSError:
+        os.close(tree)
+        raise
     return tree
 
 
@@ -249,32 +253,40 @@ def _make_target(root: int, path: str, directory: bool) -> int:
     done: list[str] = []
     links = 0
     parent = os.dup(root)
-    while parts:
-        name = parts.pop(0)
-        made = "/".join([*done, name])
-        try:
-            opened = open_in_root(root, made)
-        except FileNotFoundError:
-            if _make_entry(parent, name, directory or bool(parts)):
-                opened = open_in_root(root, made, os.O_PATH, sys_.RESOLVE_NO_SYMLINKS if not done else 0)
-            else:
-                links += 1
-                if links > MAX_LINKS:
-                    raise OSError(errno.ELOOP, f"too many links in {path}") from None
-                # A link that points at nothing, inside root: make what it names.
-                link = os.readlink(name, dir_fd=parent)
-                if ".." in link.split("/"):
-                    raise OSError(errno.ELOOP, f"dangling link {made} -> {link}") from None
-                start = [] if link[:1] == "/" else done
-                parts = [*start, *(part for part in link.split("/") if part not in ("", ".")), *parts]
-                done = []
+    try:
+        while parts:
+            name = parts.pop(0)
+            opened = _open_or_make(root, parent, [*done, name], directory or bool(parts))
+            if opened >= 0:
                 os.close(parent)
-                parent = os.dup(root)
+                parent = opened
+                done.append(name)
                 continue
+            # A link that points at nothing, inside root: make what it names.
+            links += 1
+            link = os.readlink(name, dir_fd=parent)
+            if links > MAX_LINKS or ".." in link.split("/"):
+                raise OSError(errno.ELOOP, f"dangling link {'/'.join([*done, name])} -> {link}")
+            start = [] if link[:1] == "/" else done
+            parts = [*start, *(part for part in link.split("/") if part not in ("", ".")), *parts]
+            done = []
+            os.close(parent)
+            parent = os.dup(root)
+    except BaseException:
         os.close(parent)
-        parent = opened
-        done.append(name)
+        raise
     return parent
+
+
+def _open_or_make(root: int, parent: int, path: Sequence[str], directory: bool) -> int:
+    """The last part of path opened, made when it is missing; -1 when it is a dangling link."""
+    joined = "/".join(path)
+    try:
+        return open_in_root(root, joined)
+    except FileNotFoundError:
+        if not _make_entry(parent, path[-1], directory):
+            return -1
+    return open_in_root(root, joined)
 
 
 def _make_entry(parent: int, name: str, directory: bool) -> bool:
@@ -315,23 +327,26 @@ def source_tree(mount: Mount) -> int:
         os.close(base)
 
 
-def apply_bind(mount: Mount, root: int) -> int:
-    """Make one bind mount below root; returns the new mount's descriptor."""
+def apply_bind(mount: Mount, root: int, all_private: bool) -> None:
+    """Make one bind mount below root. all_private: no mount of this namespace propagates anything."""
     tree = source_tree(mount)
-    if mount.set_ or mount.clear:
-        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, mount.set_, mount.clear)
-    if mount.recursive_set or mount.recursive_clear:
-        sys_.mount_setattr(
-            tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, mount.recursive_set, mount.recursive_clear
-        )
-    set_propagation(tree, mount.propagation or sys_.MS_PRIVATE | sys_.MS_REC)
-    target = open_target(root, mount.target, stat.S_ISDIR(os.fstat(tree).st_mode))
+    target = -1
     try:
+        if mount.set_ or mount.clear:
+            sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, mount.set_, mount.clear)
+        if mount.recursive_set or mount.recursive_clear:
+            sys_.mount_setattr(
+                tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, mount.recursive_set, mount.recursive_clear
+            )
+        if not all_private:
+            set_propagation(tree, mount.propagation or sys_.MS_PRIVATE | sys_.MS_REC)
+        target = open_target(root, mount.target, stat.S_ISDIR(os.fstat(tree).st_mode))
         check_target(target, mount.target)
         attach(tree, target)
     finally:
-        os.close(target)
-    return tree
+        os.close(tree)
+        if target >= 0:
+            os.close(target)
 
 
 def check_target(target: int, path: str) -> None:
@@ -380,29 +395,40 @@ def new_tree(kind: str, data: str, flags: int, source: str = "") -> int:
         os.close(context)
 
 
-def mask(root: int, paths: Iterable[str], null: int) -> None:
+def mask(root: int, paths: Iterable[str], null: int, prefix: str = "") -> None:
     """Hide paths: a directory under a read-only empty one, all else under the host's /dev/null (null).
 
-    Only ENOENT (and a path through a file) is passed over: what cannot be hidden must stop the start.
+    prefix: what root stands for, taken off the paths. Only ENOENT (and a path through a file) is passed
+    over: what cannot be hidden must stop the start.
     """
-    empty = -1
-    for path in paths:
-        try:
-            target = open_in_root(root, path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if not stat.S_ISDIR(os.fstat(target).st_mode):
-            tree = bind_tree(null, "")
-        elif empty < 0:
-            tree = empty = new_tree("tmpfs", "nr_blocks=1,nr_inodes=1,mode=555", sys_.MS_RDONLY)
-        else:
-            tree = bind_tree(empty, "")
+    empty = target = -1
+    try:
+        for path in paths:
+            try:
+                target = open_in_root(root, path[len(prefix) :])
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if not stat.S_ISDIR(os.fstat(target).st_mode):
+                _cover(null, target)
+            elif empty < 0:
+                empty = new_tree("tmpfs", "nr_blocks=1,nr_inodes=1,mode=555", sys_.MS_RDONLY)
+                attach(empty, target)
+            else:
+                _cover(empty, target)
+            os.close(target)
+            target = -1
+    finally:
+        for descriptor in (empty, target):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _cover(source: int, target: int) -> None:
+    tree = bind_tree(source, "")
+    try:
         attach(tree, target)
-        os.close(target)
-        if tree != empty:
-            os.close(tree)
-    if empty >= 0:
-        os.close(empty)
+    finally:
+        os.close(tree)
 
 
 def make_read_only(root: int, path: str) -> None:
@@ -413,33 +439,25 @@ def make_read_only(root: int, path: str) -> None:
         return
     try:
         tree = bind_tree(target, "", recursive=True)
-        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, sys_.MOUNT_ATTR_RDONLY)
-        attach(tree, target)
-        os.close(tree)
+        try:
+            sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, sys_.MOUNT_ATTR_RDONLY)
+            attach(tree, target)
+        finally:
+            os.close(tree)
     finally:
         os.close(target)
 
 
-def needs_sharing(mounts: Sequence[Mount]) -> str:
-    """The rootfsPropagation that these mounts need: "" (private), "rslave" or "rshared"."""
-    kinds = 0
-    for mount in mounts:
-        kinds |= mount.propagation
-    if kinds & sys_.MS_SHARED:
-        return "rshared"
-    return "rslave" if kinds & sys_.MS_SLAVE else ""
-
-
 def bind_descriptor(source: int, parent: int, name: str) -> None:
     """Bind an open file over the (new, empty) file name in the directory parent."""
-    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
     with suppress(FileExistsError):
-        os.close(os.open(name, flags | os.O_EXCL, 0o600, dir_fd=parent))
+        os.close(os.open(name, flags, 0o600, dir_fd=parent))
     target = open_in_root(parent, name, os.O_PATH | os.O_NOFOLLOW, sys_.RESOLVE_NO_SYMLINKS)
-    tree = bind_tree(source, "")
-    attach(tree, target)
-    os.close(tree)
-    os.close(target)
+    try:
+        _cover(source, target)
+    finally:
+        os.close(target)
 
 
 def bind_file(source: str, parent: int, name: str) -> None:
@@ -460,21 +478,31 @@ def cgroup_tree(directories: Sequence[tuple[str, str]], mount: Mount, target: in
     if len(directories) == 1 and not directories[0][0]:
         return _bind_cgroup(directories[0][1], mount, target)
     base = new_tree("tmpfs", "mode=755,size=64k", mount.flags & ~sys_.MS_RDONLY)
-    attach(base, target)
-    for name, directory in directories:
-        os.mkdir(name, 0o755, dir_fd=base)
-        place = open_in_root(base, name)
-        os.close(_bind_cgroup(directory, mount, place))
-        os.close(place)
-    if mount.flags & sys_.MS_RDONLY:
-        sys_.mount_setattr(base, "", sys_.AT_EMPTY_PATH, sys_.MOUNT_ATTR_RDONLY)
+    try:
+        attach(base, target)
+        for name, directory in directories:
+            os.mkdir(name, 0o755, dir_fd=base)
+            place = open_in_root(base, name)
+            try:
+                os.close(_bind_cgroup(directory, mount, place))
+            finally:
+                os.close(place)
+        if mount.flags & sys_.MS_RDONLY:
+            sys_.mount_setattr(base, "", sys_.AT_EMPTY_PATH, sys_.MOUNT_ATTR_RDONLY)
+    except BaseException:
+        os.close(base)
+        raise
     return base
 
 
 def _bind_cgroup(directory: str, mount: Mount, target: int) -> int:
     tree = bind_tree(sys_.AT_FDCWD, directory)
-    sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, attributes(mount.flags) & ~_ATIME)
-    attach(tree, target)
+    try:
+        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, attributes(mount.flags) & ~_ATIME)
+        attach(tree, target)
+    except BaseException:
+        os.close(tree)
+        raise
     return tree
 
 

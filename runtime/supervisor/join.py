@@ -13,7 +13,9 @@ from contextlib import suppress
 from typing import NoReturn
 
 from runtime import syscalls as sys_
-from runtime.supervisor.child import (
+from runtime.supervisor.console import open_console
+from runtime.supervisor.prepare import ProcessPlan
+from runtime.supervisor.process import (
     SETUP_FAILED,
     attach_stdio,
     become,
@@ -21,9 +23,8 @@ from runtime.supervisor.child import (
     join_cgroups,
     leave_parent,
     limit,
-    open_console,
+    open_profile,
 )
-from runtime.supervisor.prepare import ProcessPlan
 from runtime.supervisor.report import error_body, failure, send
 
 _NAMESPACES = (
@@ -38,15 +39,15 @@ def run(
     """Become a further process of the container that pidfd's process belongs to."""
     status = SETUP_FAILED
     try:
-        # It makes this process non-dumpable, which must be before it can be seen from inside.
         leave_parent(process)
         limit(process, channel)
+        profile = open_profile(process)
         join_cgroups(procs_files)
         _enter(pidfd, own_user)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(process, root, channel, False) if process.terminal else -1
         attach_stdio(stdio, slave)
-        become(process, root, channel, keep)
+        become(process, root, keep, profile)
     except BaseException as error:
         status = exit_status(error)
         with suppress(BaseException):

@@ -3,7 +3,9 @@
     parent                                    child
     prepare(config) -> a flat Plan
     make and limit cgroups
-    clone3 ------------------------------->   namespaces, root, mounts, devices
+    namespaces, root, mounts, devices
+    clone3 ------------------------------->   procfs, pivot_root, identity, privileges
+    back to the own namespaces
          <- {"console": true} + pty master    (with a terminal)
          <- {"warning": "…"}                  (a limit that could not be raised)
          <- {"hooks": true}                   (with hooks of the runtime's side: waits for {"go": true})
@@ -17,16 +19,19 @@ caller reads `channel` with `receive`, and learns the end from `pidfd`.
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from runtime import cgroups, syscalls
 from runtime.errors import Invalid, NotFound
-from runtime.supervisor import child, join
+from runtime.supervisor import child, join, rootfs
+from runtime.supervisor.console import open_console
 from runtime.supervisor.prepare import Plan, prepare, prepare_process
+from runtime.supervisor.process import write
 from runtime.supervisor.report import Message, receive, to_error
 
 __all__ = [
@@ -89,34 +94,93 @@ class Launched(NamedTuple):
 
 
 def launch(request: LaunchRequest) -> Launched:
-    """Fork a container's first process. Raises runtime.errors for a config that cannot work."""
+    """Fork a container's first process. Raises runtime.errors for a config that cannot work; what fails
+    in the child comes over the channel."""
     plan = prepare(request.config, request.bundle, request.seccomp)
     resources = (request.config.get("linux") or {}).get("resources") or {}
     directories = cgroups.create(plan.cgroup, resources) if plan.cgroup else ()
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        # A cgroup namespace is made by the child: its root is where the process is at that moment.
+    inside = -1
+    try:
         inside = _pid_namespace(plan)
-        try:
-            cloned, procs = _fork(plan.flags & ~syscalls.CLONE_NEWCGROUP, directories, inside)
-        except BaseException:
-            ours.close()
-            raise
-        if cloned.pid == 0:
-            child.run(
-                plan,
-                theirs,
-                request.stdio,
-                procs,
-                request.gate,
-                request.gate_socket,
-                request.keep_descriptors,
-            )
-    if inside >= 0:
-        os.close(inside)
-    if plan.id_maps[0]:
-        _map_ids(cloned.pid, plan, ours)
+        wiring = child.Wiring(
+            theirs, request.stdio, (), request.gate, request.gate_socket, request.keep_descriptors
+        )
+        # Hooks and user namespaces begin with a process; all else is faster without one: what a forked
+        # interpreter touches is copied page by page, and that is most of the cost of a start.
+        whole = bool(plan.id_maps[0] or plan.hooks)
+        cloned = (_fork_first if whole else _build_first)(plan, wiring, directories, inside)
+        if plan.id_maps[0]:
+            _map_ids(cloned.pid, plan, ours)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+        if inside >= 0:
+            os.close(inside)
     return Launched(cloned.pid, cloned.pidfd, ours)
+
+
+def _fork_first(plan: Plan, wiring: child.Wiring, directories: Sequence[str], inside: int) -> syscalls.Cloned:
+    # A cgroup namespace is made by the child: its root is where the process is at that moment.
+    cloned, procs = _fork(plan.flags & ~syscalls.CLONE_NEWCGROUP, directories, inside)
+    if cloned.pid == 0:
+        child.run(plan, replace(wiring, procs_files=procs))
+    return cloned
+
+
+_HERE = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWNET
+
+
+def _build_first(
+    plan: Plan, wiring: child.Wiring, directories: Sequence[str], inside: int
+) -> syscalls.Cloned:
+    """Make the namespaces and the root in this process, fork into them, and come back.
+
+    Nobody else runs in them meanwhile, and a kill on the way leaves nothing: they go with the process.
+    """
+    home = _home()
+    working = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = slave = -1
+    try:
+        syscalls.unshare(plan.flags & _HERE)
+        child.enter(plan)
+        root = rootfs.build(plan)
+        child.set_sysctls(plan)
+        if plan.process.terminal:
+            slave = open_console(plan.process, root, wiring.channel, True)
+        cloned, procs = _fork(plan.flags & syscalls.CLONE_NEWPID, directories, inside)
+        if cloned.pid == 0:
+            child.run(plan, replace(wiring, procs_files=procs), root, slave)
+        return cloned
+    finally:
+        for descriptor, flag in home:
+            if flag & (plan.flags | _joined(plan)):
+                syscalls.setns(descriptor, flag)
+        os.fchdir(working)
+        for descriptor in (working, root, slave):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _joined(plan: Plan) -> int:
+    flags = 0
+    for flag, _ in plan.joins:
+        flags |= flag
+    return flags
+
+
+@functools.cache
+def _home() -> tuple[tuple[int, int], ...]:
+    """This process's own namespaces, opened once, the mount namespace first."""
+    names = (
+        ("mnt", syscalls.CLONE_NEWNS),
+        ("ipc", syscalls.CLONE_NEWIPC),
+        ("uts", syscalls.CLONE_NEWUTS),
+        ("net", syscalls.CLONE_NEWNET),
+    )
+    return tuple((os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in names)
 
 
 def launch_exec(request: ExecRequest) -> Launched:
@@ -160,7 +224,7 @@ def _pid_namespace(plan: Plan) -> int:
 def _fork(
     flags: int, directories: Sequence[str], pid_namespace: int
 ) -> tuple[syscalls.Cloned, tuple[str, ...]]:
-    """Fork into a v2 cgroup and, when given, into another's pid namespace. Returns twice.
+    """Fork, non-dumpable, into a v2 cgroup and, when given, into another's pid namespace. Returns twice.
 
     The second value: the cgroup.procs files that the child has still to join. One clone3 rather than
     fork and unshare: a new pid namespace needs no second fork, the v2 cgroup no attach, and the pidfd
@@ -169,6 +233,9 @@ def _fork(
     rest = tuple(f"{each}/cgroup.procs" for each in directories)
     directory = 0
     flags |= syscalls.CLONE_PIDFD
+    # The child inherits it: from its first instruction on, nobody in the namespaces that it is in can
+    # trace this interpreter or open its files. execve(2) makes the program dumpable again.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     unified = cgroups.hierarchies().unified
     if unified and directories and directories[0].startswith(unified + "/"):
         directory = os.open(directories[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -202,5 +269,5 @@ def _fork_inside(flags: int, directory: int, pid_namespace: int) -> syscalls.Clo
 
 def _map_ids(pid: int, plan: Plan, channel: socket.socket) -> None:
     for name, lines in zip(("uid_map", "gid_map"), plan.id_maps, strict=True):
-        child.write(syscalls.AT_FDCWD, f"/proc/{pid}/{name}", lines)
+        write(syscalls.AT_FDCWD, f"/proc/{pid}/{name}", lines)
     channel.send(b"mapped")

@@ -63,6 +63,7 @@ class ProcessPlan:
     umask: int
     terminal: bool
     size: tuple[int, int] | None
+    apparmor: str
     seccomp: bytes
     seccomp_flags: int
     ignored: tuple[int, ...]
@@ -103,6 +104,7 @@ def prepare(config: Mapping[str, Any], bundle: str, seccomp: bytes | None) -> Pl
     """The plan for a container. `Invalid` for a config that cannot work, `Unsupported` for one that
     asks for what this runtime does not do: nothing is silently left out."""
     linux = config.get("linux") or {}
+    _refuse_unsupported(linux, ("intelRdt", "personality", "timeOffsets", "mountLabel", "netDevices"))
     flags, joins = _namespaces(linux.get("namespaces") or ())
     own = {flag for flag, _ in joins} | {flag for flag in _CLONE_FLAGS.values() if flags & flag}
     if not flags & syscalls.CLONE_NEWNS:
@@ -137,6 +139,12 @@ def prepare(config: Mapping[str, Any], bundle: str, seccomp: bytes | None) -> Pl
         hooks=config.get("hooks") or {},
         state={"ociVersion": config.get("ociVersion", "1.2.0"), "annotations": annotations},
     )
+
+
+def _refuse_unsupported(found: Mapping[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        if found.get(name):
+            raise Unsupported("start", name, "not supported by this runtime", "leave it out of the config")
 
 
 def _root_path(path: str, bundle: str) -> str:
@@ -209,6 +217,7 @@ def prepare_process(
     process: Mapping[str, Any], config: Mapping[str, Any], seccomp: bytes | None
 ) -> ProcessPlan:
     """The part of a plan that a container's first process and an exec share."""
+    _refuse_unsupported(process, ("selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity"))
     arguments = tuple(process.get("args") or ())
     if not arguments or not arguments[0]:
         raise Invalid("start", "process", "no command", "set process.args")
@@ -243,6 +252,7 @@ def prepare_process(
         umask=user.get("umask", 0o022),
         terminal=bool(process.get("terminal")),
         size=(size["height"], size["width"]) if size else None,
+        apparmor=_apparmor(process.get("apparmorProfile") or ""),
         seccomp=program,
         seccomp_flags=seccomp_flags,
         ignored=_ignored_signals(),
@@ -252,6 +262,20 @@ def prepare_process(
 def _refuse_nul(arguments: Sequence[str], environment: Sequence[str]) -> None:
     if any("\0" in each for each in (*arguments, *environment)):
         raise Invalid("start", "process", "a NUL character in its arguments or environment", "remove it")
+
+
+def _apparmor(profile: str) -> str:
+    """The profile to change to at exec. Refused where the kernel has none: never unconfined by silence."""
+    if not profile or profile == "unconfined":
+        return ""
+    try:
+        with open("/sys/module/apparmor/parameters/enabled") as file:
+            enabled = file.read(1) == "Y"
+    except OSError:
+        enabled = False
+    if not enabled:
+        raise Unsupported("start", f"apparmor profile {profile}", "this kernel has no AppArmor on", "")
+    return profile
 
 
 def _id(value: int) -> int:

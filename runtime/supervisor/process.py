@@ -1,0 +1,235 @@
+"""From a forked child to its program: what a container's first process and an exec share.
+
+Called by `child` and `join`. Imports nothing once it runs (after the root is changed an import would
+load a file of the image) and never returns from `become`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gc
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+from runtime import mounts, users
+from runtime import syscalls as sys_
+from runtime.errors import Invalid, SetpointError
+from runtime.supervisor.prepare import ProcessPlan
+from runtime.supervisor.report import failure, send
+
+SETUP_FAILED = 125  # exit statuses as docker run has them
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+_SYS_ADMIN = 1 << 21
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status that tells why no program runs."""
+    cause = error.__cause__
+    if isinstance(error, SetpointError) and error.op == "execute" and isinstance(cause, OSError):
+        return NOT_FOUND if cause.errno == errno.ENOENT else NOT_EXECUTABLE
+    return SETUP_FAILED
+
+
+def leave_parent(process: ProcessPlan) -> None:
+    """Drop what the fork copied: signals, session, import paths, keyring."""
+    gc.disable()
+    signal.set_wakeup_fd(-1)  # it is the parent's event loop that listens there
+    for number in process.ignored:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.setsid()
+    sys.path.clear()
+    sys.meta_path.clear()
+    os.umask(0)
+    sys_.keyctl_join_session_keyring()
+
+
+def limit(process: ProcessPlan, channel: socket.socket) -> None:
+    """rlimits and oom_score_adj. Raising one needs CAP_SYS_RESOURCE, which a nested host lacks: a
+    warning, since the program runs all the same; lowering never fails."""
+    for number, soft, hard, name in process.rlimits:
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (OSError, ValueError) as error:
+            _limit_as_far(number, soft, hard)
+            send(channel, {"warning": f"{name} {soft}:{hard}: {error}"})
+    if process.oom_score_adj is not None:
+        try:
+            write(sys_.AT_FDCWD, "/proc/self/oom_score_adj", str(process.oom_score_adj))
+        except OSError as error:
+            send(channel, {"warning": f"oom_score_adj {process.oom_score_adj}: {error.strerror}"})
+
+
+def _limit_as_far(number: int, soft: int, hard: int) -> None:
+    allowed = resource.getrlimit(number)[1]
+    hard = allowed if hard < 0 else min(hard, allowed) if allowed >= 0 else hard
+    soft = hard if soft < 0 else min(soft, hard) if hard >= 0 else soft
+    with suppress(OSError, ValueError):
+        resource.setrlimit(number, (soft, hard))
+
+
+def write(directory: int, path: str, text: str) -> None:
+    """Write a file of the host's procfs below an opened directory."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=None if directory < 0 else directory)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def join_cgroups(procs_files: tuple[str, ...]) -> None:
+    """Move this process into v1 hierarchies. Each write waits for the kernel a little, which is why the
+    child does it: the parent forks the next container meanwhile."""
+    for file in procs_files:
+        try:
+            write(sys_.AT_FDCWD, file, "0")
+        except OSError as error:
+            raise failure("join cgroup", file, error) from error
+
+
+def open_profile(process: ProcessPlan) -> int:
+    """The host's file that sets the AppArmor profile, opened while /proc is still the host's; -1."""
+    if not process.apparmor:
+        return -1
+    return os.open("/proc/self/attr/apparmor/exec", os.O_WRONLY | os.O_CLOEXEC)
+
+
+def attach_stdio(stdio: tuple[int, int, int], slave: int) -> None:
+    """Make the given descriptors, or the terminal, 0, 1 and 2."""
+    if slave >= 0:
+        fcntl.ioctl(slave, sys_.TIOCSCTTY, 0)
+        stdio = (slave, slave, slave)
+    # Above 2 first, so that none is overwritten before it is copied.
+    copies = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 3) if each < 3 else each for each in stdio]
+    for number, descriptor in enumerate(copies):
+        os.dup2(descriptor, number)
+
+
+def become(process: ProcessPlan, root: int, keep: int, profile: int) -> NoReturn:
+    """Take the identity, drop privileges, execute. root: a descriptor of the container's root, which
+    is the process's root by now. profile: what `open_profile` gave."""
+    uid, gid, groups, home = _identity(process, root)
+    enter_directory(process, root)
+    for number in process.drop:
+        with suppress(OSError):  # EINVAL: a capability that this kernel does not know
+            sys_.prctl(sys_.PR_CAPBSET_DROP, number)
+    sys_.prctl(sys_.PR_SET_KEEPCAPS, 1)
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if process.no_new_privileges:
+        sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
+    os.umask(process.umask)
+    sys_.close_range(3 + keep, 0xFFFFFFFF, sys_.CLOSE_RANGE_CLOEXEC)
+    for number in range(3, 3 + keep):
+        with suppress(OSError):
+            os.set_inheritable(number, True)
+    environment = dict(each.split("=", 1) for each in process.environment)
+    environment.setdefault("HOME", home)
+    candidates = _candidates(process.arguments[0], environment)
+    if profile >= 0:
+        os.write(profile, f"exec {process.apparmor}".encode())
+    _restrict(process)
+    execute(candidates, process.arguments, environment)
+
+
+def _identity(process: ProcessPlan, root: int) -> users.Identity:
+    if process.lookup is not None:
+        return users.resolve(root, *process.lookup)
+    # The primary group belongs to the supplementary ones: without it a file's group would not count.
+    groups = tuple(dict.fromkeys((process.gid, *process.groups)))
+    home = users.home(root, process.uid)
+    return users.Identity(process.uid, process.gid, groups, home)
+
+
+def enter_directory(process: ProcessPlan, root: int) -> None:
+    """chdir, by a descriptor opened inside root without links of /proc: a leaked descriptor of the host
+    cannot be the working directory."""
+    try:
+        directory = mounts.open_target(root, process.cwd, True)
+        os.fchdir(directory)
+        os.close(directory)
+        inside = os.getcwd()
+    except OSError as error:
+        raise failure("enter directory", process.cwd, error, "set another working directory") from error
+    if not inside.startswith("/"):
+        raise Invalid("enter directory", process.cwd, "it is outside of the root", "")
+
+
+def _restrict(process: ProcessPlan) -> None:
+    """Capabilities and the filter, in the order that needs the filter to allow the least."""
+    final = (process.effective, process.permitted, process.inheritable)
+    needs_admin = bool(process.seccomp) and not process.no_new_privileges
+    try:
+        if needs_admin:
+            held = sys_.capget().permitted
+            sys_.capset((process.permitted & held) | _SYS_ADMIN, (process.permitted & held) | _SYS_ADMIN, 0)
+            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
+        _set_capabilities(*final, process.ambient)
+        if process.seccomp and not needs_admin:
+            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
+    except OSError as error:
+        raise failure("drop privileges", "process", error) from error
+
+
+def _set_capabilities(effective: int, permitted: int, inheritable: int, ambient: int) -> None:
+    held = sys_.capget().permitted
+    permitted &= held
+    sys_.capset(effective & permitted, permitted, inheritable & held)
+    number = 0
+    while ambient >> number:
+        if ambient >> number & 1:
+            sys_.prctl(sys_.PR_CAP_AMBIENT, sys_.PR_CAP_AMBIENT_RAISE, number)
+        number += 1
+
+
+def _candidates(program: str, environment: dict[str, str]) -> list[str]:
+    if "/" in program:
+        return [program]
+    path = environment.get("PATH", _DEFAULT_PATH)
+    return [f"{directory or '.'}/{program}" for directory in path.split(":")]
+
+
+def execute(candidates: list[str], arguments: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
+    """execve(2) the first candidate that there is. What leads through a link of /proc is refused: it
+    could be this interpreter, which the container must not get to hold."""
+    problem: OSError = FileNotFoundError(errno.ENOENT, "not found in PATH")
+    for path in candidates:
+        try:
+            _refuse_magic(path, 4)
+            os.execve(path, arguments, environment)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR) and problem.errno == errno.ENOENT:
+                problem = error
+    searched = "/" not in arguments[0] and problem.errno == errno.ENOENT
+    reason = "not found in PATH" if searched else os.strerror(problem.errno or 0)
+    hint = "is it in the image, for this architecture?"
+    raise Invalid("execute", arguments[0], reason, hint) from problem
+
+
+def _refuse_magic(path: str, depth: int) -> None:
+    """ELOOP for a program, or for an interpreter named by its first line, behind a link of /proc."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        opened = sys_.openat2(sys_.AT_FDCWD, path, flags, 0, sys_.RESOLVE_NO_MAGICLINKS)
+    except PermissionError:
+        os.close(sys_.openat2(sys_.AT_FDCWD, path, os.O_PATH, 0, sys_.RESOLVE_NO_MAGICLINKS))
+        return
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise PermissionError(errno.EACCES, "not a regular file")
+        first = os.read(opened, 256)
+    finally:
+        os.close(opened)
+    words = first[2:].split(b"\n", 1)[0].split() if first.startswith(b"#!") else []
+    if words and depth:
+        _refuse_magic(os.fsdecode(words[0]), depth - 1)

@@ -1,0 +1,238 @@
+"""The root of a container: everything mounted, made and hidden below it, by descriptors.
+
+Works on the namespaces that the calling process is in: the supervisor's while it stands in for a
+container (`build`), or the forked child's (`build` and `finish`). Every descriptor that is opened is
+closed on every path, since the supervisor lives on after an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from runtime import devices, mounts
+from runtime import syscalls as sys_
+from runtime.errors import Invalid
+from runtime.supervisor.prepare import Plan
+from runtime.supervisor.report import failure
+
+_RO = sys_.MOUNT_ATTR_RDONLY
+_EMPTY = sys_.AT_EMPTY_PATH
+_ATTACH = sys_.MOVE_MOUNT_F_EMPTY_PATH
+_CLONE_HERE = sys_.OPEN_TREE_CLONE | sys_.AT_RECURSIVE
+
+
+def build(plan: Plan) -> int:
+    """Everything but procfs, which has to be mounted from inside the pid namespace. Returns a
+    descriptor of the root; the mount namespace of the caller must be one of its own."""
+    # First of all, so that no mount made here is ever seen by the host.
+    sys_.mount(None, "/", None, plan.propagation)
+    try:
+        root = _mount_root(plan)
+    except OSError as error:
+        raise failure("mount root", plan.root if plan.overlay is None else "overlay", error) from error
+    try:
+        own_dev = True
+        for mount in plan.mounts:
+            if mount.kind == "proc" or mount.target.startswith("/proc/"):
+                continue
+            try:
+                _apply(mount, root, plan)
+            except OSError as error:
+                raise failure("mount", mount.target, error, _hint(error)) from error
+            if mount.target == "/dev":
+                own_dev = mount.kind != "bind"
+        if own_dev:
+            _make_devices(plan, root)
+        _hide(plan.masked, plan.read_only_paths, root)
+    except BaseException:
+        os.close(root)
+        raise
+    return root
+
+
+def finish(plan: Plan, root: int) -> None:
+    """procfs with what is hidden in it, the read-only root, and the change of root. Runs in the child,
+    whose pid namespace it is."""
+    for mount in plan.mounts:
+        if mount.kind == "proc" or mount.target.startswith("/proc/"):
+            try:
+                _apply_proc(mount, root, plan)
+            except OSError as error:
+                raise failure("mount", mount.target, error, _hint(error)) from error
+    if plan.read_only:
+        sys_.mount_setattr(root, "", _EMPTY, _RO)
+    os.fchdir(root)
+    sys_.pivot_root(".", ".")
+    if plan.propagation & sys_.MS_SHARED:
+        # Detaching the old root must not be carried to the host.
+        sys_.mount(None, ".", None, sys_.MS_SLAVE | sys_.MS_REC)
+    sys_.umount2(".", sys_.MNT_DETACH)
+    os.chdir("/")
+
+
+def _hint(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "a link is in the way, in the image"
+    return "is the source there?" if error.errno == errno.ENOENT else ""
+
+
+def _mount_root(plan: Plan) -> int:
+    # An overlay has to sit somewhere until it is the root: on a directory that nothing else is read
+    # from once the overlay is made of it.
+    place = plan.root if plan.overlay is None else plan.overlay.work or plan.overlay.lower[-1]
+    target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if plan.propagation & sys_.MS_SHARED:
+            _make_private(target)
+        if plan.overlay is not None:
+            root = mounts.mount_overlay(plan.overlay, target)
+        else:
+            root = mounts.bind_tree(target, "", recursive=True)
+            mounts.attach(root, target)
+    finally:
+        os.close(target)
+    if plan.root_propagation:
+        mounts.set_propagation(root, plan.root_propagation)
+    return root
+
+
+def _make_private(directory: int) -> None:
+    """The mount below the root must not carry our mounts to its peers on the host."""
+    wanted = str(sys_.mount_id(directory))
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        if fields[0] == wanted:
+            sys_.mount(None, fields[4], None, sys_.MS_PRIVATE)
+
+
+def _apply(mount: mounts.Mount, root: int, plan: Plan) -> None:
+    if mount.kind == "bind":
+        mounts.apply_bind(mount, root, bool(plan.propagation & sys_.MS_PRIVATE))
+        return
+    # What is below these is written to by the runtime: a link there is refused, not followed.
+    plain = sys_.RESOLVE_NO_SYMLINKS if mount.target in ("/sys", "/dev") else 0
+    target = mounts.open_target(root, mount.target, True, plain)
+    tree = -1
+    try:
+        if mount.kind != "sysfs":
+            mounts.check_target(target, mount.target)
+        if mount.kind in ("cgroup", "cgroup2"):
+            tree = mounts.cgroup_tree(plan.cgroups, mount, target)
+        else:
+            # A read-only /dev is made so when its nodes are there.
+            flags = mount.flags & ~sys_.MS_RDONLY if mount.target == "/dev" else mount.flags
+            tree = mounts.new_tree(mount.kind, mount.data, flags, mount.source)
+            mounts.attach(tree, target)
+        if mount.copy_up:
+            mounts.copy_up(target, tree)
+        if mount.propagation:
+            mounts.set_propagation(tree, mount.propagation)
+    finally:
+        os.close(target)
+        if tree >= 0:
+            os.close(tree)
+
+
+def _make_devices(plan: Plan, root: int) -> None:
+    directory = mounts.open_target(root, "/dev", True, sys_.RESOLVE_NO_SYMLINKS)
+    umask = os.umask(0)
+    try:
+        for device in plan.devices:
+            try:
+                _make_device(device, root, directory, bool(plan.id_maps[0]))
+            except OSError as error:
+                raise failure("make device", device.path, error) from error
+        for name, link in devices.DEFAULT_LINKS:
+            try:
+                os.symlink(link, name, dir_fd=directory)
+            except FileExistsError:
+                continue
+        if any(mount.target == "/dev" and mount.flags & sys_.MS_RDONLY for mount in plan.mounts):
+            sys_.mount_setattr(directory, "", _EMPTY, _RO)
+    finally:
+        os.umask(umask)
+        os.close(directory)
+
+
+def _make_device(device: devices.Device, root: int, dev: int, mapped: bool) -> None:
+    directory, _, name = device.path.rpartition("/")
+    parent = dev if directory == "/dev" else mounts.open_target(root, directory, True)
+    try:
+        if mapped:  # mknod(2) is not for a user namespace: the host's own node is bound
+            mounts.bind_file(device.path, parent, name)
+            return
+        number = os.makedev(device.major, device.minor)
+        try:
+            os.mknod(name, devices.node_type(device) | device.mode, number, dir_fd=parent)
+        except FileExistsError:
+            _check_node(device, name, number, parent)
+            return
+        if device.uid or device.gid:
+            os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
+    finally:
+        if parent != dev:
+            os.close(parent)
+
+
+def _check_node(device: devices.Device, name: str, number: int, parent: int) -> None:
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_IFMT(found.st_mode) != devices.node_type(device) or found.st_rdev != number:
+        raise FileExistsError(errno.EEXIST, "another file is in its place")
+
+
+def _hide(masked: tuple[str, ...], read_only: tuple[str, ...], root: int) -> None:
+    """What is to be hidden outside of /proc (its own paths are the child's to hide)."""
+    paths = [path for path in masked if not path.startswith("/proc/")]
+    if paths:
+        null = open_null()
+        try:
+            mounts.mask(root, paths, null)
+        finally:
+            os.close(null)
+    for path in read_only:
+        if not path.startswith("/proc/"):
+            mounts.make_read_only(root, path)
+
+
+def _apply_proc(mount: mounts.Mount, root: int, plan: Plan) -> None:
+    if mount.kind == "proc":
+        _mount_proc(mount, root, plan)
+    else:
+        _apply(mount, root, plan)
+
+
+def _mount_proc(mount: mounts.Mount, root: int, plan: Plan) -> None:
+    """Mount procfs and hide its paths by the new mount's own descriptor: nothing of the image lies
+    between, and nobody runs in the container yet."""
+    null = open_null() if plan.masked else -1
+    tree = mounts.new_tree("proc", mount.data, mount.flags, mount.source)
+    target = mounts.open_target(root, mount.target, True, sys_.RESOLVE_NO_SYMLINKS)
+    mounts.attach(tree, target)
+    prefix = f"{mount.target}/"
+    mounts.mask(tree, [path for path in plan.masked if path.startswith(prefix)], null, prefix)
+    for path in plan.read_only_paths:
+        if path.startswith(prefix):
+            _cover_read_only(tree, path[len(prefix) :])
+
+
+def _cover_read_only(proc: int, name: str) -> None:
+    try:
+        cover = sys_.open_tree(proc, name, _CLONE_HERE)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    sys_.mount_setattr(cover, "", _EMPTY | sys_.AT_RECURSIVE, _RO)
+    sys_.move_mount(cover, "", proc, name, _ATTACH)
+    os.close(cover)
+
+
+def open_null() -> int:
+    """The host's /dev/null, checked to be it: never the image's."""
+    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+    found = os.fstat(null)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
+        os.close(null)
+        raise Invalid("mask", "/dev/null", "the host's /dev/null is not the null device", "repair it")
+    return null
