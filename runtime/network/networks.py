@@ -105,7 +105,7 @@ class Networks:
             self._reaping.cancel()
         if self._hosts_due is not None:
             self._hosts_due.cancel()
-        self._hosts.write_networks()
+            self._write_peers()
         self._instance.close()
 
     # --- networks ---

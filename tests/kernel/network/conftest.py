@@ -6,11 +6,12 @@ host on a wire to it. Nothing touches the real host's network.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,13 @@ def run(*arguments: str) -> str:
     """A program in the network namespace of this thread."""
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)
     return done.stdout
+
+
+async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for what comes a moment after an answer."""
+    async with asyncio.timeout(seconds):
+        while not is_so():
+            await asyncio.sleep(0.002)
 
 
 @pytest.fixture
