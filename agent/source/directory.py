@@ -144,14 +144,18 @@ class DirectorySource:
             changed |= update(tree, root, (paths | links | tree.busy) - hurried, links)
             for path in [path for path in tree.files if everything and path not in wanted]:
                 changed |= forget(tree, path)
+            self._note_busy()
             return changed
         finally:
             os.close(root)
 
+    def _note_busy(self) -> None:
+        now = time.monotonic()
+        self._busy_since = {path: self._busy_since.get(path, now) for path in self._tree.busy}
+
     def _hurried(self) -> set[str]:
         """Files that have been held open for writing too long to wait any more."""
         now = time.monotonic()
-        self._busy_since = {path: self._busy_since.get(path, now) for path in self._tree.busy}
         return {path for path, since in self._busy_since.items() if now - since > self.timing.patience}
 
     async def _watch_root(self) -> None:
