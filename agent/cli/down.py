@@ -8,11 +8,7 @@ which goes by what is there and not by what anybody remembers.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import select
-import socket
-import struct
 import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
@@ -20,12 +16,10 @@ from typing import TYPE_CHECKING
 from agent.cli import output
 from agent.cli.connect import check_instance
 from agent.cli.parser import Parser
-from runtime.errors import Invalid, Temporary
+from runtime.errors import Invalid, SetpointError
 
 if TYPE_CHECKING:
     from runtime.layout import Layout
-
-END_SECONDS = 10.0
 
 
 def add_down(parser: Parser) -> None:
@@ -41,6 +35,7 @@ def add_down(parser: Parser) -> None:
 
 def run_down(arguments: Namespace) -> int:
     from agent.cli.agent import stop_agent
+    from runtime.cleanup import remove_instance
     from runtime.layout import Layout
 
     layout = Layout(check_instance(arguments.instance))
@@ -54,8 +49,8 @@ def run_down(arguments: Namespace) -> int:
         return 1
     if stop_agent(layout.instance):
         print("agent stopped")
-    removed = asyncio.run(remove(layout))
-    remove_directories(layout, with_data=arguments.data)
+    removed = stop_gracefully(layout)
+    remove_instance(layout, with_data=arguments.data)
     print(
         f"{removed} things removed"
         + ("; the data too" if arguments.data else f"; data stays in {layout.data}")
@@ -77,8 +72,17 @@ def confirmed(layout: Layout, with_data: bool) -> bool:
     return input(f"Remove {what}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-async def remove(layout: Layout) -> int:
-    """Containers, namespaces, networks; then the supervisor. How many things went."""
+def stop_gracefully(layout: Layout) -> int:
+    """Ask containers to stop, and delete them, as the agent would. How many things went. What cannot be
+    done is said, and left to `remove_instance`, which asks nobody."""
+    try:
+        return asyncio.run(_remove(layout))
+    except SetpointError as error:
+        print(f"{output.clean(error)}; removing by force", file=sys.stderr)
+        return 0
+
+
+async def _remove(layout: Layout) -> int:
     from agent.daemon import instance_lock, make_native_engine, prepare
     from agent.down import remove_everything
 
@@ -91,59 +95,6 @@ async def remove(layout: Layout) -> int:
                 count += 1
                 if output.is_colourful():
                     print(f"removed {output.clean(line)}")
-            await end_supervisor(layout)
         finally:
             await engine.close()
     return count
-
-
-async def end_supervisor(layout: Layout) -> None:
-    """Ask it to end, which it does only when it holds no container, and wait until it is gone."""
-    from runtime.supervisor import starter
-    from runtime.supervisor.client import Client
-
-    found = await asyncio.to_thread(starter.connect, layout)
-    if found is None:
-        return
-    pid = struct.unpack("3i", found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    found.close()
-    handle = os.pidfd_open(pid)
-    client = Client(layout, lambda _event: None)
-    await client.open()
-    try:
-        await client.call("stop")
-        ended, _, _ = await asyncio.to_thread(select.select, [handle], [], [], END_SECONDS)
-    finally:
-        await client.close()
-        os.close(handle)
-    if not ended:
-        raise Temporary(
-            "stop", f"supervisor {pid}", f"it did not end within {END_SECONDS:g} s", f"kill {pid}"
-        )
-
-
-def remove_directories(layout: Layout, *, with_data: bool) -> None:
-    """/run/NAME, and with data /var/lib/NAME; before that, whatever is left of them in the kernel."""
-    from runtime import cgroups
-    from runtime.network.remove import remove_all
-    from runtime.removal import remove_tree
-
-    remove_all(layout)
-    cgroups.delete(layout.cgroup_parent)
-    places = [layout.run, layout.data]
-    for place in places:
-        unmount_below(str(place))
-    for place in places if with_data else places[:1]:
-        with contextlib.suppress(FileNotFoundError):
-            remove_tree(place)
-
-
-def unmount_below(place: str) -> None:
-    """Nothing may be mounted in a tree that is removed: what is there is somebody else's. OSError."""
-    from runtime.syscalls import MNT_DETACH, umount2
-
-    with open("/proc/self/mountinfo") as file:  # noqa: PTH123
-        targets = [line.split()[4] for line in file]
-    for target in reversed(targets):
-        if target.startswith(f"{place}/"):
-            umount2(target.encode().decode("unicode_escape"), MNT_DETACH)

@@ -71,8 +71,9 @@ class Story:
         if code is not None and done.returncode != code:
             log = self.layout.data / "agent.log"
             tail = log.read_text(errors="replace")[-3000:] if log.exists() else ""
+            verb = " ".join(map(str, words))
             raise AssertionError(
-                f"setpoint {' '.join(map(str, words))}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{tail}"
+                f"setpoint {verb}: exit {done.returncode}\n{done.stdout}{done.stderr}\n{tail}"
             )
         assert "Traceback" not in done.stderr
         return done.stdout
