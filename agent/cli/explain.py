@@ -1,4 +1,4 @@
-"""`setpoint explain` and `setpoint schema`: what a field of a manifest means, and the JSON Schema for editors.
+"""`setpoint explain` and `setpoint schema`: what a field of a manifest means, and JSON Schemas for editors.
 Neither needs an agent. The words are those of agent.manifest.descriptions."""
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 
 def add_explain(parser: Parser) -> None:
-    parser.add_argument("field", nargs="?", default="", metavar="FIELD", help="container.ports, volume.keep, …")
-    parser.examples("setpoint explain", "setpoint explain container", "setpoint explain container.healthcheck.http")
+    parser.add_argument("field", nargs="?", default="", metavar="FIELD", help="container.ports, volume, …")
+    parser.examples(
+        "setpoint explain                               the kinds",
+        "setpoint explain container                     a kind's fields",
+        "setpoint explain container.healthcheck.http    one of them",
+    )
 
 
 def run_explain(arguments: Namespace) -> int:
