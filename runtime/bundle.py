@@ -1,7 +1,7 @@
 """A container as an OCI runtime-spec config (1.2): pure, from a ContainerConfig and its image.
 
 Called by `engine` at create. The result is what the native runtime and every other OCI runtime
-starts; `bundle_files` writes it. Touches nothing: host paths, devices and namespaces that were looked
+starts. Touches nothing: host paths, devices and namespaces that were looked
 up come in as values.
 """
 
