@@ -160,9 +160,14 @@ class ObjectReader:
     def close(self) -> None:
         process, self._process = self._process, None
         self._buffer.clear()
-        if process is not None:
-            with process:
-                process.kill()
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):  # what was not written yet goes nowhere
+                if stream is not None:
+                    stream.close()
+        process.wait()
 
     def _chunk(self, names: Sequence[str], limit_bytes: int) -> list[GitObject | None]:
         try:

@@ -38,7 +38,10 @@ DEEP = 50
 HEAD, NEXT = "refs/setpoint/head", "refs/setpoint/next"
 
 URL = re.compile(r"(https|ssh|file)://[!-~]+|/[!-~ ]+")
-SCP = re.compile(r"(?:[A-Za-z0-9._]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?![/:]{2})[A-Za-z0-9~/._][!-~]*")
+SCP = re.compile(
+    r"([A-Za-z0-9._]+@)?(?!(https?|ssh|file|git|ext):)[A-Za-z0-9][A-Za-z0-9.-]*:(?!//)[\w~/.][\w~/.+-]*",
+    re.ASCII,
+)
 REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
 OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 
@@ -82,7 +85,7 @@ def check_url(url: str) -> None:
             "follow", redact(url), "http is not safe: anybody on the way can change it", "use https"
         )
     is_known = URL.fullmatch(url) or SCP.fullmatch(url)
-    if not is_known or len(url) > 2048 or re.search(r"://([^/@]*@)?-", url) or "::" in url[:20]:
+    if not is_known or len(url) > 2048 or re.search(r"://([^/@]*@)?-", url):
         raise Invalid("follow", redact(url)[:200], "not the URL of a repository", hint)
 
 

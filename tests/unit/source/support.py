@@ -55,6 +55,13 @@ async def following(revisions: AsyncIterator[Revision], seconds: float = 10.0) -
     return await asyncio.wait_for(anext(revisions), seconds)
 
 
+async def abandon(waiting: asyncio.Future[Revision]) -> None:
+    """End a wait for a revision that must not come."""
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
 async def until(condition, seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
     """Wait until condition() is true."""
     async with asyncio.timeout(seconds):
