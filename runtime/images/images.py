@@ -13,13 +13,12 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
 from runtime.images.config import parse_config, parse_diff_ids
 from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest
@@ -32,7 +31,8 @@ from runtime.layout import Layout
 from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
-    from runtime.images.stage import Progress
+    from runtime.images.progress import Progress
+    from runtime.images.stage import StagedImage
 
 _HEX = re.compile(r"[0-9a-f]{4,64}")
 _MAX_REMEMBERED = 10_000
@@ -124,8 +124,7 @@ class Images:
             prepare_root(self._root)
             staged = load_archive(self._root, path, host_platform(), progress or _ignore)
         self._sweep()
-        index = self._current().index
-        return tuple(self._info(index, image.image_id) for image in staged)
+        return tuple(map(self._loaded, staged))
 
     def import_rootfs(
         self,
@@ -144,7 +143,7 @@ class Images:
         with _explained("import image", str(path)):
             prepare_root(self._root)
             staged = load_rootfs(self._root, path, name, config or {}, host_platform(), progress or _ignore)
-        return self._info(self._current().index, staged.image_id)
+        return self._loaded(staged)
 
     def tag(self, source: str, reference: str) -> None:
         """Give an image another name; an image that had it loses it. `NotFound` for the source."""
@@ -209,6 +208,13 @@ class Images:
             parsed = self._parsed[image_id] = parse_config(self._content.read_document(image_id), image_id)
         return replace(parsed, names=names, digest=records[0].digest, size_bytes=records[0].size_bytes)
 
+    def _loaded(self, staged: StagedImage) -> ImageInfo:
+        """With names that it had before, too; another process may have removed it since."""
+        try:
+            return self._info(self._current().index, staged.info.id)
+        except NotFound:
+            return staged.info
+
     def _read_stack(self, index: Index, image_id: str) -> Stack:
         found = self._layers.find_all(self._info(index, image_id).layers)
         if found is None:
@@ -231,7 +237,7 @@ class Images:
             self._content.remove(digest)
         for key in garbage.layers:
             path = self._layers.path(key)
-            path.rename(path.with_name(f"{_GONE}{path.name}-{secrets.token_hex(4)}"))
+            path.rename(path.with_name(f"{_GONE}{path.name}-{os.urandom(4).hex()}"))
         names = {record.name for record in before.records} - {record.name for record in after.records} - {""}
         ids = {record.image_id for record in before.records} - {record.image_id for record in after.records}
         familiar = sorted(parse_reference(name).familiar for name in names)
@@ -370,7 +376,7 @@ def _explained(op: str, subject: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Temporary(op, subject, f"no room: {error}", "free some disk space", 60) from error
         if error.errno in (errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            raise Temporary(
-                op, subject, str(error), "see the kernel's log", retry_after_seconds=10
-            ) from error
+            raise Temporary(op, subject, str(error), "see the kernel's log", 10) from error
+        if error.errno in (errno.EPERM, errno.EACCES):
+            raise Unsupported(op, subject, str(error), "the image store is root's") from error
         raise

@@ -99,7 +99,8 @@ def write_index(root: Path, index: Index) -> None:
 
 def prepare_root(root: Path) -> None:
     """Make the store's directories; private, because layers hold set-user-id files."""
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for directory in (root.parent, root):  # mkdir(parents=True) takes the mode for the last one only
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     (root / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     (root / "layers").mkdir(exist_ok=True)
     layout = root / "oci-layout"

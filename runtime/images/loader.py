@@ -21,9 +21,10 @@ from runtime.images.documents import Descriptor, Platform
 from runtime.images.formats import FoundImage, build_manifest, find_images, layer_type
 from runtime.images.index import Record, locked, read_index, write_index
 from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.images.progress import Report
 from runtime.images.reference import Reference
 from runtime.images.rootfs import ingest_rootfs, rootfs_config
-from runtime.images.stage import Report, Stage, StagedImage
+from runtime.images.stage import Stage, StagedImage
 from runtime.images.staging_directory import staging_directory
 
 _ATTEMPTS = 5
@@ -96,12 +97,15 @@ def _stage_documents(stage: Stage, image: FoundImage, descriptors: Sequence[Desc
     keys, size_bytes = stage.unpack_all(descriptors, info.layers)
     documents = (stage.add_document(image.config), stage.add_document(image.manifest))
     return StagedImage(
-        image_id=image_id,
-        digest=documents[1],
+        info=replace(
+            info,
+            names=tuple(sorted(name.familiar for name in image.names)),
+            digest=documents[1],
+            size_bytes=size_bytes,
+        ),
         media_type=image.manifest_type,
         manifest_size=len(image.manifest),
         names=image.names,
-        size_bytes=size_bytes,
         source_digest=image.source_digest,
         blobs=(*documents, *(descriptor.digest for descriptor in descriptors)),
         layers=keys,
@@ -112,6 +116,6 @@ def _records(images: Sequence[StagedImage]) -> Iterator[Record]:
     for image in images:
         for name in [name.canonical for name in image.names] or [""]:
             yield Record(
-                name, image.image_id, image.digest, image.manifest_size, image.media_type,
-                image.size_bytes, image.source_digest,
+                name, image.info.id, image.info.digest, image.manifest_size, image.media_type,
+                image.info.size_bytes, image.source_digest,
             )  # fmt: skip

@@ -26,6 +26,7 @@ _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN_PATTERN = re.compile(rf"(?:{_HOST}(?:\.{_HOST})*|\[[0-9a-fA-F:]{{2,39}}\])(?::[0-9]{{1,5}})?")
 _HEX_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
 
+_MAX_LENGTH = MAX_NAME_LENGTH + len(":") + 128 + len("@sha256:") + 64
 _FORM = "NAME[:TAG][@sha256:DIGEST]"
 
 
@@ -73,6 +74,8 @@ class Reference:
 
 def parse_reference(text: str) -> Reference:
     """Read a name as a person writes it. `Invalid` says which part is wrong and how it is written."""
+    if len(text) > _MAX_LENGTH:
+        raise _invalid(text, f"longer than {_MAX_LENGTH} characters")
     name, digest = _split_digest(text)
     name, tag = _split_tag(text, name)
     domain, path = _split_domain(name)

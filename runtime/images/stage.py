@@ -17,34 +17,21 @@ from runtime.images.documents import Descriptor
 from runtime.images.formats import FoundLayer, layer_type
 from runtime.images.layers import TREE, LayerRecord, Layers, ProgressReader, chain_id, unpack_layer
 from runtime.images.limits import Limits
+from runtime.images.progress import Progress, Report
 from runtime.images.reference import Reference
 from runtime.images.streams import MAGIC_BYTES, detect_packing
+from runtime.model import ImageInfo
 from runtime.syscalls import syncfs
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a load is. step: "copy", "unpack" or "sync"; subject: a layer's digest or member."""
-
-    step: str
-    subject: str
-    done_bytes: int
-    total_bytes: int
-
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class StagedImage:
     """What will be recorded. blobs and layers: all that it needs, staged or in the store already."""
 
-    image_id: str
-    digest: str
+    info: ImageInfo
     media_type: str
     manifest_size: int
     names: tuple[Reference, ...]
-    size_bytes: int
     source_digest: str
     blobs: tuple[str, ...]
     layers: tuple[str, ...]

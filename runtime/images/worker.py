@@ -1,8 +1,8 @@
 """A load in a process of its own, bounded in memory: what the agent uses, so that no bomb is its own.
 
-    load_in_worker(layout, path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
+    IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
-The parent reads `{"progress": ...}` lines and at the end one `{"images": [ids]}` or `{"error": ...}`.
+The parent reads `{"progress": ...}` lines and at the end one `{"images": [...]}` or `{"error": ...}`.
 One process for a load, not for a layer. The worker is killed when the thread that waits for it ends,
 and what it had staged is removed by the next load.
 """
@@ -28,29 +28,40 @@ from runtime.model import ImageInfo
 from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
-    from runtime.images.stage import Progress
+    from runtime.images.progress import Progress
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
 _REPORT_SECONDS = 0.1
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
-def load_in_worker(
-    layout: Layout, path: Path, progress: Callable[[Progress], None] | None = None
-) -> tuple[ImageInfo, ...]:
-    """`Images.load` in another process. Blocks: call it in a thread. Raises what the load raised."""
-    return _run(layout, ["load", str(path)], progress)
+class IsolatedImages(Images):
+    """`Images` whose loads and imports run in a process of their own. They block: call them in a thread.
 
+    A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd.
+    """
 
-def import_in_worker(
-    layout: Layout,
-    path: Path,
-    reference: str,
-    config: Mapping[str, object] | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> ImageInfo:
-    """`Images.import_rootfs` in another process."""
-    return _run(layout, ["import", str(path), reference, json.dumps(dict(config or {}))], progress)[0]
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._layout = layout
+
+    def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
+        return self._run(["load", str(path)], progress)
+
+    def import_rootfs(
+        self,
+        path: Path,
+        reference: str,
+        config: Mapping[str, object] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImageInfo:
+        return self._run(["import", str(path), reference, json.dumps(dict(config or {}))], progress)[0]
+
+    def _run(
+        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None
+    ) -> tuple[ImageInfo, ...]:
+        found = _run(self._layout, arguments, progress)
+        return tuple(self.get(info.id) or info for info in found)
 
 
 def _run(
@@ -76,8 +87,12 @@ def _run(
             f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
             "it may have used too much memory",
         )  # fmt: skip
-    found = map(Images(layout).get, last["images"])
-    return tuple(info for info in found if info is not None)
+    return tuple(ImageInfo(**_with_tuples(image)) for image in last["images"])
+
+
+def _with_tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
 
 
 def _environment() -> dict[str, str]:
@@ -86,7 +101,7 @@ def _environment() -> dict[str, str]:
 
 
 def _to_progress(value: Mapping[str, Any]) -> Progress:
-    from runtime.images.stage import Progress
+    from runtime.images.progress import Progress
 
     return Progress(**value)
 
@@ -121,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
         fields = [f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb"]
         _print({"error": {"kind": "Invalid", "fields": fields}})
         return 1
-    _print({"images": [info.id for info in found]})
+    _print({"images": [asdict(info) for info in found]})
     return 0
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from runtime.errors import Invalid, NotFound, SetpointError, Temporary
 from runtime.images.images import Images
-from runtime.images.worker import import_in_worker, load_in_worker
+from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from runtime.syscalls import mount, umount2
 from tests.kernel.images.trees import describe
@@ -328,15 +328,16 @@ def test_a_load_leaves_room_for_what_runs(small_disk: Path, archive: Path) -> No
 
 def test_the_worker(layout: Layout, archive: Path) -> None:
     seen = []
-    (info,) = load_in_worker(layout, archive, seen.append)
+    images = IsolatedImages(layout)
+    (info,) = images.load(archive, seen.append)
     assert info == Images(layout).get("crafted")
     assert seen and seen[0].step == "copy"
     plain = archive.with_name("root.tar")
     plain.write_bytes(LOW)
-    assert import_in_worker(layout, plain, "own:1", {"Cmd": ["x"]}).command == ("x",)
+    assert images.import_rootfs(plain, "own:1", {"Cmd": ["x"]}).command == ("x",)
     with pytest.raises(NotFound, match="No such file"):
-        load_in_worker(layout, archive.with_name("none"))
+        images.load(archive.with_name("none"))
     plain.write_bytes(b"no tar")
     with pytest.raises(Invalid) as caught:
-        load_in_worker(layout, plain)
+        images.load(plain)
     assert caught.value.hint

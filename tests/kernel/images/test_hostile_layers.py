@@ -191,9 +191,13 @@ def test_refused(arena: Arena, case: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-def test_sparse_is_unsupported_in_pax(arena: Arena) -> None:
-    with pytest.raises(Unsupported):
-        arena.unpack(tar(pax({"GNU.sparse.major": "1", "GNU.sparse.name": "a"}), entry("a", b"x")))
+@pytest.mark.parametrize("pieces", [
+    (pax({"GNU.sparse.major": "1", "GNU.sparse.name": "a"}), entry("a", b"x")),
+    (entry("a", kind=b"S", size=1 << 40),),
+])  # fmt: skip
+def test_sparse_files_are_unsupported(arena: Arena, pieces: tuple[bytes, ...]) -> None:
+    with pytest.raises(Unsupported, match="sparse"):
+        arena.unpack(tar(*pieces))
 
 
 def test_absolute_names_stay_inside(arena: Arena) -> None:
