@@ -39,7 +39,7 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     remove_all(layout)
     for directory in (layout.run, layout.data):
-        _unmount_below(directory)
+        _unmount(directory)
     for directory in (layout.run, *((layout.data,) if with_data else ())):
         with contextlib.suppress(FileNotFoundError):
             remove_tree(directory)
@@ -123,16 +123,17 @@ def _has_ended(pidfd: int, seconds: float) -> bool:
     return bool(poller.poll(seconds * 1000))
 
 
-def _unmount_below(directory: Path) -> None:
+def _unmount(directory: Path) -> None:
+    """All that is mounted below a directory, and on it."""
     for point in _mount_points(f"{directory}/"):
         with contextlib.suppress(OSError):
             syscalls.umount2(point, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
 
 
 def _mount_points(prefix: str) -> Iterator[str]:
-    """Mounts below a directory, the last made first."""
+    """The last made first."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     for line in reversed(lines):
         point = line.split(" ")[4].encode().decode("unicode_escape")
-        if point.startswith(prefix):
+        if f"{point}/".startswith(prefix):
             yield point

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime import cgroups, container_record, processes
+from runtime import cgroups, container_record, processes, run_directory
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
 from runtime.containers import Entry, with_resources
@@ -80,6 +80,7 @@ class NativeEngine:
         """Take over what is there: bundles, networks, volumes, and what the supervisor runs (it is
         started if need be). Temporary when it does not come up; then nothing stays open."""
         async with contextlib.AsyncExitStack() as stack:
+            run_directory.prepare(self.layout)
             self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.layout.data.chmod(0o700)
             self.networks.open()
