@@ -21,7 +21,7 @@ from typing import Any
 from runtime.cgroup_limits import Hierarchies, Write, controllers, device_writes, differs, limit_writes
 from runtime.errors import Conflict, Invalid, Temporary, Unsupported
 
-_V2_WANTED = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")
+_V2_WANTED = frozenset(["cpu", "cpuset", "io", "memory", "pids"])
 
 
 @functools.cache
@@ -89,7 +89,8 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
         elif name == "cpuset":
             _inherit_cpuset(directory)
     if found.v2:
-        _delegate(found.unified, path, found.v2.intersection(_V2_WANTED))
+        wanted = _V2_WANTED | {"hugetlb"} if resources.get("hugepageLimits") else _V2_WANTED
+        _delegate(found.unified, path, found.v2 & wanted)
     apply(path, limit_writes(resources, found))
     apply(path, device_writes(resources, found))
     return made

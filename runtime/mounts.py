@@ -164,6 +164,12 @@ def _absolute(target: str) -> str:
     return "/" + "/".join(part for part in target.split("/") if part not in ("", "."))
 
 
+def option_names() -> list[str]:
+    """Every mount option that is understood here, sorted (for `features`)."""
+    recursive = (f"r{name}" for name in _ATTRIBUTES)
+    return sorted({*_FLAGS, *_PROPAGATION, *recursive, "tmpcopyup"})
+
+
 def propagation_flags(name: str) -> int:
     """`rslave` -> MS_SLAVE | MS_REC; "" is rprivate. `Invalid` for an unknown word."""
     flags = _PROPAGATION.get(name or "rprivate")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from runtime import syscalls as sys_
 from runtime.errors import Invalid
@@ -43,6 +44,7 @@ class Wiring:
     gate: bool
     gate_socket: int
     keep: int
+    state: Mapping[str, Any]
 
 
 def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn:
@@ -58,12 +60,12 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
         limit(plan.process, channel)
         profile = open_profile(plan.process)
         if root < 0:
-            root, slave = _set_up(plan, channel)
+            root, slave = _set_up(plan, wiring)
         rootfs.finish(plan, root)
         if wiring.gate:
             channel = _wait_at_gate(channel, wiring.gate_socket)
         if plan.hooks.get("startContainer"):
-            state = {**plan.state, "status": "created", "pid": 1}
+            state = {**plan.state, **wiring.state, "status": "created", "pid": 1}
             run_hooks(plan.hooks["startContainer"], "startContainer", state)
         attach_stdio(wiring.stdio, slave)
         become(plan.process, root, wiring.keep, profile)
@@ -75,14 +77,15 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
         os._exit(status)
 
 
-def _set_up(plan: Plan, channel: socket.socket) -> tuple[int, int]:
+def _set_up(plan: Plan, wiring: Wiring) -> tuple[int, int]:
+    channel = wiring.channel
     if plan.id_maps[0]:
         _wait_for_maps(channel)
     enter(plan)
     root = rootfs.build(plan)
     slave = open_console(plan.process, root, channel, True) if plan.process.terminal else -1
     if plan.hooks:
-        _run_create_hooks(plan, channel)
+        _run_create_hooks(plan, wiring)
     set_sysctls(plan)
     return root, slave
 
@@ -140,13 +143,13 @@ def _wait_at_gate(channel: socket.socket, gate_socket: int) -> socket.socket:
         connection.close()
 
 
-def _run_create_hooks(plan: Plan, channel: socket.socket) -> None:
+def _run_create_hooks(plan: Plan, wiring: Wiring) -> None:
     """The parent runs the hooks of the runtime's namespace, this process those of the container's."""
     if plan.hooks.get("prestart") or plan.hooks.get("createRuntime"):
-        send(channel, {"hooks": True})
-        answer = receive(channel)
+        send(wiring.channel, {"hooks": True})
+        answer = receive(wiring.channel)
         if answer is None or not answer.body.get("go"):
             os._exit(SETUP_FAILED)
     if plan.hooks.get("createContainer"):
-        state = {**plan.state, "status": "creating", "pid": os.getpid()}
+        state = {**plan.state, **wiring.state, "status": "creating", "pid": os.getpid()}
         run_hooks(plan.hooks["createContainer"], "createContainer", state)

@@ -23,7 +23,7 @@ import functools
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from runtime import cgroups, syscalls
@@ -56,7 +56,8 @@ class LaunchRequest:
     that annotation "setpoint.seccomp" names.
     gate_socket: a listening SEQPACKET socket's descriptor. With it the gate is one connection to
     that socket in place of the channel, and what follows goes there (a parent that does not stay).
-    keep_descriptors: 3 to 3+n-1 stay open in the program.
+    keep_descriptors: 3 to 3+n-1 stay open in the program. state: what hooks inside are told besides
+    (id, bundle).
     """
 
     config: Mapping[str, Any]
@@ -66,6 +67,7 @@ class LaunchRequest:
     seccomp: bytes | None = None
     gate_socket: int = -1
     keep_descriptors: int = 0
+    state: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,9 @@ def launch(request: LaunchRequest) -> Launched:
     try:
         inside = _pid_namespace(plan)
         wiring = child.Wiring(
-            theirs, request.stdio, (), request.gate, request.gate_socket, request.keep_descriptors
-        )
+            theirs, request.stdio, (), request.gate, request.gate_socket, request.keep_descriptors,
+            request.state,
+        )  # fmt: skip
         # Hooks and user namespaces begin with a process; all else is faster without one: what a forked
         # interpreter touches is copied page by page, and that is most of the cost of a start.
         whole = bool(plan.id_maps[0] or plan.hooks)
