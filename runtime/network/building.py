@@ -175,6 +175,7 @@ def repair_sandbox(instance: Instance, record: SandboxRecord) -> None:
         missing = [wire for wire in wires if not _put_back(instance.netlink, wire, present)]
         sandboxes.attach(instance.netlink, inside, instance.layout, record, missing, netns)
         sandboxes.settle_again(inside, wires)
+    sandboxes.settle_carrier(instance.netlink, wires)
 
 
 def _put_back(netlink: Netlink, wire: Wire, present: set[str]) -> bool:

@@ -90,6 +90,17 @@ def attach(
     if refused:
         raise refused[0]
     inside.request(*_settle(inside, wires))
+    settle_carrier(host, wires)
+
+
+def settle_carrier(host: Netlink, wires: Sequence[Wire]) -> None:
+    """Have the host's ends send from now on.
+
+    A link that got its carrier sends nothing until the kernel's link watch has run, which may be after the
+    first ARP request, and that is repeated a second later only. To ask for the link runs it (kernel 6.8).
+    """
+    for wire in wires:
+        host.get(links.get_link(wire.endpoint.link))
 
 
 def _pair(layout: Layout, record: SandboxRecord, wire: Wire, netns: int) -> list[Request]:

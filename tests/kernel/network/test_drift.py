@@ -14,7 +14,7 @@ from runtime.model import Drift, PortConfig
 from runtime.network.networks import Networks
 from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run, until
 
-Damage = Callable[[Lab], None]
+Damage = Callable[[Lab], object]
 
 
 def _link(lab: Lab) -> str:
@@ -34,6 +34,8 @@ def _inside(lab: Lab, *arguments: str) -> None:
 def _nft(lab: Lab, *words: str) -> None:
     run("nft", *(word.replace("TABLE", lab.layout.nft_table) for word in words))
 
+
+_ADD = ("add", "element", "inet", "TABLE", "published4")
 
 DAMAGES: dict[str, tuple[set[tuple[str, str]], Damage]] = {
     "bridge deleted": ({("bridge", "web")}, lambda lab: run("ip", "link", "delete", _bridge(lab))),
@@ -90,7 +92,7 @@ DAMAGES: dict[str, tuple[set[tuple[str, str]], Damage]] = {
         {("firewall", "")},
         lambda lab: [
             _nft(lab, "flush", "map", "inet", "TABLE", "published4"),
-            _nft(lab, "add", "element", "inet", "TABLE", "published4", "{ tcp . 8080 : 10.0.0.9 . 80 }"),
+            _nft(lab, *_ADD, "{ tcp . 8080 : 10.0.0.9 . 80 }"),
         ],
     ),
     "port added": (
@@ -101,7 +103,7 @@ DAMAGES: dict[str, tuple[set[tuple[str, str]], Damage]] = {
         {("firewall", "")},
         lambda lab: _nft(lab, "flush", "set", "inet", "TABLE", "bridges"),
     ),
-}  # type: ignore[dict-item]
+}
 
 
 async def _all_is_well(lab: Lab) -> None:

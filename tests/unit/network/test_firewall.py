@@ -1,0 +1,122 @@
+"""The ruleset as a value: what a network and a port take, what a change sends, what a look tells."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.network import firewall
+from runtime.network.firewall import Element, NetworkRule, Published, change, element_of, elements_of
+
+PORT = Published("tcp", "", 8080, "10.1.0.2", 80)
+
+
+def test_what_a_network_takes() -> None:
+    assert [str(element) for element in elements_of(NetworkRule("br1", "10.1.0.0/24"))] == [
+        "bridges: br1",
+        "subnets4: 10.1.0.0/24",
+        "neighbours: br1 br1",
+    ]
+    closed = elements_of(NetworkRule("br2", "10.2.0.0/24", internal=True, isolated=True))
+    assert [str(element) for element in closed] == ["bridges: br2", "subnets4: 10.2.0.0/24", "internal: br2"]
+
+
+def test_what_a_port_takes() -> None:
+    assert str(element_of(PORT)) == "published4: 6 8080 -> 10.1.0.2:80"
+    assert element_of(Published("tcp", "0.0.0.0", 8080, "10.1.0.2", 80)) == element_of(PORT)
+    on_one = element_of(Published("udp", "127.0.0.1", 53, "10.1.0.2", 53))
+    assert str(on_one) == "published_on4: 127.0.0.1 17 53 -> 10.1.0.2:53"
+
+
+def test_a_change_is_elements_and_nothing_else() -> None:
+    other = element_of(Published("tcp", "", 8080, "10.1.0.3", 80))
+    assert change("t", [element_of(PORT)], [other]) == [
+        {"delete": {"element": {"family": "inet", "table": "t", "name": "published4", "elem": [
+            [{"concat": [6, 8080]}, {"concat": ["10.1.0.2", 80]}]]}}},
+        {"add": {"element": {"family": "inet", "table": "t", "name": "published4", "elem": [
+            [{"concat": [6, 8080]}, {"concat": ["10.1.0.3", 80]}]]}}},
+    ]  # fmt: skip
+
+
+def test_a_hundred_ports_are_one_command() -> None:
+    elements = [element_of(Published("tcp", "", 1000 + n, "10.1.0.2", 80)) for n in range(100)]
+    assert len(change("t", [], elements)) == 1
+
+
+def test_the_whole_table_is_replaced_in_one_transaction() -> None:
+    commands = firewall.replace_table("t", elements_of(NetworkRule("br1", "10.1.0.0/24")))
+    verbs = [next(iter(command)) for command in commands]
+    assert verbs[:3] == ["add", "delete", "add"]
+    assert set(verbs[3:]) == {"add"}
+    bodies = [next(iter(body.values())) for command in commands for body in command.values()]
+    assert all("t" in (body.get("table"), body.get("name")) for body in bodies)
+
+
+_elements = st.one_of(
+    st.builds(
+        element_of,
+        st.builds(
+            Published,
+            st.sampled_from(["tcp", "udp", "sctp"]),
+            st.sampled_from(["", "127.0.0.1", "192.0.2.7"]),
+            st.integers(1, 65535),
+            st.just("10.1.0.2"),
+            st.integers(1, 65535),
+        ),
+    ),
+    st.builds(lambda n: Element("subnets4", (f"10.{n}.0.0/16",)), st.integers(0, 255)),
+    st.builds(lambda n: Element("neighbours", (f"br{n}", f"br{n}")), st.integers(0, 99)),
+)
+
+
+def _listing(elements: set[Element]) -> list[dict[str, Any]]:
+    """What libnftables lists after a table was made with these elements."""
+    bodies: dict[str, dict[str, Any]] = {}
+    listing: list[dict[str, Any]] = [
+        {"metainfo": {}},
+        {"table": {"family": "inet", "name": "t", "handle": 1}},
+    ]
+    for command in firewall.replace_table("t", set())[3:]:
+        ((kind, body),) = command["add"].items()
+        body = {**copy.deepcopy(body), "handle": len(listing)}
+        bodies[body.get("name", "")] = body
+        listing.append({kind: body})
+    for command in change("t", [], elements):
+        body = command["add"]["element"]
+        bodies[body["name"]]["elem"] = body["elem"]
+    return listing
+
+
+@given(st.sets(_elements, max_size=30), st.sets(_elements, max_size=5), st.data())
+def test_a_look_tells_exactly_what_differs(
+    wanted: set[Element], extra: set[Element], data: st.DataObject
+) -> None:
+    lost = set(data.draw(st.lists(st.sampled_from(sorted(wanted)), max_size=5))) if wanted else set()
+    expected_skeleton = firewall.skeleton(_listing(set()))
+    found = firewall.differences(_listing((wanted - lost) | extra), expected_skeleton, wanted)
+    missing = {f"missing {element}" for element in lost - extra}
+    unexpected = {f"unexpected {element}" for element in extra - wanted}
+    assert set(found) == missing | unexpected
+
+
+def test_a_look_tells_of_rules() -> None:
+    listing = _listing(set())
+    expected = firewall.skeleton(listing)
+    assert firewall.differences(None, expected, set()) == ["the table is missing"]
+    for damage in (
+        lambda listed: listed.pop(),
+        lambda listed: listed.append(listed[-1]),
+        lambda listed: listed[-1]["rule"]["expr"].append({"counter": None}),
+        lambda listed: next(each["chain"] for each in listed if "chain" in each).update(policy="drop"),
+    ):
+        changed = copy.deepcopy(listing)
+        damage(changed)
+        assert firewall.differences(changed, expected, set()) == ["chains or rules are changed"]
+    renumbered = copy.deepcopy(listing)
+    for listed in renumbered:
+        for body in listed.values():
+            body["handle"] = 99
+    assert firewall.differences(renumbered, expected, set()) == []
