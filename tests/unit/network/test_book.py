@@ -207,4 +207,4 @@ class Sandboxes(RuleBasedStateMachine):
 
 
 TestSandboxes = Sandboxes.TestCase
-TestSandboxes.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSandboxes.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.network import firewall
@@ -90,6 +90,7 @@ def _listing(elements: set[Element]) -> list[dict[str, Any]]:
     return listing
 
 
+@settings(max_examples=40)
 @given(st.sets(_elements, max_size=30), st.sets(_elements, max_size=5), st.data())
 def test_a_look_tells_exactly_what_differs(
     wanted: set[Element], extra: set[Element], data: st.DataObject

@@ -50,13 +50,12 @@ def test_host_gateway_without_a_network_is_left_out() -> None:
     assert names.extra_lines([("box", "host-gateway")], "") == ""
 
 
-HOST = "# made by something\nnameserver 127.0.0.53\nnameserver 192.0.2.53\nsearch lan example.org\noptions edns0 trust-ad\n"
+KEPT = "nameserver 192.0.2.53\nsearch lan example.org\noptions edns0 trust-ad\n"
+HOST = f"# made by something\nnameserver 127.0.0.53\n{KEPT}"
 
 
 def test_resolv_conf_of_a_bridge_network_leaves_the_hosts_loopback_out() -> None:
-    assert (
-        names.resolv_conf(HOST) == "nameserver 192.0.2.53\nsearch lan example.org\noptions edns0 trust-ad\n"
-    )
+    assert names.resolv_conf(HOST) == KEPT
 
 
 def test_resolv_conf_of_the_hosts_network_is_the_hosts() -> None:
