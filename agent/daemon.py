@@ -32,7 +32,7 @@ from agent.metrics import Metrics
 from agent.reconcile.loop import Loop, LoopSettings
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
-from runtime.errors import Conflict, Invalid, SetpointError
+from runtime.errors import Conflict, Invalid
 from runtime.layout import Layout
 from store.errors import StoreError
 from store.records import Batch, EventRecord, Key
@@ -205,15 +205,18 @@ def _start_tasks(
 
 
 async def _until_stopped(stopping: asyncio.Event, tasks: Mapping[asyncio.Task[Any], str]) -> None:
-    """Until a signal or a request; an end of the loop or the follower by itself is a bug, and raised."""
+    """Until a signal or a request. What a task raises by itself is a bug, and ends the agent; the loop
+    also ends in good order (`down`), and the request to stop follows."""
     stopped = asyncio.ensure_future(stopping.wait())
-    done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    for task in done - {stopped}:
-        if not stopping.is_set():
-            logger.critical("the %s ended", tasks[task], exc_info=task.exception())
-            task.result()
-            raise SetpointError("run agent", tasks[task], "it ended by itself")
+    pending: set[asyncio.Future[Any]] = {stopped, *tasks}
+    while not stopped.done():
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            if (error := task.exception()) is not None:
+                stopped.cancel()
+                name = next(name for known, name in tasks.items() if known is task)
+                logger.critical("the %s failed", name, exc_info=error)
+                raise error
 
 
 def _handle_signals(stopping: asyncio.Event) -> None:

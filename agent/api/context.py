@@ -20,6 +20,9 @@ from store.records import Key
 from store.store import Store
 
 
+LOOK_AGAIN_SECONDS = 0.025
+
+
 class Follower(Protocol):
     """The source as the API sees it. view(): {"kind", "where", "revision", "subject", "looked_at",
     "error", "errors": [{"file", "line", "column", "message", "hint"}], "warnings": […]}."""
@@ -61,7 +64,9 @@ class Context:
         return [*self.loop.objects(), *(k for k in self.loop.statuses() if k not in self.loop.objects())]
 
     async def wait_changed(self, timeout_seconds: float) -> None:
-        """Until a status or the source changed, or the time is over."""
+        """Until a status or the source changed, or the time is over; at most LOOK_AGAIN_SECONDS, since
+        `is_ready` may turn without any status that shows it (a generation that was seen)."""
+        timeout_seconds = min(timeout_seconds, LOOK_AGAIN_SECONDS)
         waits = [asyncio.ensure_future(w) for w in (self.loop.wait_changed(), self.follower.wait_changed())]
         try:
             await asyncio.wait(waits, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)

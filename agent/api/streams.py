@@ -77,7 +77,7 @@ def _log_source(context: Context, state: ContainerState, *, with_prefix: bool) -
         now = engine.state(id)
         return now is not None and now.phase in ("running", "paused")
 
-    directory = context.settings.layout.containers / id / "log"
+    directory = engine.log_directory(id)
     return LogSource(directory, f"{state.name} | ".encode() if with_prefix else b"", is_running)
 
 

@@ -15,7 +15,6 @@ from agent import metrics
 from agent.api.context import Context
 from agent.api.requests import context_of, flag, key_of
 from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
-from runtime import cgroups
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
 
@@ -53,10 +52,9 @@ def _index(state: ContainerState) -> int:
 async def top(request: web.Request) -> web.Response:
     """The processes of an object's containers: pid on the host, user id, seconds of CPU, command."""
     context, key = context_of(request), key_of(request)
-    parent = context.settings.layout.cgroup_parent
     found: list[dict[str, Any]] = []
     for state in containers_of(context, str(key)):
-        pids = await asyncio.to_thread(cgroups.list_pids, f"/{parent}/{state.id}")
+        pids = await asyncio.to_thread(context.engine.top, state.id)
         found += [{"container": state.name, **p} for pid in pids[:MAX_PROCESSES] if (p := process_view(pid))]
     return web.json_response(found)
 
@@ -123,20 +121,14 @@ async def images(request: web.Request) -> web.Response:
 
 
 async def remove_image(request: web.Request) -> web.Response:
-    """Remove the name ?reference=, and with its last name the image. Conflict while a container or a
-    manifest wants it, unless ?force=1."""
+    """Remove the name ?reference=, and with its last name the image. Conflict while a container has it;
+    ?force=1 takes the names and keeps what is in use."""
     context, reference = context_of(request), request.query.get("reference", "")
     if not reference:
         raise Invalid("remove image", "", "no reference")
-    image = context.engine.image(reference)
-    if image is None:
-        raise NotFound("remove image", reference, "there is no such image", "setpoint image ls")
-    users = [state.name for state in context.engine.list() if state.image == image.id]
-    if users and not flag(request, "force"):
-        raise Conflict("remove image", reference, f"{users[0]} runs it", "--force removes the name only")
-    removed = await context.engine.remove_image(reference)
+    removed = await context.engine.remove_image(reference, force=flag(request, "force"))
     context.loop.image_changed(reference)
-    return web.json_response({"reference": reference, "id": image.id, "removed": removed})
+    return web.json_response({"reference": reference, "removed": list(removed)})
 
 
 # --- the agent itself -----------------------------------------------------------------------------
