@@ -29,13 +29,15 @@ Outcome = Literal["read", "broken", "ignored"]
 class FileResult:
     """What one file holds.
 
-    is_frozen: has an error, or cannot be told to be a manifest; what it held before stays. is_opaque:
-    not even the names that it declares are known. dependencies: what was read beside the file itself.
+    projects: those that it declares something of. is_frozen: has an error, or cannot be told to be a
+    manifest; what it held before stays. is_opaque: not even the names that it declares are known.
+    dependencies: what was read beside the file itself.
     """
 
     path: str
     data: bytes
-    project: str
+    form: Form
+    projects: frozenset[str]
     declared: Mapping[Key, Where]
     found: tuple[Found, ...] = ()
     inactive: frozenset[Key] = frozenset()
@@ -62,10 +64,14 @@ def read_one(path: str, files: Mapping[str, bytes], options: ReadOptions) -> Fil
         r.errors[ManifestError(Where(path), message)] = None
         outcome = "broken"
     is_frozen = bool(r.errors) or outcome != "read"
+    projects = frozenset(key.project for key in contents.declared)
+    if outcome != "read" or not projects:
+        projects |= {project}
     return FileResult(
         path,
         files[path],
-        project,
+        form,
+        projects,
         contents.declared,
         () if is_frozen else tuple(contents.found),
         frozenset(contents.inactive),

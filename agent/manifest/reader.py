@@ -13,7 +13,7 @@ import operator
 from collections.abc import Mapping, Sequence
 
 from agent.manifest.checks import ProjectResult, check_all, check_project
-from agent.manifest.files import COMPOSE_NAMES, form_of
+from agent.manifest.files import COMPOSE_NAMES
 from agent.manifest.objects import Manifest, ManifestError, Object, Revision, Where
 from agent.manifest.one_file import FileResult, read_one
 from agent.manifest.reading import ReadOptions
@@ -55,8 +55,12 @@ class Reader:
             self._base, self._files, self._projects = revision.base, {}, {}
         options = ReadOptions(self.environment, revision.base, self.home, self.profiles)
         old = self._files
+        files = revision.files
         self._files = {
-            path: self._file(path, revision.files, options, old) for path in sorted(revision.files)
+            path: before
+            if (before := old.get(path)) and _is_current(before, files)
+            else read_one(path, files, options)
+            for path in sorted(files)
         }
         shadowed = _shadowed(revision.files)
         results = [
@@ -65,24 +69,16 @@ class Reader:
         self._projects = _check_projects(results, self._projects)
         return _assemble(results, list(self._projects.values()), shadowed)
 
-    def _file(
-        self,
-        path: str,
-        files: Mapping[str, bytes],
-        options: ReadOptions,
-        old: Mapping[str, FileResult | None],
-    ) -> FileResult | None:
-        before = old.get(path)
-        if before is None or not _is_current(before, files):
-            return read_one(path, files, options)
-        return before
-
 
 def _is_current(result: FileResult, files: Mapping[str, bytes]) -> bool:
     """Whether nothing changed that the result was made of. Cheap where the bytes are the same object."""
-    if result.data is not files[result.path] and result.data != files[result.path]:
+    data = files[result.path]
+    if result.data is not data and result.data != data:
         return False
-    return all(files.get(path) == data for path, data in result.dependencies)
+    for path, before in result.dependencies:
+        if (now := files.get(path)) is not before and now != before:
+            return False
+    return True
 
 
 def _shadowed(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -103,7 +99,7 @@ def _shadowed(files: Mapping[str, bytes]) -> dict[str, str]:
 def _overridden(results: list[FileResult]) -> set[str]:
     """Compose files with an override beside them, which is not supported: without it they would say
     something else than was meant."""
-    directories = {result.path.rpartition("/")[0] for result in results if form_of(result.path) == "override"}
+    directories = {result.path.rpartition("/")[0] for result in results if result.form == "override"}
     if not directories:
         return set()
     paths = (result.path.rpartition("/") for result in results)
@@ -114,7 +110,7 @@ def _check_projects(results: list[FileResult], old: Mapping[str, ProjectResult])
     """The checks over each project, those of an unchanged one from before."""
     groups: dict[str, list[FileResult]] = {}
     for result in results:
-        for project in _projects_of(result):
+        for project in result.projects:
             groups.setdefault(project, []).append(result)
     checked: dict[str, ProjectResult] = {}
     for project, group in groups.items():
@@ -126,13 +122,6 @@ def _check_projects(results: list[FileResult], old: Mapping[str, ProjectResult])
 
 def _same(before: Sequence[FileResult], now: Sequence[FileResult]) -> bool:
     return len(before) == len(now) and all(map(operator.is_, before, now))
-
-
-def _projects_of(result: FileResult) -> set[str]:
-    projects = {key.project for key in result.declared}
-    if result.is_opaque or not projects:
-        projects.add(result.project)
-    return projects
 
 
 def _assemble(

@@ -48,7 +48,7 @@ BOMBS = {
     "empty lines": b"\n" * 1_000_000,
     "spaces": b" " * 1_000_000,
     "too large": b"a: b\n" * 300_000,
-    "tags": b"- !!python/name:os.system x\n" * 30_000,
+    "tags": b"- !!python/name:os.system x\n" * 15_000,
     "endless": b"&a [*a, *a, *a]",
     "endless merge": b"a: &a {<<: *a}",
     "long key": b"? " + b"k" * 900_000 + b"\n: v",
@@ -60,10 +60,10 @@ BOMBS = {
 def test_bombs_cost_little(name: str) -> None:
     data = BOMBS[name]
     best = 9.0
-    for _ in range(3):  # the machine is shared: the best of three says what it costs
-        started = time.perf_counter()
+    for _ in range(3):  # of the processor, the best of three: the machine is shared
+        started = time.process_time()
         manifest = read(Revision("r", "s", {"compose.yaml": data}))
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
         if best < 0.1:
             break
     assert best < 0.1
@@ -78,9 +78,9 @@ def test_bombs_cost_little(name: str) -> None:
     ids=["many anchors", "block scalars", "many items"],
 )
 def test_the_largest_file_that_is_read_at_all(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert read(Revision("r", "s", {"compose.yaml": data})).errors
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_errors_are_bounded() -> None:
