@@ -80,6 +80,15 @@ def element_of(port: Published) -> Element:
     return Element("published_on4", (port.host_ip, protocol, port.host_port), target)
 
 
+def udp_ports(elements: Iterable[Element]) -> set[int]:
+    """The host's UDP ports among published ones."""
+    found = set()
+    for element in elements:
+        if element.set.startswith("published") and element.key[-2] == PROTOCOLS["udp"]:
+            found.add(int(element.key[-1]))
+    return found
+
+
 def replace_table(table: str, elements: Collection[Element]) -> list[Command]:
     """The whole table anew, in one transaction: no packet meets half of it."""
     head: dict[str, Any] = {"family": FAMILY, "name": table}

@@ -108,10 +108,10 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:
 
 
 class Netlink:
-    """A NETLINK_ROUTE socket of the calling thread's network namespace. Not for several threads."""
+    """A netlink socket of the calling thread's network namespace. Not for several threads at once."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    def __init__(self, protocol: int = NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         # Kernel 4.3 and 4.12: short error answers, and a sentence of the kernel's in them.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)

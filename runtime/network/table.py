@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from runtime.network import firewall
+from runtime.network import conntrack, firewall
 from runtime.network.firewall import Element
 from runtime.network.libnftables import FirewallError, Nftables
 
@@ -54,13 +54,15 @@ class Table:
         if self._skeleton is None:
             self.sync()
             return
+        udp_ports = firewall.udp_ports(self._removed | self._added)
         try:
             with self._lock:
                 self._library().run(firewall.change(self.name, self._removed, self._added), self.name)
         except FirewallError:
             self.sync()
-            return
         self._settled()
+        if udp_ports:
+            conntrack.forget_udp(udp_ports)
 
     def sync(self) -> None:
         """Write the whole table anew, in one transaction."""

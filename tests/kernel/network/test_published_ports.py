@@ -158,6 +158,21 @@ async def test_port_needs_a_network_with_a_way_out(lab: Lab) -> None:
         await lab.sandbox("web-1", "inner", ports=(PortConfig(80, 8080),))
 
 
+async def test_udp_client_that_never_pauses_follows_the_port(lab: Lab) -> None:
+    """The same flow, before the port is published, and when it goes over to another container."""
+    lab.network("web")
+    client = lab.socket_at("lan", UDP)
+    client.bind(("", 4444))
+    client.sendto(b"too early", (HOST_ADDRESS, 5353))
+    port = (PortConfig(53, 5353, "udp"),)
+    for id in ("one", "two"):
+        await lab.sandbox(id, "web", ports=port)
+        server = lab.serve(id, 53, UDP)
+        client.sendto(b"question", (HOST_ADDRESS, 5353))
+        assert server.recvfrom(100) == (b"question", (LAN_ADDRESS, 4444))
+        await lab.networks.release_ports(id)
+
+
 async def test_same_port_for_tcp_and_udp(lab: Lab) -> None:
     lab.network("web")
     await lab.sandbox("dns", "web", ports=(PortConfig(53, 5353, "udp"), PortConfig(53, 5353, "tcp")))

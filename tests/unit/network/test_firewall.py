@@ -31,6 +31,16 @@ def test_what_a_port_takes() -> None:
     assert str(on_one) == "published_on4: 127.0.0.1 17 53 -> 10.1.0.2:53"
 
 
+def test_udp_ports_among_elements() -> None:
+    ports = (
+        Published("udp", "", 53, "10.1.0.2", 53),
+        Published("udp", "127.0.0.1", 54, "10.1.0.2", 53),
+        Published("tcp", "", 55, "10.1.0.2", 53),
+    )
+    others = elements_of(NetworkRule("br1", "10.1.0.0/24"))
+    assert firewall.udp_ports([*map(element_of, ports), *others]) == {53, 54}
+
+
 def test_a_change_is_elements_and_nothing_else() -> None:
     other = element_of(Published("tcp", "", 8080, "10.1.0.3", 80))
     assert change("t", [element_of(PORT)], [other]) == [
