@@ -21,6 +21,7 @@ from signal import SIGKILL
 from typing import Any
 
 from runtime import cgroups, seccomp, syscalls
+from runtime.devices import DEFAULT_RULES, rules_to_oci
 from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
 from runtime.oci import records, terminals
 from runtime.oci.records import Record
@@ -55,6 +56,7 @@ def create_foreground(root: Path, id: str, options: CreateOptions) -> tuple[Reco
     config = records.read_bundle(bundle)
     linux = config.setdefault("linux", {})
     linux["cgroupsPath"] = cgroup_path(linux.get("cgroupsPath") or "", id)
+    add_default_devices(linux)
     place = records.claim(root, id)
     try:
         with _gate(place) as gate:
@@ -79,6 +81,13 @@ def create_foreground(root: Path, id: str, options: CreateOptions) -> tuple[Reco
             cgroups.delete(linux["cgroupsPath"])
         raise
     return record, launched, master
+
+
+def add_default_devices(linux: dict[str, Any]) -> None:
+    """Allow what every container has (null, tty, pseudo-terminals …) after the config's own rules: the
+    runtime-spec supplies these devices whatever the config says."""
+    resources = linux.setdefault("resources", {})
+    resources["devices"] = [*(resources.get("devices") or ()), *rules_to_oci(DEFAULT_RULES)]
 
 
 def cgroup_path(path: str, id: str) -> str:

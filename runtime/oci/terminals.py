@@ -29,8 +29,8 @@ def hand_over(path: str, master: int) -> None:
             raise Invalid(
                 "open console socket", path, error.strerror or "", "is somebody listening?"
             ) from error
-        name = os.ttyname(master).encode() if os.isatty(master) else b"pty"
-        socket.send_fds(console, [name], [master])
+        # Some byte has to go along; the name of a pty of another devpts means nothing here.
+        socket.send_fds(console, [b"pty"], [master])
     os.close(master)
 
 

@@ -24,6 +24,7 @@ from runtime.supervisor.process import (
     SETUP_FAILED,
     attach_stdio,
     become,
+    check_program,
     exit_status,
     join_cgroups,
     leave_parent,
@@ -63,6 +64,8 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
             root, slave = _set_up(plan, wiring)
         rootfs.finish(plan, root)
         if wiring.gate:
+            if plan.process.cwd == "/":  # else a relative program is looked up from elsewhere
+                check_program(plan.process)
             channel = _wait_at_gate(channel, wiring.gate_socket)
         if plan.hooks.get("startContainer"):
             state = {**plan.state, **wiring.state, "status": "created", "pid": 1}

@@ -28,6 +28,7 @@ SETUP_FAILED = 125  # exit statuses as docker run has them
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SYS_ADMIN = 1 << 21
+_NOT_IN_PATH = "executable file not found in $PATH"  # the words that other engines look for
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -199,10 +200,24 @@ def _candidates(program: str, environment: dict[str, str]) -> list[str]:
     return [f"{directory or '.'}/{program}" for directory in path.split(":")]
 
 
+def check_program(process: ProcessPlan) -> None:
+    """Fail early, at create, when the program is not there; the root is the process's own by now."""
+    environment = dict(each.split("=", 1) for each in process.environment)
+    for path in _candidates(process.arguments[0], environment):
+        try:
+            os.close(sys_.openat2(sys_.AT_FDCWD, path, os.O_PATH, 0, sys_.RESOLVE_NO_MAGICLINKS))
+            return
+        except OSError as error:
+            problem = error
+    searched = "/" not in process.arguments[0]
+    reason = _NOT_IN_PATH if searched else os.strerror(problem.errno or 0)
+    raise Invalid("execute", process.arguments[0], reason, "is it in the image?") from problem
+
+
 def execute(candidates: list[str], arguments: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
     """execve(2) the first candidate that there is. What leads through a link of /proc is refused: it
     could be this interpreter, which the container must not get to hold."""
-    problem: OSError = FileNotFoundError(errno.ENOENT, "not found in PATH")
+    problem: OSError = FileNotFoundError(errno.ENOENT, _NOT_IN_PATH)
     for path in candidates:
         try:
             _refuse_magic(path, 4)
@@ -211,7 +226,7 @@ def execute(candidates: list[str], arguments: tuple[str, ...], environment: dict
             if error.errno not in (errno.ENOENT, errno.ENOTDIR) and problem.errno == errno.ENOENT:
                 problem = error
     searched = "/" not in arguments[0] and problem.errno == errno.ENOENT
-    reason = "not found in PATH" if searched else os.strerror(problem.errno or 0)
+    reason = _NOT_IN_PATH if searched else os.strerror(problem.errno or 0)
     hint = "is it in the image, for this architecture?"
     raise Invalid("execute", arguments[0], reason, hint) from problem
 
