@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from measure import processes, run, timed, until
 
 PROGRAM = Path(__file__).resolve().parents[2] / ".venv/bin/setpoint"
-INSTANCE = f"bench{os.getpid()}"
+INSTANCE = f"bench{secrets.token_hex(3)}"
 SERVICE = "  s{n}: {{image: 'busybox:latest', command: [sleep, '1000000'], stop_signal: SIGKILL}}\n"
 HEALER = """services:
   heal:
