@@ -1,8 +1,9 @@
 """Planning networks and volumes. Pure.
 
 A network that changed is made anew when its last container has left it (the containers see it
-coming and leave). A volume is never made anew, and removed only where its manifest says so. What
-bears a wanted name and not our label is not ours: it is left, and said. Called by `plan` alone.
+coming and leave). A volume is never made anew, and removed only where its manifest says so; one that
+nobody labelled is taken as it is. What bears a wanted name and another label is not ours: it is left,
+and said. Called by `plan` alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from agent.reconcile.needs import is_outdated
 from agent.reconcile.plan_containers import FAILURE_PHASES
 from agent.reconcile.removal import blocking_failure, gone, removing, seen_of, token_of, waits_for_text
 from agent.reconcile.world import Desired, World
-from runtime.model import NetworkConfig, NetworkState, VolumeConfig, VolumeState
+from runtime.model import NetworkConfig, NetworkState, VolumeConfig
 from store.records import Key
 
 
@@ -92,7 +93,8 @@ def plan_network_removal(desired: Desired, world: World, now: float) -> KeyPlan:
     ours = world.actual_of(desired.key).networks
     if not ours or (isinstance(desired.spec, NetworkSpec) and desired.spec.external):
         return gone(desired)
-    users = frozenset[Key]().union(*(users_of(network.name, world) for network in ours))
+    users = frozenset(key for key in world.dependents.get(desired.key, ()) if world.actual_of(key).replicas)
+    users = users.union(*(users_of(network.name, world) for network in ours))
     if users:
         return KeyPlan(desired.key, (), removing(desired, waits_for_text(users), users))
     if failure := _failure(desired, world, now):
@@ -115,7 +117,7 @@ def plan_volume(desired: Desired, spec: VolumeSpec, world: World, now: float) ->
     state = world.volumes.get(name)
     if spec.external:
         return _external(desired, "volume", name, is_there=state is not None)
-    if state is not None and not _is_ours(state, desired.key):
+    if state is not None and state.labels.get(convert.LABEL_KEY, str(desired.key)) != str(desired.key):
         return KeyPlan(desired.key, (), _not_ours(desired, "volume", name))
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
@@ -150,7 +152,7 @@ def _cause(desired: Desired, seen: str) -> Cause:
     return Cause(seen, desired.file, desired.line, desired.revision)
 
 
-def _is_ours(state: NetworkState | VolumeState, key: Key) -> bool:
+def _is_ours(state: NetworkState, key: Key) -> bool:
     return state.labels.get(convert.LABEL_KEY) == str(key)
 
 
