@@ -94,13 +94,14 @@ def attach(
 
 
 def settle_carrier(host: Netlink, wires: Sequence[Wire]) -> None:
-    """Have the host's ends send from now on.
+    """Have the host's ends send from now on, and their bridges, which have a carrier since their first port.
 
     A link that got its carrier sends nothing until the kernel's link watch has run, which may be after the
     first ARP request, and that is repeated a second later only. To ask for the link runs it (kernel 6.8).
     """
     for wire in wires:
         host.get(links.get_link(wire.endpoint.link))
+        host.get(links.get_link(wire.network.bridge))
 
 
 def _pair(layout: Layout, record: SandboxRecord, wire: Wire, netns: int) -> list[Request]:
