@@ -19,7 +19,6 @@ from agent.settings import Settings
 from store.records import Key
 from store.store import Store
 
-
 LOOK_AGAIN_SECONDS = 0.025
 
 

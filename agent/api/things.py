@@ -138,15 +138,17 @@ async def doctor(request: web.Request) -> web.Response:
     """What only the agent can tell; what the kernel offers is looked at by the CLI itself."""
     context = context_of(request)
     source = context.follower.view()
-    checks = [
-        _check("source", not source.get("error"), str(source.get("error") or source.get("where") or "none")),
-        _check("manifests", not source.get("errors"), f"{len(source.get('errors', ()))} errors"),
-        _check("supervisor", bool(getattr(context.engine, "is_supervisor_up", True)), ""),
-        _check("store", not context.store.notes, "; ".join(context.store.notes) or "sound"),
-        _check("loop", True, f"{len(context.loop.objects())} objects"),
-    ]
-    return web.json_response({"checks": checks, "version": context.version})
+    failure, errors = str(source.get("error") or ""), len(source.get("errors", ()))
+    notes = "; ".join(context.store.notes)
+    is_up = bool(getattr(context.engine, "is_supervisor_up", True))
+    return web.json_response({
+        "source": _check(not failure, failure or str(source.get("where") or "none")),
+        "manifests": _check(not errors, f"{errors} errors"),
+        "supervisor": _check(is_up, "runs" if is_up else "is being started again"),
+        "store": _check(not notes, notes or "sound"),
+        "loop": _check(True, f"{len(context.loop.objects())} objects"),
+    })  # fmt: skip
 
 
-def _check(name: str, ok: bool, detail: str) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "detail": detail}
+def _check(ok: bool, detail: str) -> dict[str, Any]:
+    return {"ok": ok, "detail": detail}

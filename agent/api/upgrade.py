@@ -8,6 +8,7 @@ that the connection is gone.
 from __future__ import annotations
 
 import asyncio
+import select
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
         self._writable.set()
         self._is_over = False
         self._lost = asyncio.Event()
+        self._hangup: select.epoll | None = None
 
     # asyncio's side
 
@@ -55,9 +57,26 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._is_over = True
         self._readable.set()
+        self._watch_for_the_rest()
         return True  # what the program still prints must reach a client that has said all
 
+    def _watch_for_the_rest(self) -> None:
+        """Hear of the other half's end too. A poll for no event still tells of EPOLLHUP, which a UNIX
+        socket has when both halves are shut (epoll_ctl(2), unix_poll()); the epoll is itself polled,
+        since asyncio lends nobody its transport's descriptor."""
+        sock = self._transport.get_extra_info("socket")
+        self._hangup = select.epoll()
+        self._hangup.register(sock.fileno(), 0)
+        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)
+
+    def _stop_watching(self) -> None:
+        if self._hangup is not None:
+            asyncio.get_running_loop().remove_reader(self._hangup.fileno())
+            self._hangup.close()
+            self._hangup = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
         self._is_over = True
         self._lost.set()
         self._readable.set()
