@@ -19,13 +19,24 @@ from agent.source.source import (
     MAX_FILES,
     MAX_TOTAL_BYTES,
     Unreadable,
-    is_wanted,
+    is_wanted_name,
 )
 
 MAX_TREE_BYTES = 16 * 1024 * 1024
 MAX_COMMIT_BYTES = 1024 * 1024
 TREE, LINK, SUBMODULE = "40000", "120000", "160000"
 Entry = tuple[str, str, str]  # mode, name, id
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a tree object holds that matters: (name, id) of trees and of wanted blobs, and what is left
+    out. count: all its entries."""
+
+    trees: tuple[tuple[str, str], ...]
+    blobs: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +59,7 @@ class CommitReader:
     def __init__(self, objects: ObjectReader) -> None:
         self.objects = objects
         self.warnings: tuple[str, ...] = ()
-        self._trees: dict[str, tuple[Entry, ...]] = {}
+        self._trees: dict[str, Listing] = {}
         self._blobs: dict[str, bytes] = {}
 
     def commit(self, name: str) -> Commit | None:
@@ -77,9 +88,7 @@ class CommitReader:
 
     def _descend(self, tree: str, path: str) -> str:
         for part in path.split("/") if path else ():
-            found = next(
-                (id for mode, name, id in self._load([tree])[tree] if name == part and mode == TREE), None
-            )
+            found = dict(self._load([tree])[tree].trees).get(part)
             if found is None:
                 raise PathMissing(path)
             tree = found
@@ -89,45 +98,41 @@ class CommitReader:
         """path -> blob id of the wanted files, level by level; and what is left out."""
         blobs: dict[str, str] = {}
         warnings: list[str] = []
-        used: dict[str, tuple[Entry, ...]] = {}
+        used: dict[str, Listing] = {}
         level = [("", root)]
         seen = 0
         for _ in range(MAX_DEPTH):
             trees = self._load([id for _, id in level])
             used |= trees
-            below = []
+            below: list[tuple[str, str]] = []
             for prefix, tree in level:
-                for mode, name, id in trees[tree]:
-                    seen += 1
-                    path = prefix + name
-                    if mode == TREE:
-                        if not name.startswith("."):
-                            below.append((f"{path}/", id))
-                    elif mode in (LINK, SUBMODULE):
-                        warnings += _left_out(path, mode)
-                    elif is_wanted(path):
-                        blobs[path] = id
-            if seen > MAX_ENTRIES or len(below) > MAX_ENTRIES:
-                raise Unreadable(f"too many files (over {MAX_ENTRIES} entries)")
+                listing = trees[tree]
+                seen += listing.count
+                if seen > MAX_ENTRIES:
+                    raise Unreadable(f"too many files (over {MAX_ENTRIES} entries)")
+                below += [(f"{prefix}{name}/", id) for name, id in listing.trees if not name.startswith(".")]
+                warnings += [prefix + text for text in listing.left_out]
+                blobs |= [(prefix + name, id) for name, id in listing.blobs]
             level = below
             if not level:
                 break
         self._trees = used
         return blobs, warnings
 
-    def _load(self, ids: list[str]) -> dict[str, tuple[Entry, ...]]:
+    def _load(self, ids: list[str]) -> dict[str, Listing]:
         """The entries of trees, from memory or from git."""
         result = {id: self._trees[id] for id in ids if id in self._trees}
         missing = [id for id in dict.fromkeys(ids) if id not in result]
         for id, found in zip(missing, self.objects.read(missing, MAX_TREE_BYTES), strict=True):
-            result[id] = tuple(parse_tree(_content(found, id, "tree"), len(id) // 2))
+            result[id] = _listing(parse_tree(_content(found, id, "tree"), len(id) // 2))
         return result
 
     def _read_blobs(self, ids: set[str]) -> None:
         """Bring the blobs in memory to exactly those. A blob over the limit becomes one that the
         manifest reader refuses with its place."""
-        self._blobs = {id: self._blobs[id] for id in ids if id in self._blobs}
         missing = [id for id in ids if id not in self._blobs]
+        for id in self._blobs.keys() - ids:
+            del self._blobs[id]
         for id, found in zip(missing, self.objects.read(missing, MAX_FILE_BYTES), strict=True):
             if found is not None and found.data is None:
                 self._blobs[id] = bytes(MAX_FILE_BYTES)
@@ -143,11 +148,23 @@ def _content(found: GitObject | None, id: str, type: str) -> bytes:
     return found.data
 
 
-def _left_out(path: str, mode: str) -> list[str]:
-    """What is said of a link or submodule; nothing when no file of that name would be read."""
-    if mode == SUBMODULE:
-        return [f"{path} is a submodule and is left out"]
-    return [f"{path} is a symbolic link and is left out"] if is_wanted(path) else []
+def _listing(entries: Iterator[Entry]) -> Listing:
+    trees: list[tuple[str, str]] = []
+    blobs: list[tuple[str, str]] = []
+    left_out: list[str] = []
+    count = 0
+    for mode, name, id in entries:
+        count += 1
+        if mode == TREE:
+            trees.append((name, id))
+        elif mode == SUBMODULE:
+            left_out.append(f"{name} is a submodule and is left out")
+        elif is_wanted_name(name):
+            if mode == LINK:
+                left_out.append(f"{name} is a symbolic link and is left out")
+            else:
+                blobs.append((name, id))
+    return Listing(tuple(trees), tuple(blobs), tuple(left_out), count)
 
 
 def parse_tree(data: bytes, id_bytes: int) -> Iterator[Entry]:

@@ -55,14 +55,23 @@ def is_wanted(path: str) -> bool:
 
     Everything else in a project's directory (data that is bind-mounted, say) is never read.
     """
-    *directories, name = path.split("/")
-    if any(part.startswith(".") for part in directories):
+    if path.startswith(".") or "/." in path:
+        directories, _, name = path.rpartition("/")
+        if directories.startswith(".") or "/." in directories:
+            return False
+        return is_wanted_name(name)
+    return is_wanted_name(path.rpartition("/")[2])
+
+
+def is_wanted_name(name: str) -> bool:
+    """The same for a file's name alone."""
+    if name.endswith((".yaml", ".yml")):
+        return not name.startswith((".", "#"))
+    if name.startswith("."):
+        return name == ".env" or name.startswith(".env.")
+    if name.startswith("#") or name.endswith(("~", ".swp", ".tmp")):
         return False
-    if name == ".env" or name.startswith(".env."):
-        return True
-    if name.startswith((".", "#")) or name.endswith(("~", ".swp", ".tmp")):
-        return False
-    return name.endswith((".yaml", ".yml")) or is_variables(name)
+    return is_variables(name)
 
 
 def is_variables(name: str) -> bool:

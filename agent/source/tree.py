@@ -43,7 +43,7 @@ class Tree:
     whose change no event tells."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)  # digest and name, what an id is made of
     signatures: dict[str, Signature] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     links: set[str] = field(default_factory=set)
@@ -121,7 +121,7 @@ def update(
 def forget(tree: Tree, path: str) -> bool:
     """Drop a file that is gone; whether it was there."""
     tree.signatures.pop(path, None)
-    tree.digests.pop(path, None)
+    tree.lines.pop(path, None)
     tree.busy.discard(path)
     tree.links.discard(path)
     tree.warnings.pop(path, None)
@@ -182,7 +182,7 @@ def _read(tree: Tree, path: str, descriptor: int, is_link: bool, patient: bool) 
     tree.signatures[path] = signature
     if tree.files.get(path) != data:
         tree.files[path] = data
-        tree.digests[path] = hashlib.sha256(data).hexdigest()
+        tree.lines[path] = f"{hashlib.sha256(data).hexdigest()} {path}"
 
 
 def _content(descriptor: int, size: int) -> bytes:
@@ -224,8 +224,8 @@ def _leave_out(tree: Tree, path: str, reason: str) -> None:
 
 def to_revision(path: Path, tree: Tree) -> Revision:
     """The files as a revision; its id is "dir-" and 16 hex digits over names and contents."""
-    lines = [f"{tree.digests[name]} {name}" for name in sorted(tree.files)]
-    digest = hashlib.sha256("\0".join(lines).encode("utf-8", "surrogateescape"))
+    lines = "\0".join(sorted(tree.lines.values()))
+    digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape"))
     return Revision(f"dir-{digest.hexdigest()[:16]}", str(path), dict(tree.files), base=str(path))
 
 
