@@ -175,6 +175,7 @@ async def _served(context: Context) -> AsyncIterator[None]:
         await servers.start()
         if servers.metrics_address:
             logger.info("metrics on http://%s/metrics", servers.metrics_address)
+            context.metrics_address = servers.metrics_address
         yield
     finally:
         await servers.stop()

@@ -52,6 +52,7 @@ class Context:
     read_files: Callable[[Mapping[str, bytes]], Awaitable[Manifest]]
     stop: Callable[[], None]
     started_at: float = 0.0
+    metrics_address: str = ""  # where it is served, with the port that the kernel chose
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property

@@ -93,7 +93,7 @@ async def version(request: web.Request) -> web.Response:
         "version": context.version,
         "instance": context.settings.layout.instance,
         "started_at": context.started_at,
-        "metrics": context.settings.metrics_address,
+        "metrics": context.metrics_address,
     })  # fmt: skip
 
 

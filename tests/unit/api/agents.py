@@ -148,7 +148,6 @@ class Agent:
     def __init__(self, settings: Settings, engine: ApiEngine) -> None:
         self.settings, self.engine = settings, engine
         self.context: Context
-        self.metrics_url = ""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._started = threading.Event()
@@ -203,6 +202,10 @@ class Agent:
     def wait_stopped(self) -> None:
         self._thread.join(20)
         assert not self._thread.is_alive()
+
+    @property
+    def metrics_address(self) -> str:
+        return self.context.metrics_address
 
     @property
     def client(self) -> Client:
