@@ -73,6 +73,18 @@ def is_envelope(document: Node) -> bool:
     return isinstance(version, Scalar) and version.text.startswith("setpoint/")
 
 
+def may_be_cut(document: Node) -> bool:
+    """Whether a document that is no envelope may be the beginning of one that is being written."""
+    if isinstance(document, Scalar):
+        return True
+    if not isinstance(document, Mapping) or not document.entries.keys() <= FIELDS.keys():
+        return False
+    version = document.entries.get("apiVersion")
+    return version is None or (
+        isinstance(version.value, Scalar) and API_VERSION.startswith(version.value.text)
+    )
+
+
 def read_envelope(r: Reading, document: Node, project: str, contents: Contents) -> None:
     """Add the document's object to contents; problems are noted in r."""
     values = guard(r, document, _fields)

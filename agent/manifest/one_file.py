@@ -12,7 +12,7 @@ from typing import Literal
 
 from agent.manifest.compose import Contents, Found, read_compose
 from agent.manifest.env_file import BadEnvFile, read_env_file
-from agent.manifest.envelope import API_VERSION, is_envelope, read_envelope
+from agent.manifest.envelope import API_VERSION, is_envelope, may_be_cut, read_envelope
 from agent.manifest.files import Form, form_of, project_of
 from agent.manifest.nodes import Mapping as MappingNode
 from agent.manifest.nodes import Node
@@ -21,8 +21,9 @@ from agent.manifest.reading import MAX_ERRORS, Reading, ReadOptions, TooManyErro
 from agent.manifest.yaml_nodes import BadYaml, read_documents
 from store.records import Key
 
-Outcome = Literal["read", "broken", "ignored"]
-"""How far a file could be read: with the names it declares; not even those; not one of ours."""
+Outcome = Literal["read", "broken", "unclear", "ignored"]
+"""How far a file could be read: with the names it declares; not even those; it is not one of ours, but
+may be the first half of one that is; it is not one of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def read_one(path: str, files: Mapping[str, bytes], options: ReadOptions) -> Fil
         message = f"over {MAX_ERRORS} errors: the rest of the file was not read"
         r.errors[ManifestError(Where(path), message)] = None
         outcome = "broken"
-    is_frozen = bool(r.errors) or outcome != "read"
+    is_frozen = bool(r.errors) or outcome in ("broken", "unclear")
     projects = frozenset(key.project for key in contents.declared)
     if outcome != "read" or not projects:
         projects |= {project}
@@ -105,8 +106,8 @@ def _read_nothing(r: Reading, form: Form) -> Outcome:
     if form == "compose":
         r.report(1, 1, "file is empty", "to remove what it held, delete the file")
         return "broken"
-    _warn_ignored(r, None, "it is empty")
-    return "ignored"
+    _warn_ignored(r, None, "it is empty", "to remove what it held, delete the file")
+    return "unclear"
 
 
 def _read_compose_documents(r: Reading, documents: list[Node], project: str, contents: Contents) -> Outcome:
@@ -124,8 +125,9 @@ def _read_compose_documents(r: Reading, documents: list[Node], project: str, con
 def _read_envelopes(r: Reading, documents: list[Node], project: str, contents: Contents) -> Outcome:
     """A file where nothing says setpoint/ is not ours; in one where something does, everything must."""
     if not any(is_envelope(document) for document in documents):
-        _warn_ignored(r, documents[0], f"no apiVersion: {API_VERSION}")
-        return "ignored"
+        hint = "compose files are named compose.yaml or NAME.compose.yaml"
+        _warn_ignored(r, documents[0], f"no apiVersion: {API_VERSION}", hint)
+        return "unclear" if may_be_cut(documents[-1]) else "ignored"
     for document in documents:
         if is_envelope(document):
             read_envelope(r, document, project, contents)
@@ -134,9 +136,8 @@ def _read_envelopes(r: Reading, documents: list[Node], project: str, contents: C
     return "read"
 
 
-def _warn_ignored(r: Reading, at: Node | None, reason: str) -> None:
+def _warn_ignored(r: Reading, at: Node | None, reason: str, hint: str) -> None:
     place = Where(r.file, at.line, at.column) if at else Where(r.file)
-    hint = "compose files are named compose.yaml or NAME.compose.yaml"
     r.warnings[ManifestError(place, f"file is ignored: {reason}", hint)] = None
 
 

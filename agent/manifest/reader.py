@@ -131,7 +131,7 @@ def _assemble(
     overall = check_all(projects)
     errors = [error for result in results for error in result.errors]
     errors += [error for project in projects for error in project.errors] + list(overall.errors)
-    frozen = {result.path for result in results if result.is_frozen} | set(overall.frozen) | set(shadowed)
+    frozen = {result.path for result in results if result.is_frozen} | set(overall.frozen)
     for project in projects:
         frozen |= project.frozen
     frozen |= _overridden(results)

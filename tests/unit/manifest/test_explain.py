@@ -158,3 +158,9 @@ def test_explain_what_is_not_there(path: str, hint: str) -> None:
     with pytest.raises(NotFound) as caught:
         explain(path)
     assert caught.value.hint == hint
+
+
+def test_what_has_no_example_shows_none() -> None:
+    assert str(explain("volume")).startswith(
+        "volume\n\n  A directory that outlives its containers.\n\n  driver "
+    )

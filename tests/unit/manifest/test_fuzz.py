@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,16 @@ def test_truncated_at_each_byte() -> None:
     for end in range(len(whole)):
         manifest = reader.read(Revision("r", "s", {"compose.yaml": whole[:end]}))
         assert manifest.objects or manifest.frozen_files or not manifest.errors
+
+
+@pytest.mark.parametrize("first", ["apiVersion: setpoint/v1\n", "# a note\napiVersion: setpoint/v1\n"])
+def test_half_an_envelope_takes_nothing_away(first: str) -> None:
+    """However much of a file with one object is there: the object is read, or its file is frozen."""
+    whole = (first + "kind: Container\nmetadata: {name: web}\nspec:\n  image: nginx\n").encode()
+    reader = Reader()
+    for end in range(len(whole)):
+        manifest = reader.read(Revision("r", "s", {"a/web.yaml": whole[:end]}))
+        assert manifest.objects or manifest.frozen_files == {"a/web.yaml"}
 
 
 def test_paths_of_every_kind() -> None:
