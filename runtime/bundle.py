@@ -295,9 +295,9 @@ def _linux(
         linux["readonlyPaths"] = security.READ_ONLY_PATHS
     sharing = {mount.propagation.removeprefix("r") for mount in config.mounts if mount.kind != "tmpfs"}
     if "shared" in sharing:
-        linux["rootfsPropagation"] = "rshared"
+        linux["rootfsPropagation"] = "shared"
     elif "slave" in sharing:
-        linux["rootfsPropagation"] = "rslave"
+        linux["rootfsPropagation"] = "slave"
     return linux
 
 
