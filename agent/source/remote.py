@@ -12,6 +12,7 @@ and that is said. A URL's password goes to git alone: never to a log, a status o
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
 import shutil
@@ -36,6 +37,8 @@ MAX_BACKOFF_SECONDS = 600.0
 DEEP = 50
 """Commits that are fetched to tell a branch that went on from one that was rewritten."""
 HEAD, NEXT = "refs/setpoint/head", "refs/setpoint/next"
+OWNER = "setpoint-owner"
+"""A file in the mirror that says whose it is."""
 
 URL = re.compile(r"(https|ssh|file)://[!-~]+|/[!-~ ]+")
 SCP = re.compile(
@@ -142,7 +145,7 @@ class RemoteSource:
     def _last_good(self) -> Revision | None:
         """What the mirror holds from before: it counts even when the server is away."""
         try:
-            if not (self.mirror / "HEAD").is_file():
+            if not self._is_mirror():
                 return None
             commit = self._reader.commit(HEAD)
             return None if commit is None else self._accept(commit, ())
@@ -195,12 +198,25 @@ class RemoteSource:
         self._status = SourceStatus(self.remote.name, commit.id, time.time(), "", warnings)
         return revision
 
+    def _is_mirror(self) -> bool:
+        """Whether there is a mirror, and of this repository and ref: another one's last good commit would
+        be wrong here."""
+        try:
+            return (self.mirror / "HEAD").is_file() and (self.mirror / OWNER).read_text() == self._owner()
+        except OSError:
+            return False
+
+    def _owner(self) -> str:
+        return hashlib.sha256(f"{redact(self.remote.url)}\0{self.remote.ref}".encode()).hexdigest()
+
     def _make_mirror(self) -> None:
-        if (self.mirror / "HEAD").is_file():
+        if self._is_mirror():
             return
+        self._objects.close()
         shutil.rmtree(self.mirror, ignore_errors=True)
         self.mirror.mkdir(parents=True, mode=0o700)
         run(["init", "--quiet", "--bare", "--template=", "."], directory=self.mirror)
+        (self.mirror / OWNER).write_text(self._owner())
 
     def _remote_id(self) -> tuple[str, str]:
         """The full name and id of what the ref names now. Raises Unreadable."""

@@ -151,7 +151,18 @@ async def test_after_a_start_without_the_server_the_mirror_counts(tmp_path: Path
         assert (await asyncio.wait_for(waiting, 10)).id == second
 
 
-@pytest.mark.parametrize("damage", ["objects", "HEAD", "refs"])
+async def test_a_mirror_of_another_repository_does_not_count(tmp_path: Path) -> None:
+    one, two = make_repository(tmp_path / "one"), make_repository(tmp_path / "two")
+    commit(one, a_yaml="1")
+    second = commit(two, b_yaml="2")
+    async with following_remote(remote_of(one), tmp_path / "mirror") as (_, revisions):
+        await following(revisions)
+    async with following_remote(remote_of(two), tmp_path / "mirror") as (_, revisions):
+        found = await following(revisions)
+        assert (found.id, dict(found.files)) == (second, {"b.yaml": b"2"})
+
+
+@pytest.mark.parametrize("damage", ["objects", "HEAD", "refs", "setpoint-owner"])
 async def test_a_damaged_mirror_is_made_anew(tmp_path: Path, damage: str) -> None:
     repository = make_repository(tmp_path / "origin")
     first = commit(repository, a_yaml="1")
