@@ -14,7 +14,7 @@ from runtime.network import bridges, links, namespaces, ports, sandboxes
 from runtime.network.book import SandboxRequest
 from runtime.network.instance import Instance
 from runtime.network.links import Link
-from runtime.network.netlink import Netlink, Request
+from runtime.network.netlink import Request
 from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord
 from runtime.network.sandboxes import Wire
 
@@ -85,9 +85,11 @@ def _alter(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> Sandbo
         instance.netlink.send([links.delete_link(link) for link in gone])
     if new.endpoints != old.endpoints:
         _drop_default(instance, old, new)
-    is_rewired = new.endpoints != old.endpoints or bool(new.ports) != bool(old.ports)
-    if is_rewired or new.id not in instance.whole:
+    if new.endpoints != old.endpoints or new.id not in instance.whole:
         repair_sandbox(instance, new)
+    elif bool(new.ports) != bool(old.ports):
+        wires = [wire for wire in instance.wires(new) if wire.is_default]
+        instance.netlink.request(*(sandboxes.set_port(instance.layout, new, wire) for wire in wires))
     if new.sysctls != old.sysctls:
         with instance.opened(new.id) as netns:
             sandboxes.apply_sysctls(instance.home, netns, new.sysctls)
@@ -151,16 +153,18 @@ def repair_bridge(instance: Instance, network: NetworkRecord) -> None:
         for wire in instance.wires(record):
             link = found.get(wire.endpoint.link)
             if wire.network is network and link is not None:
-                requests += _port_requests(link, wire)
+                requests += _port_requests(instance, record, link, wire)
     instance.netlink.request(*requests)
 
 
-def _port_requests(link: Link, wire: Wire) -> list[Request]:
+def _port_requests(instance: Instance, record: SandboxRecord, link: Link, wire: Wire) -> list[Request]:
     """What puts an existing link right as a port of its bridge."""
     if not port_fault(link, wire):
         return []
-    flags = {"isolated": wire.network.config.isolated, "hairpin": wire.is_hairpin}
-    return [links.set_link(link.index, master=wire.bridge), links.set_port(link.name, link.alias, **flags)]
+    return [
+        links.set_link(link.index, master=wire.bridge),
+        sandboxes.set_port(instance.layout, record, wire),
+    ]
 
 
 def repair_sandbox(instance: Instance, record: SandboxRecord) -> None:
@@ -172,19 +176,19 @@ def repair_sandbox(instance: Instance, record: SandboxRecord) -> None:
     wires = instance.wires(record)
     with instance.opened(record.id) as netns, instance.home.netlink_in(netns) as inside:
         present = {link.name for link in map(links.read_link, inside.dump(links.get_links()))}
-        missing = [wire for wire in wires if not _put_back(instance.netlink, wire, present)]
+        missing = [wire for wire in wires if not _put_back(instance, record, wire, present)]
         sandboxes.attach(instance.netlink, inside, instance.layout, record, missing, netns)
         sandboxes.settle_again(inside, wires)
     sandboxes.settle_carrier(instance.netlink, wires)
 
 
-def _put_back(netlink: Netlink, wire: Wire, present: set[str]) -> bool:
+def _put_back(instance: Instance, record: SandboxRecord, wire: Wire, present: set[str]) -> bool:
     """Put an existing interface back on its bridge. False when it must be made; a half of one is deleted."""
-    link = bridges.find(netlink, wire.endpoint.link)
+    link = bridges.find(instance.netlink, wire.endpoint.link)
     if link is None:
         return False
     if wire.endpoint.interface not in present:
-        netlink.request(links.delete_link(link.name))
+        instance.netlink.request(links.delete_link(link.name))
         return False
-    netlink.request(*_port_requests(link, wire))
+    instance.netlink.request(*_port_requests(instance, record, link, wire))
     return True

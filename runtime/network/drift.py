@@ -40,12 +40,19 @@ def _find(instance: Instance) -> Iterator[Drift]:
     for network in list(book.networks.values()):
         yield from _bridge_drift(network, found.get(network.bridge), addresses)
     for record in list(book.sandboxes.values()):
-        if record.id not in instance.deleting:
+        try:
             yield from _sandbox_drift(instance, record, found)
+        except (KeyError, NotFound):  # it, or its network, went while we looked
+            if _is_kept(instance, record):
+                raise
     told = list(instance.table.differences())
     if told:
         more = f" and {len(told) - _MAX_TOLD} more" if len(told) > _MAX_TOLD else ""
         yield Drift("firewall", "", "; ".join(told[:_MAX_TOLD]) + more)
+
+
+def _is_kept(instance: Instance, record: SandboxRecord) -> bool:
+    return record.id not in instance.deleting and instance.book.sandboxes.get(record.id) is record
 
 
 def _bridge_drift(
@@ -63,6 +70,8 @@ def _bridge_drift(
 
 
 def _sandbox_drift(instance: Instance, record: SandboxRecord, found: dict[str, Link]) -> Iterator[Drift]:
+    if not _is_kept(instance, record):
+        return
     if instance.hosts.is_altered(record):
         yield Drift("hosts", record.id, "the hosts file is missing or altered")
     if not namespaces.is_at(instance.netns_path(record.id), record.inode):

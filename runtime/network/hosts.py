@@ -84,6 +84,7 @@ def write_in_place(path: str, text: str) -> None:
     content = text.encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
+        os.fchmod(descriptor, 0o644)  # whatever our umask: users inside read it
         os.pwrite(descriptor, content, 0)
         os.ftruncate(descriptor, len(content))
     finally:

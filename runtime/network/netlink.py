@@ -38,6 +38,8 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE_BYTES = 65536
 _SEND_BYTES = 65536  # well below the default send buffer of 208 KiB (net.core.wmem_default)
+_SEND_MESSAGES = 64  # were all refused, the answers must fit the receive buffer, which counts 1280 bytes each
+_ANSWER_SECONDS = 30  # the kernel answers within send(2); only the loss of an answer would make us wait
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
@@ -115,6 +117,7 @@ class Netlink:
         # Kernel 4.3 and 4.12: short error answers, and a sentence of the kernel's in them.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", _ANSWER_SECONDS, 0))
         self._sequence = 0
 
     def __enter__(self) -> Netlink:
@@ -133,7 +136,8 @@ class Netlink:
 
     def port(self) -> int:
         """The address that the kernel puts into notifications of what this socket changed."""
-        self._socket.bind((0, 0)) if self._socket.getsockname()[0] == 0 else None
+        if self._socket.getsockname()[0] == 0:
+            self._socket.bind((0, 0))
         port: int = self._socket.getsockname()[0]
         return port
 
@@ -215,7 +219,7 @@ def _portions(todo: list[Request]) -> Iterator[tuple[int, int]]:
     first, size = 0, 0
     for index, request in enumerate(todo):
         size += 16 + len(request.body)
-        if size > _SEND_BYTES and index > first:
+        if index > first and (size > _SEND_BYTES or index - first == _SEND_MESSAGES):
             yield first, index
             first, size = index, 16 + len(request.body)
     if first < len(todo):

@@ -169,7 +169,8 @@ class Networks:
             shown = ", ".join(holder.names[0] if holder.names else holder.id for holder in holders[:3])
             raise Conflict("delete network", name, f"in use by {shown}", "remove those containers first")
         self._forget_network(record)
-        await self._instance.reaper.delete(links.delete_link(record.bridge))
+        with translated("delete network", name):
+            await self._instance.reaper.delete(links.delete_link(record.bridge))
 
     def _forget_network(self, record: NetworkRecord) -> None:
         if record.name in self._book.networks:
@@ -384,12 +385,20 @@ class Networks:
         return building.ensure(self._instance, work)
 
     async def _reap(self) -> None:
+        """Delete the links of all that was taken down, in as few goes as come together."""
         try:
             while self._doomed:
                 batch, self._doomed = self._doomed, []
-                await self._instance.reaper.delete()
+                try:
+                    with translated("delete sandboxes of", self.layout.instance):
+                        await self._instance.reaper.delete()
+                        for job in batch:
+                            self._instance.forget(job.id)
+                except Exception as error:
+                    for job in batch:
+                        self._refuse(job, error)
+                    continue
                 for job in batch:
-                    self._instance.forget(job.id)
                     self._not_deleting(job.id)
                     if not job.answer.done():
                         job.answer.set_result(None)

@@ -8,6 +8,7 @@ is deleted at once from a thread. The group's number is the instance's own.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,11 +39,12 @@ class Reaper:
         """Put links into the group. One that vanished meanwhile is as good as deleted."""
         netlink.send([links.set_group(index, self.group) for index in indexes])
 
-    def delete_now(self) -> None:
-        """Delete the group, and wait."""
-        self._netlink.send([links.delete_group(self.group)])
+    def delete_now(self, *others: Request) -> None:
+        """Delete the group, carry out other deletions, and wait. What is gone already is no error."""
+        for error in self._netlink.send([links.delete_group(self.group), *others]):
+            if error.errno != errno.ENODEV:
+                raise error
 
     async def delete(self, *others: Request) -> None:
-        """Delete the group, and carry out other requests; this thread does not wait."""
-        requests = [links.delete_group(self.group), *others]
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._netlink.send, requests)
+        """As delete_now(), but the calling thread does not wait."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.delete_now, *others)

@@ -110,8 +110,14 @@ def _pair(layout: Layout, record: SandboxRecord, wire: Wire, netns: int) -> list
         endpoint.link, wire.bridge, endpoint.interface, endpoint.mac, netns,
         mtu=config.mtu, host_mac=host_mac_of(endpoint.link),
     )  # fmt: skip
+    return [pair, set_port(layout, record, wire)]
+
+
+def set_port(layout: Layout, record: SandboxRecord, wire: Wire) -> Request:
+    """What the host's end is as a port of its bridge, and its name for people."""
+    config = wire.network.config
     alias = alias_of(layout, config.name, record.id)
-    return [pair, links.set_port(endpoint.link, alias, isolated=config.isolated, hairpin=wire.is_hairpin)]
+    return links.set_port(wire.endpoint.link, alias, isolated=config.isolated, hairpin=wire.is_hairpin)
 
 
 def _settle(inside: Netlink, wires: Sequence[Wire]) -> list[Request]:

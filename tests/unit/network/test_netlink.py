@@ -75,6 +75,8 @@ def test_batches_are_cut_to_what_a_socket_takes() -> None:
     assert portions[-1][1] == 200
     assert all(last == first for (_, last), (first, _) in itertools.pairwise(portions))
     assert all((last - first) * 1016 <= 65536 for first, last in portions)
+    small = list(netlink._portions([netlink.Request(1, b"", "x")] * 200))
+    assert [last - first for first, last in small] == [64, 64, 64, 8]
     assert list(netlink._portions([])) == []
     assert list(netlink._portions([netlink.Request(1, bytes(70000), "x")])) == [(0, 1)]
 
