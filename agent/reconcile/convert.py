@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agent.manifest.spec import ContainerSpec, Mount, NetworkSpec, VolumeSpec
+from agent.manifest.spec import ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
 from runtime.model import (
     ContainerConfig,
     DeviceConfig,
@@ -180,17 +180,25 @@ def _endpoints(key: Key, spec: ContainerSpec, index: int, names: Names) -> tuple
     return tuple(endpoints)
 
 
-def _ports(spec: ContainerSpec) -> tuple[PortConfig, ...]:
-    """Published ports. host_port 0 asks the runtime to pick a free one."""
+def _ports(spec: ContainerSpec, index: int) -> tuple[PortConfig, ...]:
+    """Published ports. host_port 0 asks the runtime to pick a free one; of a range, replica n takes
+    the n-th port.
+    """
     return tuple(
         PortConfig(
             container_port=port.target,
-            host_port=port.published or 0,
+            host_port=_host_port(port, index),
             protocol=port.protocol,
             host_ip=port.host_ip,
         )
         for port in spec.ports
     )
+
+
+def _host_port(port: Port, index: int) -> int:
+    if port.published is None:
+        return 0
+    return port.published + index - 1 if port.published_last else port.published
 
 
 def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> SandboxConfig:
@@ -203,7 +211,7 @@ def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> S
         mode="own",
         id=sandbox_id(names.instance, key, index),
         endpoints=_endpoints(key, spec, index, names),
-        ports=_ports(spec),
+        ports=_ports(spec, index),
     )
 
 
