@@ -27,6 +27,7 @@ from agent.reconcile import plan as planner
 from agent.reconcile.actions import Action, KeyPlan, Plan
 from agent.reconcile.apply import Outcome, apply
 from agent.reconcile.conditions import PHASES, Verdict
+from agent.reconcile.convert import LABEL_FILE
 from agent.reconcile.feed import Feed
 from agent.reconcile.inventory import Inventory, place_of
 from agent.reconcile.journal import Journal, Remembers
@@ -38,7 +39,7 @@ from agent.reconcile.queue import KeyedQueue
 from agent.reconcile.removal import is_left_alone, is_unasked, token_of
 from agent.reconcile.revisions import Revisions
 from agent.reconcile.statuses import status_of
-from agent.reconcile.world import PruneGuard, World
+from agent.reconcile.world import DEFAULT_BRIDGE, PruneGuard, World
 from runtime.errors import Conflict, NotFound
 from runtime.face import Engine
 from runtime.model import EngineEvent
@@ -47,6 +48,7 @@ from store.records import EventRecord, Key, ObjectRecord, StatusRecord
 log = logging.getLogger(__name__)
 
 API_OWNER = "api"
+BUG_RETRY_SECONDS = 60.0
 
 
 class Clock(Protocol):
@@ -296,10 +298,10 @@ class Loop:
         for key in sorted(self._observed.actual.keys() - self._inventory.desired.keys()):
             actual = self._observed.actual[key]
             labelled = [*(r.state.labels for r in actual.replicas), *(n.labels for n in actual.networks)]
-            places = [label for labels in labelled if (label := labels.get("setpoint.file"))]
-            if not places:
+            places = [label for labels in labelled if (label := labels.get(LABEL_FILE))]
+            if not places and (key != DEFAULT_BRIDGE or not labelled):
                 continue  # made by the API, or by hand: nobody's to prune
-            file, line = place_of(places[0])
+            file, line = place_of(places[0] if places else "")
             if not self._inventory.is_frozen(file):
                 self._inventory.adopt(key, file, line, self.revision, now)
                 self._event(key, "Normal", "Adopted", "found running, named by no manifest: it is to go")
@@ -474,7 +476,7 @@ class Loop:
         except Exception as error:
             log.exception("planning %s failed", key)
             self._observer.on_bug(key, error)
-            self._queue.add(key, now + 60.0)
+            self._queue.add(key, now + BUG_RETRY_SECONDS)
             return 0
         if found is None:
             return 0
@@ -578,13 +580,16 @@ class Loop:
         key = found.key
         try:
             outcomes = await apply(self._engine, found.actions, self._after_action)
-        except asyncio.CancelledError:
+            self._after_lanes(outcomes)
+            self._look_again(key, found.actions)
+        except Exception as error:  # never may a bug of ours keep a key in flight for ever
+            log.exception("applying the plan of %s failed", key)
+            self._observer.on_bug(key, error)
+            self._queue.add(key, self._clock.now() + BUG_RETRY_SECONDS)
+        else:
+            self.wake(key)
+        finally:
             self._queue.done(key)
-            raise
-        self._after_lanes(outcomes)
-        self._look_again(key, found.actions)
-        self._queue.done(key)
-        self.wake(key)
         self._wake_waiters(key)
 
     def _after_action(self, outcome: Outcome) -> None:
