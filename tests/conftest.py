@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from runtime.layout import Layout
 from tests import leaks
 
 ROOT_FOLDERS = ("kernel", "contract", "api", "e2e")
+HANG_SECONDS, SLOW_SECONDS = 120, 600
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -44,6 +46,24 @@ def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if left:
         shown = ", ".join(f"{pid} {leaks.command_of(pid)}" for pid in sorted(left))
         pytest.fail(f"the test left processes behind: {shown}")
+
+
+@pytest.fixture(autouse=True)
+def _ends_in_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test with the real kernel that hangs fails, and its fixtures still clean up."""
+    if request.node.get_closest_marker("root") is None:
+        yield
+        return
+    seconds = SLOW_SECONDS if request.node.get_closest_marker("slow") else HANG_SECONDS
+
+    def on_alarm(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"the test hangs: {seconds} s are over")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ and sees the end of the channel when the supervisor is killed before that.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import socket
 import time
 
 from runtime.errors import Invalid, SetpointError, Temporary
@@ -21,7 +23,6 @@ from runtime.supervisor.protocol import error_from_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from typing import Any
 
     from runtime.supervisor.server import Supervisor
@@ -97,7 +98,8 @@ class Channel:
         container.start_time = records.start_time(container.pid) or 0
         container.started_at = time.time()
         records.write(container.directory, records.STATE, container.to_record())
-        self._channel.send(b"start")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it failed: its message says why
+            self._channel.send(b"start", socket.MSG_NOSIGNAL)
 
     def read(self) -> None:
         """All messages that are there; the end of them means that the program runs, or that the child
