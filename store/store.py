@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
 from store import rows, tables
@@ -321,7 +321,12 @@ _INSERT_EVENT = sa.insert(tables.events)
 
 def upsert(table: sa.Table, dialect: str) -> Any:
     """`INSERT … ON CONFLICT (primary key) DO UPDATE` of every other column."""
-    insert = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # two megabytes that SQLite has no use for
+
+        insert: Any = postgresql.insert(table)
+    else:
+        insert = sqlite.insert(table)
     changed = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
     return insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
 
