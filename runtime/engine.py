@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal as signals
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from runtime.bundle import resources_to_oci
 from runtime.containers import Entry, with_resources
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.event_stream import EventStream
-from runtime.images.images import Images
+from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from runtime.model import (
     ContainerConfig,
@@ -60,7 +61,7 @@ class NativeEngine:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.images = Images(layout)
+        self.images = IsolatedImages(layout)
         self.volumes = Volumes(layout)
         self.networks = Networks(layout, pid_of=self._pid_in_sandbox)
         self._entries: dict[str, Entry] = {}
@@ -482,6 +483,15 @@ class NativeEngine:
         sandbox = entry.config.sandbox
         network = self.networks.counters(sandbox.id) if sandbox.mode != "host" else (0, 0, 0, 0)
         return read_stats(id, self._assembly.cgroup(id), network)
+
+    def open_socket(self, sandbox: str) -> socket.socket:
+        found = (
+            self.networks.socket_in(sandbox, socket.AF_INET, socket.SOCK_STREAM)
+            if sandbox
+            else socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        )
+        found.setblocking(False)
+        return found
 
     def log_directory(self, id: str) -> Path:
         """Where `runtime.logs` reads."""

@@ -9,6 +9,7 @@ config it is `Conflict`. Deleting what is gone does nothing.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
@@ -76,6 +77,8 @@ class Engine(Protocol):
     def list(self) -> tuple[ContainerState, ...]: ...
     def list_sandboxes(self) -> tuple[SandboxState, ...]: ...
     def stats(self, id: str) -> Stats: ...
+    def open_socket(self, sandbox: str) -> socket.socket:
+        """A new, unconnected, non-blocking IPv4 TCP socket in a sandbox's network ("" is the host's)."""
 
     # networks and volumes
     async def create_network(self, config: NetworkConfig) -> None: ...

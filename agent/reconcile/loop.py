@@ -33,7 +33,6 @@ from agent.reconcile.inventory import Inventory, place_of
 from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.memory import NOTHING, Memory, from_json
 from agent.reconcile.observe import Observed
-from agent.reconcile.probes import OpenSocket, host_socket
 from agent.reconcile.probing import Probing
 from agent.reconcile.queue import KeyedQueue
 from agent.reconcile.removal import is_left_alone, is_unasked, token_of
@@ -117,7 +116,6 @@ class Loop:
         clock: Clock | None = None,
         settings: LoopSettings | None = None,
         observer: Observer | None = None,
-        open_socket: OpenSocket = host_socket,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -155,9 +153,7 @@ class Loop:
         )
         self._feed = Feed()
         self._revisions = Revisions()
-        self._probing = Probing(
-            engine, open_socket, self._settings.probes_at_once, self._clock.now, self._after_probe
-        )
+        self._probing = Probing(engine, self._settings.probes_at_once, self._clock.now, self._after_probe)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wakeup = asyncio.Event()
         self._full_pass_at = 0.0

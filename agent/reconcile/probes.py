@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,8 +17,6 @@ from runtime.face import Engine
 from runtime.model import ContainerState
 
 MAX_ANSWER_BYTES = 4096
-OpenSocket = Callable[[str], socket.socket]
-"""(sandbox id, "" is the host's network) -> a new, unconnected, non-blocking IPv4 TCP socket in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +25,14 @@ class Answer:
     output: str
 
 
-async def ask(engine: Engine, state: ContainerState, check: Healthcheck, open_socket: OpenSocket) -> Answer:
+async def ask(engine: Engine, state: ContainerState, check: Healthcheck) -> Answer:
     """One probe of a running container. Never raises but for cancellation: what goes wrong is the answer."""
     try:
         async with asyncio.timeout(check.timeout):
             if check.http:
-                return await _http(state, check, open_socket)
+                return await _http(engine, state, check)
             if check.tcp:
-                return await _tcp(state, check, open_socket)
+                return await _tcp(engine, state, check)
             return await _exec(engine, state, check)
     except TimeoutError:
         return Answer(False, f"no answer within {check.timeout:g} s")
@@ -54,19 +51,19 @@ async def _exec(engine: Engine, state: ContainerState, check: Healthcheck) -> An
     return Answer(result.exit_code == 0, output or f"exit code {result.exit_code}")
 
 
-async def _tcp(state: ContainerState, check: Healthcheck, open_socket: OpenSocket) -> Answer:
+async def _tcp(engine: Engine, state: ContainerState, check: Healthcheck) -> Answer:
     host, port = _address(check.tcp)
-    with await _connect(state, host, port, open_socket):
+    with await _connect(engine, state, host, port):
         return Answer(True, f"{check.tcp} accepts connections")
 
 
-async def _http(state: ContainerState, check: Healthcheck, open_socket: OpenSocket) -> Answer:
+async def _http(engine: Engine, state: ContainerState, check: Healthcheck) -> Answer:
     """GET; 200 to 399 is well."""
     url = urlsplit(check.http if "://" in check.http else f"http://{check.http}")
     host, port = _address(url.netloc, default_port=80)
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     loop = asyncio.get_running_loop()
-    with await _connect(state, host, port, open_socket) as connection:
+    with await _connect(engine, state, host, port) as connection:
         request = (
             f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
             "User-Agent: setpoint-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
@@ -90,8 +87,8 @@ async def _status_line(connection: socket.socket) -> str:
     return data.split(b"\n", 1)[0].decode("latin-1").strip()
 
 
-async def _connect(state: ContainerState, host: str, port: int, open_socket: OpenSocket) -> socket.socket:
-    connection = open_socket(state.sandbox)
+async def _connect(engine: Engine, state: ContainerState, host: str, port: int) -> socket.socket:
+    connection = engine.open_socket(state.sandbox)
     try:
         await asyncio.get_running_loop().sock_connect(connection, (host, port))
     except BaseException:
@@ -109,12 +106,3 @@ def _address(text: str, default_port: int | None = None) -> tuple[str, int]:
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r} is not host:port")
     return ("127.0.0.1" if host in ("", "localhost") else host, int(port))
-
-
-def host_socket(sandbox: str) -> socket.socket:
-    """For an engine that cannot open sockets in a namespace: only the host's own network."""
-    if sandbox:
-        raise OSError("this engine cannot open a socket in a container's network")
-    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    connection.setblocking(False)
-    return connection

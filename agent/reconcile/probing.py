@@ -15,7 +15,7 @@ from agent.reconcile.exits import health_of
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.memory import NOTHING, Memory
 from agent.reconcile.policy import Health, after_probe, next_probe_at
-from agent.reconcile.probes import OpenSocket, ask
+from agent.reconcile.probes import ask
 from agent.reconcile.queue import KeyedQueue
 from agent.reconcile.world import Actual, Replica
 from runtime.face import Engine
@@ -38,13 +38,11 @@ class Probing:
     def __init__(
         self,
         engine: Engine,
-        open_socket: OpenSocket,
         at_once: int,
         now: Callable[[], float],
         on_answer: Callable[[Key, Memory, bool], None],
     ) -> None:
         self._engine = engine
-        self._open_socket = open_socket
         self._at_once = at_once
         self._now = now
         self._on_answer = on_answer
@@ -116,7 +114,7 @@ class Probing:
     async def _ask(self, target: Target) -> None:
         id = target.replica.id
         try:
-            answer = await ask(self._engine, target.replica.state, target.check, self._open_socket)
+            answer = await ask(self._engine, target.replica.state, target.check)
         finally:
             self._queue.done(id)
         present = self._targets.get(id)

@@ -8,6 +8,7 @@ behaviour of the real one. What must never happen (two live containers for one r
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -253,6 +254,12 @@ class FakeEngine:
             SandboxState(id, sandbox.labels, dict(sandbox.addresses))
             for id, sandbox in self._sandboxes.items()
         )
+
+    def open_socket(self, sandbox: str) -> socket.socket:
+        """The host's network stands for every sandbox's."""
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        return connection
 
     def stats(self, id: str) -> Stats:
         self._container("stats", id)
