@@ -248,6 +248,14 @@ def _string(value: bytes | None) -> str:
     return value.rstrip(b"\0").decode(errors="replace") if value else ""
 
 
+def name_of(body: bytes) -> str:
+    """The name in a message about a link, without reading the rest: the kernel puts it first."""
+    length, kind = struct.unpack_from("=HH", body, _IFINFO.size)
+    if kind == _IFLA_IFNAME:
+        return _string(body[_IFINFO.size + 4 : _IFINFO.size + length])
+    return _string(attributes(body, _IFINFO.size).get(_IFLA_IFNAME))
+
+
 def read_link(answer: Answer) -> Link:
     _family, _type, index, flags, _change = _IFINFO.unpack_from(answer.body)
     found = attributes(answer.body, _IFINFO.size)

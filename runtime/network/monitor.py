@@ -8,6 +8,7 @@ queue overflowed, one hint says that a full look is due.
 
 from __future__ import annotations
 
+import array
 import errno
 import os
 import select
@@ -33,9 +34,12 @@ _NFTA_TABLE_NAME = 1  # the same number in every nftables message about a thing 
 _NFTA_GEN_PROC_PID = 2
 _NFGENMSG_BYTES = 4
 _RTM_NEWNETCONF = 80
+_AF_BRIDGE = 7
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING = 1, 2
-_RECEIVE_BYTES = 65536
-_QUEUE_BYTES = 1 << 20
+_RECEIVE_BYTES = 16384
+_QUEUE_BYTES = 2 << 20  # the kernel doubles it, and counts some 3 KiB a message: a burst of 200 sandboxes
+_SO_RCVBUFFORCE = 33
+_SO_ATTACH_FILTER = 26
 _MAX_DATAGRAMS = 4096  # in one read(); the rest is there for the next
 
 
@@ -47,13 +51,20 @@ class Hint(NamedTuple):
 
 
 class Monitor:
-    """Two netlink sockets behind one descriptor. own_ports: netlink addresses whose changes are ours."""
+    """Two netlink sockets behind one descriptor.
 
-    def __init__(self, book: Book, table: str, own_ports: Collection[int]) -> None:
+    own_ports: netlink addresses whose changes are ours. leaving: sandboxes that are being deleted.
+    """
+
+    def __init__(
+        self, book: Book, table: str, own_ports: Collection[int], leaving: Collection[str] = ()
+    ) -> None:
         self._book = book
+        self._leaving = leaving
         self._table = table.encode() + b"\0"
         self._own_ports = own_ports
         self._route = _listen(NETLINK_ROUTE, _ROUTE_GROUPS)
+        _attach_filter(self._route)
         self._nft = _listen(_NETLINK_NETFILTER, (_NFT_GROUP,))
         self._touched = False  # our table, in a transaction whose end has not been read yet
         self._epoll = select.epoll()
@@ -83,13 +94,12 @@ class Monitor:
         return frozenset(hints)
 
     def _read_route(self) -> set[Hint]:
-        last_links: dict[str, tuple[int, links.Link, int]] = {}
+        last_links: dict[str, tuple[int, int, bytes]] = {}
         last_addresses: dict[tuple[int, str], int] = {}
         hints: set[Hint] = set()
         for kind, port, body in _receive(self._route):
             if kind in (links.RTM_NEWLINK, links.RTM_DELLINK):
-                link = links.read_link(Answer(kind, body))
-                last_links[link.name] = (kind, link, port)
+                last_links[links.name_of(body)] = (kind, port, body)
             elif kind in (links.RTM_NEWADDR, links.RTM_DELADDR):
                 address = links.read_address(Answer(kind, body))
                 last_addresses[address.index, address.address] = kind
@@ -97,18 +107,20 @@ class Monitor:
                 hints |= self._of_route(links.read_route(Answer(kind, body)))
             elif kind == _RTM_NEWNETCONF and _stops_forwarding(body):
                 hints.add(Hint("forwarding"))
-        for kind, link, port in last_links.values():
-            hints |= self._of_link(kind, link, port)
+        for name, (kind, port, body) in last_links.items():
+            hints |= self._of_link(name, kind, port, body)
         for (_index, gone), kind in last_addresses.items():
             if kind == links.RTM_DELADDR:
                 hints |= {Hint("network", name) for name in self._networks_with(gone)}
         return hints
 
-    def _of_link(self, kind: int, link: links.Link, port: int) -> set[Hint]:
-        owner = self._book.owner_of_link(link.name)
-        if owner is None or (kind == links.RTM_DELLINK and port in self._own_ports):
+    def _of_link(self, name: str, kind: int, port: int, body: bytes) -> set[Hint]:
+        owner = self._book.owner_of_link(name)
+        if owner is None or owner in self._leaving:
             return set()
-        is_bridge = link.name.startswith("br")
+        if kind == links.RTM_DELLINK and port in self._own_ports:
+            return set()
+        link, is_bridge = links.read_link(Answer(kind, body)), name.startswith("br")
         if kind == links.RTM_NEWLINK and link.is_up and (is_bridge or link.master):
             return set()
         return {Hint("network" if is_bridge else "sandbox", owner)}
@@ -149,11 +161,37 @@ class _OverflowError(Exception):
 def _listen(protocol: int, groups: Collection[int]) -> socket.socket:
     flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     listening = socket.socket(socket.AF_NETLINK, flags, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE_BYTES)
+    listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
     listening.bind((0, 0))
     for group in groups:
         listening.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
     return listening
+
+
+def _attach_filter(listening: socket.socket) -> None:
+    """Leave half of all messages in the kernel: a bridge's own on its ports' states (every one comes as a
+    link's message too), and settings of single interfaces. Classic BPF, socket(7) and filter.txt."""
+    new_link, new_netconf = (_as_loaded(kind) for kind in (links.RTM_NEWLINK, _RTM_NEWNETCONF))
+    load_half, load_byte, load_word, equal, leave = 0x28, 0x30, 0x20, 0x15, 0x06
+    program = (
+        (load_half, 0, 0, 4),  # nlmsg_type
+        (equal, 0, 2, new_link),
+        (load_byte, 0, 0, 16),  # ifi_family
+        (equal, 4, 3, _AF_BRIDGE),
+        (equal, 0, 2, new_netconf),
+        (load_word, 0, 0, 24),  # the first attribute, the interface
+        (equal, 0, 1, 0xFFFFFFFF),  # all of them
+        (leave, 0, 0, 0xFFFFFFFF),
+        (leave, 0, 0, 0),
+    )
+    code = array.array("B", b"".join(struct.pack("=HBBI", *instruction) for instruction in program))
+    head = struct.pack("@HP", len(program), code.buffer_info()[0])
+    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+
+
+def _as_loaded(value: int) -> int:
+    """A 16-bit number of this machine as BPF loads it, most significant byte first."""
+    return int.from_bytes(struct.pack("=H", value), "big")
 
 
 def _receive(listening: socket.socket) -> Iterator[tuple[int, int, bytes]]:

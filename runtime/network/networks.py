@@ -301,7 +301,7 @@ class Networks:
     def monitor(self) -> Monitor:
         """What tells, while it is read, which network or sandbox to look at. The caller closes it."""
         ports = {self._instance.netlink.port(), self._instance.reaper.port()}
-        return Monitor(self._book, self.layout.nft_table, ports)
+        return Monitor(self._book, self.layout.nft_table, ports, self._instance.deleting)
 
     # --- the work of one turn ---
 

@@ -46,6 +46,8 @@ def test_a_link_is_read_as_it_was_asked_for() -> None:
         "bridge",
         True,
     )
+    assert links.name_of(request.body) == "br0"
+    assert links.name_of(links.set_link(1, mtu=1400).body + netlink.text(3, "late")) == "late"
     port = links.set_port("ve0", "name for people", isolated=True, hairpin=True)
     link = links.read_link(Answer(port.kind, port.body))
     assert (link.name, link.alias, link.is_isolated, link.is_hairpin) == (
