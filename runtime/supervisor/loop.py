@@ -10,6 +10,7 @@ import itertools
 import os
 import select
 import signal
+import sys
 import time
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 HANGUP = select.EPOLLHUP | select.EPOLLERR
+MAX_FAILURES = 5  # of one callback in a row
 MAX_EVENTS = 64  # a round: a flood on one descriptor does not starve the others
 
 
@@ -42,6 +44,7 @@ class Loop:
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._failures: dict[int, int] = {}
         self.is_running = True
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
@@ -85,8 +88,20 @@ class Loop:
         for fd, events in self._epoll.poll(self._timeout(), MAX_EVENTS):
             callback = self._callbacks.get(fd)
             if callback is not None:  # an earlier callback of this round may have forgotten it
-                callback(events)
+                self._guarded(fd, callback, events)
         self._run_timers()
+
+    def _guarded(self, fd: int, callback: Callable[[int], None], events: int) -> None:
+        """A bug in the care of one container must not end that of all others. What fails again and
+        again is watched no longer, or it would fail for ever."""
+        try:
+            callback(events)
+            self._failures.pop(fd, None)
+        except Exception:
+            sys.excepthook(*sys.exc_info())
+            self._failures[fd] = self._failures.get(fd, 0) + 1
+            if self._failures[fd] >= MAX_FAILURES and self._callbacks.get(fd) is callback:
+                self.forget(fd)
 
     def _timeout(self) -> float:
         while self._timers and self._timers[0][2].callback is None:
@@ -98,4 +113,7 @@ class Loop:
         while self._timers and self._timers[0][0] <= now:
             callback = heapq.heappop(self._timers)[2].callback
             if callback is not None:
-                callback()
+                try:
+                    callback()
+                except Exception:
+                    sys.excepthook(*sys.exc_info())

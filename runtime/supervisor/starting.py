@@ -112,6 +112,8 @@ class Channel:
                 message = launch.receive(self._channel)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it ended with "start" unread; what it said before is still there
             if message is None:
                 break
             if "console" in message.body:
