@@ -33,6 +33,8 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_STATS64, _IFLA_GROUP = 18, 20, 23, 27
 _IFLA_NET_NS_FD, _IFLA_EXT_MASK, _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 28, 29, 31, 32
 _IFLA_LINK_NETNSID = 37
+_IFLA_OPERSTATE = 16
+_IF_OPER_UNKNOWN, _IF_OPER_UP = 0, 6  # linux/if.h
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _VETH_INFO_PEER = 1
@@ -254,6 +256,12 @@ def name_of(body: bytes) -> str:
     if kind == _IFLA_IFNAME:
         return _string(body[_IFINFO.size + 4 : _IFINFO.size + length])
     return _string(attributes(body, _IFINFO.size).get(_IFLA_IFNAME))
+
+
+def is_operating(answer: Answer) -> bool:
+    """Whether a link may send: its carrier has been seen (RFC 2863: up, or a kind that has no carrier)."""
+    state = attributes(answer.body, _IFINFO.size).get(_IFLA_OPERSTATE, b"\0")[0]
+    return state in (_IF_OPER_UNKNOWN, _IF_OPER_UP)
 
 
 def read_link(answer: Answer) -> Link:

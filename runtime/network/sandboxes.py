@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ _NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}  # interfaces to come; lo
 _HAS_IPV6 = os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
+_CARRIER_LOOKS, _CARRIER_SECONDS = 20, 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,15 @@ def settle_carrier(host: Netlink, wires: Sequence[Wire]) -> None:
     """Have the host's ends send from now on, and their bridges, which have a carrier since their first port.
 
     A link that got its carrier sends nothing until the kernel's link watch has run, which may be after the
-    first ARP request, and that is repeated a second later only. To ask for the link runs it (kernel 6.8).
+    first ARP request, and that is repeated a second later only. To ask for the link runs it from kernel 6.8
+    on; before, it has run by the next time we ask, or soon.
     """
     for wire in wires:
-        host.get(links.get_link(wire.endpoint.link))
-        host.get(links.get_link(wire.network.bridge))
+        for name in (wire.endpoint.link, wire.network.bridge):
+            for _ in range(_CARRIER_LOOKS):
+                if links.is_operating(host.get(links.get_link(name))):
+                    break
+                time.sleep(_CARRIER_SECONDS)
 
 
 def _pair(layout: Layout, record: SandboxRecord, wire: Wire, netns: int) -> list[Request]:
