@@ -1,7 +1,7 @@
 """The engine's side of the supervisor's socket, for asyncio.
 
 Starts the supervisor when it is not there, reconnects when it died (and then gives back the terminals
-it kept for it), and hands out starts and exits in order. Every call may be repeated.
+it kept for it), and hands out exits in order. Every call may be repeated.
 """
 
 from __future__ import annotations

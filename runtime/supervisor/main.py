@@ -8,6 +8,7 @@ only: what it imports is what every instance pays for in memory.
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import socket
 import sys
@@ -123,6 +124,9 @@ def _serve(options: dict[str, str], resume: int = -1) -> int:
         server.listen(listener)
         _tell_ready(int(options.get("--ready", "-1")))
     server.reap()
+    # What is here now stays: children need not copy its pages to count references of a collection.
+    gc.collect()
+    gc.freeze()
     loop.run()
     _leave(options["--socket"], server)
     return 0

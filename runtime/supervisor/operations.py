@@ -147,7 +147,7 @@ def wait(server: Supervisor, message: Message, _fds: list[int], reply: Reply) ->
 
 
 def subscribe(_server: Supervisor, _message: Message, _fds: list[int], reply: Reply) -> None:
-    """{} -> {}; from now on this client gets every start and exit."""
+    """{} -> {}; from now on this client gets every exit."""
     reply.connection.is_subscribed = True
     reply.result({})
 

@@ -14,9 +14,12 @@ A line without its newline stays in the spool until it ends, grows to PIECE_BYTE
 
 from __future__ import annotations
 
+import array
 import errno
+import fcntl
 import os
 import struct
+import termios
 
 from runtime.supervisor import log_file
 from runtime.supervisor.log_file import LogFile
@@ -74,6 +77,8 @@ class Output:
 
     def _fill(self) -> int:
         if self._spool < 0:
+            if not _is_waiting(self.fd):  # most containers end without having said a word
+                return 0
             self._open_spool()
         start = _HEADER.size + self._filled
         count = os.splice(self.fd, self._spool, CHUNK_BYTES, offset_dst=start, flags=os.SPLICE_F_NONBLOCK)
@@ -182,3 +187,10 @@ class Output:
         """Finish what a dead supervisor left in the spool, if it left one."""
         if self._spool < 0 and os.path.exists(self._spool_path):
             self._open_spool()
+
+
+def _is_waiting(fd: int) -> bool:
+    """Whether there are bytes to read (FIONREAD)."""
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0] > 0

@@ -23,6 +23,7 @@ MAX_RECORD_BYTES = 1 << 20
 _START_TIME_FIELD = 19  # of /proc/PID/stat after the command's ")": field 22 in proc(5)
 _EXIT_CODE_FIELD = 49  # field 52
 _boot_id = ""
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def boot_id() -> str:
@@ -58,7 +59,7 @@ def _stat_fields(pid: int) -> list[bytes] | None:
 def write(directory: str, name: str, record: dict[str, Any]) -> None:
     """Put record into directory/name, whole or not at all. OSError."""
     temporary = f"{directory}/.{name}.new"
-    data = json.dumps(record, separators=(",", ":")).encode()
+    data = _encode(record).encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:

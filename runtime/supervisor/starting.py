@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runtime.supervisor.server import Supervisor
 
 MAX_CONFIG_BYTES = 8 << 20
+_oom_score: int | None = None
 
 
 def read_config(bundle: str) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def start(server: Supervisor, container: Container) -> None:
     config = read_config(container.bundle)
     container.is_tty = bool(config.get("process", {}).get("terminal"))
     container.cgroup = str(config.get("linux", {}).get("cgroupsPath", ""))
+    _keep_oom_score(config)
     stdio = _make_fifos(container)
     try:
         launched = launch.launch(
@@ -67,6 +69,21 @@ def start(server: Supervisor, container: Container) -> None:
     container.is_child = True
     server.register(container)
     Channel(server, container, launched.channel).open_gate()
+
+
+def _keep_oom_score(config: dict[str, Any]) -> None:
+    """What protects the supervisor from an out-of-memory kill is not for the containers."""
+    process = config.get("process")
+    if isinstance(process, dict) and "oomScoreAdj" not in process and _own_oom_score() != 0:
+        process["oomScoreAdj"] = 0
+
+
+def _own_oom_score() -> int:
+    global _oom_score  # set once, by `main`, before the first start
+    if _oom_score is None:
+        with open("/proc/self/oom_score_adj", "rb") as file:
+            _oom_score = int(file.read())
+    return _oom_score
 
 
 def _make_fifos(container: Container) -> tuple[int, int, int]:
@@ -132,6 +149,4 @@ class Channel:
         callbacks, container.on_started = container.on_started, []
         for callback in callbacks:
             callback(self._error)
-        if self._error is None:
-            self._server.publish({"event": "start", "name": container.name, "pid": container.pid})
         self._server.reexec_if_wanted()
