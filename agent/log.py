@@ -6,6 +6,7 @@ What containers print is not here (see `runtime.logs`), nor what was decided (ev
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ class JsonFormatter(logging.Formatter):
     character of a name reaches a terminal that shows the file."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        at = _second(int(record.created))
         entry = {
             "at": f"{at}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -45,6 +46,12 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry)
+
+
+@functools.lru_cache(maxsize=1)
+def _second(at: int) -> str:
+    """A burst of actions falls into few seconds: strftime once for each."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 class _Handler(logging.Handler):
