@@ -29,9 +29,7 @@ from runtime.model import (
 
 NAME = "container.json"
 MAX_BYTES = 16 << 20
-_encode = json.JSONEncoder(
-    separators=(",", ":"), ensure_ascii=False, default=lambda value: to_json(value)
-).encode
+_encode = json.JSONEncoder(separators=(",", ":"), default=lambda value: to_json(value)).encode
 _TYPES = (
     ContainerConfig, SandboxConfig, EndpointConfig, PortConfig, MountConfig, DeviceConfig, Security,
     Resources, Ulimit,

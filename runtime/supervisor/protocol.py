@@ -37,7 +37,7 @@ MAX_FDS = 8  # of one message
 MAX_QUEUED_BYTES = 16 * 1024 * 1024  # waiting for a client that does not read
 RECEIVE_BYTES = 256 * 1024
 _LENGTH = struct.Struct("!I")
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _KINDS = {
     kind.__name__: kind
     for kind in (errors.Invalid, errors.NotFound, errors.Conflict, errors.Unsupported, errors.Temporary)
@@ -131,7 +131,7 @@ class Wire:
         """
         if fds:
             message = {**message, "fds": len(fds)}
-        body = _encode(message).encode("utf-8", "surrogateescape")
+        body = _encode(message).encode()
         if len(body) > MAX_FRAME_BYTES:
             raise Closed(f"a frame of {len(body)} bytes")
         frame = memoryview(_LENGTH.pack(len(body)) + body)
