@@ -127,11 +127,12 @@ def _annotations(config: ContainerConfig, paths: HostPaths) -> dict[str, str]:
 
 
 def arguments(config: ContainerConfig, image: ImageInfo) -> tuple[str, ...]:
-    """The argv: a given entrypoint drops the image's command, as in Docker. `Invalid` when empty."""
+    """The argv: a new entrypoint drops the image's command, an empty one only the image's entrypoint, as
+    in Docker. `Invalid` when empty."""
     entrypoint = image.entrypoint if config.entrypoint is None else config.entrypoint
     command = config.command
     if command is None:
-        command = image.command if config.entrypoint is None else ()
+        command = () if config.entrypoint else image.command
     argv = (*entrypoint, *command)
     if not argv or not argv[0]:
         raise Invalid("create", config.name, "no command", "the image has none: set command or entrypoint")

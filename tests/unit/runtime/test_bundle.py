@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
 from runtime import bundle, devices, security
@@ -56,9 +56,7 @@ def made(config: ContainerConfig = CONFIG, image: ImageInfo = IMAGE, **more: Any
 def validate(instance: Any, name: str) -> None:
     found = {path.name: json.loads(path.read_text()) for path in SCHEMAS.glob("*.json")}
     base = "https://example.test/"
-    resources = [
-        (base + file, Resource(contents=value, specification=DRAFT4)) for file, value in found.items()
-    ]
+    resources = [(base + file, DRAFT4.create_resource(value)) for file, value in found.items()]
     schema = {**found[name], "id": base + name}
     registry: Any = Registry().with_resources(resources)
     jsonschema.Draft4Validator(schema, registry=registry).validate(instance)
@@ -99,6 +97,7 @@ def test_the_example_config_and_features_are_valid() -> None:
         (("e",), None, ["e"]),  # a new entrypoint drops the image's command
         (("e",), ("x",), ["e", "x"]),
         ((), ("x",), ["x"]),
+        ((), None, ["default"]),  # an empty one does not
         (None, (), ["/entry"]),
     ],
 )
@@ -110,7 +109,7 @@ def test_arguments(
 
 def test_no_command_at_all_is_refused() -> None:
     with pytest.raises(Invalid, match="no command"):
-        made(replace(CONFIG, entrypoint=()))
+        made(replace(CONFIG, entrypoint=(), command=()))
 
 
 def test_init_comes_first_and_is_bound_read_only() -> None:
