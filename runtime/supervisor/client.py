@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import socket
 from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from runtime.supervisor.protocol import Message
 
 Result = tuple[dict[str, Any], list[int]]
+HELD_FROM = 1024  # held descriptors get numbers from here on: select(2) in a C library knows none above
 RECONNECT_SECONDS = (0.0, 0.05, 0.2, 1.0)  # then the last one, for ever
 
 
@@ -46,6 +48,7 @@ class Client:
 
     async def open(self) -> None:
         """Connect, starting the supervisor if need be. Temporary if it does not come up."""
+        starter.raise_descriptor_limit()
         sock = await asyncio.to_thread(starter.ensure, self._layout)
         await self._use(sock)
 
@@ -204,7 +207,7 @@ class Client:
 
     def _keep(self, name: str, result: Message, fds: list[int]) -> None:
         self._let_go(name)
-        self._held[name] = dict(zip(result["held"], fds, strict=True))
+        self._held[name] = dict(zip(result["held"], map(_move_up, fds), strict=True))
 
     def _let_go(self, name: str) -> None:
         for fd in self._held.pop(name, {}).values():
@@ -231,3 +234,14 @@ class Client:
             return await future
         finally:
             self._execs.pop(number, None)
+
+
+def _move_up(fd: int) -> int:
+    """The same descriptor under a high number. libnftables waits with select(2), and aborts the process
+    when its socket got a number of 1024 or more because the low ones were taken."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HELD_FROM)
+    except OSError:
+        return fd
+    os.close(fd)
+    return high

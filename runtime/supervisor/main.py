@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import resource
 import socket
 import sys
 
@@ -144,7 +145,10 @@ def _command(options: dict[str, str]) -> list[str]:
 
 
 def _protect() -> None:
-    """Be among the last that an out-of-memory kill takes, as far as this machine lets us."""
+    """Have descriptors for as many containers as this host allows, and be among the last that an
+    out-of-memory kill takes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("-900")

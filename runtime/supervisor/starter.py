@@ -6,7 +6,9 @@ Two starters may race: the supervisor's own lock decides, and both connect to th
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -18,6 +20,15 @@ from runtime.layout import Layout
 
 MAIN = Path(__file__).with_name("main.py")
 START_SECONDS = 10.0
+
+
+def raise_descriptor_limit() -> None:
+    """As many open files as this process may have: the usual soft limit of 1024 is for programs that
+    use select(2), and a few hundred containers need more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def connect(layout: Layout) -> socket.socket | None:
