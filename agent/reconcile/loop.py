@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 API_OWNER = "api"
 BUG_RETRY_SECONDS = 60.0
+FIRST_FULL_PASS_SECONDS = 1.0
 
 
 class Clock(Protocol):
@@ -178,8 +179,8 @@ class Loop:
             if (memory := from_json(status.memory)) != NOTHING:
                 self._memory[key] = memory
         self._observed.look()
-        self._full_pass_at = self._clock.now() + self._settings.full_pass_seconds
-        self._drift_look_at = self._clock.now()
+        # Soon, since what happens before the engine's events are followed is seen by nobody.
+        self._full_pass_at = self._clock.now() + FIRST_FULL_PASS_SECONDS
         self._unsettled.update(self._inventory.desired)
         for key in self._inventory.desired:
             self._queue.add(key)
@@ -469,14 +470,14 @@ class Loop:
         """Plan one key; how many actions were set off. A bug in planning one key stops no other."""
         try:
             found = self._plan_key(key, now)
+            if found is None:
+                return 0
+            self._keep_verdict(found, now)
         except Exception as error:
             log.exception("planning %s failed", key)
             self._observer.on_bug(key, error)
             self._queue.add(key, now + BUG_RETRY_SECONDS)
             return 0
-        if found is None:
-            return 0
-        self._keep_verdict(found, now)
         if found.actions:
             self._queue.begin(key)
             task = self._spawn(self._apply(found))
@@ -699,6 +700,11 @@ class Loop:
             key = self._observed.look_at(event.id)
             if key is not None:
                 self.wake(key)
+        elif event.kind == "warning":
+            key = self._observed.look_at(event.id)
+            if key is not None:
+                log.warning("%s: %s", key, event.detail)
+                self._event(key, "Warning", "NotAllowedHere", event.detail)
         elif event.kind == "network":
             at = self._last_drift_look_at + self._settings.drift_look_seconds
             self._drift_look_at = min(self._drift_look_at or at, max(at, self._clock.now()))

@@ -247,6 +247,7 @@ class Anything(RuleBasedStateMachine):
     @invariant()
     def no_bugs(self) -> None:
         assert self.host.observer.bugs == []
+        assert not self.host.agent.done()
 
     # --- what holds in the end ----------------------------------------------------------------
 
@@ -269,8 +270,8 @@ class Anything(RuleBasedStateMachine):
         self.host.do(self.host.loop.acknowledge_prune(self.host.loop.revision))
         self.host.settle(400)
         self.host.run(70)
-        assert self.host.plan() == "", self.host.phases()
         self.no_bugs()
+        assert self.host.plan() == "", self.host.phases()
         self.never_two_for_one()
         calls = len(self.engine.calls)
         self.host.run(100)
