@@ -56,7 +56,7 @@ class Bugs:
 class Host:
     def __init__(self, engine: type[FakeEngine] = FakeEngine, settings: LoopSettings = SETTINGS) -> None:
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)
-        self.clock = VirtualClock()
+        self.clock = VirtualClock(self.runner.get_loop())
         self.engine = engine(self.clock.now)
         self.store = Store("sqlite://")
         self.observer = Bugs()

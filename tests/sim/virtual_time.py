@@ -6,7 +6,6 @@ What takes minutes takes milliseconds, and always in the same order. Waiting for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -44,15 +43,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The loop's Clock over the running VirtualLoop; `now` may also be asked outside of it."""
+    """The loop's Clock, and the engine's `now`."""
 
-    def __init__(self) -> None:
-        self._last = 0.0
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
 
     def now(self) -> float:
-        with contextlib.suppress(RuntimeError):
-            self._last = asyncio.get_running_loop().time()
-        return START + self._last
+        return START + self._loop.time()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
