@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_FRAME_BYTES = 4 * 1024 * 1024
 MAX_FDS = 8  # of one message
 MAX_QUEUED_BYTES = 16 * 1024 * 1024  # waiting for a client that does not read
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 65536  # below the size from which malloc asks the kernel each time
 _LENGTH = struct.Struct("!I")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _KINDS = {
