@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from agent.manifest.spec import ContainerSpec, Healthcheck
 from agent.reconcile.exits import health_of
 from agent.reconcile.health import healthcheck_of
-from agent.reconcile.memory import NOTHING, Memory
+from agent.reconcile.memory import Memory
 from agent.reconcile.policy import Health, after_probe, next_probe_at
 from agent.reconcile.probes import ask
 from agent.reconcile.queue import KeyedQueue
@@ -33,14 +33,14 @@ class Target:
 
 
 class Probing:
-    """on_answer(key, memory, is_turn): the memory with the new health; is_turn when it became another."""
+    """on_answer(key, container, health, is_turn): what a probe showed; is_turn when it is another status."""
 
     def __init__(
         self,
         engine: Engine,
         at_once: int,
         now: Callable[[], float],
-        on_answer: Callable[[Key, Memory, bool], None],
+        on_answer: Callable[[Key, str, Health, bool], None],
     ) -> None:
         self._engine = engine
         self._at_once = at_once
@@ -49,7 +49,7 @@ class Probing:
         self._queue: KeyedQueue[str] = KeyedQueue()
         self._targets: dict[str, Target] = {}
         self._by_key: dict[Key, set[str]] = {}
-        self._memories: dict[Key, Memory] = {}
+        self._healths: dict[str, Health] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def schedule(
@@ -73,10 +73,10 @@ class Probing:
                 health = Health(replica.id, replica.state.started_at, since=now)
                 memory = replace(memory, health={**memory.health, replica.id: health})
             self._targets[replica.id] = Target(key, replica, check)
+            self._healths[replica.id] = health
             self._by_key.setdefault(key, set()).add(replica.id)
             if not self._queue.is_in_flight(replica.id):
                 self._queue.add(replica.id, next_probe_at(check, health, now))
-        self._memories[key] = memory
         return memory
 
     def _drop(self, key: Key, keep: set[str]) -> None:
@@ -84,16 +84,11 @@ class Probing:
         if ids is None:
             return
         for id in ids - keep:
-            del self._targets[id]
+            del self._targets[id], self._healths[id]
             self._queue.discard(id)
         self._by_key[key] = ids & keep
         if not self._by_key[key]:
             del self._by_key[key]
-            self._memories.pop(key, None)
-
-    def memory_changed(self, key: Key, memory: Memory) -> None:
-        if key in self._memories:
-            self._memories[key] = memory
 
     def next_at(self) -> float | None:
         if self._queue.in_flight_count >= self._at_once:
@@ -120,15 +115,11 @@ class Probing:
         present = self._targets.get(id)
         if present is None or present.replica.state.started_at != target.replica.state.started_at:
             return  # it was stopped or replaced meanwhile
-        memory = self._memories.get(target.key, NOTHING)
-        health = health_of(memory, target.replica)
-        if health is None:
-            return
-        now = self._now()
+        now, health = self._now(), self._healths[id]
         new = after_probe(present.check, health, is_ok=answer.is_ok, output=answer.output, now=now)
+        self._healths[id] = new
         self._queue.add(id, next_probe_at(present.check, new, now))
-        memory = replace(memory, health={**memory.health, id: new})
-        self._on_answer(target.key, memory, new.status != health.status)
+        self._on_answer(target.key, id, new, new.status != health.status)
 
     def stop(self) -> None:
         for task in self._tasks:

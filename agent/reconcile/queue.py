@@ -87,6 +87,9 @@ class KeyedQueue(Generic[K]):
     def is_in_flight(self, key: K) -> bool:
         return key in self._in_flight
 
+    def in_flight(self) -> set[K]:
+        return set(self._in_flight)
+
     @property
     def in_flight_count(self) -> int:
         return len(self._in_flight)

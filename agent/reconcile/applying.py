@@ -1,0 +1,150 @@
+"""Sets off what was planned, a task a key, and keeps what came of it. Decides nothing.
+
+Called by `loop`. Each outcome is kept at once, so that a stop between two actions loses nothing; after
+the last one the key is read again and looked at anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile import account
+from agent.reconcile import actions as do
+from agent.reconcile.actions import Action, KeyPlan
+from agent.reconcile.apply import Outcome, apply
+from agent.reconcile.knowledge import Knowledge
+from agent.reconcile.removal import token_of
+from runtime.face import Engine
+
+log = logging.getLogger(__name__)
+
+BUG_RETRY_SECONDS = 60.0
+
+
+class Applying:
+    def __init__(self, engine: Engine, knowledge: Knowledge) -> None:
+        self._engine = engine
+        self._know = knowledge
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, found: KeyPlan) -> None:
+        """Carry out a key's actions; the key is in flight until they are done."""
+        self._know.queue.begin(found.key)
+        task = asyncio.get_running_loop().create_task(self._run(found))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, seconds: float) -> None:
+        """Let what is under way end, for at most so long; then it is found half-done, and finished, by
+        the next agent."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, found: KeyPlan) -> None:
+        key, know = found.key, self._know
+        try:
+            outcomes = await apply(self._engine, found.actions, self._after_action)
+            self._after_lanes(outcomes)
+            self._look_again(found)
+        except Exception as error:  # a bug of ours must not keep a key in flight for ever
+            know.bug(key, error, f"applying the plan of {key} failed")
+            know.queue.add(key, know.clock.now() + BUG_RETRY_SECONDS)
+        else:
+            know.wake(key)
+        finally:
+            know.queue.done(key)
+        know.wake_waiters(key)
+
+    # --- one outcome --------------------------------------------------------------------------
+
+    def _after_action(self, outcome: Outcome) -> None:
+        action, error, know = outcome.action, outcome.error, self._know
+        kind = account.kind_of(error) if error else "ok"
+        know.observer.on_action(action.kind, action.key, kind, outcome.seconds)
+        if error is not None:
+            self._after_failure(action, error)
+            return
+        log.info("%s", action)
+        know.remember(action.key, account.after_action(know.memory_of(action.key), action, know.clock.now()))
+        know.event(action.key, "Normal", action.done, str(action), action.cause)
+        self._follow_up(action)
+
+    def _follow_up(self, action: Action) -> None:
+        know = self._know
+        match action:
+            case do.StartContainer():
+                know.observed.mend(action.key, action.id)
+                if action.sandbox:
+                    know.observed.add_sandbox(action.sandbox, action.key, action.networks)
+                if action.is_restart:
+                    know.observer.on_restart(action.key, action.cause.seen)
+            case do.DeleteSandbox():
+                know.observed.drop_sandbox(action.sandbox)
+            case do.RepairDrift():
+                know.observed.drop_drift(action.key, action.drift)
+                know.observer.on_drift_repair(action.drift.kind, action.key, "ok")
+
+    def _after_failure(self, action: Action, error: Exception) -> None:
+        key, know = action.key, self._know
+        if account.kind_of(error) == "bug":
+            know.bug(key, error, f"{action} failed")
+        if isinstance(action, do.RepairDrift):
+            self._after_failed_repair(action, error)
+            return
+        desired = know.inventory.desired.get(key)
+        if desired is None:
+            return
+        spec = desired.spec
+        image = know.observed.images.get(spec.image) if isinstance(spec, ContainerSpec) else None
+        before = know.memory_of(key)
+        memory, failure = account.after_failure(
+            before, action, error, token_of(desired, image), know.clock.now()
+        )
+        know.remember(key, memory)
+        last = before.failures.get(str(action.index))
+        if last is None or last.message != failure.message:  # said once, not at every retry
+            log.warning("%s", failure.message)
+            know.event(key, "Warning", f"{action.kind}Failed", failure.message, action.cause)
+
+    def _after_failed_repair(self, action: do.RepairDrift, error: Exception) -> None:
+        """Temporary: only a restart would help (`Engine.repair`). Else it is found again if still so."""
+        key, kind, know = action.key, account.kind_of(error), self._know
+        broken = account.message_of(error) if kind == "temporary" else ""
+        know.observed.drop_drift(key, action.drift, broken)
+        know.observer.on_drift_repair(action.drift.kind, key, kind)
+        know.event(key, "Warning", "RepairFailed", account.message_of(error), action.cause)
+
+    # --- all of them --------------------------------------------------------------------------
+
+    def _after_lanes(self, outcomes: tuple[Outcome, ...]) -> None:
+        failed = {outcome.action.index for outcome in outcomes if outcome.error is not None}
+        for outcome in outcomes:
+            key, index = outcome.action.key, outcome.action.index
+            if index not in failed:
+                self._know.remember(key, account.after_lane(self._know.memory_of(key), index))
+            if isinstance(outcome.action, do.ForgetObject) and outcome.error is None:
+                self._know.forget(key)
+
+    def _look_again(self, found: KeyPlan) -> None:
+        """Read again what was touched, and wake those for whom it matters which container runs."""
+        observed = self._know.observed
+        for id in dict.fromkeys(id for action in found.actions if (id := _container_of(action))):
+            observed.look_at(id)
+        kinds = {type(action) for action in found.actions}
+        if kinds & {do.CreateNetwork, do.DeleteNetwork}:
+            observed.look_at_networks()
+        if kinds & {do.CreateVolume, do.DeleteVolume}:
+            observed.look_at_volumes()
+        if kinds & {do.StopContainer, do.DeleteContainer}:
+            self._know.wake_dependents(found.key)
+
+
+def _container_of(action: Action) -> str:
+    if isinstance(action, do.CreateContainer):
+        return action.config.id
+    return getattr(action, "id", "")

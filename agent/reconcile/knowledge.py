@@ -1,0 +1,303 @@
+"""All that the agent knows: what is wanted, what is there, what was, how each key stands, who waits.
+
+The loop's parts share one Knowledge, change it by its verbs and read it as `world`. It keeps indexes
+in step and tells the journal and the feed; it calls no engine but to look, and decides nothing.
+For the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+
+from agent.reconcile import account
+from agent.reconcile.actions import Cause, KeyPlan
+from agent.reconcile.clock import Clock
+from agent.reconcile.conditions import PHASES, Verdict
+from agent.reconcile.convert import LABEL_FILE
+from agent.reconcile.feed import Feed
+from agent.reconcile.inventory import Inventory, place_of
+from agent.reconcile.journal import Journal, Remembers
+from agent.reconcile.memory import NOTHING, Memory, from_json
+from agent.reconcile.observe import Observed
+from agent.reconcile.observer import Observer
+from agent.reconcile.queue import KeyedQueue
+from agent.reconcile.removal import is_unasked
+from agent.reconcile.revisions import Revisions
+from agent.reconcile.statuses import status_of
+from agent.reconcile.world import DEFAULT_BRIDGE, Actual, PruneGuard, World
+from runtime.face import Engine
+from store.records import EventRecord, Key, StatusRecord
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """Times in seconds. full_pass: how often the kernel is read whole and drift looked for.
+    write_delay: how long changes may wait to be written together. drift_look: after network events,
+    at most one look for drift in this time. at_once: keys worked on side by side. stop: how long
+    actions under way may take when the agent ends."""
+
+    full_pass_seconds: float = 30.0
+    write_delay_seconds: float = 0.1
+    drift_look_seconds: float = 1.0
+    at_once: int = 256
+    probes_at_once: int = 16
+    stop_seconds: float = 5.0
+    store_in_thread: bool = True
+
+
+class Knowledge:
+    """wakeup is set whenever something may be due."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Remembers,
+        instance: str,
+        clock: Clock,
+        settings: LoopSettings,
+        observer: Observer,
+    ) -> None:
+        self.clock = clock
+        self.settings = settings
+        self.observer = observer
+        self.statuses: dict[Key, StatusRecord] = {}
+        self.inventory = Inventory(lambda key: self.journal.object_changed(key))
+        self.observed = Observed(engine)
+        self.verdicts: dict[Key, Verdict] = {}
+        self.revisions = Revisions()
+        self.queue: KeyedQueue[Key] = KeyedQueue()
+        self.unsettled: set[Key] = set()
+        self.feed = Feed()
+        self.wakeup = asyncio.Event()
+        self.journal = Journal(
+            store,
+            self.inventory.records,
+            self.statuses,
+            delay_seconds=settings.write_delay_seconds,
+            in_thread=settings.store_in_thread,
+            on_error=lambda error: log.error("not stored, it is tried again: %s", error),
+        )
+        self._store = store
+        self._memory: dict[Key, Memory] = {}
+        self._waiters: dict[Key, set[Key]] = {}
+        self._waits: dict[Key, frozenset[Key]] = {}
+        self.world = World(
+            instance=instance,
+            desired=self.inventory.desired,
+            actual=self.observed.actual,
+            memory=self._memory,
+            verdicts=self.verdicts,
+            images=self.observed.images,
+            networks=self.observed.networks,
+            volumes=self.observed.volumes,
+            sandboxes=self.observed.sandboxes,
+            dependents=self.inventory.dependents,
+        )
+
+    async def load(self) -> None:
+        """What the store remembers, and all that is there now."""
+        if self.settings.store_in_thread:
+            objects, statuses = await asyncio.to_thread(self._store.load)
+        else:
+            objects, statuses = self._store.load()
+        self.inventory.load(objects)
+        self.statuses.update({key: status for key, status in statuses.items() if key in objects})
+        for key, status in self.statuses.items():
+            if (memory := from_json(status.memory)) != NOTHING:
+                self._memory[key] = memory
+        self.observed.look()
+        self.unsettled.update(self.inventory.desired)
+
+    # --- one key ------------------------------------------------------------------------------
+
+    def actual_of(self, key: Key) -> Actual:
+        return self.world.actual_of(key)
+
+    def memory_of(self, key: Key) -> Memory:
+        return self._memory.get(key, NOTHING)
+
+    def remembered(self) -> list[tuple[Key, Memory]]:
+        return list(self._memory.items())
+
+    def remember(self, key: Key, memory: Memory) -> None:
+        """Stored with the key's next status: who changes a memory wakes the key, or publishes."""
+        if memory is not self._memory.get(key, NOTHING):
+            self._memory[key] = memory
+
+    def wake(self, key: Key) -> None:
+        self.queue.add(key)
+        self.wakeup.set()
+
+    def wake_dependents(self, key: Key) -> None:
+        for other in sorted(self.inventory.dependents.get(key, ())):
+            self.queue.add(other)
+        self.wakeup.set()
+
+    def wake_waiters(self, key: Key) -> None:
+        for other in sorted(self._waiters.get(key, ())):
+            self.queue.add(other)
+        self.wakeup.set()
+
+    def spec_changed(self, key: Key) -> None:
+        """Another generation: what went wrong before is forgiven, and all whom it concerns look."""
+        self.unsettled.add(key)
+        if key in self._memory:
+            self.remember(key, account.forgive(self._memory[key]))
+        self.wake(key)
+        self.wake_dependents(key)
+
+    def keep_verdict(self, found: KeyPlan, now: float) -> None:
+        """How a key stands, when it is to be looked at again, and who is to hear of it."""
+        key, verdict = found.key, found.verdict
+        before = self.verdicts.get(key)
+        self.verdicts[key] = verdict
+        if verdict.wake_at is not None:
+            self.queue.add(key, verdict.wake_at)
+        self._wait_for(key, verdict.waiting_for)
+        if verdict.is_settled:
+            self.unsettled.discard(key)
+            self.inventory.converged(key)
+        else:
+            self.unsettled.add(key)
+        self.publish(key)
+        if before != verdict:
+            self.wake_waiters(key)
+
+    def publish(self, key: Key) -> None:
+        """Show and store the key's status, if it has one and it changed."""
+        verdict = self.verdicts.get(key)
+        if verdict is None:
+            return
+        before = self.statuses.get(key)
+        status = status_of(
+            key,
+            self.inventory.desired.get(key),
+            verdict,
+            self.actual_of(key),
+            self.memory_of(key),
+            before,
+            self.clock.now(),
+        )
+        if status == before:
+            return
+        self.statuses[key] = status
+        self.journal.status_changed(key)
+        self.feed.changed()
+
+    def _wait_for(self, key: Key, others: frozenset[Key]) -> None:
+        before = self._waits.get(key, frozenset())
+        if before == others:
+            return
+        for other in before - others:
+            self._waiters[other].discard(key)
+            if not self._waiters[other]:
+                del self._waiters[other]
+        for other in others - before:
+            self._waiters.setdefault(other, set()).add(key)
+        if others:
+            self._waits[key] = others
+        else:
+            self._waits.pop(key, None)
+
+    def forget(self, key: Key) -> None:
+        """Its removal is confirmed: no trace is left but its events."""
+        self.inventory.forget(key)
+        self._memory.pop(key, None)
+        self.verdicts.pop(key, None)
+        self.statuses.pop(key, None)
+        self.unsettled.discard(key)
+        self._wait_for(key, frozenset())
+        self.journal.removed(key)
+        self.feed.changed()
+
+    def event(self, key: Key, type: str, reason: str, message: str, cause: Cause | None = None) -> None:
+        record = self.inventory.records.get(key)
+        revision = cause.revision if cause else record.revision if record else ""
+        event = EventRecord(
+            at=self.clock.now(),
+            key=key,
+            type=type,
+            reason=reason,
+            message=message,
+            revision=revision,
+            cause=cause.chain() if cause else (),
+        )
+        self.journal.event(event)
+        self.feed.event(event)
+
+    def bug(self, key: Key | None, error: BaseException, message: str) -> None:
+        """Something raised what it must not: ours to mend. Told, and nobody else is held up by it."""
+        log.error("%s", message, exc_info=error)
+        self.observer.on_bug(key, error)
+
+    # --- all keys -----------------------------------------------------------------------------
+
+    def adopt_orphans(self) -> None:
+        """After a lost database: what bears our label and a manifest's, and no manifest names now."""
+        now = self.clock.now()
+        for key in sorted(self.observed.actual.keys() - self.inventory.desired.keys()):
+            actual = self.observed.actual[key]
+            labelled = [*(r.state.labels for r in actual.replicas), *(n.labels for n in actual.networks)]
+            places = [label for labels in labelled if (label := labels.get(LABEL_FILE))]
+            if not places and (key != DEFAULT_BRIDGE or not labelled):
+                continue  # made by the API, or by hand: nobody's to prune
+            file, line = place_of(places[0] if places else "")
+            if not self.inventory.is_frozen(file):
+                self.inventory.adopt(key, file, line, self.revisions.current, now)
+                self.event(key, "Normal", "Adopted", "found, and named by no manifest: it is to go")
+                self.spec_changed(key)
+
+    def guard_prunes(self) -> None:
+        """Count what goes without a yes; when the guard is lifted, all that is held is looked at."""
+        deleting, desired = self.inventory.deleting, self.inventory.desired
+        going = sum(is_unasked(desired[key], self.world) for key in deleting)
+        guard = PruneGuard(going, len(self.observed.running)) if going else PruneGuard()
+        if guard == self.world.prune:
+            return
+        was_held = self.world.prune.is_held
+        self.world = replace(self.world, prune=guard)
+        if was_held and not guard.is_held:
+            for key in sorted(deleting):
+                self.wake(key)
+
+    def acknowledge(self, keys: set[Key]) -> int:
+        """Yes to these removals; how many waited for it or would have."""
+        freed = 0
+        for key in sorted(keys):
+            wanted, memory = self.inventory.desired[key], self.memory_of(key)
+            if memory.prune_acknowledged != wanted.revision:
+                self.remember(key, replace(memory, prune_acknowledged=wanted.revision))
+                self.publish(key)
+                self.event(key, "Normal", "PruneAcknowledged", "an operator said yes to its removal")
+                self.wake(key)
+                freed += 1
+        return freed
+
+    def judge_revision(self) -> None:
+        """Has the newest revision converged, or come to a stop short of it?"""
+        if not self.revisions.is_applying:
+            return
+        if not self.unsettled:
+            seconds = self.revisions.converged(self.clock.now())
+            self.observer.on_converged(self.revisions.current, seconds)
+        elif stuck := self._stuck():
+            self.revisions.failed(stuck)
+        self.record_revision()
+
+    def _stuck(self) -> str:
+        """Why nothing goes on, "" while something does."""
+        first = ""
+        for key in sorted(self.unsettled):
+            verdict = self.verdicts.get(key)
+            if verdict is None or not PHASES[verdict.phase].is_stalled:
+                return ""
+            first = first or f"{key} is {verdict.phase}: {verdict.message}"
+        return first
+
+    def record_revision(self) -> None:
+        if record := self.revisions.take_changed():
+            self.journal.revision(record)

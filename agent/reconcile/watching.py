@@ -1,0 +1,125 @@
+"""Keeps the agent's picture of the kernel true: the engine's events at once, a whole look now and then,
+a look for drift when the network stirs. Wakes keys, decides nothing. Called by `loop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile.knowledge import Knowledge
+from runtime.face import Engine
+from runtime.model import EngineEvent
+from store.records import Key
+
+FIRST_LOOK_SECONDS = 1.0
+EVENTS_AGAIN_SECONDS = 1.0
+
+
+class Watching:
+    def __init__(self, engine: Engine, knowledge: Knowledge) -> None:
+        self._engine = engine
+        self._know = knowledge
+        self._whole_at = 0.0
+        self._drift_at: float | None = None
+        self._last_drift_at = 0.0
+        self._look: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """The first whole look comes soon, since nobody sees what happens before the events are
+        followed."""
+        self._whole_at = self._know.clock.now() + FIRST_LOOK_SECONDS
+
+    def stop(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+
+    def next_at(self) -> float:
+        return self._whole_at if self._drift_at is None else min(self._whole_at, self._drift_at)
+
+    def start_due(self, now: float) -> None:
+        """Set off a whole look, or one for drift, when it is due and none is under way."""
+        if self._look is not None and not self._look.done():
+            return
+        if now >= self._whole_at:
+            self._look = asyncio.get_running_loop().create_task(self.look_whole())
+        elif self._drift_at is not None and now >= self._drift_at:
+            self._look = asyncio.get_running_loop().create_task(self._look_for_drift())
+
+    # --- events -------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                async for event in self._engine.events():
+                    self._on_event(event)
+            except Exception as error:
+                self._know.bug(None, error, "following the engine's events failed")
+            await asyncio.sleep(EVENTS_AGAIN_SECONDS)
+            self._look_soon()  # some may have been missed
+
+    def _on_event(self, event: EngineEvent) -> None:
+        if event.kind in ("exit", "oom", "start"):
+            key = self._know.observed.look_at(event.id)
+            if key is not None:
+                self._know.wake(key)
+        elif event.kind == "network":
+            self._look_for_drift_soon()
+        else:  # the supervisor restarted, or events were lost
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        self._whole_at = self._know.clock.now()
+        self._know.wakeup.set()
+
+    def _look_for_drift_soon(self) -> None:
+        """At once after a quiet time, and not more often than the settings say."""
+        at = max(self._know.clock.now(), self._last_drift_at + self._know.settings.drift_look_seconds)
+        if self._drift_at is None or at < self._drift_at:
+            self._drift_at = at
+            self._know.wakeup.set()
+
+    # --- looks --------------------------------------------------------------------------------
+
+    async def look_whole(self) -> None:
+        """Read everything, and wake the keys for which something is otherwise than was known."""
+        know, started = self._know, time.perf_counter()
+        self._whole_at = know.clock.now() + know.settings.full_pass_seconds
+        changed: set[Key] = set()
+        try:
+            changed = know.observed.look()
+            for key in sorted(changed):
+                know.wake(key)
+            self.ask_images_again()
+            if know.revisions.current:
+                know.adopt_orphans()
+            await self._look_for_drift()
+        except Exception as error:
+            know.bug(None, error, "the whole look failed")
+        know.observer.on_pass("full", len(changed), 0, time.perf_counter() - started)
+
+    def ask_images_again(self, reference: str = "") -> None:
+        """Wake those whose reference names another image now, or one at last."""
+        changed = self._know.observed.ask_images_again(reference)
+        if not changed:
+            return
+        for key, desired in self._know.inventory.desired.items():
+            if isinstance(desired.spec, ContainerSpec) and desired.spec.image in changed:
+                self._know.wake(key)
+
+    async def _look_for_drift(self) -> None:
+        """Findings of keys that were worked on meanwhile may be out of date: the next look tells."""
+        know = self._know
+        self._drift_at = None
+        self._last_drift_at = know.clock.now()
+        busy = know.queue.in_flight()
+        try:
+            drifts = await self._engine.find_drift()
+        except Exception as error:
+            know.bug(None, error, "looking for drift failed")
+            return
+        busy |= know.queue.in_flight()
+        for key in sorted(know.observed.set_drifts(drifts, busy.__contains__)):
+            know.wake(key)
