@@ -277,6 +277,8 @@ class NativeEngine:
             record = await self._client.start(config.id, bundle, **fields)
         entry.is_paused = False
         entry.started(record)
+        for warning in record.get("warnings", ()):
+            self._events.publish("warning", config.id, warning)
 
     async def _clear_cgroup(self, id: str) -> None:
         path = self._assembly.cgroup(id)

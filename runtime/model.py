@@ -279,7 +279,8 @@ class Drift:
 class EngineEvent:
     """Something happened: look at `id` again. Never a fact to act upon by itself.
 
-    kind: "exit", "oom", "start", "network" (id is a network's name or ""), "supervisor" (restarted).
+    kind: "exit", "oom", "start", "network" (id is a network's name or ""), "supervisor" (restarted),
+    "warning" (detail says what this host did not allow; the container runs without).
     """
 
     kind: str

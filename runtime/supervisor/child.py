@@ -28,8 +28,8 @@ from runtime.supervisor.process import (
     exit_status,
     join_cgroups,
     leave_parent,
-    limit,
     open_profile,
+    set_oom_score,
     write,
 )
 from runtime.supervisor.report import error_body, failure, receive, send
@@ -58,7 +58,7 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
         # Its root is where the process is at this moment: after the cgroups are joined.
         if plan.flags & sys_.CLONE_NEWCGROUP:
             sys_.unshare(sys_.CLONE_NEWCGROUP)
-        limit(plan.process, channel)
+        set_oom_score(plan.process, channel)
         profile = open_profile(plan.process)
         if root < 0:
             root, slave = _set_up(plan, wiring)
@@ -71,7 +71,7 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
             state = {**plan.state, **wiring.state, "status": "created", "pid": 1}
             run_hooks(plan.hooks["startContainer"], "startContainer", state)
         attach_stdio(wiring.stdio, slave)
-        become(plan.process, root, wiring.keep, profile)
+        become(plan.process, root, wiring.keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)
         with suppress(BaseException):

@@ -57,6 +57,7 @@ class Container:
         self.attachments: list[Attachment] = []
         self.on_started: list[Callable[[BaseException | None], None]] = []
         self.waiting: list[Reply] = []
+        self.warnings: list[str] = []
         self.on_stdin_closed: Callable[[], None] = lambda: None
         self.read_channel_to_end: Callable[[], None] = lambda: None
         self.pending_input = b""

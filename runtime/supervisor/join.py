@@ -22,8 +22,8 @@ from runtime.supervisor.process import (
     exit_status,
     join_cgroups,
     leave_parent,
-    limit,
     open_profile,
+    set_oom_score,
 )
 from runtime.supervisor.report import error_body, failure, send
 
@@ -40,14 +40,14 @@ def run(
     status = SETUP_FAILED
     try:
         leave_parent(process)
-        limit(process, channel)
+        set_oom_score(process, channel)
         profile = open_profile(process)
         join_cgroups(procs_files)
         _enter(pidfd, own_user)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(process, root, channel, False) if process.terminal else -1
         attach_stdio(stdio, slave)
-        become(process, root, keep, profile)
+        become(process, root, keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)
         with suppress(BaseException):

@@ -36,6 +36,7 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
     """{name, bundle, stdin, log_bytes, log_files, hold} -> the container, once its program runs.
 
     Answers at once for one that runs. With hold the answer carries the descriptors `held` names.
+    warnings: what this host did not allow, and the program runs without.
     """
     name = _name(message)
     is_held = bool(message.get("hold"))
@@ -60,7 +61,8 @@ def _answer_started(container: Container, reply: Reply, error: BaseException | N
         reply.error(error)
         return
     held = container.held_fds() if is_held else {}
-    reply.result({**container.to_record(), "held": list(held)}, tuple(held.values()))
+    answer = {**container.to_record(), "held": list(held), "warnings": container.warnings}
+    reply.result(answer, tuple(held.values()))
 
 
 def hold(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:

@@ -28,6 +28,7 @@ SETUP_FAILED = 125  # exit statuses as docker run has them
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SYS_ADMIN = 1 << 21
+_NEEDS = "hint: needs CAP_SYS_RESOURCE on the host, or another value"
 _NOT_IN_PATH = "executable file not found in $PATH"  # the words that other engines look for
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -54,20 +55,37 @@ def leave_parent(process: ProcessPlan) -> None:
     sys_.keyctl_join_session_keyring()
 
 
-def limit(process: ProcessPlan, channel: socket.socket) -> None:
-    """rlimits and oom_score_adj. Raising one needs CAP_SYS_RESOURCE, which a nested host lacks: a
-    warning, since the program runs all the same; lowering never fails."""
+def set_oom_score(process: ProcessPlan, channel: socket.socket) -> None:
+    """Lowering it needs CAP_SYS_RESOURCE, which a nested host lacks: a warning, since the program runs
+    all the same."""
+    if process.oom_score_adj is None:
+        return
+    try:
+        write(sys_.AT_FDCWD, "/proc/self/oom_score_adj", str(process.oom_score_adj))
+    except OSError as error:
+        wanted = f"oom_score_adj {process.oom_score_adj}"
+        send(channel, {"warning": f"{wanted} is not set: {error.strerror} ({_NEEDS})"})
+
+
+def _set_limits(process: ProcessPlan, channel: socket.socket) -> None:
+    """rlimits, as late as the right to raise them is there: they bind this interpreter too. What cannot
+    be raised that far is a warning."""
     for number, soft, hard, name in process.rlimits:
         try:
             resource.setrlimit(number, (soft, hard))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError):
             _limit_as_far(number, soft, hard)
-            send(channel, {"warning": f"{name} {soft}:{hard}: {error}"})
-    if process.oom_score_adj is not None:
-        try:
-            write(sys_.AT_FDCWD, "/proc/self/oom_score_adj", str(process.oom_score_adj))
-        except OSError as error:
-            send(channel, {"warning": f"oom_score_adj {process.oom_score_adj}: {error.strerror}"})
+            send(channel, {"warning": _limit_warning(number, soft, hard, name)})
+
+
+def _close_others(keep: int, kept: set[int]) -> None:
+    """Close what the fork copied and the program is not to have. Really, not at the exec: the supervisor
+    holds thousands, and a limit of open files counts from the lowest number that is free."""
+    first = 3 + keep
+    for number in (*sorted(number for number in kept if number >= first), 0xFFFFFFFF):
+        if number > first:
+            sys_.close_range(first, number - 1 if number < 0xFFFFFFFF else number, 0)
+        first = number + 1
 
 
 def _limit_as_far(number: int, soft: int, hard: int) -> None:
@@ -76,6 +94,11 @@ def _limit_as_far(number: int, soft: int, hard: int) -> None:
     soft = hard if soft < 0 else min(soft, hard) if hard >= 0 else soft
     with suppress(OSError, ValueError):
         resource.setrlimit(number, (soft, hard))
+
+
+def _limit_warning(number: int, soft: int, hard: int, name: str) -> str:
+    got, wanted = resource.getrlimit(number), f"ulimit {name.removeprefix('RLIMIT_').lower()}"
+    return f"{wanted} {soft}:{hard} is over what this host allows, it is {got[0]}:{got[1]} ({_NEEDS})"
 
 
 def write(directory: int, path: str, text: str) -> None:
@@ -115,11 +138,13 @@ def attach_stdio(stdio: tuple[int, int, int], slave: int) -> None:
         os.dup2(descriptor, number)
 
 
-def become(process: ProcessPlan, root: int, keep: int, profile: int) -> NoReturn:
+def become(process: ProcessPlan, root: int, keep: int, profile: int, channel: socket.socket) -> NoReturn:
     """Take the identity, drop privileges, execute. root: a descriptor of the container's root, which
-    is the process's root by now. profile: what `open_profile` gave."""
+    is the process's root by now. profile: what `open_profile` gave. channel: closes when it is done."""
     uid, gid, groups, home = _identity(process, root)
     enter_directory(process, root)
+    _close_others(keep, {profile, channel.fileno()})
+    _set_limits(process, channel)
     for number in process.drop:
         with suppress(OSError):  # EINVAL: a capability that this kernel does not know
             sys_.prctl(sys_.PR_CAPBSET_DROP, number)
@@ -130,7 +155,6 @@ def become(process: ProcessPlan, root: int, keep: int, profile: int) -> NoReturn
     if process.no_new_privileges:
         sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
     os.umask(process.umask)
-    sys_.close_range(3 + keep, 0xFFFFFFFF, sys_.CLOSE_RANGE_CLOEXEC)
     for number in range(3, 3 + keep):
         with suppress(OSError):
             os.set_inheritable(number, True)

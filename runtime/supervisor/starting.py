@@ -137,6 +137,8 @@ class Channel:
                 container.set_console(message.descriptor)
             elif "error" in message.body:
                 self._error = error_from_json(dict(message.body["error"]))
+            elif "warning" in message.body:
+                container.warnings.append(str(message.body["warning"]))
         self._end()
 
     def _end(self) -> None:
