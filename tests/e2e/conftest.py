@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.layout import Layout
+from tests import leaks
 from tests.e2e.story import PROGRAM, Story
 
 
@@ -37,3 +40,24 @@ def story(quiet_story: Story, busybox_archive: Path) -> Story:
     quiet_story.start_agent()
     quiet_story.setpoint("image", "load", busybox_archive)
     return quiet_story
+
+
+@pytest.fixture(scope="session")
+def shared_story(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """One instance for all tests of single fields; at its end nothing may be left."""
+    if os.geteuid() != 0 or not PROGRAM.exists():
+        pytest.skip("needs root, and ops/up or ops/test to have made the program")
+    layout = Layout(f"t{secrets.token_hex(4)}")
+    story = Story(layout, tmp_path_factory.mktemp("fields") / "tree")
+    story.tree.mkdir()
+    story.git("init", "-q", "-b", "main")
+    story.git("commit", "-q", "--allow-empty", "-m", "Begin")
+    try:
+        story.start_agent()
+        story.setpoint("image", "load", busybox_archive)
+        yield story
+        story.setpoint("down", "--yes", "--data")
+        left = leaks.find_leaks(layout)
+    finally:
+        leaks.clean(layout)
+    assert left == []
