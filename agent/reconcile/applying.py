@@ -21,6 +21,9 @@ from runtime.face import Engine
 log = logging.getLogger(__name__)
 
 BUG_RETRY_SECONDS = 60.0
+NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
+VOLUME_ACTIONS = frozenset({do.CreateVolume, do.DeleteVolume})
+ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
 
 
 class Applying:
@@ -132,15 +135,17 @@ class Applying:
 
     def _look_again(self, found: KeyPlan) -> None:
         """Read again what was touched, and wake those for whom it matters which container runs."""
-        observed = self._know.observed
-        for id in dict.fromkeys(id for action in found.actions if (id := _container_of(action))):
-            observed.look_at(id)
-        kinds = {type(action) for action in found.actions}
-        if kinds & {do.CreateNetwork, do.DeleteNetwork}:
+        observed, ids, kinds = self._know.observed, set[str](), set[type[Action]]()
+        for action in found.actions:
+            kinds.add(type(action))
+            if (id := _container_of(action)) and id not in ids:
+                ids.add(id)
+                observed.look_at(id)
+        if not kinds.isdisjoint(NETWORK_ACTIONS):
             observed.look_at_networks()
-        if kinds & {do.CreateVolume, do.DeleteVolume}:
+        if not kinds.isdisjoint(VOLUME_ACTIONS):
             observed.look_at_volumes()
-        if kinds & {do.StopContainer, do.DeleteContainer}:
+        if not kinds.isdisjoint(ENDING_ACTIONS):
             self._know.wake_dependents(found.key)
 
 

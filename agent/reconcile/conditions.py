@@ -74,10 +74,6 @@ class Verdict:
         return PHASES[self.phase].is_ready
 
 
-def worst(phases: tuple[Phase, ...]) -> Phase:
-    return min(phases, key=lambda phase: PHASES[phase].rank)
-
-
 def conditions_of(verdict: Verdict, previous: tuple[Condition, ...], now: float) -> tuple[Condition, ...]:
     """The conditions of a verdict; `since` is kept from `previous` where the status is the same."""
     row = PHASES[verdict.phase]

@@ -194,9 +194,11 @@ class Loop:
         if self._is_going_down:
             return
         know, now = self._know, self._clock.now()
+        is_first = not self.revision
         changed, restated = know.inventory.submit(manifest, revision.id, now)
         know.revisions.submitted(revision, manifest.errors, len(changed), now)
-        know.adopt_orphans()
+        if is_first:  # later ones are found by the whole looks
+            know.adopt_orphans()
         for key in changed:
             know.spec_changed(key)
         for key in sorted(restated):

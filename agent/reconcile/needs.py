@@ -41,11 +41,11 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World) -> Needs:
         or _namespaces(desired, spec, world)
         or _nobody_to_join(desired, world)
     )
-    return Needs(
-        create=create,
-        start=_networks(desired, world) or _sandbox_owner(desired, world) or _dependencies(desired, world),
-        outdated_network=_outdated_network(desired, world),
+    outdated = _outdated_network(desired, world)
+    start = (
+        _networks(desired, outdated, world) or _sandbox_owner(desired, world) or _dependencies(desired, world)
     )
+    return Needs(create, start, outdated)
 
 
 def _image(spec: ContainerSpec, image: ImageInfo | None) -> Wait | None:
@@ -83,13 +83,13 @@ def running_id(project: str, name: str, world: World) -> str:
 # --- networks -----------------------------------------------------------------------------------
 
 
-def _networks(desired: Desired, world: World) -> Wait | None:
+def _networks(desired: Desired, outdated: str, world: World) -> Wait | None:
     for key in desired.needs_networks:
         if world.network_name(key) not in world.networks:
             return Wait("NetworkMissing", f"waits for network {key.name}", frozenset({key}))
-    if name := _outdated_network(desired, world):
-        keys = frozenset(key for key in desired.needs_networks if world.network_name(key) == name)
-        return Wait("NetworkChanging", f"network {name} is being made anew", keys)
+    if outdated:
+        keys = frozenset(key for key in desired.needs_networks if world.network_name(key) == outdated)
+        return Wait("NetworkChanging", f"network {outdated} is being made anew", keys)
     return None
 
 

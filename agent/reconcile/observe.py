@@ -88,11 +88,15 @@ class Observed:
 
     def _set_replicas(self, key: Key, replicas: Iterable[Replica]) -> None:
         ordered = tuple(sorted(replicas, key=lambda r: (r.index, r.attempt, r.id)))
-        actual = replace(self.actual.get(key, ABSENT), replicas=ordered)
+        before = self.actual.get(key)
+        if before is None:
+            self._set(key, Actual(replicas=ordered))
+            return
         ids = {replica.id for replica in ordered}
-        if actual.broken.keys() - ids:
-            actual = replace(actual, broken={id: text for id, text in actual.broken.items() if id in ids})
-        self._set(key, actual)
+        broken = before.broken
+        if broken and broken.keys() - ids:
+            broken = {id: text for id, text in broken.items() if id in ids}
+        self._set(key, replace(before, replicas=ordered, broken=broken))
 
     def _set(self, key: Key, actual: Actual) -> None:
         if actual == ABSENT:

@@ -28,7 +28,7 @@ from agent.reconcile.actions import (
     StopContainer,
     UpdateResources,
 )
-from agent.reconcile.conditions import PHASES, Phase, Verdict, worst
+from agent.reconcile.conditions import PHASES, Phase, Verdict
 from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.memory import Failure, Memory
@@ -144,6 +144,8 @@ def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
 def _one_at_a_time(plans: list[ReplicaPlan]) -> list[ReplicaPlan]:
     """Hold back all replacements of running replicas but the first, and that one too while a replica
     that is not being replaced is not well."""
+    if not any(plan.is_replacing for plan in plans):
+        return plans
     is_free = all(plan.phase in ("Running", "Completed") for plan in plans if not plan.is_replacing)
     result = []
     for plan in plans:
@@ -265,7 +267,9 @@ def _decide(context: Context, current: Replica) -> policy.Decision:
 def _plan_live(
     context: Context, current: Replica, stale: tuple[Replica, ...], failure: Failure | None
 ) -> ReplicaPlan:
-    standing = replace(_standing(context, current), actions=_clear(context, stale), is_live=True)
+    standing = _standing(context, current)
+    if stale:
+        standing = replace(standing, actions=_clear(context, stale))
     if current.state.phase == "paused":
         return replace(standing, phase="Waiting", reason="Paused", message="is paused")
     if failure is not None:
@@ -277,7 +281,7 @@ def _plan_live(
     if stop := _reason_to_stop(context, current):
         return replace(standing, phase="Restarting", reason="Restarting", **stop)
     fixes = (*_update(context, current), *_repairs(context, current))
-    return replace(standing, actions=(*standing.actions, *fixes))
+    return replace(standing, actions=(*standing.actions, *fixes)) if fixes else standing
 
 
 def _reason_to_stop(context: Context, current: Replica) -> dict[str, Any]:
@@ -302,13 +306,13 @@ def _reason_to_restart(context: Context, current: Replica) -> tuple[str, ExitCau
         return "a restart was asked for", "us"
     if name := _replaced_dependency(context, current):
         return f"{name} was replaced, and depends_on says restart", "us"
-    may_restart = not _flaps(context, current)
-    if current.id in context.actual.broken and may_restart:
+    if current.id in context.actual.broken and not _flaps(context, current):
         return f"only a restart repairs it: {context.actual.broken[current.id]}", "drift"
     health = health_of(context.memory, current)
     wants_restart = context.spec.on_unhealthy == "restart" and context.check is not None
-    if wants_restart and health is not None and health.status == "unhealthy" and may_restart:
-        return f"is unhealthy after {health.failures} failed probes", "unhealthy"
+    is_unhealthy = health is not None and health.status == "unhealthy"
+    if wants_restart and is_unhealthy and not _flaps(context, current):
+        return f"is unhealthy after {health.failures if health else 0} failed probes", "unhealthy"
     return "", "us"
 
 
@@ -339,18 +343,19 @@ def _runs_of(key: Key, world: World) -> str:
 
 def _standing(context: Context, current: Replica) -> ReplicaPlan:
     if context.check is None:
-        return ReplicaPlan("Running", "Running")
+        return ReplicaPlan("Running", "Running", is_live=True)
     health = health_of(context.memory, current)
     if health is None or health.status == "starting":
-        return ReplicaPlan("Starting", "HealthUnknown", "waits for the first good probe", is_healthy=False)
+        message = "waits for the first good probe"
+        return ReplicaPlan("Starting", "HealthUnknown", message, is_live=True, is_healthy=False)
     if health.status == "healthy":
-        return ReplicaPlan("Running", "Healthy", is_healthy=True)
+        return ReplicaPlan("Running", "Healthy", is_live=True, is_healthy=True)
     lines = health.output.strip().splitlines()
     said = f": {lines[-1]}" if lines else ""
     stalled = "RestartLimit" if context.spec.on_unhealthy == "restart" and _flaps(context, current) else ""
     return ReplicaPlan(
-        "Unhealthy", "Unhealthy", f"{health.failures} probes in a row failed{said}", is_healthy=False,
-        stalled=stalled,
+        "Unhealthy", "Unhealthy", f"{health.failures} probes in a row failed{said}", is_live=True,
+        is_healthy=False, stalled=stalled,
     )  # fmt: skip
 
 
@@ -383,31 +388,28 @@ def _keep_previous(context: Context, stale: tuple[Replica, ...], held: ReplicaPl
 
 def _together(context: Context, plans: list[ReplicaPlan], *, is_busy: bool) -> Verdict:
     """The object shows its worst replica, and how many are well."""
-    desired = context.desired
+    generation = context.desired.generation
     if not plans:
-        return Verdict(
-            "Stopped", "ScaledToZero", "scaled to 0", generation=desired.generation, is_settled=not is_busy
-        )
-    phase = worst(tuple(plan.phase for plan in plans))
-    shown = next(plan for plan in plans if plan.phase == phase)
+        message = "scaled to 0"
+        return Verdict("Stopped", "ScaledToZero", message, generation=generation, is_settled=not is_busy)
+    shown = min(plans, key=lambda plan: PHASES[plan.phase].rank)
     message = shown.message
     if len(plans) > 1:
         well = sum(PHASES[plan.phase].is_ready for plan in plans)
         message = f"{well} of {len(plans)} are well" + (f": {message}" if message else "")
-    wakes = [plan.wake_at for plan in plans if plan.wake_at is not None]
     healths = [plan.is_healthy for plan in plans if plan.is_healthy is not None]
     stalled = next((plan.stalled for plan in plans if plan.stalled), "")
     return Verdict(
-        phase,
+        shown.phase,
         shown.reason,
         message,
-        generation=desired.generation,
-        wake_at=min(wakes, default=None),
-        waiting_for=frozenset().union(*(plan.waiting_for for plan in plans)),
+        generation=generation,
+        wake_at=min((plan.wake_at for plan in plans if plan.wake_at is not None), default=None),
+        waiting_for=frozenset[Key]().union(*(plan.waiting_for for plan in plans)),
         is_started=all(plan.is_live or plan.phase == "Completed" for plan in plans),
         is_healthy=all(healths) if healths else None,
-        is_completed=phase == "Completed",
-        is_settled=PHASES[phase].is_ready and not is_busy and not stalled,
+        is_completed=shown.phase == "Completed",
+        is_settled=PHASES[shown.phase].is_ready and not is_busy and not stalled,
         stalled=stalled,
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.manifest import hashing
 from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, NetworkSpec, VolumeSpec
 from agent.reconcile import convert
 from agent.reconcile.conditions import Verdict
@@ -19,13 +20,7 @@ from agent.reconcile.memory import NOTHING, Memory
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
 from store.records import Key, ObjectRecord
 
-# What can change without a new container: limits are written in place, the rest is ours to obey.
-LIVE_FIELDS = frozenset({
-    "cpus", "cpu_shares", "cpuset", "mem_limit", "memswap_limit", "mem_reservation", "pids_limit",
-    "oom_score_adj", "oom_kill_disable",
-    "restart", "stop_signal", "stop_grace_period", "healthcheck", "depends_on", "scale", "pull_policy",
-    "profiles", "expose", "ensure", "suspend", "on_unhealthy",
-})  # fmt: skip
+# A network's labels and the like change without making it anew.
 NETWORK_LIVE_FIELDS = frozenset({"labels", "ensure", "suspend", "driver", "external"})
 SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec]] = {
     "container": ContainerSpec,
@@ -70,14 +65,17 @@ class Desired:
         return frozenset((*self.needs_networks, *self.needs_volumes, *(key for key, _ in self.depends_on)))
 
 
-def desired_of(record: ObjectRecord, spec: AnySpec | None, *, is_frozen: bool = False) -> Desired:
-    """The record with all that planning derives from its spec, worked out once."""
+def desired_of(
+    record: ObjectRecord, spec: AnySpec | None, *, recreate_hash: str = "", is_frozen: bool = False
+) -> Desired:
+    """The record with all that planning derives from its spec, worked out once. recreate_hash: of a
+    container's spec, where it is known already."""
     needs: dict[str, Any] = {}
     if isinstance(spec, ContainerSpec):
         needs = _needs_of(record.key, spec)
-        needs["recreate_hash"] = hash_of(spec, LIVE_FIELDS)
+        needs["recreate_hash"] = recreate_hash or hashing.recreate_hash(spec)
     elif isinstance(spec, NetworkSpec):
-        needs["recreate_hash"] = hash_of(spec, NETWORK_LIVE_FIELDS)
+        needs["recreate_hash"] = _network_hash(spec)
     return Desired(
         key=record.key, spec=spec, spec_hash=record.spec_hash, generation=record.generation,
         owner=record.owner, file=record.file, line=record.line, revision=record.revision,
@@ -106,9 +104,8 @@ def _needs_of(key: Key, spec: ContainerSpec) -> dict[str, Any]:
     }
 
 
-def hash_of(spec: AnySpec, without: frozenset[str]) -> str:
-    """32 hex digits over the fields that were set, less `without`: a new default is no change."""
-    data = spec.model_dump(mode="json", exclude_unset=True, exclude=set(without))
+def _network_hash(spec: NetworkSpec) -> str:
+    data = spec.model_dump(mode="json", exclude_defaults=True, exclude=set(NETWORK_LIVE_FIELDS))
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
 
 
