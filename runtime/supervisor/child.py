@@ -37,9 +37,11 @@ from runtime.supervisor.report import error_body, failure, receive, send
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a child gets besides its plan. procs_files: cgroups that it joins itself."""
+    """What a child gets besides its plan. procs_files: cgroups that it joins itself. parent_end: the
+    other end of the channel, to be closed, else its end would never be seen."""
 
     channel: socket.socket
+    parent_end: socket.socket
     stdio: tuple[int, int, int]
     procs_files: tuple[str, ...]
     gate: bool
@@ -53,6 +55,7 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
     its terminal."""
     channel, status = wiring.channel, SETUP_FAILED
     try:
+        wiring.parent_end.close()
         leave_parent(plan.process)
         join_cgroups(wiring.procs_files)
         # Its root is where the process is at this moment: after the cgroups are joined.

@@ -106,7 +106,7 @@ def launch(request: LaunchRequest) -> Launched:
     try:
         inside = _pid_namespace(plan)
         wiring = child.Wiring(
-            theirs, request.stdio, (), request.gate, request.gate_socket, request.keep_descriptors,
+            theirs, ours, request.stdio, (), request.gate, request.gate_socket, request.keep_descriptors,
             request.state,
         )  # fmt: skip
         # Hooks and user namespaces begin with a process; all else is faster without one: what a forked

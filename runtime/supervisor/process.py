@@ -170,10 +170,9 @@ def become(process: ProcessPlan, root: int, keep: int, profile: int, channel: so
 def _identity(process: ProcessPlan, root: int) -> users.Identity:
     if process.lookup is not None:
         return users.resolve(root, *process.lookup)
-    # The primary group belongs to the supplementary ones: without it a file's group would not count.
-    groups = tuple(dict.fromkeys((process.gid, *process.groups)))
+    # Exactly those of the config: whoever wrote numbers has resolved them (a lookup adds the primary).
     home = users.home(root, process.uid)
-    return users.Identity(process.uid, process.gid, groups, home)
+    return users.Identity(process.uid, process.gid, process.groups, home)
 
 
 def enter_directory(process: ProcessPlan, root: int) -> None:
