@@ -14,10 +14,11 @@ import json
 import os
 import resource
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import security
+from runtime import mount_points, security
 from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.images.images import Images
@@ -53,6 +54,7 @@ class Assembly:
         self._run = os.fspath(layout.run_containers)
         self._filters: dict[tuple[object, ...], str] = {}
         self._filling: dict[str, asyncio.Lock] = {}
+        self._mount_points = ""
         self._limits = _host_limits()
 
     def bundle(self, id: str) -> str:
@@ -79,10 +81,16 @@ class Assembly:
         image = self.image(config, "create")
         bundle = self.bundle(config.id)
         _make_directory(bundle)
-        overlay = prepare(self._images, image.id, Path(bundle))
+        overlay = self._overlay(config.id, image)
         await self._make_volumes(config, image)
         oci = self._oci(config, image, overlay, is_starting=False)
         self.write_config(config.id, oci)
+
+    def _overlay(self, id: str, image: ImageInfo) -> Overlay:
+        if not self._mount_points:
+            self._mount_points = mount_points.make(self._layout.mount_points)
+        overlay = prepare(self._images, image.id, Path(self.bundle(id)))
+        return replace(overlay, lower=(*overlay.lower, self._mount_points))
 
     def _oci(
         self, config: ContainerConfig, image: ImageInfo, overlay: Overlay, *, is_starting: bool
@@ -192,7 +200,7 @@ class Assembly:
         modes = (config.pid_mode, config.ipc_mode)
         if config.devices or any(mode.startswith("container:") for mode in modes):
             image = self.image(config, "start")
-            overlay = prepare(self._images, image.id, Path(self.bundle(config.id)))
+            overlay = self._overlay(config.id, image)
             self.write_config(config.id, self._oci(config, image, overlay, is_starting=True))
 
     # --- the OCI config on disk

@@ -51,6 +51,11 @@ class Layout:
         return self.data / "images"
 
     @property
+    def mount_points(self) -> Path:
+        """The lowest layer of every container's root."""
+        return self.data / "mount-points"
+
+    @property
     def volumes(self) -> Path:
         return self.data / "volumes"
 
