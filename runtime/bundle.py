@@ -262,6 +262,8 @@ def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, An
     if mount.subpath:
         options.append(f"x-setpoint.subpath={mount.subpath}")
     kind = "rbind" if mount.kind == "bind" else "bind"
+    if mount.read_only and mount.kind == "bind":
+        options.append("rro")  # with the mounts below it, as in Docker since 25
     return {
         "destination": target, "type": "bind", "source": source,
         "options": [kind, mount.propagation or "rprivate", *options],

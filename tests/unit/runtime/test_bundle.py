@@ -107,6 +107,13 @@ def test_arguments(
     assert made(replace(CONFIG, entrypoint=entrypoint, command=command))["process"]["args"] == expected
 
 
+def test_a_read_only_bind_takes_what_is_mounted_below_with_it() -> None:
+    mount = MountConfig("bind", "/x", "/srv", read_only=True)
+    assert {"rbind", "ro", "rro"} <= set(bundle.mount_to_oci(mount, {})["options"])
+    volume = MountConfig("volume", "/x", "data", read_only=True)
+    assert "rro" not in bundle.mount_to_oci(volume, {"data": "/v"})["options"]
+
+
 def test_no_command_at_all_is_refused() -> None:
     with pytest.raises(Invalid, match="no command"):
         made(replace(CONFIG, entrypoint=(), command=()))
