@@ -7,7 +7,7 @@ set here and nowhere else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.manifest.spec import ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
@@ -108,6 +108,14 @@ def shared_network_of(spec: ContainerSpec) -> str:
     """The service or container whose network namespace this one joins, or ""."""
     kind, _, name = spec.network_mode.partition(":")
     return name if kind in ("service", "container") else ""
+
+
+def mounts_of(spec: ContainerSpec, image_volumes: Sequence[str]) -> tuple[Mount, ...]:
+    """Its mounts, and an anonymous volume for each directory that the image declares as one and the
+    manifest puts nothing on: what is there outlives the container."""
+    taken = {mount.target for mount in spec.mounts}
+    declared = {f"/{path.strip('/')}" for path in image_volumes} - taken - {"/"}
+    return (*spec.mounts, *(Mount(type="volume", target=target) for target in sorted(declared)))
 
 
 def labels_of(key: Key, index: int, recreate_hash: str, attempt: int, origin: Origin) -> dict[str, str]:
@@ -233,6 +241,7 @@ def container_config(
     attempt: int,
     names: Names,
     origin: Origin,
+    image_volumes: Sequence[str] = (),
 ) -> ContainerConfig:
     """The runtime's config for replica `index` (from 1) of a container object."""
     labels = dict(spec.labels) | labels_of(key, index, recreate_hash, attempt, origin)
@@ -255,7 +264,7 @@ def container_config(
         stdin_open=spec.stdin_open,
         init=spec.init,
         read_only=spec.read_only,
-        mounts=tuple(_mount(key, index, mount, names) for mount in spec.mounts),
+        mounts=tuple(_mount(key, index, mount, names) for mount in mounts_of(spec, image_volumes)),
         devices=tuple(DeviceConfig(d.source, d.target, d.permissions) for d in spec.devices),
         extra_hosts=spec.extra_hosts,
         dns=spec.dns,

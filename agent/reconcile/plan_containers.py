@@ -430,12 +430,15 @@ def _create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateC
         context.spec,
         index,
         image_id=image.id,
+        image_volumes=image.volumes,
         recreate_hash=context.recreate_hash,
         attempt=max(same) + 1 if same else 0,
         names=_names(context),
         origin=convert.Origin(desired.file, desired.line, desired.revision),
     )
     seen = "is not there"
+    if stale:
+        config = replace(config, replaces=tuple(replica.id for replica in stale))
     if same:
         seen = f"{context.spec.image} is another image now"
     elif stale:

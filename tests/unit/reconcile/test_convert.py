@@ -10,6 +10,7 @@ from agent.reconcile.convert import (
     Origin,
     container_config,
     container_id,
+    mounts_of,
     network_config,
     networks_of,
     resources_of,
@@ -93,6 +94,13 @@ def test_an_unnamed_volume_is_found_again_and_is_one_a_replica() -> None:
     spec = ContainerSpec(image="a", mounts=(Mount(type="volume", target="/data"),))
     names = [convert(spec, n).mounts[0].source for n in (1, 1, 2)]
     assert names[0] == names[1] != names[2]
+
+
+def test_what_an_image_declares_as_a_volume_is_one_unless_the_manifest_puts_something_there() -> None:
+    own = Mount(type="bind", source="/srv", target="/data")
+    spec = ContainerSpec(image="a", mounts=(own,))
+    found = mounts_of(spec, ("/data/", "/var/lib/db", "/"))
+    assert found == (own, Mount(type="volume", target="/var/lib/db"))
 
 
 def test_limits() -> None:
