@@ -64,13 +64,18 @@ def finish(plan: Plan, root: int) -> None:
                 raise failure("mount", mount.target, error, _hint(error)) from error
     if plan.read_only:
         sys_.mount_setattr(root, "", _EMPTY, _RO)
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fchdir(root)
     sys_.pivot_root(".", ".")
+    os.fchdir(old)
+    os.close(old)
     if plan.propagation & sys_.MS_SHARED:
         # Detaching the old root must not be carried to the host.
         sys_.mount(None, ".", None, sys_.MS_SLAVE | sys_.MS_REC)
     sys_.umount2(".", sys_.MNT_DETACH)
     os.chdir("/")
+    if plan.root_propagation:  # not before: pivot_root(2) refuses a shared one
+        sys_.mount(None, "/", None, plan.root_propagation)
 
 
 def _hint(error: OSError) -> str:
@@ -94,8 +99,6 @@ def _mount_root(plan: Plan) -> int:
             mounts.attach(root, target)
     finally:
         os.close(target)
-    if plan.root_propagation:
-        mounts.set_propagation(root, plan.root_propagation)
     return root
 
 
