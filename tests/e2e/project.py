@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,17 @@ class Project:
 
     # --- doing
 
-    def commit(self, compose: str, **files: str | None) -> None:
-        """files: beside compose.yaml, by names as Python can write them (`env` is .env)."""
-        named = {f"{self.name}/{_file_name(name)}": text for name, text in files.items()}
+    def commit(self, compose: str | None, files: Mapping[str, str | None] = {}) -> None:
+        """files: beside compose.yaml. None removes one."""
+        named = {f"{self.name}/{name}": text for name, text in files.items()}
         self.story.commit({f"{self.name}/compose.yaml": compose, **named})
         self.story.setpoint("sync")
 
-    def apply(self, compose: str, *, unready: tuple[str, ...] = (), **files: str | None) -> None:
+    def apply(
+        self, compose: str, files: Mapping[str, str | None] = {}, *, unready: tuple[str, ...] = ()
+    ) -> None:
         """Commit, and wait until all is ready but the containers named in unready."""
-        self.commit(compose, **files)
+        self.commit(compose, files)
         self.settle(unready=unready)
 
     def settle(self, *, unready: tuple[str, ...] = ()) -> None:
@@ -48,8 +51,8 @@ class Project:
                 f"{one['key']} {one['phase']} {one['message']}"
                 for one in found
                 if one.get("deleting")
-                or one.get("generation") != one.get("observed_generation")
-                or not (one["ready"] or one["key"].rpartition("/")[2] in unready)
+                or one["key"].rpartition("/")[2] not in unready
+                and (not one["ready"] or one["generation"] != one["observed_generation"])
             ]
 
         last: list[list[str]] = []
@@ -157,7 +160,3 @@ def has_capability(number: int) -> bool:
 def firewall(layout: Layout) -> str:
     listed = ["nft", "list", "table", "inet", layout.nft_table]
     return subprocess.run(listed, capture_output=True, text=True, check=True).stdout
-
-
-def _file_name(name: str) -> str:
-    return "." + name if name == "env" else name.replace("__", "/").replace("_", ".")

@@ -95,10 +95,10 @@ services:
 """
 )
 FILES = {
-    "env": "WORD=a 'word'  # no comment in it\n",
-    "one_env": 'ONE=1\nBOTH_FILES=one\nANCHORED=from file\nREF=${WORD}\nexport QUOTED="a\\tb # c"\nBARE\n',
-    "two_env": "TWO='2 $WORD'\nBOTH_FILES=two\n",
-    "raw_env": "RAW='quotes stay' # all of it\n",
+    ".env": "WORD=a 'word'  # no comment in it\n",
+    "one.env": 'ONE=1\nBOTH_FILES=one\nANCHORED=from file\nREF=${WORD}\nexport QUOTED="a\\tb # c"\nBARE\n',
+    "two.env": "TWO='2 $WORD'\nBOTH_FILES=two\n",
+    "raw.env": "RAW='quotes stay' # all of it\n",
 }
 ENVELOPE = """\
 apiVersion: setpoint/v1
@@ -143,7 +143,7 @@ def project(
     )  # fmt: skip
     shared_story.setpoint("image", "load", archive)
     found = Project(shared_story, "process")
-    found.apply(COMPOSE, enveloped_yaml=ENVELOPE, **FILES)
+    found.apply(COMPOSE, FILES | {"enveloped.yaml": ENVELOPE})
     yield found
 
 
@@ -328,8 +328,8 @@ def test_stdin_open(project: Project) -> None:
 def test_init_reaps_and_is_the_first_process(project: Project) -> None:
     first = project.proc("initialised")
     assert (first / "cmdline").read_bytes().startswith(b"/dev/init\0--\0sh\0")
-    children = lambda: (first / f"task/{first.name}/children").read_text().split()  # noqa: E731
-    eventually(lambda: len(children()) == 1, "orphans are reaped")
+    children = first / f"task/{first.name}/children"
+    eventually(lambda: len(children.read_text().split()) == 1, "orphans are reaped")
     assert (project.proc("plain") / "cmdline").read_bytes() == b"sleep\x001000\x00"
     assert project.process_status("plain")["NSpid"].split()[-1] == "1"
 
