@@ -210,7 +210,7 @@ class NativeEngine:
                 raise Conflict("create", config.name, "it exists with another config")
             return
         holder = self._names.get(config.name)
-        if holder is not None:
+        if holder is not None and holder not in config.replaces:
             raise Conflict("create", config.name, f"{holder[:12]} has that name", "delete that one first")
         entry = Entry(config, time.time())
         self._add(entry)  # at once: the name is taken while volumes are filled

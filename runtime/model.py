@@ -126,6 +126,7 @@ class ContainerConfig:
     entrypoint, command: None takes the image's; () clears it.
     environment: added to, and overriding, the image's.
     labels: kept in the bundle as annotations; they are how a lost database is rebuilt.
+    replaces: ids of containers that it takes over from, and whose name it may bear beside them.
     """
 
     id: str
@@ -162,6 +163,7 @@ class ContainerConfig:
     stop_signal: str = ""  # "" takes the image's, else SIGTERM
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3
+    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

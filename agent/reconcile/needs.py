@@ -45,7 +45,7 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World) -> Needs:
     start = (
         _networks(desired, outdated, world) or _sandbox_owner(desired, world) or _dependencies(desired, world)
     )
-    return Needs(create, start, outdated)
+    return Needs(create, start, world.network_name(outdated) if outdated else "")
 
 
 def _image(spec: ContainerSpec, image: ImageInfo | None) -> Wait | None:
@@ -83,23 +83,28 @@ def running_id(project: str, name: str, world: World) -> str:
 # --- networks -----------------------------------------------------------------------------------
 
 
-def _networks(desired: Desired, outdated: str, world: World) -> Wait | None:
+def _networks(desired: Desired, outdated: Key | None, world: World) -> Wait | None:
     for key in desired.needs_networks:
         if world.network_name(key) not in world.networks:
             return Wait("NetworkMissing", f"waits for network {key.name}", frozenset({key}))
     if outdated:
-        keys = frozenset(key for key in desired.needs_networks if world.network_name(key) == outdated)
-        return Wait("NetworkChanging", f"network {outdated} is being made anew", keys)
+        name = world.network_name(outdated)
+        return Wait("NetworkChanging", f"network {name} is being made anew", frozenset({outdated}))
     return None
 
 
-def _outdated_network(desired: Desired, world: World) -> str:
+def _outdated_network(desired: Desired, world: World) -> Key | None:
+    """The first network it is on, by itself or with whom it shares one, that must be made anew."""
+    if desired.joins:
+        owner = world.container_key(desired.key.project, desired.joins)
+        other = world.desired.get(owner) if owner else None
+        return _outdated_network(other, world) if other is not None and not other.joins else None
     for key in desired.needs_networks:
         network = world.wanted(key)
         state = world.networks.get(world.network_name(key))
         if network is not None and state is not None and is_outdated(network, state):
-            return state.name
-    return ""
+            return key
+    return None
 
 
 def is_outdated(desired: Desired, state: NetworkState) -> bool:

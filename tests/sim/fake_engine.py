@@ -100,6 +100,9 @@ class FakeEngine:
             if there.config != config:
                 raise Conflict("create", config.name, "exists with another config")
             return
+        for other in self._containers.values():
+            if other.config.name == config.name and other.config.id not in config.replaces:
+                raise Conflict("create", config.name, f"{other.config.id[:12]} has that name")
         if all(image.id != config.image for image in self.images.values()):
             raise NotFound("create", config.name, f"no image {config.image}")
         for mount in config.mounts:
@@ -222,6 +225,8 @@ class FakeEngine:
 
     async def delete_sandbox(self, sandbox: str) -> None:
         await self._begin("delete_sandbox", sandbox)
+        if any(s.sandbox == sandbox and s.phase in ("running", "paused") for s in self.list()):
+            raise Conflict("delete sandbox", sandbox, "a container runs in it")
         self._sandboxes.pop(sandbox, None)
         self._end("delete_sandbox", sandbox)
 

@@ -269,6 +269,18 @@ def test_a_network_made_anew_takes_its_containers_along(host: Host) -> None:
     assert all(s.addresses["shop_default"].startswith("10.99.") for s in host.engine.list())
 
 
+def test_a_network_made_anew_takes_along_who_shares_it(host: Host) -> None:
+    specs = {"vpn": service(), "app": service(network_mode="service:vpn")}
+    up(host, **specs)
+    ids = host.running()
+    new = {f"shop/container/{name}": spec for name, spec in specs.items()}
+    host.submit({NET: NetworkSpec(subnet="10.99.0.0/16"), **new})
+    host.settle()
+    host.run(5)
+    assert host.loop.is_ready() and host.running() == ids
+    assert [network.subnet for network in host.engine.list_networks()] == ["10.99.0.0/16"]
+
+
 def test_a_network_that_is_renamed(host: Host) -> None:
     up(host, web=service())
     host.submit({NET: NetworkSpec(name="front"), WEB: service()})
