@@ -15,6 +15,7 @@ from runtime.model import (
     ContainerConfig,
     DeviceConfig,
     EndpointConfig,
+    ImageInfo,
     MountConfig,
     NetworkConfig,
     PortConfig,
@@ -236,12 +237,11 @@ def container_config(
     spec: ContainerSpec,
     index: int,
     *,
-    image_id: str,
+    image: ImageInfo,
     recreate_hash: str,
     attempt: int,
     names: Names,
     origin: Origin,
-    image_volumes: Sequence[str] = (),
 ) -> ContainerConfig:
     """The runtime's config for replica `index` (from 1) of a container object."""
     labels = dict(spec.labels) | labels_of(key, index, recreate_hash, attempt, origin)
@@ -249,7 +249,7 @@ def container_config(
     return ContainerConfig(
         id=id,
         name=container_name(key, spec, index),
-        image=image_id,
+        image=image.id,
         sandbox=sandbox_config(key, spec, index, names),
         hostname=spec.hostname or id[:12],
         domainname=spec.domainname,
@@ -264,7 +264,7 @@ def container_config(
         stdin_open=spec.stdin_open,
         init=spec.init,
         read_only=spec.read_only,
-        mounts=tuple(_mount(key, index, mount, names) for mount in mounts_of(spec, image_volumes)),
+        mounts=tuple(_mount(key, index, mount, names) for mount in mounts_of(spec, image.volumes)),
         devices=tuple(DeviceConfig(d.source, d.target, d.permissions) for d in spec.devices),
         extra_hosts=spec.extra_hosts,
         dns=spec.dns,

@@ -51,8 +51,10 @@ class Project:
                 f"{one['key']} {one['phase']} {one['message']}"
                 for one in found
                 if one.get("deleting")
-                or one["key"].rpartition("/")[2] not in unready
-                and (not one["ready"] or one["generation"] != one["observed_generation"])
+                or (
+                    one["key"].rpartition("/")[2] not in unready
+                    and (not one["ready"] or one["generation"] != one["observed_generation"])
+                )
             ]
 
         last: list[list[str]] = []

@@ -17,9 +17,10 @@ from agent.reconcile.convert import (
     sandbox_id,
     volume_config,
 )
-from runtime.model import ContainerConfig
+from runtime.model import ContainerConfig, ImageInfo
 from store.records import Key
 
+IMAGE = ImageInfo("sha256:1", ("a:latest",), 1, 0.0, "amd64", "linux")
 WEB = Key("shop", "container", "web")
 
 
@@ -28,7 +29,7 @@ def convert(spec: ContainerSpec, index: int = 1, **names: dict[str, str]) -> Con
         WEB,
         spec,
         index,
-        image_id="sha256:1",
+        image=IMAGE,
         recreate_hash="h",
         attempt=0,
         names=Names("setpoint", **names),
