@@ -20,7 +20,7 @@ from agent.reconcile.plan_things import (
     plan_volume_removal,
 )
 from agent.reconcile.removal import is_left_alone, plan_container_removal
-from agent.reconcile.world import Desired, PruneGuard, World
+from agent.reconcile.world import Desired, World
 from store.records import Key
 
 
@@ -103,11 +103,3 @@ def _with_needs(start: Key, desired: Mapping[Key, Desired], seen: set[Key]) -> I
         seen.add(key)
         stack.append((key, True))
         stack.extend((needed, False) for needed in sorted(desired[key].needed(), reverse=True))
-
-
-# --- what the loop counts for the mass-prune guard --------------------------------------------------
-
-
-def prune_guard(going: int, running: int) -> PruneGuard:
-    """going: running containers that manifests no longer name and nobody said yes to."""
-    return PruneGuard(going, running)

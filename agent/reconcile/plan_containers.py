@@ -10,41 +10,27 @@ time: the next when all others are well. Called by `plan` alone.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.manifest.spec import ContainerSpec, Healthcheck
-from agent.reconcile import convert, policy
-from agent.reconcile.actions import (
-    Action,
-    Cause,
-    CreateContainer,
-    DeleteContainer,
-    DeleteSandbox,
-    KeyPlan,
-    RepairDrift,
-    StartContainer,
-    StopContainer,
-    UpdateResources,
-)
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile import container_actions as make
+from agent.reconcile import policy
+from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.conditions import PHASES, Phase, Verdict
+from agent.reconcile.container_actions import Context
 from agent.reconcile.exits import exits_of_run, health_of
-from agent.reconcile.health import healthcheck_of
-from agent.reconcile.memory import Failure, Memory
-from agent.reconcile.needs import Needs, find_needs, running_id
+from agent.reconcile.memory import Failure
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.removal import (
     blocking_failure,
     going_dependents,
     remove_replicas,
     remove_sandboxes,
-    stop_of,
     token_of,
     waits_for_text,
 )
-from agent.reconcile.world import Actual, Desired, Replica, World
-from runtime.model import ImageInfo
+from agent.reconcile.world import Desired, Replica, World
 from store.records import Key
 
 FAILURE_PHASES: dict[str, tuple[Phase, str]] = {
@@ -56,31 +42,6 @@ FAILURE_PHASES: dict[str, tuple[Phase, str]] = {
     "bug": ("Waiting", "InternalError"),
 }
 GOES_ON = "the previous version goes on running"
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """All that the replicas of one object have in common."""
-
-    desired: Desired
-    spec: ContainerSpec
-    world: World
-    actual: Actual
-    memory: Memory
-    needs: Needs
-    image: ImageInfo | None
-    check: Healthcheck | None
-    recreate_hash: str
-    now: float
-
-    def cause(self, seen: str) -> Cause:
-        return Cause(seen, self.desired.file, self.desired.line, self.desired.revision)
-
-    def is_current(self, replica: Replica) -> bool:
-        """Made for this spec, and of the image that its reference names now."""
-        if replica.recreate_hash != self.recreate_hash:
-            return False
-        return self.image is None or replica.state.image in ("", self.image.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +62,7 @@ class ReplicaPlan:
 
 def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: float) -> KeyPlan:
     """For an object that is wanted, running or stopped."""
-    context = _context(desired, spec, world, now)
+    context = make.context_of(desired, spec, world, now)
     wanted = range(1, spec.scale + 1)
     plans = _one_at_a_time([_plan_replica(context, index) for index in wanted])
     surplus = tuple(r for r in context.actual.replicas if r.index not in wanted)
@@ -112,33 +73,6 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
         *remove_sandboxes(desired, context.actual.orphan_sandboxes),
     )
     return KeyPlan(desired.key, actions, _together(context, plans, is_busy=bool(actions)))
-
-
-def _context(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Context:
-    image = world.images.get(spec.image)
-    return Context(
-        desired, spec, world, world.actual_of(desired.key), world.memory_of(desired.key),
-        find_needs(desired, spec, world), image, healthcheck_of(spec, image),
-        _recreate_hash(desired, spec, world), now,
-    )  # fmt: skip
-
-
-def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
-    """The spec's hash, and with it what names in the spec stand for, where that is not the rule."""
-    project = desired.key.project
-    extra = []
-    for mode in (spec.pid, spec.ipc):
-        kind, _, name = mode.partition(":")
-        if kind in ("service", "container"):
-            extra.append(running_id(project, name, world))
-    names = (
-        *((key, world.network_name(key)) for key in desired.needs_networks),
-        *((key, world.volume_name(key)) for key in desired.needs_volumes),
-    )
-    extra += [name for key, name in names if name not in (f"{key.project}_{key.name}", key.name)]
-    if not extra:
-        return desired.recreate_hash
-    return hashlib.sha256("\0".join((desired.recreate_hash, *extra)).encode()).hexdigest()[:32]
 
 
 def _one_at_a_time(plans: list[ReplicaPlan]) -> list[ReplicaPlan]:
@@ -191,15 +125,15 @@ def _plan_missing(
     if wait := context.needs.create:
         held = ReplicaPlan("Waiting", wait.reason, wait.message, waiting_for=wait.keys)
         return _keep_previous(context, stale, held)
-    create = _create(context, index, stale)
-    stops = _stops(context, stale, "its replacement is ready to start")
-    deletes = _deletes(context, stale, "was replaced")
+    create = make.create(context, index, stale)
+    stops = make.stops(context, stale, "its replacement is ready to start")
+    deletes = make.deletes(context, stale, "was replaced")
     if context.spec.ensure == "stopped":
         return ReplicaPlan("Creating", "Creating", "is being created", (create, *stops, *deletes))
     if wait := context.needs.start:
         held = ReplicaPlan("Waiting", wait.reason, wait.message, (create,), waiting_for=wait.keys)
         return _keep_previous(context, stale, held)
-    start = _start(context, create.config.id, index, "was created to run", is_restart=False)
+    start = make.start(context, create.config.id, index, "was created to run", is_restart=False)
     return ReplicaPlan(
         "Creating", "Creating", "is being created", (create, *stops, start, *deletes),
         is_live=any(r.is_live for r in stale), is_replacing=bool(stops),
@@ -213,8 +147,8 @@ def _plan_stopped(context: Context, current: Replica, stale: tuple[Replica, ...]
         return ReplicaPlan(
             "Pending", "WaitsForDependents", waits_for_text(waiting), waiting_for=waiting, is_live=True
         )
-    stops = _stops(context, live, "is wanted stopped")
-    deletes = _deletes(context, stale, "was replaced")
+    stops = make.stops(context, live, "is wanted stopped")
+    deletes = make.deletes(context, stale, "was replaced")
     if stops:
         return ReplicaPlan("Pending", "Stopping", "is being stopped", (*stops, *deletes))
     return ReplicaPlan("Stopped", "Stopped", "", deletes)
@@ -227,27 +161,27 @@ def _plan_down(
     decision = _decide(context, current)
     if isinstance(decision, policy.StayDown):
         phase: Phase = "Completed" if decision.completed else "Failed"
-        actions = _clear(context, stale)
+        actions = make.clear(context, stale)
         return ReplicaPlan(phase, phase, decision.reason, actions)
     if isinstance(decision, policy.GiveUp):
-        actions = _clear(context, stale)
+        actions = make.clear(context, stale)
         return ReplicaPlan("Stalled", "RestartLimit", decision.reason + hint(context), actions)
     if failure is not None:
         return _keep_previous(context, stale, failed(failure))
     if wait := context.needs.start:
         held = ReplicaPlan("Waiting", wait.reason, wait.message, waiting_for=wait.keys)
         if context.needs.outdated_network and not stale:
-            held = replace(held, actions=_leave_network(context, current))
+            held = replace(held, actions=make.leave_network(context, current))
         return _keep_previous(context, stale, held)
     if decision.at > context.now:
         return ReplicaPlan("Restarting", "BackOff", f"{decision.reason}; waits", wake_at=decision.at)
-    stops = _stops(context, stale, "its replacement is ready to start")
+    stops = make.stops(context, stale, "its replacement is ready to start")
     seen = "was created to run" if is_new else decision.reason
-    start = _start(context, current.id, current.index, seen, is_restart=not is_new)
+    start = make.start(context, current.id, current.index, seen, is_restart=not is_new)
     phase = "Starting" if is_new else "Restarting"
     return ReplicaPlan(
         phase, phase, "" if is_new else decision.reason,
-        (*stops, start, *_deletes(context, stale, "was replaced")), is_replacing=bool(stops),
+        (*stops, start, *make.deletes(context, stale, "was replaced")), is_replacing=bool(stops),
     )  # fmt: skip
 
 
@@ -269,7 +203,7 @@ def _plan_live(
 ) -> ReplicaPlan:
     standing = _standing(context, current)
     if stale:
-        standing = replace(standing, actions=_clear(context, stale))
+        standing = replace(standing, actions=make.clear(context, stale))
     if current.state.phase == "paused":
         return replace(standing, phase="Waiting", reason="Paused", message="is paused")
     if failure is not None:
@@ -280,7 +214,7 @@ def _plan_live(
         )  # fmt: skip
     if stop := _reason_to_stop(context, current):
         return replace(standing, phase="Restarting", reason="Restarting", **stop)
-    fixes = (*_update(context, current), *_repairs(context, current))
+    fixes = (*make.update(context, current), *make.repairs(context, current))
     return replace(standing, actions=(*standing.actions, *fixes)) if fixes else standing
 
 
@@ -289,15 +223,15 @@ def _reason_to_stop(context: Context, current: Replica) -> dict[str, Any]:
     needs = context.needs
     if needs.outdated_network and needs.create is None:
         seen = f"network {needs.outdated_network} is made anew"
-        stop = _stop(context, current, seen)
-        return {"actions": (stop, *_leave_network(context, current)), "message": seen}
+        stop = make.stop(context, current, seen)
+        return {"actions": (stop, *make.leave_network(context, current)), "message": seen}
     seen, by = _reason_to_restart(context, current)
     if not seen or needs.start is not None:
         return {}
-    stop = _stop(context, current, seen, by=by)
+    stop = make.stop(context, current, seen, by=by)
     if by != "us":  # the back-off decides about the start
         return {"actions": (stop,), "message": seen}
-    start = _start(context, current.id, current.index, seen, is_restart=True)
+    start = make.start(context, current.id, current.index, seen, is_restart=True)
     return {"actions": (stop, start), "message": seen}
 
 
@@ -329,13 +263,9 @@ def _is_restart_asked(context: Context, replica: Replica) -> bool:
 def _replaced_dependency(context: Context, current: Replica) -> str:
     for key, dependency in context.desired.depends_on:
         before = context.memory.dependency_runs.get(f"{key.name}#{current.index}")
-        if dependency.restart and before and before != _runs_of(key, context.world):
+        if dependency.restart and before and before != make.runs_of(key, context.world):
             return str(key)
     return ""
-
-
-def _runs_of(key: Key, world: World) -> str:
-    return ",".join(sorted(replica.id[:16] for replica in world.actual_of(key).replicas if replica.is_live))
 
 
 # --- how a running one stands -------------------------------------------------------------------
@@ -382,7 +312,9 @@ def _keep_previous(context: Context, stale: tuple[Replica, ...], held: ReplicaPl
         return held
     if decision.at > context.now:
         return replace(held, wake_at=earliest(held.wake_at, decision.at))
-    start = _start(context, previous.id, previous.index, f"{decision.reason}; still wanted", is_restart=True)
+    start = make.start(
+        context, previous.id, previous.index, f"{decision.reason}; still wanted", is_restart=True
+    )
     return replace(held, actions=(*held.actions, start), message=f"{held.message}; {GOES_ON}")
 
 
@@ -416,109 +348,3 @@ def _together(context: Context, plans: list[ReplicaPlan], *, is_busy: bool) -> V
 
 def earliest(one: float | None, other: float) -> float:
     return other if one is None else min(one, other)
-
-
-# --- actions ------------------------------------------------------------------------------------
-
-
-def _create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:
-    desired, image = context.desired, context.image
-    assert image is not None  # needs.create waits for it
-    same = [replica.attempt for replica in stale if replica.recreate_hash == context.recreate_hash]
-    config = convert.container_config(
-        desired.key,
-        context.spec,
-        index,
-        image=image,
-        recreate_hash=context.recreate_hash,
-        attempt=max(same) + 1 if same else 0,
-        names=_names(context),
-        origin=convert.Origin(desired.file, desired.line, desired.revision),
-    )
-    seen = "is not there"
-    if stale:
-        config = replace(config, replaces=tuple(replica.id for replica in stale))
-    if same:
-        seen = f"{context.spec.image} is another image now"
-    elif stale:
-        seen = "its spec changed"
-    return CreateContainer(desired.key, context.cause(seen), config, index=index)
-
-
-def _names(context: Context) -> convert.Names:
-    desired, world, spec = context.desired, context.world, context.spec
-    project = desired.key.project
-    sandboxes = {}
-    if desired.joins:
-        owner = world.container_key(project, desired.joins)
-        if owner is not None:
-            sandboxes[desired.joins] = convert.sandbox_id(world.instance, owner, 1)
-    shared = [mode.partition(":")[2] for mode in (spec.pid, spec.ipc)]
-    return convert.Names(
-        instance=world.instance,
-        networks={key.name: world.network_name(key) for key in desired.needs_networks},
-        volumes={key.name: world.volume_name(key) for key in desired.needs_volumes},
-        sandboxes=sandboxes,
-        containers={name: running_id(project, name, world) for name in shared if name},
-    )
-
-
-def _start(context: Context, id: str, index: int, seen: str, *, is_restart: bool) -> StartContainer:
-    desired, world = context.desired, context.world
-    is_own = not desired.joins and context.spec.network_mode != "host"
-    return StartContainer(
-        desired.key,
-        context.cause(seen),
-        id,
-        is_restart=is_restart,
-        sandbox=convert.sandbox_id(world.instance, desired.key, index) if is_own else "",
-        networks=tuple(world.network_name(key) for key in desired.needs_networks),
-        dependency_runs={
-            f"{key.name}#{index}": _runs_of(key, world)
-            for key, dependency in desired.depends_on
-            if dependency.restart
-        },
-        index=index,
-    )
-
-
-def _stop(context: Context, replica: Replica, seen: str, by: ExitCause = "us") -> StopContainer:
-    return stop_of(context.desired, replica, context.cause(seen), by)
-
-
-def _stops(context: Context, replicas: tuple[Replica, ...], seen: str) -> tuple[Action, ...]:
-    return tuple(_stop(context, replica, seen) for replica in replicas if replica.is_live)
-
-
-def _deletes(context: Context, replicas: tuple[Replica, ...], seen: str) -> tuple[Action, ...]:
-    cause = context.cause(seen)
-    return tuple(DeleteContainer(context.desired.key, cause, r.id, index=r.index) for r in replicas)
-
-
-def _clear(context: Context, stale: tuple[Replica, ...]) -> tuple[Action, ...]:
-    """What is left of other versions goes; the live ones first are stopped."""
-    return (*_stops(context, stale, "was replaced"), *_deletes(context, stale, "was replaced"))
-
-
-def _leave_network(context: Context, replica: Replica) -> tuple[Action, ...]:
-    cause = context.cause(f"network {context.needs.outdated_network} is made anew")
-    sandbox = convert.sandbox_id(context.world.instance, context.desired.key, replica.index)
-    if replica.state.sandbox != sandbox or sandbox not in context.world.sandboxes:
-        return ()
-    return (DeleteSandbox(context.desired.key, cause, sandbox, index=replica.index),)
-
-
-def _update(context: Context, current: Replica) -> tuple[Action, ...]:
-    wanted = convert.resources_of(context.spec)
-    if current.state.resources == wanted:
-        return ()
-    cause = context.cause("its limits changed")
-    return (UpdateResources(context.desired.key, cause, current.id, wanted, index=current.index),)
-
-
-def _repairs(context: Context, current: Replica) -> tuple[Action, ...]:
-    return tuple(
-        RepairDrift(context.desired.key, context.cause(drift.detail), drift, index=current.index)
-        for drift in context.actual.drifts
-        if drift.subject in (current.id, current.state.sandbox) and current.id not in context.actual.broken
-    )

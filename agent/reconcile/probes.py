@@ -7,6 +7,7 @@ namespace. Called by `loop`, which keeps the schedule; what an answer means is i
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -36,8 +37,10 @@ async def ask(engine: Engine, state: ContainerState, check: Healthcheck) -> Answ
             return await _exec(engine, state, check)
     except TimeoutError:
         return Answer(False, f"no answer within {check.timeout:g} s")
-    except (SetpointError, OSError, ValueError) as error:
-        return Answer(False, str(error) or type(error).__name__)
+    except OSError as error:
+        return Answer(False, os.strerror(error.errno) if error.errno else str(error))
+    except (SetpointError, ValueError) as error:
+        return Answer(False, str(error))
 
 
 async def _exec(engine: Engine, state: ContainerState, check: Healthcheck) -> Answer:

@@ -25,7 +25,7 @@ def test_a_key_in_flight_waits_and_is_not_lost() -> None:
     queue.begin("a")
     queue.add("a")
     assert queue.take(0.0) == [] and not queue.has_ready()
-    assert queue.is_in_flight("a") and queue.in_flight_count == 1
+    assert queue.is_in_flight("a") and queue.in_flight_count == 1 and queue.in_flight() == {"a"}
     queue.done("a")
     assert queue.take(0.0) == ["a"]
 

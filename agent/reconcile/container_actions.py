@@ -1,0 +1,187 @@
+"""The actions that planning one container object is made of, and what its replicas have in common. Pure.
+
+Called by `plan_containers`, which decides; here each function makes one kind of action, with its cause.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from agent.manifest.spec import ContainerSpec, Healthcheck
+from agent.reconcile import convert
+from agent.reconcile.actions import (
+    Action,
+    Cause,
+    CreateContainer,
+    DeleteContainer,
+    DeleteSandbox,
+    RepairDrift,
+    StartContainer,
+    StopContainer,
+    UpdateResources,
+)
+from agent.reconcile.health import healthcheck_of
+from agent.reconcile.memory import Memory
+from agent.reconcile.needs import Needs, find_needs, running_id
+from agent.reconcile.policy import ExitCause
+from agent.reconcile.removal import stop_of
+from agent.reconcile.world import Actual, Desired, Replica, World
+from runtime.model import ImageInfo
+from store.records import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All that the replicas of one object have in common."""
+
+    desired: Desired
+    spec: ContainerSpec
+    world: World
+    actual: Actual
+    memory: Memory
+    needs: Needs
+    image: ImageInfo | None
+    check: Healthcheck | None
+    recreate_hash: str
+    now: float
+
+    def cause(self, seen: str) -> Cause:
+        return Cause(seen, self.desired.file, self.desired.line, self.desired.revision)
+
+    def is_current(self, replica: Replica) -> bool:
+        """Made for this spec, and of the image that its reference names now."""
+        if replica.recreate_hash != self.recreate_hash:
+            return False
+        return self.image is None or replica.state.image in ("", self.image.id)
+
+
+def context_of(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Context:
+    image = world.images.get(spec.image)
+    return Context(
+        desired, spec, world, world.actual_of(desired.key), world.memory_of(desired.key),
+        find_needs(desired, spec, world), image, healthcheck_of(spec, image),
+        _recreate_hash(desired, spec, world), now,
+    )  # fmt: skip
+
+
+def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
+    """The spec's hash, and with it what names in the spec stand for, where that is not the rule."""
+    project = desired.key.project
+    extra = []
+    for mode in (spec.pid, spec.ipc):
+        kind, _, name = mode.partition(":")
+        if kind in ("service", "container"):
+            extra.append(running_id(project, name, world))
+    names = (
+        *((key, world.network_name(key)) for key in desired.needs_networks),
+        *((key, world.volume_name(key)) for key in desired.needs_volumes),
+    )
+    extra += [name for key, name in names if name not in (f"{key.project}_{key.name}", key.name)]
+    if not extra:
+        return desired.recreate_hash
+    return hashlib.sha256("\0".join((desired.recreate_hash, *extra)).encode()).hexdigest()[:32]
+
+
+def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:
+    desired, image = context.desired, context.image
+    assert image is not None  # needs.create waits for it
+    same = [replica.attempt for replica in stale if replica.recreate_hash == context.recreate_hash]
+    config = convert.container_config(
+        desired.key,
+        context.spec,
+        index,
+        image=image,
+        recreate_hash=context.recreate_hash,
+        attempt=max(same) + 1 if same else 0,
+        names=_names(context),
+        origin=convert.Origin(desired.file, desired.line, desired.revision),
+    )
+    seen = "is not there"
+    if stale:
+        config = replace(config, replaces=tuple(replica.id for replica in stale))
+    if same:
+        seen = f"{context.spec.image} is another image now"
+    elif stale:
+        seen = "its spec changed"
+    return CreateContainer(desired.key, context.cause(seen), config, index=index)
+
+
+def _names(context: Context) -> convert.Names:
+    desired, world, spec = context.desired, context.world, context.spec
+    project = desired.key.project
+    owner = world.container_key(project, desired.joins) if desired.joins else None
+    sandboxes = {desired.joins: convert.sandbox_id(world.instance, owner, 1)} if owner else {}
+    shared = [mode.partition(":")[2] for mode in (spec.pid, spec.ipc)]
+    return convert.Names(
+        instance=world.instance,
+        networks={key.name: world.network_name(key) for key in desired.needs_networks},
+        volumes={key.name: world.volume_name(key) for key in desired.needs_volumes},
+        sandboxes=sandboxes,
+        containers={name: running_id(project, name, world) for name in shared if name},
+    )
+
+
+def start(context: Context, id: str, index: int, seen: str, *, is_restart: bool) -> StartContainer:
+    desired, world = context.desired, context.world
+    is_own = not desired.joins and context.spec.network_mode != "host"
+    return StartContainer(
+        desired.key,
+        context.cause(seen),
+        id,
+        is_restart=is_restart,
+        sandbox=convert.sandbox_id(world.instance, desired.key, index) if is_own else "",
+        networks=tuple(world.network_name(key) for key in desired.needs_networks),
+        dependency_runs={
+            f"{key.name}#{index}": runs_of(key, world)
+            for key, dependency in desired.depends_on
+            if dependency.restart
+        },
+        index=index,
+    )
+
+
+def stop(context: Context, replica: Replica, seen: str, by: ExitCause = "us") -> StopContainer:
+    return stop_of(context.desired, replica, context.cause(seen), by)
+
+
+def stops(context: Context, replicas: tuple[Replica, ...], seen: str) -> tuple[Action, ...]:
+    return tuple(stop(context, replica, seen) for replica in replicas if replica.is_live)
+
+
+def deletes(context: Context, replicas: tuple[Replica, ...], seen: str) -> tuple[Action, ...]:
+    cause = context.cause(seen)
+    return tuple(DeleteContainer(context.desired.key, cause, r.id, index=r.index) for r in replicas)
+
+
+def clear(context: Context, stale: tuple[Replica, ...]) -> tuple[Action, ...]:
+    """What is left of other versions goes; the live ones first are stopped."""
+    return (*stops(context, stale, "was replaced"), *deletes(context, stale, "was replaced"))
+
+
+def leave_network(context: Context, replica: Replica) -> tuple[Action, ...]:
+    cause = context.cause(f"network {context.needs.outdated_network} is made anew")
+    sandbox = convert.sandbox_id(context.world.instance, context.desired.key, replica.index)
+    if replica.state.sandbox != sandbox or sandbox not in context.world.sandboxes:
+        return ()
+    return (DeleteSandbox(context.desired.key, cause, sandbox, index=replica.index),)
+
+
+def update(context: Context, current: Replica) -> tuple[Action, ...]:
+    wanted = convert.resources_of(context.spec)
+    if current.state.resources == wanted:
+        return ()
+    cause = context.cause("its limits changed")
+    return (UpdateResources(context.desired.key, cause, current.id, wanted, index=current.index),)
+
+
+def repairs(context: Context, current: Replica) -> tuple[Action, ...]:
+    return tuple(
+        RepairDrift(context.desired.key, context.cause(drift.detail), drift, index=current.index)
+        for drift in context.actual.drifts
+        if drift.subject in (current.id, current.state.sandbox) and current.id not in context.actual.broken
+    )
+
+
+def runs_of(key: Key, world: World) -> str:
+    return ",".join(sorted(replica.id[:16] for replica in world.actual_of(key).replicas if replica.is_live))
