@@ -26,6 +26,7 @@ from runtime.images.snapshots import prepare
 from runtime.layout import Layout
 from runtime.model import ContainerConfig, ImageInfo, MountConfig
 from runtime.mounts import Overlay
+from runtime.network.names import extra_lines
 from runtime.network.networks import Networks
 from runtime.volumes import Volumes
 
@@ -248,8 +249,7 @@ def _host_names(config: ContainerConfig) -> str:
     """The host's own names, for a container in the host's network."""
     with contextlib.suppress(OSError):
         own = Path("/etc/hosts").read_text(errors="replace")
-        more = "".join(f"{address}\t{name}\n" for name, address in config.extra_hosts)
-        return f"{own.rstrip()}\n{more}"
+        return f"{own.rstrip()}\n{extra_lines(config.extra_hosts, '127.0.0.1')}"
     return "127.0.0.1\tlocalhost\n"
 
 
