@@ -135,16 +135,17 @@ STATX_MNT_ID = 0x1000
 # Calls from 424 on have the same number on every architecture; these few older ones that the C
 # library does not wrap have not.
 _NUMBERS = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219},
-    "riscv64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219},
-    "ppc64le": {"pivot_root": 203, "seccomp": 358, "keyctl": 271},
-    "s390x": {"pivot_root": 217, "seccomp": 348, "keyctl": 280},
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250, "bpf": 321},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219, "bpf": 280},
+    "riscv64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219, "bpf": 280},
+    "ppc64le": {"pivot_root": 203, "seccomp": 358, "keyctl": 271, "bpf": 361},
+    "s390x": {"pivot_root": 217, "seccomp": 348, "keyctl": 280, "bpf": 351},
 }
 _HERE = _NUMBERS.get(platform.machine(), _NUMBERS["aarch64"])
 _NR_PIVOT_ROOT = _HERE["pivot_root"]
 _NR_SECCOMP = _HERE["seccomp"]
 _NR_KEYCTL = _HERE["keyctl"]
+_NR_BPF = _HERE["bpf"]
 _NR_PIDFD_SEND_SIGNAL = 424
 _NR_OPEN_TREE = 428
 _NR_MOVE_MOUNT = 429
@@ -506,6 +507,60 @@ def seccomp_set_filter(program: bytes, flags: int = 0) -> int:
     if result < 0:
         raise _failed("seccomp", "set_filter", f"{len(program) // 8} instructions", flags)
     return result
+
+
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_PROG_DETACH = 5, 8, 9
+_BPF_PROG_GET_FD_BY_ID, _BPF_PROG_QUERY = 13, 16
+_BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE = 15, 6
+_BPF_F_ALLOW_MULTI = 2
+
+
+def _bpf(name: str, command: int, attributes: Any, size: int) -> int:
+    result: int = _syscall(_long(_NR_BPF), _long(command), attributes, _long(size))
+    if result < 0:
+        raise _failed(f"bpf {name}")
+    return result
+
+
+def bpf_load_device_program(code: bytes, name: str) -> int:
+    """bpf(2) BPF_PROG_LOAD of a BPF_PROG_TYPE_CGROUP_DEVICE program (Linux 4.15), 8 bytes an
+    instruction. name: at most 15 letters, for bpftool. Returns its descriptor, close-on-exec."""
+    instructions = ctypes.create_string_buffer(code, len(code))
+    license = ctypes.create_string_buffer(b"Apache-2.0")
+    attributes = struct.pack(
+        "=IIQQIIQII16s", _BPF_PROG_TYPE_CGROUP_DEVICE, len(code) // 8, ctypes.addressof(instructions),
+        ctypes.addressof(license), 0, 0, 0, 0, 0, name.encode(),
+    )  # fmt: skip
+    return _bpf("prog_load", _BPF_PROG_LOAD, attributes, len(attributes))
+
+
+def bpf_attach_device_program(cgroup: int, program: int) -> None:
+    """bpf(2) BPF_PROG_ATTACH to a cgroup v2's descriptor, beside those that are there: all must agree.
+    EINVAL when this program is attached already."""
+    attributes = struct.pack("=IIII", cgroup, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
+    _bpf("prog_attach", _BPF_PROG_ATTACH, attributes, len(attributes))
+
+
+def bpf_detach_device_program(cgroup: int, program: int) -> None:
+    """bpf(2) BPF_PROG_DETACH."""
+    attributes = struct.pack("=III", cgroup, program, _BPF_CGROUP_DEVICE)
+    _bpf("prog_detach", _BPF_PROG_DETACH, attributes, len(attributes))
+
+
+def bpf_device_programs(cgroup: int) -> tuple[int, ...]:
+    """bpf(2) BPF_PROG_QUERY: the ids of the device programs attached to this very cgroup."""
+    ids = (ctypes.c_uint32 * 64)()  # BPF_CGROUP_MAX_PROGS
+    attributes = ctypes.create_string_buffer(
+        struct.pack("=IIIIQII", cgroup, _BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), len(ids), 0), 32
+    )
+    _bpf("prog_query", _BPF_PROG_QUERY, attributes, 32)
+    (count,) = struct.unpack_from("=I", attributes, 24)
+    return tuple(ids[:count])
+
+
+def bpf_open_program(id: int) -> int:
+    """bpf(2) BPF_PROG_GET_FD_BY_ID: a descriptor, close-on-exec."""
+    return _bpf("prog_get_fd_by_id", _BPF_PROG_GET_FD_BY_ID, struct.pack("=III", id, 0, 0), 12)
 
 
 def syscall_number(number: int, *arguments: Any) -> int:
