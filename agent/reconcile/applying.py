@@ -117,8 +117,9 @@ class Applying:
     def _after_failed_repair(self, action: do.RepairDrift, error: Exception) -> None:
         """Temporary: only a restart would help (`Engine.repair`). Else it is found again if still so."""
         key, kind, know = action.key, account.kind_of(error), self._know
-        broken = account.message_of(error) if kind == "temporary" else ""
-        know.observed.drop_drift(key, action.drift, broken)
+        know.observed.drop_drift(key, action.drift)
+        if kind == "temporary":
+            know.observed.mark_broken(key, action.index, account.message_of(error))
         know.observer.on_drift_repair(action.drift.kind, key, kind)
         know.event(key, "Warning", "RepairFailed", account.message_of(error), action.cause)
 

@@ -67,7 +67,6 @@ class Verdict:
     is_completed: bool = False
     is_settled: bool = False  # ready, and nothing left to do
     stalled: str = ""  # a reason to be Stalled although the phase is not
-    conditions: tuple[Condition, ...] = ()
 
     @property
     def is_ready(self) -> bool:

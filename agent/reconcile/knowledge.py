@@ -170,7 +170,7 @@ class Knowledge:
     def publish(self, key: Key) -> None:
         """Show and store the key's status, if it has one and it changed."""
         verdict = self.verdicts.get(key)
-        if verdict is None:
+        if verdict is None or key not in self.inventory.desired:
             return
         before = self.statuses.get(key)
         status = status_of(

@@ -33,6 +33,7 @@ from agent.reconcile.policy import Health
 from agent.reconcile.probing import Probing
 from agent.reconcile.removal import is_left_alone
 from agent.reconcile.watching import Watching
+from agent.reconcile.world import HOST
 from runtime.errors import Conflict, NotFound
 from runtime.face import Engine
 from store.records import EventRecord, Key, ObjectRecord, StatusRecord
@@ -156,7 +157,7 @@ class Loop:
         know = self._know
         desired = know.inventory.desired.get(key)
         if desired is None:
-            return None
+            return planner.plan_key(key, know.world, now) if key == HOST else None
         if isinstance(desired.spec, ContainerSpec):
             know.observed.ask_image(desired.spec.image)
         self._see_exits(key, now)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from agent.reconcile import convert
-from agent.reconcile.world import ABSENT, Actual, Replica, Sandbox, replica_of
+from agent.reconcile.world import ABSENT, HOST, Actual, Replica, Sandbox, replica_of
 from runtime.face import Engine
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
 from store.records import Key
@@ -205,6 +205,8 @@ class Observed:
         return set(found)
 
     def _key_of_subject(self, subject: str) -> Key | None:
+        if not subject:
+            return HOST
         if subject in self._key_by_id:
             return self._key_by_id[subject]
         network = self.networks.get(subject)
@@ -213,12 +215,17 @@ class Observed:
         sandbox = self.sandboxes.get(subject)
         return sandbox.key if sandbox else None
 
-    def drop_drift(self, key: Key, drift: Drift, broken: str = "") -> None:
-        """It is repaired, or (`broken` says why) cannot be without a restart."""
+    def drop_drift(self, key: Key, drift: Drift) -> None:
+        """It is repaired, or a look will find it again."""
         actual = self.actual.get(key, ABSENT)
         left = tuple(other for other in actual.drifts if other != drift)
-        more = {drift.subject: broken} if broken else {}
-        self._set(key, replace(actual, drifts=left, broken={**actual.broken, **more}))
+        self._set(key, replace(actual, drifts=left))
+
+    def mark_broken(self, key: Key, index: int, why: str) -> None:
+        """Only a restart would put the running containers of one replica right."""
+        actual = self.actual.get(key, ABSENT)
+        more = {replica.id: why for replica in actual.replicas if replica.index == index and replica.is_live}
+        self._set(key, replace(actual, broken={**actual.broken, **more}))
 
     def mend(self, key: Key, id: str) -> None:
         """The container was restarted: what a restart repairs is repaired."""

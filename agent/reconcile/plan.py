@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from agent.manifest.spec import AnySpec, ContainerSpec, NetworkSpec
-from agent.reconcile.actions import KeyPlan, Plan
+from agent.reconcile.actions import Cause, KeyPlan, Plan, RepairDrift
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.plan_containers import plan_container
 from agent.reconcile.plan_things import (
@@ -20,7 +20,7 @@ from agent.reconcile.plan_things import (
     plan_volume_removal,
 )
 from agent.reconcile.removal import is_left_alone, plan_container_removal
-from agent.reconcile.world import Desired, World
+from agent.reconcile.world import HOST, Desired, World
 from store.records import Key
 
 
@@ -29,7 +29,8 @@ def plan(world: World, now: float) -> Plan:
     verdicts: dict[Key, Verdict] = {}
     world = replace(world, verdicts=verdicts)
     plans = []
-    for key in in_order(world.desired):
+    host = (HOST,) if HOST in world.actual else ()
+    for key in (*in_order(world.desired), *host):
         found = plan_key(key, world, now)
         verdicts[key] = found.verdict
         plans.append(found)
@@ -38,6 +39,8 @@ def plan(world: World, now: float) -> Plan:
 
 def plan_key(key: Key, world: World, now: float) -> KeyPlan:
     """One key: a ladder of early returns. A key that nobody wants and no inventory names gets none."""
+    if key == HOST:
+        return _plan_host(world)
     desired = world.desired.get(key)
     if desired is None:
         return KeyPlan(key, (), Verdict("Pending", "NotOurs", "no manifest and no inventory names it"))
@@ -50,6 +53,13 @@ def plan_key(key: Key, world: World, now: float) -> KeyPlan:
         message = "its stored spec cannot be read by this version: waits for the source"
         return KeyPlan(key, (), Verdict("Pending", "SpecUnreadable", message, generation=desired.generation))
     return _plan_wanted(desired, spec, world, now)
+
+
+def _plan_host(world: World) -> KeyPlan:
+    """What this instance needs of the kernel as a whole is put back whoever needs it."""
+    drifts = world.actual_of(HOST).drifts
+    repairs = tuple(RepairDrift(HOST, Cause(drift.detail), drift) for drift in drifts)
+    return KeyPlan(HOST, repairs, Verdict("Ready", "Ready", is_settled=not repairs))
 
 
 def _plan_wanted(desired: Desired, spec: AnySpec, world: World, now: float) -> KeyPlan:

@@ -32,6 +32,9 @@ SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec]
 DEFAULT_BRIDGE = Key("engine", "network", "bridge")
 """What `network_mode: bridge` means: one network of the instance, made when somebody uses it."""
 
+HOST = Key("engine", "host", "kernel")
+"""Not an object: where drift goes that is nobody's alone (the firewall's table, forwarding)."""
+
 
 # --- desired ------------------------------------------------------------------------------------
 

@@ -221,11 +221,11 @@ class Anything(RuleBasedStateMachine):
         else:
             self.engine.images.pop("other:1", None)
 
-    @rule(kind=st.sampled_from(["cgroup", "netns", "bridge"]), data=st.data())
+    @rule(kind=st.sampled_from(["cgroup", "netns", "bridge", "firewall"]), data=st.data())
     def tamper(self, kind: str, data: st.DataObject) -> None:
         ours = sorted(id for id in self.host.running().values() if id != FOREIGN)
         names = sorted(network.name for network in self.engine.list_networks())
-        subjects = names if kind == "bridge" else ours
+        subjects = {"bridge": names, "firewall": [""]}.get(kind, ours)
         if subjects:
             self.engine.tamper(Drift(kind, data.draw(st.sampled_from(subjects)), "is otherwise"))
 

@@ -252,7 +252,14 @@ def test_drift_is_repaired_at_once_and_without_a_restart(host: Host) -> None:
         ("bridge", "ok"),
     }
     assert host.engine.state(id).started_at == started  # type: ignore[union-attr]
-    host.engine.tamper(Drift("netns", id, "its namespace is gone"))
+    host.engine.tamper(Drift("firewall", "", "the table is gone"))
+    host.run(3)
+    assert ("firewall", Key("engine", "host", "kernel"), "ok") in host.observer.repairs
+    assert host.loop.is_ready() and Key("engine", "host", "kernel") not in host.loop.statuses()
+    host.engine.tamper(Drift("veth", host.engine.state(id).sandbox, "no veth"))  # type: ignore[union-attr]
+    host.run(3)
+    assert ("veth", Key.parse(WEB), "ok") in host.observer.repairs
+    host.engine.tamper(Drift("netns", host.engine.state(id).sandbox, "its namespace is gone"))  # type: ignore[union-attr]
     host.run(3)
     assert host.engine.state(id).started_at != started  # type: ignore[union-attr]
     assert host.loop.is_ready()
