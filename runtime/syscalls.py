@@ -13,6 +13,7 @@ import fcntl
 import os
 import platform
 import struct
+import sys
 from typing import Any, NamedTuple
 
 # --- constants (linux/mount.h, fcntl.h, sched.h, openat2.h, prctl.h, seccomp.h) -----------------
@@ -364,23 +365,32 @@ class Cloned(NamedTuple):
     pidfd: int
 
 
+_CHILD = Cloned(0, -1)
+
+
 def clone3(flags: int, exit_signal: int = 17, cgroup: int = 0) -> Cloned:
     """clone3(2), kernel 5.3, as os.fork() with namespaces: returns twice.
 
     cgroup: a descriptor of a v2 cgroup directory, with CLONE_INTO_CGROUP (kernel 5.7). CLONE_VM and
-    CLONE_THREAD must not be given. The interpreter's fork hooks run as they do for os.fork().
+    CLONE_THREAD must not be given. The child is to execute a program or to exit, soon.
     """
+    # The interpreter's own work around a fork is about other threads and their locks. Without any it
+    # is left out: it touches a hundred pages, each of which the kernel then copies.
+    alone = len(sys._current_frames()) == 1
     pidfd = ctypes.c_int(-1)
     address = ctypes.addressof(pidfd) if flags & CLONE_PIDFD else 0
     arguments = struct.pack("=11Q", flags, address, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup)
     number, size = _long(_NR_CLONE3), _long(88)
-    _before_fork()
+    if not alone:
+        _before_fork()
     pid: int = _held_syscall(number, arguments, size)
     if pid == 0:
-        _after_fork_child()
-        return Cloned(0, -1)
+        if not alone:
+            _after_fork_child()
+        return _CHILD
     error = _failed("clone3", flags, exit_signal, cgroup) if pid < 0 else None
-    _after_fork_parent()
+    if not alone:
+        _after_fork_parent()
     if error is not None:
         raise error
     return Cloned(pid, pidfd.value)

@@ -133,21 +133,32 @@ def read_in_root(root: int, path: str) -> bytes:
 
     `Invalid` for what is not a regular file or is larger than 1 MiB. Links are followed inside root.
     """
-    # O_NONBLOCK: a FIFO in place of the file must not block the open. A device node in its place is
-    # stopped by the device cgroup, which the child has joined before it looks here.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    inside = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
     try:
-        descriptor = syscalls.openat2(
-            root, path, flags, 0, syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-        )
+        found = syscalls.openat2(root, path, os.O_PATH, 0, inside)
     except (FileNotFoundError, NotADirectoryError):
         return b""
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        # Looked at before it is opened: to open a FIFO hangs, and to open a device does things.
+        status = os.fstat(found)
+        if not stat.S_ISREG(status.st_mode):
             raise Invalid("read", path, "not a regular file", "the image is damaged or hostile")
-        if found.st_size > MAX_FILE_BYTES:
+        if status.st_size > MAX_FILE_BYTES:
             raise Invalid("read", path, "larger than 1 MiB", "the image is damaged or hostile")
+        return _read(root, path, found)
+    finally:
+        os.close(found)
+
+
+def _read(root: int, path: str, found: int) -> bytes:
+    try:
+        descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # An exec into a container without /proc. Its device cgroup holds by now, should the file have
+        # become a device meanwhile.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+        descriptor = syscalls.openat2(root, path, flags, 0, syscalls.RESOLVE_IN_ROOT)
+    try:
         return os.read(descriptor, MAX_FILE_BYTES)
     finally:
         os.close(descriptor)

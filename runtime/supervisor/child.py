@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from runtime import syscalls as sys_
 from runtime.errors import Invalid
@@ -26,6 +26,7 @@ from runtime.supervisor.process import (
     become,
     check_program,
     exit_status,
+    identity,
     join_cgroups,
     leave_parent,
     open_profile,
@@ -33,38 +34,44 @@ from runtime.supervisor.process import (
     write,
 )
 from runtime.supervisor.report import error_body, failure, receive, send
+from runtime.users import Identity
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a child gets besides its plan. procs_files: cgroups that it joins itself. parent_end: the
-    other end of the channel, to be closed, else its end would never be seen."""
+    """What a child gets besides its plan. parent_end: the other end of the channel, to be closed, else
+    its end would never be seen."""
 
     channel: socket.socket
     parent_end: socket.socket
     stdio: tuple[int, int, int]
-    procs_files: tuple[str, ...]
     gate: bool
     gate_socket: int
     keep: int
     state: Mapping[str, Any]
 
 
-def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn:
-    """Become the container's first process. root, slave: descriptors of a root that is built, and of
-    its terminal."""
+class Built(NamedTuple):
+    """What the parent made already: descriptors of the root and of the terminal, and who is to run."""
+
+    root: int
+    slave: int
+    who: Identity
+
+
+def run(plan: Plan, wiring: Wiring, procs_files: tuple[str, ...], built: Built | None = None) -> NoReturn:
+    """Become the container's first process. procs_files: cgroups that it joins itself."""
     channel, status = wiring.channel, SETUP_FAILED
     try:
         wiring.parent_end.close()
         leave_parent(plan.process)
-        join_cgroups(wiring.procs_files)
+        join_cgroups(procs_files)
         # Its root is where the process is at this moment: after the cgroups are joined.
         if plan.flags & sys_.CLONE_NEWCGROUP:
             sys_.unshare(sys_.CLONE_NEWCGROUP)
         set_oom_score(plan.process, channel)
         profile = open_profile(plan.process)
-        if root < 0:
-            root, slave = _set_up(plan, wiring)
+        root, slave, who = built or _set_up(plan, wiring)
         rootfs.finish(plan, root)
         if wiring.gate:
             if plan.process.cwd == "/":  # else a relative program is looked up from elsewhere
@@ -74,7 +81,7 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
             state = {**plan.state, **wiring.state, "status": "created", "pid": 1}
             run_hooks(plan.hooks["startContainer"], "startContainer", state)
         attach_stdio(wiring.stdio, slave)
-        become(plan.process, root, wiring.keep, profile, channel)
+        become(plan.process, who, root, wiring.keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)
         with suppress(BaseException):
@@ -83,7 +90,7 @@ def run(plan: Plan, wiring: Wiring, root: int = -1, slave: int = -1) -> NoReturn
         os._exit(status)
 
 
-def _set_up(plan: Plan, wiring: Wiring) -> tuple[int, int]:
+def _set_up(plan: Plan, wiring: Wiring) -> Built:
     channel = wiring.channel
     if plan.id_maps[0]:
         _wait_for_maps(channel)
@@ -93,7 +100,7 @@ def _set_up(plan: Plan, wiring: Wiring) -> tuple[int, int]:
     if plan.hooks:
         _run_create_hooks(plan, wiring)
     set_sysctls(plan)
-    return root, slave
+    return Built(root, slave, identity(plan.process, root))
 
 
 def enter(plan: Plan) -> None:

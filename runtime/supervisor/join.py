@@ -20,6 +20,7 @@ from runtime.supervisor.process import (
     attach_stdio,
     become,
     exit_status,
+    identity,
     join_cgroups,
     leave_parent,
     open_profile,
@@ -47,7 +48,7 @@ def run(
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(process, root, channel, False) if process.terminal else -1
         attach_stdio(stdio, slave)
-        become(process, root, keep, profile, channel)
+        become(process, identity(process, root), root, keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)
         with suppress(BaseException):

@@ -23,7 +23,7 @@ import functools
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from runtime import cgroups, syscalls
@@ -31,7 +31,7 @@ from runtime.errors import Invalid, NotFound
 from runtime.supervisor import child, join, rootfs
 from runtime.supervisor.console import open_console
 from runtime.supervisor.prepare import Plan, prepare, prepare_process
-from runtime.supervisor.process import write
+from runtime.supervisor.process import identity, write
 from runtime.supervisor.report import Message, receive, to_error
 
 __all__ = [
@@ -106,7 +106,7 @@ def launch(request: LaunchRequest) -> Launched:
     try:
         inside = _pid_namespace(plan)
         wiring = child.Wiring(
-            theirs, ours, request.stdio, (), request.gate, request.gate_socket, request.keep_descriptors,
+            theirs, ours, request.stdio, request.gate, request.gate_socket, request.keep_descriptors,
             request.state,
         )  # fmt: skip
         # Hooks and user namespaces begin with a process; all else is faster without one: what a forked
@@ -129,7 +129,7 @@ def _fork_first(plan: Plan, wiring: child.Wiring, directories: Sequence[str], in
     # A cgroup namespace is made by the child: its root is where the process is at that moment.
     cloned, procs = _fork(plan.flags & ~syscalls.CLONE_NEWCGROUP, directories, inside)
     if cloned.pid == 0:
-        child.run(plan, replace(wiring, procs_files=procs))
+        child.run(plan, wiring, procs)
     return cloned
 
 
@@ -143,7 +143,7 @@ def _build_first(
 
     Nobody else runs in them meanwhile, and a kill on the way leaves nothing: they go with the process.
     """
-    home = _home()
+    _home()
     working = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     root = slave = -1
     try:
@@ -153,18 +153,29 @@ def _build_first(
         child.set_sysctls(plan)
         if plan.process.terminal:
             slave = open_console(plan.process, root, wiring.channel, True)
+        who = identity(plan.process, root)
         cloned, procs = _fork(plan.flags & syscalls.CLONE_NEWPID, directories, inside)
         if cloned.pid == 0:
-            child.run(plan, replace(wiring, procs_files=procs), root, slave)
+            child.run(plan, wiring, procs, child.Built(root, slave, who))
         return cloned
     finally:
-        for descriptor, flag in home:
-            if flag & (plan.flags | _joined(plan)):
-                syscalls.setns(descriptor, flag)
+        _go_home(plan)
         os.fchdir(working)
         for descriptor in (working, root, slave):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _go_home(plan: Plan) -> None:
+    """Back to this process's own namespaces. One that cannot come back must not go on: it would take a
+    container's files for the host's. Containers survive it, and the next supervisor adopts them."""
+    try:
+        for descriptor, flag in _home():
+            if flag & (plan.flags | _joined(plan)):
+                syscalls.setns(descriptor, flag)
+    except OSError as error:
+        os.write(2, f"setpoint: cannot leave a container's namespaces: {error}\n".encode())
+        os._exit(70)
 
 
 def _joined(plan: Plan) -> int:

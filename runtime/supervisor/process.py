@@ -6,12 +6,12 @@ load a file of the image) and never returns from `become`.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal's enums cost the forked child fifty pages to touch
 import errno
 import fcntl
 import gc
 import os
 import resource
-import signal
 import socket
 import stat
 import sys
@@ -28,6 +28,7 @@ SETUP_FAILED = 125  # exit statuses as docker run has them
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SYS_ADMIN = 1 << 21
+_DEFAULT, _SETMASK = 0, 2  # SIG_DFL, SIG_SETMASK: the same on every architecture but alpha and sparc
 _NEEDS = "hint: needs CAP_SYS_RESOURCE on the host, or another value"
 _NOT_IN_PATH = "executable file not found in $PATH"  # the words that other engines look for
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,10 +45,10 @@ def exit_status(error: BaseException) -> int:
 def leave_parent(process: ProcessPlan) -> None:
     """Drop what the fork copied: signals, session, import paths, keyring."""
     gc.disable()
-    signal.set_wakeup_fd(-1)  # it is the parent's event loop that listens there
+    _signal.set_wakeup_fd(-1)  # it is the parent's event loop that listens there
     for number in process.ignored:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _signal.signal(number, _DEFAULT)
+    _signal.pthread_sigmask(_SETMASK, ())
     os.setsid()
     sys.path.clear()
     sys.meta_path.clear()
@@ -138,10 +139,12 @@ def attach_stdio(stdio: tuple[int, int, int], slave: int) -> None:
         os.dup2(descriptor, number)
 
 
-def become(process: ProcessPlan, root: int, keep: int, profile: int, channel: socket.socket) -> NoReturn:
+def become(
+    process: ProcessPlan, who: users.Identity, root: int, keep: int, profile: int, channel: socket.socket
+) -> NoReturn:
     """Take the identity, drop privileges, execute. root: a descriptor of the container's root, which
     is the process's root by now. profile: what `open_profile` gave. channel: closes when it is done."""
-    uid, gid, groups, home = _identity(process, root)
+    uid, gid, groups, home = who
     enter_directory(process, root)
     _close_others(keep, {profile, channel.fileno()})
     _set_limits(process, channel)
@@ -167,7 +170,8 @@ def become(process: ProcessPlan, root: int, keep: int, profile: int, channel: so
     execute(candidates, process.arguments, environment)
 
 
-def _identity(process: ProcessPlan, root: int) -> users.Identity:
+def identity(process: ProcessPlan, root: int) -> users.Identity:
+    """Who the process is to run as. root: a descriptor of the container's root."""
     if process.lookup is not None:
         return users.resolve(root, *process.lookup)
     # Exactly those of the config: whoever wrote numbers has resolved them (a lookup adds the primary).
