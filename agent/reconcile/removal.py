@@ -143,15 +143,17 @@ def _held(desired: Desired, world: World) -> Verdict:
 def remove_replicas(
     desired: Desired, replicas: tuple[Replica, ...], world: World, cause: Cause
 ) -> tuple[Action, ...]:
-    """Stop, then the namespace, then the container: whose labels keep the rest findable till last."""
+    """Of each index: stop all that is live, then the namespace they share, then the containers: whose
+    labels keep the rest findable till last."""
+    key = desired.key
     actions: list[Action] = []
-    for replica in sorted(replicas, key=lambda r: (-r.index, r.id)):
-        if replica.is_live:
-            actions.append(stop_of(desired, replica, cause))
-        own = convert.sandbox_id(world.instance, desired.key, replica.index)
-        if replica.state.sandbox == own:
-            actions.append(DeleteSandbox(desired.key, cause, own, index=replica.index))
-        actions.append(DeleteContainer(desired.key, cause, replica.id, index=replica.index))
+    for index in sorted({replica.index for replica in replicas}, reverse=True):
+        mine = sorted((r for r in replicas if r.index == index), key=lambda r: r.id)
+        own = convert.sandbox_id(world.instance, key, index)
+        actions += [stop_of(desired, replica, cause) for replica in mine if replica.is_live]
+        if any(replica.state.sandbox == own for replica in mine):
+            actions.append(DeleteSandbox(key, cause, own, index=index))
+        actions += [DeleteContainer(key, cause, replica.id, index=index) for replica in mine]
     return tuple(actions)
 
 
