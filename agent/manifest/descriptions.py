@@ -282,7 +282,9 @@ CONTAINER = {
         {"type": "object", "additionalProperties": {"oneOf": [INTEGER, {"type": "object"}]}},
     ),
     "user": D("User and group of the process, by name or number.", 'user: "1000:1000"', TEXT),
-    "userns_mode": D("The user namespace: host, or auto for one of its own.", "userns_mode: auto", TEXT),
+    "userns_mode": D(
+        "host: the user namespace of the host, which is the default.", "userns_mode: host", one_of("host")
+    ),
     "uts": D("host: share the host's name.", "uts: host", one_of("host")),
     "volumes": D(
         "What is mounted: SOURCE:TARGET[:ro]. A source with a / or . is a path on the host, relative to the "

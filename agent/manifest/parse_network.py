@@ -112,7 +112,13 @@ network_mode = _mode(("none", "host", "bridge", "service:", "container:"))
 pid = _mode(("host", "service:", "container:"))
 ipc = _mode(("host", "none", "service:", "container:"), ("private", "shareable"))
 uts = _mode(("host",))
-userns_mode = _mode(("host", "auto"))
+
+
+def userns_mode(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    if value == "auto" or value.startswith(("auto:", "keep-id", "nomap")):
+        raise Refuse(f'"{value}" is not supported yet', "host is the one there is")
+    return _mode(("host",))(r, node)
 
 
 def dns_address(r: Reading, node: Node) -> str:

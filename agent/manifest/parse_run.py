@@ -175,7 +175,23 @@ def _section(table: dict[str, Parser[Any]], *lacking: str) -> Parser[dict[str, A
 
 
 pids = integer(-1, 4_194_304)  # the kernel's PID_MAX_LIMIT
-cpus = number(0.0)
+LEAST_CPUS = 0.01  # the kernel's shortest quota is 1 ms, sched-bwc(7), of a period of 100 ms
+LEAST_CPU_SHARES = 2  # the kernel makes it so
+
+
+def cpus(r: Reading, node: Node) -> float:
+    value = number(0.0)(r, node)
+    if 0 < value < LEAST_CPUS:
+        raise Refuse(f"{value:g} is out of range", f"at least {LEAST_CPUS:g}, or 0 for no limit")
+    return value
+
+
+def cpu_shares(r: Reading, node: Node) -> int:
+    value = integer(0, 262_144)(r, node)
+    if 0 < value < LEAST_CPU_SHARES:
+        raise Refuse(f"{value} is out of range", f"at least {LEAST_CPU_SHARES}, or 0 for the default")
+    return value
+
 
 DEPLOY_FIELDS: dict[str, Parser[Any]] = {
     "mode": choice("replicated"),

@@ -21,7 +21,6 @@ from agent.manifest.parse_values import (
     integer,
     list_of,
     matching,
-    number,
     one_or_list,
     pairs,
     size,
@@ -72,8 +71,8 @@ FIELDS: dict[str, Parser[Any]] = {
     "cap_drop": parse_run.capabilities,
     "command": words,
     "container_name": _container_name,
-    "cpu_shares": integer(0, 262_144),
-    "cpus": number(0.0),
+    "cpu_shares": parse_run.cpu_shares,
+    "cpus": parse_run.cpus,
     "cpuset": matching(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", 'such as "0-3" or "0,2"'),
     "depends_on": parse_run.depends_on,
     "deploy": parse_run.deploy,
@@ -187,6 +186,7 @@ def _shown(value: Any) -> str:
 
 def _check(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
     _check_network_mode(r, node, values)
+    _check_names(r, node, values)
     _check_scale(r, node, values)
     _check_mounts(r, node, values)
     _check_memory(r, node, values)
@@ -206,6 +206,15 @@ def _check_network_mode(r: Reading, node: Mapping, values: dict[str, Any]) -> No
     else:
         hint = "publish them where the network belongs" if ":" in mode else "remove one of them"
         r.error(node.entries["ports"].key, f"ports cannot be published with network_mode {mode}", hint)
+
+
+def _check_names(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
+    """Names that would have no effect, since another's hold."""
+    shared = {"hostname": "uts", "domainname": "uts", "extra_hosts": "network_mode"}
+    for name, mode in shared.items():
+        value = values.get(mode, "")
+        if values.get(name) and (value == "host" if mode == "uts" else ":" in value):
+            r.error(node.entries[name].key, f"{name} has no effect with {mode} {value}", "remove one of them")
 
 
 def _check_scale(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
