@@ -351,6 +351,10 @@ class Loop:
         """The actions of `plan_now`."""
         return self.plan_now(manifest).actions
 
+    async def flush(self) -> None:
+        """Returns when what happened so far is stored: for who reads events from the store."""
+        await self._know.journal.flush()
+
     async def wait_changed(self) -> None:
         """Returns at the next change of any status."""
         await self._know.feed.wait_changed()

@@ -55,7 +55,7 @@ def test_a_commit_becomes_running_containers_and_an_empty_plan(host: Host) -> No
 
 def test_what_happened_is_stored_with_its_causes(host: Host) -> None:
     up(host, web=service())
-    host.run(1)
+    host.do(host.loop.flush())
     events = host.store.events(Key.parse(WEB))
     assert [event.reason for event in events] == ["Created", "Started"]
     assert events[0].cause == ("revision r1", "shop/compose.yaml:1", "is not there")
