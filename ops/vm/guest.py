@@ -1,0 +1,378 @@
+"""What a virtual machine of ops/vm-test does: a list of checks as root under systemd, then its report.
+
+Started by vm-test.service at every boot. Says a line for each check on the second serial port, which is
+the terminal of who called ops/vm-test; keeps output of what it runs in a folder that goes back to the
+host at the end. Standard library only: this is the bare machine's Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path("/opt/vm")
+CHECKOUT = Path("/opt/setpoint")
+PROGRAM = CHECKOUT / ".venv/bin/setpoint"
+UNITS = ("setpoint-supervisor.service", "setpoint-agent.service")
+KEPT = HERE / "kept"
+STATE = HERE / "state.json"
+CGROUP = Path("/sys/fs/cgroup")
+PAGE = "http://127.0.0.1:8080/"
+READY_SECONDS = 120
+
+
+class Failed(Exception):
+    """A check that did not hold, in words."""
+
+
+def expect(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise Failed(otherwise)
+
+
+# --- what the checks look with -------------------------------------------------------------------
+
+
+def run(*command: object, name: str = "", fails: bool = False, seconds: float = 600) -> str:
+    """The output of a command, kept as a file too; `Failed` when it does not end as it should."""
+    words = [str(word) for word in command]
+    environment = {**os.environ, "HOME": "/root"}
+    done = subprocess.run(
+        words, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace", timeout=seconds, check=False,
+    )  # fmt: skip
+    if name:
+        (KEPT / name).write_text(done.stdout)
+    if bool(done.returncode) != fails:
+        last = "\n".join(done.stdout.strip().splitlines()[-12:])
+        raise Failed(f"{' '.join(words)}: exit code {done.returncode}\n{last}")
+    return done.stdout
+
+
+def setpoint(*arguments: object, name: str = "") -> str:
+    return run(PROGRAM, *arguments, name=name)
+
+
+def status() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(setpoint("status", "-o", "json", name="status.json"))
+    return found
+
+
+def pids() -> dict[str, int]:
+    """The first processes of the containers that run, by their object."""
+    found = status()["objects"]
+    return {each["key"]: one["pid"] for each in found for one in each.get("containers", ()) if one.get("pid")}
+
+
+def page() -> str:
+    with urllib.request.urlopen(PAGE, timeout=20) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = READY_SECONDS) -> Any:
+    """What the condition gives, once it is true. An error counts as not yet."""
+    deadline = time.monotonic() + seconds
+    error = ""
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+        except (Failed, OSError, ValueError) as failure:
+            error = f"; last: {failure}"
+        time.sleep(0.2)
+    raise Failed(f"{what}: not so after {seconds:.0f} s{error}")
+
+
+def main_pid(unit: str) -> int:
+    return int(run("systemctl", "show", "--value", "-p", "MainPID", unit))
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+# --- the checks ----------------------------------------------------------------------------------
+
+
+def is_as_most_machines_are() -> str:
+    """pid 1 is systemd and cgroup v2 is all there is."""
+    expect(Path("/proc/1/comm").read_text().strip() == "systemd", "pid 1 is not systemd")
+    kinds = {
+        line.split(" - ")[1].split()[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    }
+    expect("cgroup2" in kinds and "cgroup" not in kinds, "cgroups are not v2 alone")
+    version = ".".join(map(str, sys.version_info[:3]))
+    return f"Linux {os.uname().release}, Python {version}, LSM {read('/sys/kernel/security/lsm')}"
+
+
+def read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().strip()
+    return "unknown"
+
+
+def up_from_a_fresh_checkout() -> str:
+    run("ops/up", name="up.log")
+    return ""
+
+
+def page_is_served() -> str:
+    expect("It runs." in page(), "the page is another one")
+    return ""
+
+
+def status_is_ready() -> str:
+    found = status()
+    expect(found["ready"] and found["agent"] == "running", f"not ready: {json.dumps(found)[:600]}")
+    return f"{len(found['objects'])} objects"
+
+
+def doctor_finds_nothing_missing() -> str:
+    found = run(PROGRAM, "doctor", name="doctor.log")
+    missing = [line for line in found.splitlines() if line.startswith("missing")]
+    expect(not missing, "\n".join(missing))
+    return "; ".join(" ".join(line.split()) for line in found.splitlines() if line.startswith("warn"))
+
+
+def up_again_changes_nothing() -> str:
+    before = pids()
+    run("ops/up", name="up-again.log")
+    expect(pids() == before, f"other processes: {before}, then {pids()}")
+    return ""
+
+
+def devices_are_refused() -> str:
+    """What a root of a container may not open: the disk that the machine runs from."""
+    script = "mknod /tmp/disk b 254 0 && (head -c 1 /tmp/disk || echo refused); head -c 1 /dev/zero | wc -c"
+    found = setpoint("exec", "hello/visitor", "--", "sh", "-c", script, name="devices.log")
+    expect("refused" in found or "not permitted" in found.lower(), f"the disk could be read: {found!r}")
+    expect(found.split()[-1] == "1", f"/dev/zero could not be read: {found!r}")
+    return ""
+
+
+def down_leaves_nothing() -> str:
+    run("ops/down", "--data", name="down.log")
+    left = [str(path) for path in (CGROUP / "setpoint", Path("/var/lib/setpoint")) if path.exists()]
+    left += [line for line in run("nft", "list", "tables").splitlines() if "setpoint" in line]
+    left += [line for line in read("/proc/self/mountinfo").splitlines() if "setpoint/" in line]
+    left += [
+        path.parent.name
+        for path in Path("/sys/class/net").glob("*/ifalias")
+        if path.read_text().startswith("setpoint/")
+    ]
+    expect(not left, "\n".join(left))
+    return ""
+
+
+def units_are_well_formed() -> str:
+    for unit in UNITS:
+        text = (CHECKOUT / "ops/systemd" / unit).read_text()
+        text = text.replace("/srv/manifests", f"{CHECKOUT}/manifests/quickstart")
+        (Path("/etc/systemd/system") / unit).write_text(text)
+    run("systemctl", "daemon-reload")
+    found = run("systemd-analyze", "verify", *(f"/etc/systemd/system/{unit}" for unit in UNITS))
+    complaints = [line for line in found.splitlines() if "setpoint-" in line]
+    expect(not complaints, "\n".join(complaints))
+    return ""
+
+
+def units_start() -> str:
+    run("systemctl", "enable", "--now", *UNITS)
+    setpoint("image", "load", CHECKOUT / "build/busybox.tar")
+    setpoint("wait", "--for", "ready", "--timeout", f"{READY_SECONDS}s")
+    expect("It runs." in page(), "the page is another one")
+    return ""
+
+
+def agent_stopped_containers_run_on() -> str:
+    before = pids()
+    run("systemctl", "stop", "setpoint-agent")
+    gone = [key for key, pid in before.items() if not is_alive(pid)]
+    expect(not gone, f"ended with the agent: {gone}")
+    expect("It runs." in page(), "no page while the agent is down")
+    expect(status()["agent"] == "down", "status does not say that the agent is down")
+    run("systemctl", "start", "setpoint-agent")
+    setpoint("wait", "--for", "ready", "--timeout", f"{READY_SECONDS}s")
+    expect(pids() == before, f"other processes: {before}, then {pids()}")
+    return ""
+
+
+def supervisor_killed_containers_run_on() -> str:
+    before, killed = pids(), main_pid("setpoint-supervisor")
+    run("kill", "-9", killed)
+    new = until(
+        lambda: (pid := main_pid("setpoint-supervisor")) not in (0, killed) and pid, "a new supervisor"
+    )
+    check_adoption(before, new)
+    return ""
+
+
+def supervisor_stopped_containers_run_on() -> str:
+    before, stopped = pids(), main_pid("setpoint-supervisor")
+    run("systemctl", "restart", "setpoint-supervisor")
+    new = until(
+        lambda: (pid := main_pid("setpoint-supervisor")) not in (0, stopped) and pid, "a new supervisor"
+    )
+    check_adoption(before, new)
+    return ""
+
+
+def check_adoption(before: dict[str, int], supervisor: int) -> None:
+    """Same processes, and the new supervisor is one that can start and see them."""
+    expect(all(is_alive(pid) for pid in before.values()), f"ended with it: {before}")
+    expect("It runs." in page(), "the page is another one")
+    until(lambda: status()["ready"] and pids() == before, "ready with the same processes")
+    setpoint("exec", "hello/web", "--", "true")
+    expect(main_pid("setpoint-supervisor") == supervisor, "the supervisor did not stay")
+
+
+def killed_process_comes_back() -> str:
+    before = pids()
+    run("kill", "-9", before["hello/container/web"])
+    until(
+        lambda: pids().get("hello/container/web") not in (None, before["hello/container/web"]),
+        "a new process",
+    )
+    until(lambda: status()["ready"] and "It runs." in page(), "ready and served")
+    return ""
+
+
+def links_keep_their_addresses() -> str:
+    """udev gives new bridges and veths other hardware addresses where nobody has chosen one."""
+    found = json.loads(run("ip", "-j", "link"))
+    bridges = [
+        one["ifname"]
+        for one in found
+        if read(f"/sys/class/net/{one['ifname']}/ifalias").startswith("setpoint/")
+    ]
+    kinds = {name: read(f"/sys/class/net/{name}/addr_assign_type") for name in bridges}
+    expect(bridges and all(kind == "3" for kind in kinds.values()), f"not set by us (3): {kinds}")
+    return ", ".join(bridges)
+
+
+def kernel_tests_pass() -> str:
+    site = run(CHECKOUT / ".venv/bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+    Path(site.strip(), "vm-tests.pth").write_text(f"{HERE}/tests-site\n")
+    chosen = json.loads((HERE / "plan.json").read_text())["pytest"]
+    found = run(
+        CHECKOUT / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
+        *chosen,
+        name="pytest.log", seconds=1500,
+    )  # fmt: skip
+    return found.strip().splitlines()[-1]
+
+
+def kernel_has_nothing_to_say() -> str:
+    text = run("dmesg", name="dmesg.log")
+    bad = [line for line in text.splitlines() if re.search(r"DENIED|WARNING: |BUG: |Oops|hung task", line)]
+    expect(not bad, "\n".join(bad[:5]))
+    failed = run("systemctl", "--failed", "--no-legend", "--plain").strip()
+    expect(not failed, failed)
+    return ""
+
+
+def reboot_brings_all_back() -> str:
+    until(lambda: status()["ready"], "ready")
+    expect("It runs." in page(), "the page is another one")
+    since = float(read("/proc/uptime").split()[0])
+    took = time.time() - json.loads(STATE.read_text())["rebooted_at"]
+    return f"ready {since:.0f} s after the kernel started, {took:.0f} s after the reboot was asked for"
+
+
+QUICK = (
+    is_as_most_machines_are,
+    up_from_a_fresh_checkout,
+    page_is_served,
+    status_is_ready,
+    doctor_finds_nothing_missing,
+    devices_are_refused,
+    links_keep_their_addresses,
+)
+FIRST = (
+    *QUICK,
+    up_again_changes_nothing,
+    down_leaves_nothing,
+    units_are_well_formed,
+    units_start,
+    agent_stopped_containers_run_on,
+    supervisor_killed_containers_run_on,
+    supervisor_stopped_containers_run_on,
+    killed_process_comes_back,
+    kernel_tests_pass,
+    kernel_has_nothing_to_say,
+)
+SECOND = (reboot_brings_all_back, killed_process_comes_back, kernel_has_nothing_to_say)
+
+
+# --- running them --------------------------------------------------------------------------------
+
+
+def main() -> None:
+    KEPT.mkdir(exist_ok=True)
+    plan = json.loads((HERE / "plan.json").read_text())
+    state = json.loads(STATE.read_text()) if STATE.exists() else {"passed": 0, "failed": 0}
+    is_back = "rebooted_at" in state
+    with Path("/dev/ttyS1").open("w", buffering=1) as terminal:
+        checks = SECOND if is_back else QUICK if plan["quick"] else FIRST
+        for check in checks:
+            held = attempt(check, terminal)
+            state["passed" if held else "failed"] += 1
+            if not held and check is up_from_a_fresh_checkout:
+                break
+        if not (plan["quick"] or is_back or not PROGRAM.exists()):
+            state["rebooted_at"] = time.time()
+            STATE.write_text(json.dumps(state))
+            end("reboot")
+            return
+        keep_journal()
+        print(f"{state['passed']} passed, {state['failed']} failed", file=terminal)
+    with Path("/dev/vdc").open("wb") as disk:
+        subprocess.run(["tar", "-C", HERE, "-cf", "-", "kept"], stdout=disk, check=False)
+    end("poweroff")
+
+
+def attempt(check: Callable[[], str], terminal: Any) -> bool:
+    """One line a check; what failed, indented below it."""
+    name, began = check.__name__.replace("_", " "), time.monotonic()
+    try:
+        word, said = "ok", check()
+    except Failed as failure:
+        word, said = "FAILED", str(failure)
+    except Exception:
+        word, said = "FAILED", traceback.format_exc()
+    lines = list(shown(said))
+    one = f"   {lines[0]}" if word == "ok" and len(lines) == 1 else ""
+    print(f"{word:<6} {time.monotonic() - began:6.1f} s  {name}{one}", file=terminal)
+    for line in [] if one else lines:
+        print(f"       {line}", file=terminal)
+    return word == "ok"
+
+
+def shown(text: str) -> Iterator[str]:
+    for line in text.splitlines()[:40]:
+        yield "".join(char if char.isprintable() else "?" for char in line)
+
+
+def keep_journal() -> None:
+    with (KEPT / "journal.log").open("wb") as file:
+        subprocess.run(["journalctl", "--no-pager", "-o", "short-monotonic"], stdout=file, check=False)
+
+
+def end(verb: str) -> None:
+    os.sync()
+    subprocess.run(["systemctl", "--no-block", verb], check=True)
+
+
+if __name__ == "__main__":
+    main()
