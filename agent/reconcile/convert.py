@@ -290,6 +290,7 @@ def container_config(
         stop_signal=spec.stop_signal,
         log_max_bytes=spec.logging.max_size_bytes,
         log_max_files=spec.logging.max_file,
+        annotations=dict(spec.annotations),
     )
 
 

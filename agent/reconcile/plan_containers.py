@@ -212,27 +212,30 @@ def _plan_live(
             standing, reason=reason, message=failure.message, wake_at=failure.retry_at,
             stalled=reason if phase == "Stalled" else "",
         )  # fmt: skip
-    if stop := _reason_to_stop(context, current):
-        return replace(standing, phase="Restarting", reason="Restarting", **stop)
+    if change := _restart_of(context, current):
+        return replace(standing, **change)
     fixes = (*make.update(context, current), *make.repairs(context, current))
     return replace(standing, actions=(*standing.actions, *fixes)) if fixes else standing
 
 
-def _reason_to_stop(context: Context, current: Replica) -> dict[str, Any]:
-    """Fields of a ReplicaPlan that stops a running container, {} when it is to go on."""
+def _restart_of(context: Context, current: Replica) -> dict[str, Any]:
+    """Fields of a ReplicaPlan that stops or restarts a running container, {} when it is to go on."""
     needs = context.needs
+    restarting = {"phase": "Restarting", "reason": "Restarting"}
     if needs.outdated_network and needs.create is None:
         seen = f"network {needs.outdated_network} is made anew"
         stop = make.stop(context, current, seen)
-        return {"actions": (stop, *make.leave_network(context, current)), "message": seen}
+        return {"actions": (stop, *make.leave_network(context, current)), "message": seen, **restarting}
     seen, by = _reason_to_restart(context, current)
-    if not seen or needs.start is not None:
+    if not seen:
         return {}
+    if needs.start is not None:  # what it would wait for when it is down, it waits for while it runs
+        return {"message": f"{seen}; {needs.start.message}", "waiting_for": needs.start.keys}
     stop = make.stop(context, current, seen, by=by)
     if by != "us":  # the back-off decides about the start
-        return {"actions": (stop,), "message": seen}
+        return {"actions": (stop,), "message": seen, **restarting}
     start = make.start(context, current.id, current.index, seen, is_restart=True)
-    return {"actions": (stop, start), "message": seen}
+    return {"actions": (stop, start), "message": seen, **restarting}
 
 
 def _reason_to_restart(context: Context, current: Replica) -> tuple[str, ExitCause]:
@@ -331,17 +334,18 @@ def _together(context: Context, plans: list[ReplicaPlan], *, is_busy: bool) -> V
         message = f"{well} of {len(plans)} are well" + (f": {message}" if message else "")
     healths = [plan.is_healthy for plan in plans if plan.is_healthy is not None]
     stalled = next((plan.stalled for plan in plans if plan.stalled), "")
+    waiting_for = frozenset[Key]().union(*(plan.waiting_for for plan in plans))
     return Verdict(
         shown.phase,
         shown.reason,
         message,
         generation=generation,
         wake_at=min((plan.wake_at for plan in plans if plan.wake_at is not None), default=None),
-        waiting_for=frozenset[Key]().union(*(plan.waiting_for for plan in plans)),
+        waiting_for=waiting_for,
         is_started=all(plan.is_live or plan.phase == "Completed" for plan in plans),
         is_healthy=all(healths) if healths else None,
         is_completed=shown.phase == "Completed",
-        is_settled=PHASES[shown.phase].is_ready and not is_busy and not stalled,
+        is_settled=PHASES[shown.phase].is_ready and not (is_busy or stalled or waiting_for),
         stalled=stalled,
     )
 
