@@ -101,7 +101,7 @@ class Assembly:
             config,
             image,
             paths,
-            found_devices=find_devices(config) if config.devices else (),
+            found_devices=find_devices(config) if _has_devices(config) else (),
             host=self._limits,
         )
 
@@ -120,6 +120,7 @@ class Assembly:
             volumes=self._volume_paths(config),
             pid_namespace=self._namespace(config, config.pid_mode, "pid") if is_starting else "",
             ipc_namespace=self._namespace(config, config.ipc_mode, "ipc") if is_starting else "",
+            shm_namespace=self._namespace(config, config.ipc_mode, "mnt") if is_starting else "",
             seccomp=self._filter(config),
         )
 
@@ -199,7 +200,7 @@ class Assembly:
         if not sandbox:
             _write(f"{run}/hosts", _host_names(config), 0o644)
         modes = (config.pid_mode, config.ipc_mode)
-        if config.devices or any(mode.startswith("container:") for mode in modes):
+        if _has_devices(config) or any(mode.startswith("container:") for mode in modes):
             image = self.image(config, "start")
             overlay = self._overlay(config.id, image)
             self.write_config(config.id, self._oci(config, image, overlay, is_starting=True))
@@ -224,6 +225,10 @@ class Assembly:
         if not isinstance(found, dict):
             raise NotFound("read bundle", id, "its config is not an object")
         return found
+
+
+def _has_devices(config: ContainerConfig) -> bool:
+    return bool(config.devices) or config.security.privileged
 
 
 def _check_bind(config: ContainerConfig, mount: MountConfig) -> None:

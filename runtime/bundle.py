@@ -15,7 +15,7 @@ from typing import Any
 from runtime import devices, security
 from runtime.errors import Invalid
 from runtime.model import ContainerConfig, ImageInfo, MountConfig, Resources, Ulimit
-from runtime.mounts import Overlay
+from runtime.mounts import NAMESPACE, Overlay
 
 VERSION = "1.2.0"
 INIT_PROGRAM = "/usr/bin/tini-static"
@@ -52,7 +52,8 @@ class HostPaths:
     """What the host provides for one container.
 
     volumes: a volume's name -> its directory. pid_namespace, ipc_namespace: files of the namespaces to
-    join for "container:<id>" ("" otherwise).
+    join for "container:<id>" ("" otherwise); shm_namespace: the mount namespace that has the shared
+    memory of that ipc namespace.
     seccomp: the compiled filter's file, "" for none.
     """
 
@@ -65,6 +66,7 @@ class HostPaths:
     volumes: Mapping[str, str] | None = None
     pid_namespace: str = ""
     ipc_namespace: str = ""
+    shm_namespace: str = ""
     seccomp: str = ""
 
 
@@ -105,8 +107,9 @@ def oci_config(
 
 
 def find_devices(config: ContainerConfig) -> tuple[tuple[devices.Device, devices.Rule], ...]:
-    """The devices that a config asks for, looked up on the host. `NotFound`, `Invalid`."""
-    found: list[tuple[devices.Device, devices.Rule]] = []
+    """The devices that a config asks for, looked up on the host; all of them when it is privileged.
+    `NotFound`, `Invalid`."""
+    found = list(devices.host_devices()) if config.security.privileged else []
     for device in config.devices:
         found += devices.look_up(device.source, device.target, device.access)
     return tuple(found)
@@ -120,7 +123,7 @@ def _annotations(config: ContainerConfig, paths: HostPaths) -> dict[str, str]:
     }
     if paths.seccomp and not config.security.privileged:
         made["setpoint.seccomp"] = paths.seccomp
-    return made | {f"{LABEL}{key}": value for key, value in config.labels.items()}
+    return {**config.annotations, **made, **{f"{LABEL}{key}": value for key, value in config.labels.items()}}
 
 
 # --- process ------------------------------------------------------------------------------------
@@ -228,6 +231,8 @@ def _mounts(config: ContainerConfig, paths: HostPaths) -> list[dict[str, Any]]:
 def _shm(config: ContainerConfig, paths: HostPaths) -> dict[str, Any]:
     if config.ipc_mode == "host":
         return _bind("/dev/shm", "/dev/shm", [])  # noqa: S108
+    if paths.shm_namespace:
+        return _bind("/dev/shm", "/dev/shm", [f"{NAMESPACE}{paths.shm_namespace}"])  # noqa: S108
     return {
         "destination": "/dev/shm", "type": "tmpfs", "source": "shm",  # noqa: S108
         "options": ["nosuid", "noexec", "nodev", "mode=1777", f"size={config.shm_bytes}"],

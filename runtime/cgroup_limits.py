@@ -15,6 +15,7 @@ from runtime.devices import parse_rules
 from runtime.errors import Invalid, Unsupported
 
 PAGE_BYTES = 4096
+MAX_PROCESSORS = 8192  # the kernel's NR_CPUS at most
 
 
 class Write(NamedTuple):
@@ -235,8 +236,11 @@ def differs(write: Write, shown: str) -> bool:
 
 
 def _normal(file: str, value: str) -> str:
-    """Byte limits are kept in whole pages and "no limit" has two spellings; the rest is text."""
+    """Byte limits are kept in whole pages, "no limit" has two spellings, and lists of processors are
+    shown in the kernel's own; the rest is text."""
     value = value.strip()
+    if file.startswith("cpuset."):
+        return ",".join(map(str, sorted(_numbers(value))))
     if file == "memory.oom_control":
         return value.split("\n")[0].replace("oom_kill_disable ", "")
     if not file.startswith(("memory.", "hugetlb.")) or file == "memory.swappiness":
@@ -247,3 +251,14 @@ def _normal(file: str, value: str) -> str:
         return value
     pages = int(value) // PAGE_BYTES
     return "max" if pages >= (1 << 63) // PAGE_BYTES - 1 else str(pages * PAGE_BYTES)
+
+
+def _numbers(listed: str) -> set[int]:
+    """`0-2,5` -> {0, 1, 2, 5}; empty for what is no such list."""
+    found: set[int] = set()
+    for part in listed.split(","):
+        first, _, last = part.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            return set()
+        found.update(range(int(first), min(int(last or first), MAX_PROCESSORS) + 1))
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ DEFAULT_LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("ptmx", "pts/ptmx"),
 )
+_OWN_DIRECTORIES = frozenset(("pts", "shm", "mqueue", "fd", "hugepages", ".udev", ".lxc"))
+_OWN_NODES = frozenset(("console", "ptmx", "initctl", "log"))
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
@@ -146,6 +149,20 @@ def _look_up_all(path: Path, target: str, access: str) -> tuple[tuple[Device, Ru
     for child in sorted(path.iterdir()):
         if child.is_dir() or child.is_char_device() or child.is_block_device():
             found += look_up(str(child), f"{target or path}/{child.name}", access)
+    return tuple(found)
+
+
+def host_devices(directory: str = "/dev") -> tuple[tuple[Device, Rule], ...]:
+    """All device nodes of the host, for a privileged container; not the terminals, which are its own.
+    A node that goes away meanwhile is left out."""
+    found: list[tuple[Device, Rule]] = []
+    for root, directories, files in os.walk(directory):
+        directories[:] = sorted(set(directories) - _OWN_DIRECTORIES)
+        for name in sorted(set(files) - _OWN_NODES):
+            path = f"{root}/{name}"
+            with suppress(NotFound, Invalid):
+                if not os.path.islink(path):  # noqa: PTH114 - a string all the way
+                    found += look_up(path, path)
     return tuple(found)
 
 

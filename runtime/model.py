@@ -163,6 +163,7 @@ class ContainerConfig:
     stop_signal: str = ""  # "" takes the image's, else SIGTERM
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3
+    annotations: Mapping[str, str] = field(default_factory=dict)  # for an OCI runtime
     replaces: tuple[str, ...] = ()
 
 

@@ -22,6 +22,7 @@ from runtime import syscalls as sys_
 from runtime.errors import Invalid
 
 PROC_MAGIC = 0x9FA0
+TMPFS_MAGIC = 0x01021994
 MAX_LINKS = 40  # as the kernel, path_resolution(7)
 
 # Options that are flags: (flag, set?). mount(8).
@@ -61,6 +62,7 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
     "nosymfollow": (sys_.MOUNT_ATTR_NOSYMFOLLOW, 0), "symfollow": (0, sys_.MOUNT_ATTR_NOSYMFOLLOW),
 }  # fmt: skip
 _SUBPATH = "x-setpoint.subpath="
+NAMESPACE = "x-setpoint.namespace="  # the file of another mount namespace that the source is in
 _TARGETS_IN_PROC = frozenset(
     ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"]
 )
@@ -93,6 +95,7 @@ class Mount:
     kind: "bind", or a file system's name. flags: MS_*. data: the file system's own options.
     set_, clear: MOUNT_ATTR_* for a bind, recursive_set, recursive_clear for its whole tree.
     propagation: MS_PRIVATE etc. or 0. copy_up: a tmpfs that starts with the content it hides.
+    namespace: the file of another container's mount namespace, whose tmpfs this is.
     """
 
     kind: str
@@ -107,6 +110,7 @@ class Mount:
     propagation: int = 0
     subpath: str = ""
     copy_up: bool = False
+    namespace: str = ""
 
     @property
     def recursive(self) -> bool:
@@ -129,7 +133,7 @@ def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
         raise Invalid("mount", target, "the target must not contain '..'", "write the path plainly")
     flags = propagation = set_ = clear = recursive_set = recursive_clear = 0
     data: list[str] = []
-    subpath, copy_up = "", False
+    subpath, namespace, copy_up = "", "", False
     for option in mount.get("options") or ():
         if option in _FLAGS:
             flag, on = _FLAGS[option]
@@ -143,6 +147,8 @@ def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
             recursive_set, recursive_clear = recursive_set | add, recursive_clear | remove
         elif option.startswith(_SUBPATH):
             subpath = option[len(_SUBPATH) :]
+        elif option.startswith(NAMESPACE):
+            namespace = option[len(NAMESPACE) :]
         elif option == "tmpcopyup":
             copy_up = True
         elif option == "copy-symlink" or option.startswith("x-"):
@@ -156,7 +162,7 @@ def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
         source = source if source[:1] == "/" else f"{bundle}/{source}"
     return Mount(
         kind, source, _absolute(target), flags, ",".join(data), set_, clear,
-        recursive_set, recursive_clear, propagation, subpath, copy_up,
+        recursive_set, recursive_clear, propagation, subpath, copy_up, namespace,
     )  # fmt: skip
 
 
@@ -320,6 +326,8 @@ def bind_tree(directory: int, path: str, recursive: bool = False) -> int:
 
 def source_tree(mount: Mount) -> int:
     """The detached bind for a mount; its subpath is resolved below its source and never leaves it."""
+    if mount.namespace:
+        return _tree_of_another(mount)
     if not mount.subpath:
         return bind_tree(sys_.AT_FDCWD, mount.source, mount.recursive)
     base = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -331,6 +339,27 @@ def source_tree(mount: Mount) -> int:
             os.close(inner)
     finally:
         os.close(base)
+
+
+def _tree_of_another(mount: Mount) -> int:
+    """The detached bind of a tmpfs in another container. A mount is only cloned from inside its own
+    namespace; what lies there is that container's to arrange, so no link is followed."""
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    opened = [own]
+    try:
+        opened.append(os.open(mount.namespace, os.O_RDONLY | os.O_CLOEXEC))
+        sys_.setns(opened[-1], sys_.CLONE_NEWNS)
+        try:
+            opened.append(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            opened.append(open_in_root(opened[-1], mount.source, os.O_PATH, sys_.RESOLVE_NO_SYMLINKS))
+            if sys_.file_system(opened[-1]) != TMPFS_MAGIC:
+                raise Invalid("mount", mount.target, "the other container has no shared memory to share", "")
+            return bind_tree(opened[-1], "")
+        finally:
+            sys_.setns(own, sys_.CLONE_NEWNS)
+    finally:
+        for each in opened:
+            os.close(each)
 
 
 def apply_bind(mount: Mount, root: int, all_private: bool) -> None:

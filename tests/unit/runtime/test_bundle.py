@@ -114,6 +114,30 @@ def test_a_read_only_bind_takes_what_is_mounted_below_with_it() -> None:
     assert "rro" not in bundle.mount_to_oci(volume, {"data": "/v"})["options"]
 
 
+def test_annotations_do_not_override_what_the_runtime_reads() -> None:
+    found = made(replace(CONFIG, annotations={"note": "text", "setpoint.rootfs": "evil"}))["annotations"]
+    assert found["note"] == "text"
+    assert found["setpoint.rootfs"] == PATHS.overlay.to_json()
+
+
+def test_shared_memory_goes_with_a_joined_ipc_namespace() -> None:
+    paths = replace(PATHS, ipc_namespace="/proc/7/ns/ipc", shm_namespace="/proc/7/ns/mnt")
+    config = replace(CONFIG, ipc_mode=f"container:{'b' * 64}")
+    mounts = bundle.oci_config(config, IMAGE, paths)["mounts"]
+    (found,) = (mount for mount in mounts if mount["destination"] == "/dev/shm")
+    assert (found["type"], found["source"]) == ("bind", "/dev/shm")
+    assert "x-setpoint.namespace=/proc/7/ns/mnt" in found["options"]
+
+
+def test_a_privileged_container_has_the_hosts_devices_and_terminals_of_its_own() -> None:
+    config = replace(CONFIG, security=Security(privileged=True))
+    paths = {device.path for device, _ in bundle.find_devices(config)}
+    assert {"/dev/null", "/dev/zero"} <= paths
+    assert not any(path.startswith(("/dev/pts/", "/dev/shm/")) for path in paths)
+    assert paths.isdisjoint(("/dev/console", "/dev/ptmx"))
+    assert bundle.find_devices(CONFIG) == ()
+
+
 def test_no_command_at_all_is_refused() -> None:
     with pytest.raises(Invalid, match="no command"):
         made(replace(CONFIG, entrypoint=(), command=()))
