@@ -1,8 +1,8 @@
 """The forked child of a container: from clone3 to the program. Carries a Plan out, decides nothing.
 
-Called by `launch` right after the fork. With `root` given, the supervisor has built the container's
-namespaces and root already and what is left is what only the process itself can do; without, the child
-does all of it (user namespaces and hooks need a process to begin with). Never returns.
+Called by `launch` right after the fork. With `built` given, the supervisor has made the container's
+namespaces and root already: the child enters them, and what is left is what only the process itself can
+do. Without, the child does all of it (user namespaces and hooks need a process to begin with). Never returns.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Wiring:
     gate_socket: int
     keep: int
     state: Mapping[str, Any]
+    namespaces: tuple[tuple[int, int], ...] = ()
 
 
 class Built(NamedTuple):
@@ -64,6 +65,8 @@ def run(plan: Plan, wiring: Wiring, procs_files: tuple[str, ...], built: Built |
     channel, status = wiring.channel, SETUP_FAILED
     try:
         wiring.parent_end.close()
+        for descriptor, flag in wiring.namespaces:
+            sys_.setns(descriptor, flag)
         leave_parent(plan.process)
         join_cgroups(procs_files)
         # Its root is where the process is at this moment: after the cgroups are joined.

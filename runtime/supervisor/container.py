@@ -81,6 +81,12 @@ class Container:
 
     # --- stdio
 
+    def tell_started(self, error: BaseException | None) -> None:
+        """To all who wait for the start, once: None when the program runs."""
+        callbacks, self.on_started = self.on_started, []
+        for callback in callbacks:
+            callback(error)
+
     def make_fifos(self) -> tuple[int, int, int]:
         """The container's ends of its stdio. stdout and stderr are opened read-write, so that a dead
         reader breaks no writer. The caller closes them. OSError."""

@@ -4,8 +4,8 @@
     prepare(config) -> a flat Plan
     make and limit cgroups
     namespaces, root, mounts, devices
-    clone3 ------------------------------->   procfs, pivot_root, identity, privileges
     back to the own namespaces
+    clone3 ------------------------------->   those namespaces, procfs, pivot_root, identity, privileges
          <- {"console": true} + pty master    (with a terminal)
          <- {"warning": "…"}                  (a limit that could not be raised)
          <- {"hooks": true}                   (with hooks of the runtime's side: waits for {"go": true})
@@ -13,8 +13,9 @@
     "start" ------------------------------>
          <- {"error": {…}} or EOF             EOF: the program runs, or the child died
 
-Standard library only. `launch` returns as soon as the child is forked and never blocks on it; the
-caller reads `channel` with `receive`, and learns the end from `pidfd`.
+Standard library only. `launch` is `build`, and from clone3 on `fork`. It returns as soon as the child
+is forked and never blocks on it; the caller reads `channel` with `receive`, and learns the end from
+`pidfd`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from runtime import cgroups, syscalls
@@ -39,6 +40,9 @@ __all__ = [
     "LaunchRequest",
     "Launched",
     "Message",
+    "Prepared",
+    "build",
+    "fork",
     "launch",
     "launch_exec",
     "receive",
@@ -95,24 +99,84 @@ class Launched(NamedTuple):
     channel: socket.socket
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A container that lacks only its process: what `fork` needs, and the descriptors it is made of.
+
+    namespaces: (descriptor, flag) that the child enters, the mount namespace first. A kill of this
+    process leaves nothing of them. built: None when the child has to build for itself.
+    """
+
+    request: LaunchRequest
+    plan: Plan
+    directories: Sequence[str]
+    pair: tuple[socket.socket, socket.socket] | None
+    pid_namespace: int = -1
+    namespaces: tuple[tuple[int, int], ...] = ()
+    built: child.Built | None = None
+
+    def close(self) -> None:
+        """Give it up."""
+        for end in self.pair or ():
+            end.close()
+        self.close_made()
+
+    def close_made(self) -> None:
+        """What the child has copies of, or nobody needs."""
+        own = (self.pid_namespace, *(descriptor for descriptor, _ in self.namespaces))
+        built = (self.built.root, self.built.slave) if self.built else ()
+        for descriptor in (*own, *built):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
 def launch(request: LaunchRequest) -> Launched:
     """Fork a container's first process. Raises runtime.errors for a config that cannot work; what fails
     in the child comes over the channel."""
+    return fork(build(request))
+
+
+def build(request: LaunchRequest) -> Prepared:
+    """All that comes before the fork. Raises as `launch` does, with nothing left open.
+
+    Apart from `fork`, so that several are built and then forked one right after the other: every page
+    that this interpreter writes to after a fork is copied first, and building writes to hundreds.
+    """
     plan = prepare(request.config, request.bundle, request.seccomp)
     resources = (request.config.get("linux") or {}).get("resources") or {}
     directories = cgroups.create(plan.cgroup, resources) if plan.cgroup else ()
-    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    inside = -1
+    # Only a terminal has something to say before the fork. A pair that is made later is not copied into
+    # the children of those that are forked before, who would hold its end open.
+    pair = _channel() if plan.process.terminal else None
+    prepared = Prepared(request, plan, directories, pair)
     try:
-        inside = _pid_namespace(plan)
-        wiring = child.Wiring(
-            theirs, ours, request.stdio, request.gate, request.gate_socket, request.keep_descriptors,
-            request.state,
-        )  # fmt: skip
+        prepared = replace(prepared, pid_namespace=_pid_namespace(plan))
         # Hooks and user namespaces begin with a process; all else is faster without one: what a forked
         # interpreter touches is copied page by page, and that is most of the cost of a start.
-        whole = bool(plan.id_maps[0] or plan.hooks)
-        cloned = (_fork_first if whole else _build_first)(plan, wiring, directories, inside)
+        # From another user namespace there is no way back.
+        if plan.id_maps[0] or plan.hooks or _joined(plan) & syscalls.CLONE_NEWUSER:
+            return prepared
+        return _build(prepared)
+    except BaseException:
+        prepared.close()
+        raise
+
+
+def fork(prepared: Prepared) -> Launched:
+    """The process of what was built, which is used up by this. Raises as `launch` does."""
+    plan, request = prepared.plan, prepared.request
+    theirs, ours = prepared.pair or _channel()
+    try:
+        wiring = child.Wiring(
+            theirs, ours, request.stdio, request.gate, request.gate_socket, request.keep_descriptors,
+            request.state, prepared.namespaces,
+        )  # fmt: skip
+        # A cgroup namespace is made by the child: its root is where the process is at that moment. What
+        # was built has its namespaces already, but for that of its process ids.
+        wanted = syscalls.CLONE_NEWPID if prepared.built else ~syscalls.CLONE_NEWCGROUP
+        cloned, procs = _fork(plan.flags & wanted, prepared.directories, prepared.pid_namespace)
+        if cloned.pid == 0:
+            child.run(plan, wiring, procs, prepared.built)
         if plan.id_maps[0]:
             _map_ids(cloned.pid, plan, ours)
     except BaseException:
@@ -120,50 +184,49 @@ def launch(request: LaunchRequest) -> Launched:
         raise
     finally:
         theirs.close()
-        if inside >= 0:
-            os.close(inside)
+        prepared.close_made()
     return Launched(cloned.pid, cloned.pidfd, ours)
 
 
-def _fork_first(plan: Plan, wiring: child.Wiring, directories: Sequence[str], inside: int) -> syscalls.Cloned:
-    # A cgroup namespace is made by the child: its root is where the process is at that moment.
-    cloned, procs = _fork(plan.flags & ~syscalls.CLONE_NEWCGROUP, directories, inside)
-    if cloned.pid == 0:
-        child.run(plan, wiring, procs)
-    return cloned
+def _channel() -> tuple[socket.socket, socket.socket]:
+    """(the child's end, ours)"""
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return theirs, ours
 
 
 _HERE = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWNET
 
 
-def _build_first(
-    plan: Plan, wiring: child.Wiring, directories: Sequence[str], inside: int
-) -> syscalls.Cloned:
-    """Make the namespaces and the root in this process, fork into them, and come back.
+def _build(prepared: Prepared) -> Prepared:
+    """Make the namespaces and the root in this process, and come back.
 
     Nobody else runs in them meanwhile, and a kill on the way leaves nothing: they go with the process.
     """
+    plan = prepared.plan
     _home()
     working = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    namespaces: list[tuple[int, int]] = []
     root = slave = -1
     try:
         syscalls.unshare(plan.flags & _HERE)
         child.enter(plan)
+        changed = plan.flags | _joined(plan)
+        namespaces.extend(_open_namespaces(changed))
         root = rootfs.build(plan)
         child.set_sysctls(plan)
-        if plan.process.terminal:
-            slave = open_console(plan.process, root, wiring.channel, True)
-        who = identity(plan.process, root)
-        cloned, procs = _fork(plan.flags & syscalls.CLONE_NEWPID, directories, inside)
-        if cloned.pid == 0:
-            child.run(plan, wiring, procs, child.Built(root, slave, who))
-        return cloned
+        if prepared.pair:
+            slave = open_console(plan.process, root, prepared.pair[0], True)
+        built = child.Built(root, slave, identity(plan.process, root))
+        return replace(prepared, namespaces=tuple(namespaces), built=built)
+    except BaseException:
+        for descriptor in (*(descriptor for descriptor, _ in namespaces), root, slave):
+            if descriptor >= 0:
+                os.close(descriptor)
+        raise
     finally:
         _go_home(plan)
         os.fchdir(working)
-        for descriptor in (working, root, slave):
-            if descriptor >= 0:
-                os.close(descriptor)
+        os.close(working)
 
 
 def _go_home(plan: Plan) -> None:
@@ -185,16 +248,25 @@ def _joined(plan: Plan) -> int:
     return flags
 
 
+_NAMES = (
+    ("mnt", syscalls.CLONE_NEWNS),
+    ("ipc", syscalls.CLONE_NEWIPC),
+    ("uts", syscalls.CLONE_NEWUTS),
+    ("net", syscalls.CLONE_NEWNET),
+)
+
+
+def _open_namespaces(flags: int) -> Iterator[tuple[int, int]]:
+    """This process's present namespaces of these kinds, the mount namespace first."""
+    for name, flag in _NAMES:
+        if flags & flag:
+            yield os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag
+
+
 @functools.cache
 def _home() -> tuple[tuple[int, int], ...]:
-    """This process's own namespaces, opened once, the mount namespace first."""
-    names = (
-        ("mnt", syscalls.CLONE_NEWNS),
-        ("ipc", syscalls.CLONE_NEWIPC),
-        ("uts", syscalls.CLONE_NEWUTS),
-        ("net", syscalls.CLONE_NEWNET),
-    )
-    return tuple((os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in names)
+    """This process's own namespaces, opened once."""
+    return tuple(_open_namespaces(_HERE))
 
 
 def launch_exec(request: ExecRequest) -> Launched:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from runtime.supervisor.execs import Exec
     from runtime.supervisor.protocol import Message
+    from runtime.supervisor.starting import Pending
 
 MAX_CONNECTIONS = 64
 
@@ -73,6 +74,7 @@ class Supervisor:
         self.run_directory = run_directory
         self.started_at = self.executed_at = time.time()
         self.containers: dict[str, Container] = {}
+        self.pending: list[Pending] = []
         self.execs: dict[int, Exec] = {}
         self.by_pid: dict[int, Container] = {}
         self.early_attachments: dict[str, list[Any]] = {}

@@ -1,6 +1,7 @@
 """From a bundle to a running process: FIFOs, fork, the child's channel, the answer to the starter.
 
-    make FIFOs -> launch (fork, gate) -> write state.json -> open the gate -> channel ends -> running
+    make FIFOs -> build -> fork (waits at its gate) -> write state.json -> open the gate
+                        -> channel ends: running
 
 The gate closes a hole: a child that no record names cannot run its program, for it waits for "start",
 and sees the end of the channel when the supervisor is killed before that.
@@ -14,6 +15,7 @@ import json
 import os
 import socket
 import time
+from typing import NamedTuple
 
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.supervisor import launch, records
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from runtime.supervisor.server import Supervisor
 
 MAX_CONFIG_BYTES = 8 << 20
+MAX_TOGETHER = 16  # built and not yet forked: some ten descriptors each, and a wait for the first of them
 _oom_score: int | None = None
 
 
@@ -47,43 +50,71 @@ def read_config(bundle: str) -> dict[str, Any]:
     return config
 
 
+class Pending(NamedTuple):
+    """A container that is built and waits for its fork."""
+
+    container: Container
+    prepared: launch.Prepared
+    stdio: tuple[int, int, int]
+
+
 def start(server: Supervisor, container: Container) -> None:
-    """Fork the container's first process; `container.on_started` hears how it went. Raises what
-    launch raises, with nothing left behind."""
+    """Build the container, and fork it at the end of this round of the loop; `container.on_started`
+    hears how it went. Raises what launch.build raises, with nothing left behind.
+
+    Those that are asked for together are built one after the other and then forked one after the other:
+    see launch.build.
+    """
+    if len(server.pending) >= MAX_TOGETHER:
+        fork_pending(server)
     config = read_config(container.bundle)
     container.is_tty = bool(config.get("process", {}).get("terminal"))
     container.cgroup = str(config.get("linux", {}).get("cgroupsPath", ""))
-    _keep_oom_score(config)
     stdio = _make_fifos(container)
     try:
-        launched = launch.launch(
-            launch.LaunchRequest(config=config, bundle=container.bundle, stdio=stdio, gate=True)
-        )
+        request = launch.LaunchRequest(config=config, bundle=container.bundle, stdio=stdio, gate=True)
+        prepared = launch.build(request)
     except BaseException:
         container.close()
+        _close(stdio)
         raise
+    server.containers[container.name] = container
+    if not server.pending:
+        server.loop.call_later(0.0, lambda: fork_pending(server))
+    server.pending.append(Pending(container, prepared, stdio))
+
+
+def fork_pending(server: Supervisor) -> None:
+    """The processes of all that was built, and then their gates: one kind of work at a time, for the
+    pages that it touches."""
+    pending, server.pending = server.pending, []
+    channels = [_fork(server, each) for each in pending]
+    for channel in channels:
+        if channel is not None:
+            channel.open_gate()
+    server.reexec_if_wanted()
+
+
+def _fork(server: Supervisor, pending: Pending) -> Channel | None:
+    container = pending.container
+    try:
+        launched = launch.fork(pending.prepared)
+    except (SetpointError, OSError) as error:
+        server.containers.pop(container.name, None)
+        container.close()
+        container.tell_started(error)
+        return None
     finally:
-        for fd in set(stdio) - {-1}:
-            os.close(fd)
+        _close(pending.stdio)
     container.pid, container.pidfd = launched.pid, launched.pidfd
     container.is_child = True
     server.register(container)
-    Channel(server, container, launched.channel).open_gate()
+    return Channel(server, container, launched.channel)
 
 
-def _keep_oom_score(config: dict[str, Any]) -> None:
-    """What protects the supervisor from an out-of-memory kill is not for the containers."""
-    process = config.get("process")
-    if isinstance(process, dict) and "oomScoreAdj" not in process and _own_oom_score() != 0:
-        process["oomScoreAdj"] = 0
-
-
-def _own_oom_score() -> int:
-    global _oom_score  # set once, by `main`, before the first start
-    if _oom_score is None:
-        with open("/proc/self/oom_score_adj", "rb") as file:
-            _oom_score = int(file.read())
-    return _oom_score
+def _close(stdio: tuple[int, int, int]) -> None:
+    for fd in set(stdio) - {-1}:
+        os.close(fd)
 
 
 def _make_fifos(container: Container) -> tuple[int, int, int]:
@@ -148,7 +179,5 @@ class Channel:
         if self._error is None:
             container.is_running = True
             container.read_outputs()
-        callbacks, container.on_started = container.on_started, []
-        for callback in callbacks:
-            callback(self._error)
+        container.tell_started(self._error)
         self._server.reexec_if_wanted()
