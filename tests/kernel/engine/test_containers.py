@@ -232,9 +232,9 @@ async def test_pause_and_resume(engine: NativeEngine) -> None:
 async def test_what_even_sigkill_does_not_end_is_reported_by_the_deadline(
     engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runtime import engine as engine_module
+    from runtime import life
 
-    monkeypatch.setattr(engine_module, "KILL_SECONDS", 0.3)
+    monkeypatch.setattr(life, "KILL_SECONDS", 0.3)
     config = config_of(engine, "one", "sleep", "1000")
     await run(engine, config)
     freezer = Path(cgroups.hierarchies().v1.get("freezer", "/sys/fs/cgroup")) / engine.layout.cgroup_parent

@@ -63,7 +63,7 @@ async def test_output_and_exit_while_no_supervisor_runs(engine: NativeEngine) ->
     await until(lambda: not os.path.exists(f"/proc/{living.pid}"))
     engine._client._is_closing = False
     await engine._client.open()
-    await engine._look_at_supervisor()
+    await engine._supervised.look()
     state = engine.state(config.id)
     assert state is not None and state.phase == "stopped"
     assert output(engine, config.id) == b"last words\n"

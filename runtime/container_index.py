@@ -1,0 +1,102 @@
+"""The engine's containers by id and by name, and the directories on disk that say which there are.
+
+    containers/<id>/         a bundle: whole when its container.json is there
+    containers/.gone-<id>    one on its way out
+
+Filled at `open`, kept by the engine's own calls. Decides nothing about what runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from runtime import container_record
+from runtime.containers import Entry
+from runtime.errors import NotFound
+from runtime.layout import Layout
+from runtime.removal import remove_tree
+from runtime.supervisor import records
+
+GONE = ".gone-"
+
+
+class ContainerIndex:
+    """All containers of an instance, in memory."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._containers = layout.containers
+        self._run = os.fspath(layout.run_containers)
+        self._entries: dict[str, Entry] = {}
+        self._names: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def find(self, id: str) -> Entry | None:
+        return self._entries.get(id)
+
+    def get(self, op: str, id: str) -> Entry:
+        entry = self._entries.get(id)
+        if entry is None:
+            raise NotFound(op, id[:12], "there is no such container")
+        return entry
+
+    def holder_of(self, name: str) -> str | None:
+        """The id of the container that has a name."""
+        return self._names.get(name)
+
+    def add(self, entry: Entry) -> None:
+        self._entries[entry.config.id] = entry
+        self._names[entry.config.name] = entry.config.id
+
+    def drop(self, entry: Entry) -> None:
+        self._entries.pop(entry.config.id, None)
+        if self._names.get(entry.config.name) == entry.config.id:
+            del self._names[entry.config.name]
+
+    def pid_of(self, id: str) -> int | None:
+        entry = self._entries.get(id)
+        return entry.pid if entry is not None else None
+
+    def pid_in_sandbox(self, sandbox: str) -> int | None:
+        for entry in self._entries.values():
+            if entry.is_running and entry.config.sandbox.id == sandbox:
+                return entry.pid
+        return None
+
+    # --- on disk
+
+    def read(self) -> None:
+        """Whole bundles become entries; half-made ones and those on their way out are removed."""
+        for path in self._containers.iterdir():
+            found = None if path.name.startswith(".") else container_record.read(str(path))
+            if found is None or found[0].id != path.name:
+                with contextlib.suppress(OSError):
+                    remove_tree(path)
+                continue
+            entry = Entry(*found)
+            self.add(entry)
+            exit_record = self.exit_record(entry.config.id)
+            if exit_record is not None:
+                entry.ended(exit_record)
+            entry.has_started = exit_record is not None or (path / "log").exists()
+
+    def exit_record(self, id: str) -> dict[str, Any] | None:
+        """How the container ended last, as the supervisor wrote it down."""
+        for directory in (f"{self._containers}/{id}", f"{self._run}/{id}"):
+            record = records.read(directory, records.EXIT)
+            if record is not None:
+                return record
+        return None
+
+    def remove_files(self, id: str) -> None:
+        """First the rename: from then on, after a crash too, it is not a container but rubbish. OSError."""
+        gone = self._containers / f"{GONE}{id}"
+        remove_tree(gone)
+        with contextlib.suppress(FileNotFoundError):
+            (self._containers / id).rename(gone)
+        remove_tree(f"{self._run}/{id}")
+        remove_tree(gone)

@@ -1,0 +1,88 @@
+"""Further processes in running containers, and the streams of their first ones: exec, attach, resize.
+
+Called by `engine`, which hands its callers through; `processes` holds what is started. Starts no
+container.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from runtime import processes
+from runtime.assembly import Assembly
+from runtime.container_index import ContainerIndex
+from runtime.errors import Conflict, Invalid
+from runtime.model import ExecResult
+from runtime.supervisor.client import Client
+
+
+class Execs:
+    """Processes and streams in the containers of an index."""
+
+    def __init__(self, index: ContainerIndex, assembly: Assembly, client: Client) -> None:
+        self._index = index
+        self._assembly = assembly
+        self._client = client
+
+    async def run(
+        self,
+        id: str,
+        argv: Sequence[str],
+        *,
+        timeout_seconds: float,
+        max_output_bytes: int = 65536,
+        user: str = "",
+        working_dir: str = "",
+        environment: Sequence[str] = (),
+    ) -> ExecResult:
+        process = self._process("exec", id, argv, user, working_dir, environment)
+        return await processes.run_captured(self._client, id, process, timeout_seconds, max_output_bytes)
+
+    async def start(
+        self,
+        id: str,
+        argv: Sequence[str],
+        *,
+        terminal: bool = False,
+        stdin: bool = False,
+        user: str = "",
+        working_dir: str = "",
+        environment: Sequence[str] = (),
+        size: tuple[int, int] = (0, 0),
+    ) -> processes.Process:
+        """Start argv inside a running container with pipes, or a terminal of size (rows, columns)."""
+        process = self._process("exec", id, argv, user, working_dir, environment)
+        process["terminal"] = terminal
+        if terminal and all(size):
+            process["consoleSize"] = {"height": size[0], "width": size[1]}
+        return await processes.start_process(self._client, id, process, terminal=terminal, stdin=stdin)
+
+    def _process(
+        self, op: str, id: str, argv: Sequence[str], user: str, working_dir: str, environment: Sequence[str]
+    ) -> dict[str, Any]:
+        entry = self._index.get(op, id)
+        if not entry.is_running or entry.is_paused:
+            raise Conflict(op, entry.config.name, "it is paused" if entry.is_paused else "it does not run")
+        if not argv:
+            raise Invalid(op, entry.config.name, "no command")
+        inherited = self._assembly.read_config(id)["process"]["env"] if environment else ()
+        return processes.process_of(argv, user, working_dir, environment, inherited)
+
+    async def attach(
+        self, id: str, *, stdin: bool = False, streams: Sequence[str] = ("stdout", "stderr"),
+        closes_stdin: bool = True, framed: bool = False,
+    ) -> int:  # fmt: skip
+        """A socket's descriptor, the caller's now: what the container writes from here on, and its stdin.
+        framed: with the Docker Engine API's 8-byte headers, which a terminal never has. A container that
+        was created and not started yet loses nothing."""
+        entry = self._index.get("attach", id)
+        _result, fds = await self._client.call_fds(
+            "attach", name=id, streams=list(streams), framed=framed and not entry.config.tty,
+            closes_stdin=closes_stdin and stdin, early=not entry.is_running,
+        )  # fmt: skip
+        return fds[0]
+
+    async def resize(self, id: str, rows: int, columns: int) -> None:
+        """The size of a container's own terminal."""
+        await self._client.call("resize", name=id, rows=rows, columns=columns)

@@ -1,0 +1,260 @@
+"""A container's life: create, start, stop, pause, limit, delete.
+
+    create ─ assembly ─> bundle      start ─ networks ─> sandbox ─ client ─> supervisor ─> process
+
+Called by `engine`. One thing at a time happens to a container (its entry's lock); all may be repeated
+after a crash, as `runtime.face` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal as signals
+import time
+from typing import Any
+
+from runtime import cgroups, container_record
+from runtime.assembly import Assembly
+from runtime.bundle import resources_to_oci
+from runtime.container_index import ContainerIndex
+from runtime.containers import Entry, with_resources
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
+from runtime.event_stream import EventStream
+from runtime.images.worker import IsolatedImages
+from runtime.model import ContainerConfig, Resources, SandboxState
+from runtime.network.networks import Networks
+from runtime.removal import remove_tree
+from runtime.signals import parse_signal
+from runtime.supervisor import records
+from runtime.supervisor.client import Client
+
+KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel (D state)
+PAUSE_SECONDS = 5.0
+_CGROUP_SECONDS = 2.0
+
+
+class Life:
+    """What is done to containers. sandboxes: the network namespaces as they were made or found."""
+
+    def __init__(
+        self,
+        index: ContainerIndex,
+        assembly: Assembly,
+        images: IsolatedImages,
+        networks: Networks,
+        client: Client,
+        events: EventStream,
+    ) -> None:
+        self.sandboxes: dict[str, SandboxState] = {}
+        self._index = index
+        self._assembly = assembly
+        self._images = images
+        self._networks = networks
+        self._client = client
+        self._events = events
+
+    async def create(self, config: ContainerConfig) -> None:
+        _check(config)
+        existing = self._index.find(config.id)
+        if existing is not None:
+            if existing.config != config:
+                raise Conflict("create", config.name, "it exists with another config")
+            return
+        holder = self._index.holder_of(config.name)
+        if holder is not None and holder not in config.replaces:
+            raise Conflict("create", config.name, f"{holder[:12]} has that name", "delete that one first")
+        entry = Entry(config, time.time())
+        self._index.add(entry)  # at once: the name is taken while volumes are filled
+        try:
+            async with entry.lock:
+                await self._assembly.assemble(config)
+                container_record.write(self._assembly.bundle(config.id), config, entry.created_at)
+        except BaseException as error:
+            self._index.drop(entry)
+            with contextlib.suppress(OSError):
+                remove_tree(self._assembly.bundle(config.id))
+            if isinstance(error, OSError):
+                raise Temporary("create", config.name, str(error), "make room on the disk") from error
+            raise
+
+    async def start(self, id: str) -> None:
+        entry = self._index.get("start", id)
+        async with entry.lock:
+            if entry.is_running:
+                return
+            self._index.get("start", id)  # it may have been deleted while we waited
+            await self._make_sandbox(entry.config)
+            self._assembly.complete(entry.config)
+            if entry.has_started:
+                records.remove(self._assembly.bundle(id), records.EXIT)
+            await self._launch(entry)
+            self._events.publish("start", id)
+
+    async def _make_sandbox(self, config: ContainerConfig) -> None:
+        if config.sandbox.mode == "host":
+            return
+        net_sysctls = {name: value for name, value in config.sysctls.items() if name.startswith("net.")}
+        state = await self._networks.ensure_sandbox(
+            config.sandbox,
+            hostname=config.hostname or config.id[:12],
+            names=(config.name,),
+            labels=config.labels,
+            extra_hosts=config.extra_hosts,
+            sysctls=net_sysctls,
+        )
+        self.sandboxes[state.id] = state
+
+    async def _launch(self, entry: Entry) -> None:
+        """The process. One that an earlier life left in the cgroup is ended first."""
+        config = entry.config
+        fields = {
+            "label": config.name,
+            "stdin": config.stdin_open,
+            "log_bytes": config.log_max_bytes,
+            "log_files": config.log_max_files,
+        }
+        bundle = self._assembly.bundle(config.id)
+        try:
+            record = await self._client.start(config.id, bundle, **fields)
+        except Conflict as error:
+            if error.op != "make cgroup":
+                raise
+            await self._clear_cgroup(config.id)
+            record = await self._client.start(config.id, bundle, **fields)
+        entry.is_paused = False
+        entry.started(record)
+        for warning in record.get("warnings", ()):
+            self._events.publish("warning", config.id, warning)
+
+    async def _clear_cgroup(self, id: str) -> None:
+        path = self._assembly.cgroup(id)
+        await asyncio.to_thread(cgroups.kill, path)
+        await asyncio.to_thread(cgroups.delete, path, _CGROUP_SECONDS)
+
+    async def stop(self, id: str, grace_seconds: float, signal: str = "") -> None:
+        entry = self._index.get("stop", id)
+        async with entry.lock:
+            if entry.is_running:
+                await self._end(entry, grace_seconds, signal)
+        await self._release(entry)
+
+    async def _end(self, entry: Entry, grace_seconds: float, signal: str) -> None:
+        config, path = entry.config, self._assembly.cgroup(entry.config.id)
+        if grace_seconds > 0:
+            with contextlib.suppress(NotFound):  # it ended by itself, just now
+                await self._client.call("signal", name=config.id, signal=self._stop_signal(config, signal))
+            if entry.is_paused:
+                await asyncio.to_thread(cgroups.thaw, path, PAUSE_SECONDS)
+                entry.is_paused = False
+            if await entry.wait_ended(grace_seconds):
+                return
+        await asyncio.to_thread(_kill_all, path)
+        if not await entry.wait_ended(KILL_SECONDS):
+            raise Temporary(
+                "stop", config.name, "SIGKILL did not end it",
+                "a process of it waits in the kernel, or its cgroup is frozen", 5.0,
+            )  # fmt: skip
+
+    def _stop_signal(self, config: ContainerConfig, signal: str) -> int:
+        image = self._images.get(config.image) if not (signal or config.stop_signal) else None
+        return parse_signal(signal or config.stop_signal or (image.stop_signal if image else "") or "TERM")
+
+    async def _release(self, entry: Entry) -> None:
+        """A stopped container's ports are free for others, unless another runs in its sandbox."""
+        sandbox = entry.config.sandbox
+        if sandbox.mode == "own" and sandbox.ports and self._index.pid_in_sandbox(sandbox.id) is None:
+            await self._networks.release_ports(sandbox.id)
+
+    async def signal(self, id: str, signal: str) -> None:
+        entry = self._index.get("signal", id)
+        if not entry.is_running:
+            raise Conflict("signal", entry.config.name, "it does not run")
+        number = parse_signal(signal)
+        if entry.is_paused and number == signals.SIGKILL:
+            await self.resume(id)
+        try:
+            await self._client.call("signal", name=id, signal=number)
+        except NotFound:
+            raise Conflict("signal", entry.config.name, "it has just ended") from None
+
+    async def pause(self, id: str) -> None:
+        await self._set_paused(id, "pause", is_paused=True)
+
+    async def resume(self, id: str) -> None:
+        await self._set_paused(id, "resume", is_paused=False)
+
+    async def _set_paused(self, id: str, op: str, *, is_paused: bool) -> None:
+        entry = self._index.get(op, id)
+        async with entry.lock:
+            if not entry.is_running:
+                raise Conflict(op, entry.config.name, "it does not run")
+            if entry.is_paused == is_paused:
+                raise Conflict(op, entry.config.name, "it is paused" if is_paused else "it is not paused")
+            change = cgroups.freeze if is_paused else cgroups.thaw
+            await asyncio.to_thread(change, self._assembly.cgroup(id), PAUSE_SECONDS)
+            entry.is_paused = is_paused
+
+    async def update(self, id: str, resources: Resources) -> None:
+        entry = self._index.get("update", id)
+        async with entry.lock:
+            if entry.config.resources == resources:
+                return
+            config = with_resources(entry.config, resources)
+            oci = self._assembly.read_config(id)
+            wanted = resources_to_oci(resources)
+            if entry.is_running:
+                cgroups.update(self._assembly.cgroup(id), _all_limits(wanted, oci["linux"]["resources"]))
+            oci["linux"]["resources"] = wanted | {"devices": oci["linux"]["resources"].get("devices", [])}
+            self._assembly.write_config(id, oci)
+            container_record.write(self._assembly.bundle(id), config, entry.created_at)
+            entry.config = config
+
+    async def delete(self, id: str) -> None:
+        entry = self._index.find(id)
+        if entry is None:
+            return
+        async with entry.lock:
+            if entry.is_running:
+                raise Conflict("delete", entry.config.name, "it runs", "stop it first")
+            if self._index.find(id) is not entry:
+                return
+            await asyncio.to_thread(self._remove, id)
+            self._index.drop(entry)
+
+    def _remove(self, id: str) -> None:
+        cgroups.delete(self._assembly.cgroup(id), _CGROUP_SECONDS)
+        try:
+            self._index.remove_files(id)
+        except OSError as error:
+            raise Temporary("delete", id, str(error)) from error
+
+
+def _check(config: ContainerConfig) -> None:
+    """An id becomes names of directories and of a cgroup."""
+    if len(config.id) != 64 or not set(config.id) <= set("0123456789abcdef"):
+        raise Invalid("create", config.name, f"{config.id[:80]!r} is not a container's id", "64 hex digits")
+
+
+def _all_limits(wanted: dict[str, Any], had: dict[str, Any]) -> dict[str, Any]:
+    """The wanted limits, and "no limit" for those that were and are not any more."""
+    none: dict[str, dict[str, Any]] = {
+        "memory": {"limit": -1, "swap": -1, "reservation": -1},
+        "cpu": {"quota": -1, "shares": 1024},
+        "pids": {"limit": -1},
+    }
+    merged = {name: dict(values) for name, values in wanted.items()}
+    for group, values in none.items():
+        for name, unlimited in values.items():
+            if had.get(group, {}).get(name) is not None:
+                merged.setdefault(group, {}).setdefault(name, unlimited)
+    return merged
+
+
+def _kill_all(path: str) -> None:
+    """SIGKILL to the whole cgroup. A frozen one in a v1 freezer would not feel it."""
+    if cgroups.is_frozen(path):
+        with contextlib.suppress(SetpointError, OSError):
+            cgroups.kill(path)
+            cgroups.thaw(path, PAUSE_SECONDS)
+    cgroups.kill(path)

@@ -1,0 +1,101 @@
+"""What the engine knows from the supervisor: who runs, how each ended, and that it is there at all.
+
+Called by `engine` at open, and by the supervisor's events from then on; keeps the index true and tells
+the engine's listeners. Starts and stops nothing, but ends what is nobody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from runtime import cgroups
+from runtime.container_index import ContainerIndex
+from runtime.errors import SetpointError
+from runtime.event_stream import EventStream
+from runtime.layout import Layout
+from runtime.supervisor.client import Client
+
+
+class Supervised:
+    """The engine's view of the supervisor. `client` is opened and closed by the engine."""
+
+    def __init__(self, layout: Layout, index: ContainerIndex, events: EventStream) -> None:
+        self.client = Client(layout, self._on_event)
+        self.is_up = False
+        self._parent = layout.cgroup_parent
+        self._index = index
+        self._events = events
+        self._resync: asyncio.Task[None] | None = None
+        self._chores: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Connect, and take over what runs. Temporary when the supervisor does not come up."""
+        await self.client.open()
+        self.is_up = True
+        await self.look()
+
+    async def end_tasks(self) -> None:
+        tasks = [*self._chores, *([self._resync] if self._resync else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def look(self) -> None:
+        """What runs and what does not, now. Ends that nobody told of are told."""
+        listed = {record["name"]: record for record in (await self.client.call("list"))["containers"]}
+        for id, record in listed.items():
+            entry = self._index.find(id)
+            if entry is None:
+                await self._end_stray(id)
+                continue
+            entry.started(record)
+            entry.is_paused = cgroups.is_frozen(self._cgroup(id))
+            with contextlib.suppress(SetpointError):
+                await self.client.hold(id)
+        for entry in self._index:
+            id = entry.config.id
+            if entry.is_running and id not in listed:
+                self._on_exit(id, self._index.exit_record(id) or {"finished_at": time.time()})
+
+    async def _end_stray(self, id: str) -> None:
+        """A container whose bundle is gone: nobody can want it."""
+        with contextlib.suppress(SetpointError):
+            await asyncio.to_thread(cgroups.kill, self._cgroup(id))
+
+    def _cgroup(self, id: str) -> str:
+        return f"/{self._parent}/{id}"
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "exit":
+            self._on_exit(event["name"], event)
+        elif kind == "lost":
+            self.is_up = False
+        elif kind == "supervisor":
+            self.is_up = True
+            self._resync = asyncio.get_running_loop().create_task(self._after_restart())
+
+    async def _after_restart(self) -> None:
+        with contextlib.suppress(SetpointError):
+            await self.look()
+        self._events.publish("supervisor", "", "it was started again")
+
+    def _on_exit(self, id: str, record: dict[str, Any]) -> None:
+        entry = self._index.find(id)
+        if entry is None:
+            return
+        entry.ended(record)
+        if entry.config.pid_mode:  # what it left in another's pid namespace does not end with it
+            self._chore(asyncio.to_thread(cgroups.kill, self._cgroup(id)))
+        if entry.oom_killed:
+            self._events.publish("oom", id)
+        self._events.publish("exit", id, "unknown" if entry.exit_code is None else str(entry.exit_code))
+
+    def _chore(self, work: Any) -> None:
+        """Something that nobody waits for."""
+        task = asyncio.ensure_future(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
