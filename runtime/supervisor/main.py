@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return _serve(options, resume=int(options["--resume"]))
     if "--foreground" not in options:
         _detach(f"{os.path.dirname(run)}/supervisor.err", int(options.get("--ready", "-1")))
-    lock = _lock(f"{options['--socket']}.lock")
+    lock = _lock(f"{options['--socket']}.lock", "--foreground" in options)
     if lock < 0:
         return EXIT_ANOTHER_RUNS
     return _serve({**options, "--lock": str(lock)})
@@ -79,13 +79,18 @@ def _detach(error_path: str, ready: int) -> None:
                 continue
 
 
-def _lock(path: str) -> int:
+def _lock(path: str, waits: bool) -> int:
     """A lock held until this process ends, over execve too: two starters make one supervisor. -1: it
-    is held by another."""
+    is held by another. A service waits for that one's end: giving up, it would be started over and over.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if waits:
+            sys.stderr.write("another supervisor of this instance runs: waiting until it ends\n")
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            return fd
         os.close(fd)
         return -1
     return fd

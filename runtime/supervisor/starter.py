@@ -20,6 +20,9 @@ from runtime.layout import Layout
 
 MAIN = Path(__file__).with_name("main.py")
 START_SECONDS = 10.0
+# Set in the environment of an agent whose supervisor is a service of its own. One that the agent starts
+# in the moment of that service's restart would hold the lock, and be in the agent's control group.
+IS_A_SERVICE = "SETPOINT_SUPERVISOR_IS_A_SERVICE"
 
 
 def raise_descriptor_limit() -> None:
@@ -46,18 +49,19 @@ def connect(layout: Layout) -> socket.socket | None:
 
 
 def ensure(layout: Layout) -> socket.socket:
-    """A connection, to a supervisor that is started if need be. Temporary if it does not come up."""
+    """A connection, to a supervisor that is started if need be, or waited for if it is a service.
+    Temporary if it does not come up."""
+    is_a_service = bool(os.environ.get(IS_A_SERVICE))
     deadline = time.monotonic() + START_SECONDS
     while True:
         sock = connect(layout)
         if sock is not None:
             return sock
         if time.monotonic() > deadline:
-            raise Temporary(
-                "start", "supervisor", "it does not answer", f"see {layout.run / 'supervisor.err'}"
-            )
-        if not _start(layout):
-            time.sleep(0.005)  # another starter holds the lock and is about to listen
+            where = "its service's journal" if is_a_service else layout.run / "supervisor.err"
+            raise Temporary("start", "supervisor", "it does not answer", f"see {where}")
+        if is_a_service or not _start(layout):
+            time.sleep(0.005)  # the service or another starter is about to listen
 
 
 def _start(layout: Layout) -> bool:
