@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -210,7 +211,7 @@ def agent_stopped_containers_run_on() -> str:
 
 def supervisor_killed_containers_run_on() -> str:
     before, killed = pids(), main_pid("setpoint-supervisor")
-    run("kill", "-9", killed)
+    os.kill(killed, signal.SIGKILL)
     new = until(
         lambda: (pid := main_pid("setpoint-supervisor")) not in (0, killed) and pid, "a new supervisor"
     )
@@ -239,7 +240,7 @@ def check_adoption(before: dict[str, int], supervisor: int) -> None:
 
 def killed_process_comes_back() -> str:
     before = pids()
-    run("kill", "-9", before["hello/container/web"])
+    os.kill(before["hello/container/web"], signal.SIGKILL)
     until(
         lambda: pids().get("hello/container/web") not in (None, before["hello/container/web"]),
         "a new process",
