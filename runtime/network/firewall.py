@@ -19,11 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
 from typing import Any, NamedTuple
-
-Command = dict[str, Any]
-Expression = dict[str, Any]
 
 FAMILY = "inet"
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}  # /etc/protocols
@@ -89,28 +85,20 @@ def udp_ports(elements: Iterable[Element]) -> set[int]:
     return found
 
 
-def replace_table(table: str, elements: Collection[Element]) -> list[Command]:
+def replace_table(table: str, elements: Collection[Element]) -> str:
     """The whole table anew, in one transaction: no packet meets half of it."""
-    head: dict[str, Any] = {"family": FAMILY, "name": table}
-    commands: list[Command] = [
-        {"add": {"table": head}},  # so that the delete cannot fail
-        {"delete": {"table": head}},
-        {"add": {"table": head}},
-    ]
-    commands += [_add(kind, table, body) for kind, body in _SETS]
-    commands += [_add("chain", table, body) for body in _CHAINS]
-    commands += [_add("rule", table, body) for body in _RULES]
-    return commands + _on_elements("add", table, elements)
+    name = f"{FAMILY} {table}"
+    head = f"add table {name}\ndelete table {name}\n"  # the first, so that the second cannot fail
+    return f"{head}table {name} {{{_TABLE}}}\n" + _on_elements("add", table, elements)
 
 
-def change(table: str, removed: Iterable[Element], added: Iterable[Element]) -> list[Command]:
+def change(table: str, removed: Iterable[Element], added: Iterable[Element]) -> str:
     """Elements to take out and to put in, in one transaction."""
     return _on_elements("delete", table, removed) + _on_elements("add", table, added)
 
 
-def delete_table(table: str) -> list[Command]:
-    head = {"family": FAMILY, "name": table}
-    return [{"add": {"table": head}}, {"delete": {"table": head}}]
+def delete_table(table: str) -> str:
+    return f"add table {FAMILY} {table}\ndelete table {FAMILY} {table}\n"
 
 
 def skeleton(listing: Sequence[dict[str, Any]]) -> str:
@@ -151,32 +139,81 @@ def differences(
     return told
 
 
-# --- JSON of the commands (libnftables-json(5)) -----------------------------------------------
+# --- the commands, in nft(8)'s own words ------------------------------------------------------
+# Not in JSON: libnftables 1.0.6 (Debian 12) reads no map whose values have two parts there, and then
+# crashes on a rule that uses it.
 
 
-def _add(kind: str, table: str, body: dict[str, Any]) -> Command:
-    return {"add": {kind: {"family": FAMILY, "table": table, **body}}}
-
-
-def _on_elements(verb: str, table: str, elements: Iterable[Element]) -> list[Command]:
-    grouped: dict[str, list[Any]] = {}
+def _on_elements(verb: str, table: str, elements: Iterable[Element]) -> str:
+    grouped: dict[str, list[str]] = {}
     for element in elements:
-        key = _part(element.key)
-        grouped.setdefault(element.set, []).append([key, _part(element.value)] if element.value else key)
-    return [
-        {verb: {"element": {"family": FAMILY, "table": table, "name": name, "elem": items}}}
+        key = " . ".join(map(_word, element.key))
+        value = f" : {' . '.join(map(_word, element.value))}" if element.value else ""
+        grouped.setdefault(element.set, []).append(key + value)
+    return "".join(
+        f"{verb} element {FAMILY} {table} {name} {{ {', '.join(items)} }}\n"
         for name, items in sorted(grouped.items())
-    ]
+    )
 
 
-def _part(parts: tuple[str | int, ...]) -> Any:
-    if len(parts) > 1:
-        return {"concat": list(parts)}
-    only = parts[0]
-    if isinstance(only, str) and "/" in only:
-        network = IPv4Network(only)
-        return {"prefix": {"addr": str(network.network_address), "len": network.prefixlen}}
-    return only
+def _word(part: str | int) -> str:
+    """Numbers and addresses as they are, names of links quoted."""
+    text = str(part)
+    return text if isinstance(part, int) or text[0].isdigit() else f'"{text}"'
+
+
+# Priorities are those of linux/netfilter_ipv4.h: raw -300, dstnat -100, filter 0, srcnat 100.
+_TRANSLATE = """
+    meta nfproto ipv4 meta l4proto { tcp, udp, sctp } dnat ip to ip daddr . meta l4proto . th dport map @published_on4
+    meta nfproto ipv4 meta l4proto { tcp, udp, sctp } fib daddr type local dnat ip to meta l4proto . th dport map @published4
+"""  # noqa: E501
+_TABLE = f"""
+  set bridges {{ type ifname; }}
+  set internal {{ type ifname; }}
+  set neighbours {{ type ifname . ifname; }}
+  set subnets4 {{ type ipv4_addr; flags interval; }}
+  map published4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map published_on4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+
+  chain ingress {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname "lo" accept
+    # The kernel drops these itself, until somebody sets route_localnet, as we do on our bridges.
+    ip daddr 127.0.0.0/8 drop
+    ip saddr 127.0.0.0/8 drop
+    iifname != @bridges ip daddr @subnets4 drop
+    # By the host's routes, not by our subnets: a container may be a router that the host knows of.
+    iifname @bridges meta nfproto ipv4 fib saddr . iif oif missing drop
+  }}
+  chain publish {{
+    type nat hook prerouting priority -100; policy accept;{_TRANSLATE}  }}
+  chain publish_local {{
+    type nat hook output priority -100; policy accept;{_TRANSLATE}  }}
+  chain ours {{
+    ct state established,related accept
+    # Bridged frames come here too where br_netfilter is on.
+    iifname . oifname @neighbours accept
+    iifname != @internal oifname != @internal ct status dnat accept
+    oifname @bridges drop
+    iifname @internal drop
+    accept
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    iifname @bridges goto ours
+    oifname @bridges goto ours
+  }}
+  chain outbound {{
+    type nat hook postrouting priority 100; policy accept;
+    oifname @bridges ip saddr 127.0.0.0/8 masquerade
+    # Hairpin, and a caller that has another way back to the callee than by the host.
+    oifname @bridges ip saddr @subnets4 ct status dnat masquerade
+    oifname != @bridges oifname != "lo" ip saddr @subnets4 masquerade
+  }}
+"""
+
+
+# --- a listing, which is JSON (libnftables-json(5)) ---------------------------------------------
 
 
 def _read_parts(part: Any) -> tuple[str | int, ...]:
@@ -197,103 +234,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(map(_plain, value)) + "]"
     return str(value)
-
-
-def _match(left: Expression, right: Any, op: str = "==") -> Expression:
-    return {"match": {"op": op, "left": left, "right": right}}
-
-
-def _map(*parts: Expression, data: str) -> Expression:
-    return {"dnat": {"family": "ip", "addr": {"map": {"key": {"concat": list(parts)}, "data": data}}}}
-
-
-_IN: Expression = {"meta": {"key": "iifname"}}
-_OUT: Expression = {"meta": {"key": "oifname"}}
-_PROTOCOL: Expression = {"meta": {"key": "l4proto"}}
-_PORT: Expression = {"payload": {"protocol": "th", "field": "dport"}}
-_SOURCE: Expression = {"payload": {"protocol": "ip", "field": "saddr"}}
-_DESTINATION: Expression = {"payload": {"protocol": "ip", "field": "daddr"}}
-_LOOPBACK = {"prefix": {"addr": "127.0.0.0", "len": 8}}
-_IS_IPV4 = _match({"meta": {"key": "nfproto"}}, "ipv4")
-_HAS_PORT = _match(_PROTOCOL, {"set": ["tcp", "udp", "sctp"]})
-_IS_TRANSLATED = _match({"ct": {"key": "status"}}, "dnat", "in")
-_ROUTE_BACK: Expression = {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}
-_FROM_OURS, _NOT_FROM_OURS = _match(_IN, "@bridges"), _match(_IN, "@bridges", "!=")
-_TO_OURS, _NOT_TO_OURS = _match(_OUT, "@bridges"), _match(_OUT, "@bridges", "!=")
-_ACCEPT, _DROP, _MASQUERADE = {"accept": None}, {"drop": None}, {"masquerade": None}
-
-_SETS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("set", {"name": "bridges", "type": "ifname"}),
-    ("set", {"name": "internal", "type": "ifname"}),
-    ("set", {"name": "neighbours", "type": ["ifname", "ifname"]}),
-    ("set", {"name": "subnets4", "type": "ipv4_addr", "flags": ["interval"]}),
-    ("map", {
-        "name": "published4", "type": ["inet_proto", "inet_service"], "map": ["ipv4_addr", "inet_service"],
-    }),
-    ("map", {
-        "name": "published_on4", "type": ["ipv4_addr", "inet_proto", "inet_service"],
-        "map": ["ipv4_addr", "inet_service"],
-    }),
-)  # fmt: skip
-
-
-def _base(name: str, kind: str, hook: str, priority: int) -> dict[str, Any]:
-    return {"name": name, "type": kind, "hook": hook, "prio": priority, "policy": "accept"}
-
-
-# Priorities are those of linux/netfilter_ipv4.h: raw -300, dstnat -100, filter 0, srcnat 100.
-_CHAINS: tuple[dict[str, Any], ...] = (
-    _base("ingress", "filter", "prerouting", -300),
-    _base("publish", "nat", "prerouting", -100),
-    _base("publish_local", "nat", "output", -100),
-    _base("forward", "filter", "forward", 0),
-    {"name": "ours"},
-    _base("masquerade", "nat", "postrouting", 100),
-)
-
-_TRANSLATE = (
-    [_IS_IPV4, _HAS_PORT, _map(_DESTINATION, _PROTOCOL, _PORT, data="@published_on4")],
-    [
-        _IS_IPV4,
-        _HAS_PORT,
-        _match({"fib": {"result": "type", "flags": ["daddr"]}}, "local"),
-        _map(_PROTOCOL, _PORT, data="@published4"),
-    ],
-)
-
-_RULE_LISTS: tuple[tuple[str, tuple[list[Expression], ...]], ...] = (
-    ("ingress", (
-        [_match(_IN, "lo"), _ACCEPT],
-        # The kernel drops these itself, until somebody sets route_localnet, as we do on our bridges.
-        [_match(_DESTINATION, _LOOPBACK), _DROP],
-        [_match(_SOURCE, _LOOPBACK), _DROP],
-        [_NOT_FROM_OURS, _match(_DESTINATION, "@subnets4"), _DROP],
-        # By the host's routes, not by our subnets: a container may be a router that the host knows of.
-        [_FROM_OURS, _IS_IPV4, _match(_ROUTE_BACK, False), _DROP],
-    )),
-    ("publish", _TRANSLATE),
-    ("publish_local", _TRANSLATE),
-    ("forward", (
-        [_FROM_OURS, {"goto": {"target": "ours"}}],
-        [_TO_OURS, {"goto": {"target": "ours"}}],
-    )),
-    ("ours", (
-        [_match({"ct": {"key": "state"}}, ["established", "related"], "in"), _ACCEPT],
-        # Bridged frames come here too where br_netfilter is on.
-        [_match({"concat": [_IN, _OUT]}, "@neighbours"), _ACCEPT],
-        [_match(_IN, "@internal", "!="), _match(_OUT, "@internal", "!="), _IS_TRANSLATED, _ACCEPT],
-        [_TO_OURS, _DROP],
-        [_match(_IN, "@internal"), _DROP],
-        [_ACCEPT],
-    )),
-    ("masquerade", (
-        [_TO_OURS, _match(_SOURCE, _LOOPBACK), _MASQUERADE],
-        # Hairpin, and a caller that has another way back to the callee than by the host.
-        [_TO_OURS, _match(_SOURCE, "@subnets4"), _IS_TRANSLATED, _MASQUERADE],
-        [_NOT_TO_OURS, _match(_OUT, "lo", "!="), _match(_SOURCE, "@subnets4"), _MASQUERADE],
-    )),
-)  # fmt: skip
-
-_RULES: tuple[dict[str, Any], ...] = tuple(
-    {"chain": chain, "expr": expressions} for chain, rules in _RULE_LISTS for expressions in rules
-)

@@ -1,4 +1,4 @@
-"""libnftables by ctypes: run JSON commands as one transaction, and list a table as JSON.
+"""libnftables by ctypes: run a script as one transaction, and list a table as JSON.
 
 Called by `firewall`'s applier in `networks`; `nft`, the program, is never started. The library is
 loaded at the first use. Knows no rule. See libnftables(3) and libnftables-json(5).
@@ -9,12 +9,9 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from runtime.errors import SetpointError, Unsupported
-
-Command = dict[str, Any]
 
 _OUTPUT_STATELESS = 1 << 2
 _OUTPUT_JSON = 1 << 4
@@ -43,9 +40,9 @@ class Nftables:
             self._library.nft_ctx_free(self._context)
             self._context = ctypes.c_void_p(None)
 
-    def run(self, commands: Sequence[Command], what: str) -> None:
-        """All commands in one transaction. FirewallError when any is refused."""
-        failure = self._run(json.dumps({"nftables": list(commands)}).encode())
+    def run(self, script: str, what: str) -> None:
+        """All commands of a script (nft(8)) in one transaction. FirewallError when any is refused."""
+        failure = self._run(script.encode())
         if failure is not None:
             raise FirewallError("change firewall", what, failure or "refused by the kernel")
 
