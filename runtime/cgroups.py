@@ -95,7 +95,10 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
             _inherit_cpuset(directory)
     if found.v2:
         wanted = _V2_WANTED | {"hugetlb"} if resources.get("hugepageLimits") else _V2_WANTED
-        _delegate(found.unified, path, found.v2 & wanted)
+        parent = path.rpartition("/")[0]
+        # The inode tells a parent that was removed and made again, which has lost what it was given.
+        inode = os.stat(f"{found.unified}{parent}").st_ino  # noqa: PTH116 (this is run for every start)
+        _delegate(found.unified, parent, inode, found.v2 & wanted)
     apply(path, limit_writes(resources, found))
     if found.unified and "devices" not in found.v1:
         _guard_devices(made[0], resources, "" in reused)
@@ -181,9 +184,9 @@ def _inherit_cpuset(directory: str) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _delegate(unified: str, path: str, wanted: frozenset[str]) -> None:
-    """Enable controllers on the way down to the path's parent."""
-    parts = path.strip("/").split("/")[:-1]
+def _delegate(unified: str, parent: str, _inode: int, wanted: frozenset[str]) -> None:
+    """Enable controllers on the way down to the parent of a container's cgroup, once for each."""
+    parts = [part for part in parent.split("/") if part]
     for depth in range(len(parts) + 1):
         file = Path(unified, *parts[:depth], "cgroup.subtree_control")
         missing = wanted - set(file.read_text().split())
