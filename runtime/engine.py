@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from runtime import cgroups, run_directory
+from runtime import cgroups, descriptors, run_directory
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
 from runtime.container_index import ContainerIndex
@@ -75,6 +75,7 @@ class NativeEngine:
         """Take over what is there: bundles, networks, volumes, and what the supervisor runs (it is
         started if need be). Temporary when it does not come up; then nothing stays open."""
         async with contextlib.AsyncExitStack() as stack:
+            descriptors.make_room()
             run_directory.prepare(self.layout)
             self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.layout.data.chmod(0o700)

@@ -55,6 +55,7 @@ class Instance:
     def take_over(self) -> None:
         """Read the records, make bridges that are missing, remove left-overs without a record, and put the
         firewall in place in one transaction."""
+        self.table.open()
         self.layout.networks.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
         for directory in (self.layout.netns, self._records, Path(self.hosts.directory)):

@@ -24,7 +24,8 @@ class FirewallError(SetpointError):
 
 
 class Nftables:
-    """One library context, for the network namespace of whoever calls `run`. Not for several threads."""
+    """One library context with its socket, in the network namespace of whoever makes it. Not for several
+    threads."""
 
     def __init__(self) -> None:
         self._library = _load()

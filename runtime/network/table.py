@@ -6,9 +6,11 @@ as we thought, so the whole of it is written anew, again in one transaction. Use
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable
 
+from runtime.errors import Unsupported
 from runtime.network import conntrack, firewall
 from runtime.network.firewall import Element
 from runtime.network.libnftables import FirewallError, Nftables
@@ -25,6 +27,13 @@ class Table:
         self._lock = threading.Lock()  # differences() may be called from another thread
         self._nftables: Nftables | None = None
         self._skeleton: str | None = None  # as the kernel listed it right after we wrote it
+
+    def open(self) -> None:
+        """Have the library and its socket now. It waits with select(2), which aborts the process when
+        the socket's number is 1024 or more: later, containers may have taken all below. A host without the
+        library is told so by the first change."""
+        with self._lock, contextlib.suppress(Unsupported):
+            self._library()
 
     def close(self) -> None:
         with self._lock:
