@@ -1,6 +1,10 @@
 """What a container's bundle is put together from: image, volumes, devices, seccomp filter, names.
 
-    create: bundle/{upper, work, config.json}, volumes made and filled      start: run/{resolv.conf, hostname}
+    create: bundle/{upper, work}, volumes made and filled
+    start:  run/{config.json, resolv.conf, hostname}
+
+The OCI config is of this boot (device numbers, namespaces), follows from the container's record, and lies
+in memory with the rest of the run directory: an inode on a disk costs what ten in memory do.
 
 Called by `engine`, on the start path: plain strings and single system calls. Starts nothing and
 changes no network.
@@ -56,6 +60,7 @@ class Assembly:
         self._filters: dict[tuple[object, ...], str] = {}
         self._filling: dict[str, asyncio.Lock] = {}
         self._mount_points = ""
+        self._checked: dict[str, dict[str, Any]] = {}  # configs of what was created and not yet started
         self._limits = _host_limits()
 
     def bundle(self, id: str) -> str:
@@ -84,8 +89,7 @@ class Assembly:
         _make_directory(bundle)
         overlay = self._overlay(config.id, image)
         await self._make_volumes(config, image)
-        oci = self._oci(config, image, overlay, is_starting=False)
-        self.write_config(config.id, oci)
+        self._checked[config.id] = self._oci(config, image, overlay, is_starting=False)
 
     def _overlay(self, id: str, image: ImageInfo) -> Overlay:
         if not self._mount_points:
@@ -199,31 +203,40 @@ class Assembly:
             _write(f"{run}/hostname", f"{config.hostname or config.id[:12]}\n", 0o644)
         if not sandbox:
             _write(f"{run}/hosts", _host_names(config), 0o644)
-        modes = (config.pid_mode, config.ipc_mode)
-        if _has_devices(config) or any(mode.startswith("container:") for mode in modes):
-            image = self.image(config, "start")
-            overlay = self._overlay(config.id, image)
-            self.write_config(config.id, self._oci(config, image, overlay, is_starting=True))
+        self.write_config(config.id, self._config_to_start(config))
 
-    # --- the OCI config on disk
+    def _config_to_start(self, config: ContainerConfig) -> dict[str, Any]:
+        checked = self._checked.pop(config.id, None)
+        modes = (config.pid_mode, config.ipc_mode)
+        depends = bool(config.devices) or any(mode.startswith("container:") for mode in modes)
+        if checked is not None and not depends:
+            return checked
+        image = self.image(config, "start")
+        return self._oci(config, image, self._overlay(config.id, image), is_starting=True)
+
+    def forget(self, id: str) -> None:
+        """A container that is no more."""
+        self._checked.pop(id, None)
+
+    # --- the OCI config
 
     def write_config(self, id: str, oci: Mapping[str, Any]) -> None:
         """Whole or not at all: an exec may read it at this moment."""
-        bundle = self.bundle(id)
+        run = self.run_directory(id)
         try:
-            _write(f"{bundle}/.{CONFIG}.new", _encode(oci), 0o600)
-            os.rename(f"{bundle}/.{CONFIG}.new", f"{bundle}/{CONFIG}")  # noqa: PTH104
+            _write(f"{run}/.{CONFIG}.new", _encode(oci), 0o600)
+            os.rename(f"{run}/.{CONFIG}.new", f"{run}/{CONFIG}")  # noqa: PTH104
         except OSError as error:
-            raise _full("write bundle", id, error) from error
+            raise _full("write config", id, error) from error
 
     def read_config(self, id: str) -> dict[str, Any]:
-        """NotFound for a bundle without one."""
+        """That of a running container. NotFound where there is none."""
         try:
-            found = json.loads(Path(self.bundle(id), CONFIG).read_bytes())
+            found = json.loads(Path(self.run_directory(id), CONFIG).read_bytes())
         except (OSError, ValueError) as error:
-            raise NotFound("read bundle", id, str(error)) from error
+            raise NotFound("read config", id, str(error)) from error
         if not isinstance(found, dict):
-            raise NotFound("read bundle", id, "its config is not an object")
+            raise NotFound("read config", id, "it is not an object")
         return found
 
 

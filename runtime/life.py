@@ -201,12 +201,13 @@ class Life:
             if entry.config.resources == resources:
                 return
             config = with_resources(entry.config, resources)
-            oci = self._assembly.read_config(id)
-            wanted = resources_to_oci(resources)
+            self._assembly.forget(id)  # a start makes its config of the record below
             if entry.is_running:
-                cgroups.update(self._assembly.cgroup(id), _all_limits(wanted, oci["linux"]["resources"]))
-            oci["linux"]["resources"] = wanted | {"devices": oci["linux"]["resources"].get("devices", [])}
-            self._assembly.write_config(id, oci)
+                oci = self._assembly.read_config(id)
+                wanted, present = resources_to_oci(resources), oci["linux"]["resources"]
+                cgroups.update(self._assembly.cgroup(id), _all_limits(wanted, present))
+                oci["linux"]["resources"] = wanted | {"devices": present.get("devices", [])}
+                self._assembly.write_config(id, oci)
             container_record.write(self._assembly.bundle(id), config, entry.created_at)
             entry.config = config
 
@@ -220,6 +221,7 @@ class Life:
             if self._index.find(id) is not entry:
                 return
             await asyncio.to_thread(self._remove, id)
+            self._assembly.forget(id)
             self._index.drop(entry)
 
     def _remove(self, id: str) -> None:

@@ -127,7 +127,7 @@ def start(server: Supervisor, container: Container, message: Message, fds: list[
     stdio is /dev/null. Raises what launch_exec raises."""
     if not container.is_running:
         raise Conflict("exec", container.name, "the container is still starting")
-    config = starting.read_config(container.bundle)
+    config = starting.read_config(container.directory)
     process = {**config.get("process", {}), **message["process"]}
     if not process.get("terminal"):
         process.pop("consoleSize", None)

@@ -34,9 +34,9 @@ MAX_TOGETHER = 16  # built and not yet forked: some ten descriptors each, and a 
 _oom_score: int | None = None
 
 
-def read_config(bundle: str) -> dict[str, Any]:
-    """The bundle's OCI config. Invalid if there is none that can be read."""
-    path = f"{bundle}/config.json"
+def read_config(directory: str) -> dict[str, Any]:
+    """The OCI config in a container's run directory. Invalid if there is none that can be read."""
+    path = f"{directory}/config.json"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -44,9 +44,9 @@ def read_config(bundle: str) -> dict[str, Any]:
         finally:
             os.close(fd)
     except (OSError, ValueError) as error:
-        raise Invalid("start", bundle, f"cannot read config.json: {error}") from error
+        raise Invalid("start", directory, f"cannot read config.json: {error}") from error
     if not isinstance(config, dict):
-        raise Invalid("start", bundle, "config.json is not an object")
+        raise Invalid("start", directory, "config.json is not an object")
     return config
 
 
@@ -67,7 +67,7 @@ def start(server: Supervisor, container: Container) -> None:
     """
     if len(server.pending) >= MAX_TOGETHER:
         fork_pending(server)
-    config = read_config(container.bundle)
+    config = read_config(container.directory)
     container.is_tty = bool(config.get("process", {}).get("terminal"))
     container.cgroup = str(config.get("linux", {}).get("cgroupsPath", ""))
     stdio = _make_fifos(container)

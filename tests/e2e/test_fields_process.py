@@ -294,7 +294,7 @@ def test_container_name(project: Project) -> None:
 
 def test_labels_are_kept_with_the_container(project: Project) -> None:
     def labels(name: str) -> dict[str, str]:
-        found = project.story.layout.containers / project.container(name)["id"] / "config.json"
+        found = project.story.layout.run_containers / project.container(name)["id"] / "config.json"
         annotations = json.loads(found.read_text())["annotations"]
         prefix = "setpoint.label/"
         return {key.removeprefix(prefix): value for key, value in annotations.items() if prefix in key}
