@@ -44,23 +44,22 @@ def expect(holds: object, otherwise: str) -> None:
 # --- what the checks look with -------------------------------------------------------------------
 
 
-def run(*command: object, name: str = "", fails: bool = False, seconds: float = 600) -> str:
-    """The output of a command, kept as a file too; `Failed` when it does not end as it should."""
-    words = [str(word) for word in command]
-    environment = {**os.environ, "HOME": "/root"}
-    done = subprocess.run(
-        words, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace", timeout=seconds, check=False,
-    )  # fmt: skip
-    if name:
-        (KEPT / name).write_text(done.stdout)
-    if bool(done.returncode) != fails:
-        last = "\n".join(done.stdout.strip().splitlines()[-12:])
+def run(*command: object, name: str = "last.log", seconds: float = 600) -> str:
+    """The output of a command, kept as a file too; `Failed` with its end when the command fails."""
+    words, kept = [str(word) for word in command], KEPT / name
+    with kept.open("wb") as file:
+        done = subprocess.run(
+            ["timeout", str(seconds), *words], cwd=CHECKOUT, env={**os.environ, "HOME": "/root"},
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+    output = kept.read_text(errors="replace")
+    if done.returncode:
+        last = "\n".join(output.strip().splitlines()[-30:])
         raise Failed(f"{' '.join(words)}: exit code {done.returncode}\n{last}")
-    return done.stdout
+    return output
 
 
-def setpoint(*arguments: object, name: str = "") -> str:
+def setpoint(*arguments: object, name: str = "last.log") -> str:
     return run(PROGRAM, *arguments, name=name)
 
 
@@ -269,7 +268,7 @@ def kernel_tests_pass() -> str:
     found = run(
         CHECKOUT / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
         *chosen,
-        name="pytest.log", seconds=1500,
+        name="pytest.log", seconds=1200,
     )  # fmt: skip
     return found.strip().splitlines()[-1]
 
