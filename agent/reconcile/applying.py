@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import account
@@ -21,6 +22,7 @@ from runtime.face import Engine
 log = logging.getLogger(__name__)
 
 BUG_RETRY_SECONDS = 60.0
+STARTS_A_ROUND = 8
 NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
 VOLUME_ACTIONS = frozenset({do.CreateVolume, do.DeleteVolume})
 ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
@@ -31,17 +33,30 @@ class Applying:
         self._engine = engine
         self._know = knowledge
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[KeyPlan] = deque()
 
     def start(self, found: KeyPlan) -> None:
         """Carry out a key's actions; the key is in flight until they are done."""
         self._know.queue.begin(found.key)
-        task = asyncio.get_running_loop().create_task(self._run(found))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._waiting.append(found)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._start_some)
+
+    def _start_some(self) -> None:
+        """A few a round of the event loop: what the first of a hundred set off (links, processes) goes on
+        while the last are being created, and the supervisor has work from the start."""
+        loop = asyncio.get_running_loop()
+        for _ in range(min(STARTS_A_ROUND, len(self._waiting))):
+            task = loop.create_task(self._run(self._waiting.popleft()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if self._waiting:
+            loop.call_soon(self._start_some)
 
     async def stop(self, seconds: float) -> None:
         """Let what is under way end, for at most so long; then it is found half-done, and finished, by
         the next agent."""
+        self._waiting.clear()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
@@ -61,6 +76,7 @@ class Applying:
             know.wake(key)
         finally:
             know.queue.done(key)
+        know.feed.changed()  # nothing may be under way now, which is half of being ready
         know.wake_waiters(key)
 
     # --- one outcome --------------------------------------------------------------------------
