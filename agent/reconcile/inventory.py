@@ -85,7 +85,7 @@ class Inventory:
 
     def _freeze(self, files: frozenset[str]) -> set[Key]:
         """Objects whose manifest can, or can again, be read; their status says so."""
-        if files == self.frozen_files:
+        if not files and not self.frozen_files:
             return set()
         self.frozen_files = files
         touched = set()
@@ -146,13 +146,14 @@ class Inventory:
         if desired is not None:
             self._unlink(desired)
 
-    def converged(self, key: Key) -> None:
-        """The present generation is what is there."""
+    def converged(self, key: Key) -> bool:
+        """The present generation is what is there. Whether that is news."""
         record = self.records.get(key)
         if record is None or record.observed_generation == record.generation:
-            return
+            return False
         self.records[key] = replace(record, observed_generation=record.generation)
         self._on_record(key)
+        return True
 
     def _put(
         self, record: ObjectRecord, spec: AnySpec | None, recreate_hash: str = "", *, is_new: bool = True
@@ -162,6 +163,8 @@ class Inventory:
         if old is not None:
             self._unlink(old)
         desired = desired_of(record, spec, recreate_hash=recreate_hash)
+        if old is not None and old.is_frozen:  # `_freeze` ends it, and has its status written anew
+            desired = replace(desired, is_frozen=True)
         self.records[key], self.desired[key] = record, desired
         for needed in desired.needed():
             self.dependents.setdefault(needed, set()).add(key)
@@ -181,9 +184,12 @@ class Inventory:
 
 
 def spec_of(record: ObjectRecord) -> AnySpec | None:
-    """The stored spec; None when this version cannot read it, and the source has to say it again."""
+    """The stored spec; None when this version cannot read it, and the source has to say it again.
+
+    An empty one is a whole one (`volumes: {data: }`), but for what was adopted, which has no hash.
+    """
     kind = SPEC_TYPES.get(record.key.kind)
-    if kind is None or not record.spec:
+    if kind is None or not (record.spec or record.spec_hash):
         return None
     try:
         return kind.model_validate(record.spec)
