@@ -60,7 +60,7 @@ class Follower:
         self._bug = ""
         self._revision: Revision | None = None
         self._manifest = Manifest()
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
         """Until cancelled. Without a source it only waits."""
@@ -174,13 +174,17 @@ class Follower:
                 return
             await asyncio.sleep(STEP_SECONDS)
 
-    async def wait_changed(self) -> None:
-        """Until another revision was taken or the source's state changed."""
-        await self._changed.wait()
+    def next_change(self) -> asyncio.Future[None]:
+        """Done when another revision was taken or the source's state changed. Shared: not to be cancelled.
+        Who takes it before looking, and waits for it after, misses nothing."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
 
     def _tell(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
 
 
 def problem_view(error: ManifestError) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Made by the daemon, once; the handlers find it in the aiohttp application under 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from agent.settings import Settings
 from store.records import Key
 from store.store import Store
 
-LOOK_AGAIN_SECONDS = 0.025
+LOOK_AGAIN_SECONDS = 1.0  # the source's own state turns without a word while it is being read
 
 
 class Follower(Protocol):
@@ -34,7 +35,7 @@ class Follower(Protocol):
     async def look_now(self) -> None:
         """Read the source; returns when what it says was handed to the loop."""
 
-    async def wait_changed(self) -> None: ...
+    def next_change(self) -> asyncio.Future[None]: ...
 
 
 @dataclass(slots=True)
@@ -63,16 +64,21 @@ class Context:
     def keys(self) -> list[Key]:
         return [*self.loop.objects(), *(k for k in self.loop.statuses() if k not in self.loop.objects())]
 
-    async def wait_changed(self, timeout_seconds: float) -> None:
-        """Until a status or the source changed, or the time is over; at most LOOK_AGAIN_SECONDS, since
-        `is_ready` may turn without any status that shows it (a generation that was seen)."""
-        timeout_seconds = min(timeout_seconds, LOOK_AGAIN_SECONDS)
-        waits = [asyncio.ensure_future(w) for w in (self.loop.wait_changed(), self.follower.wait_changed())]
-        try:
-            await asyncio.wait(waits, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    async def wait_until(self, is_so: Callable[[], bool], timeout_seconds: float) -> bool:
+        """Until `is_so`, looked at whenever a status, what is ready or the source changed; False when the
+        time is over."""
+        end = time.monotonic() + timeout_seconds
+        while True:
+            # Taken before looking, so that none is missed. One of a loop that has stopped is done for ever.
+            changes = {c for c in (self.loop.next_change(), self.follower.next_change()) if not c.done()}
+            if is_so():
+                return True
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.wait(
+                changes, timeout=min(left, LOOK_AGAIN_SECONDS), return_when=asyncio.FIRST_COMPLETED
+            )
 
 
 CONTEXT = web.AppKey("context", Context)

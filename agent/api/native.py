@@ -112,6 +112,7 @@ async def objects(request: web.Request) -> web.Response:
 
 async def describe(request: web.Request) -> web.Response:
     context, key = context_of(request), key_of(request)
+    await context.loop.flush()
     recent = await asyncio.to_thread(context.store.events, key, limit=RECENT_EVENTS)
     record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
     return web.json_response(views.detail_view(key, record, seen, recent))
@@ -121,6 +122,7 @@ async def why(request: web.Request) -> web.Response:
     """The chain commit -> file:line -> observation -> actions -> result."""
     context, key = context_of(request), key_of(request)
     limit = whole(request, "limit", RECENT_EVENTS, least=1, most=1000) or RECENT_EVENTS
+    await context.loop.flush()
     steps = await asyncio.to_thread(context.store.events, key, limit=limit)
     commits = await asyncio.to_thread(context.store.revisions, 1000)
     record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
@@ -197,6 +199,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         "limit": whole(request, "limit", 100, least=0, most=10_000),
         "after_id": whole(request, "after_id"),
     }
+    await context.loop.flush()  # what happened before the question is in the answer
     if not flag(request, "follow"):
         found = await asyncio.to_thread(lambda: context.store.events(**query))
         return web.json_response([views.event_view(event) for event in found])
@@ -251,9 +254,8 @@ async def wait(request: web.Request) -> web.Response:
     if condition not in ("ready", "healthy"):
         raise Invalid("wait", condition, "not something to wait for", "ready or healthy")
     name = request.query.get("key", "")
-    end = time.monotonic() + (number(request, "timeout", 60.0, most=MAX_WAIT_SECONDS) or 0.0)
-    while not (met := _is_met(context, condition, name)) and (left := end - time.monotonic()) > 0:
-        await context.wait_changed(left)
+    seconds = number(request, "timeout", 60.0, most=MAX_WAIT_SECONDS) or 0.0
+    met = await context.wait_until(lambda: _is_met(context, condition, name), seconds)
     return web.json_response({"met": met, "message": "" if met else _unmet(context, name)})
 
 
@@ -301,11 +303,10 @@ async def sync(request: web.Request) -> web.Response:
     context = context_of(request)
     await context.follower.look_now()
     await context.loop.sync()
-    end = time.monotonic() + (number(request, "timeout", 300.0, most=MAX_WAIT_SECONDS) or 0.0)
-    while flag(request, "wait") and not context.is_ready and (left := end - time.monotonic()) > 0:
-        if context.follower.view().get("errors"):
-            break  # no time will mend them
-        await context.wait_changed(left)
+    if flag(request, "wait"):
+        seconds = number(request, "timeout", 300.0, most=MAX_WAIT_SECONDS) or 0.0
+        # No time will mend an error in a manifest.
+        await context.wait_until(lambda: context.is_ready or bool(context.follower.view()["errors"]), seconds)
     message = "" if context.is_ready else _unmet(context, "")
     return web.json_response({
         "revision": context.loop.revision,

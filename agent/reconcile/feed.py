@@ -1,4 +1,4 @@
-"""News for those who wait: that some status changed, and each event as it happens.
+"""News for those who wait: that a status or what is ready changed, and each event as it happens.
 
 Called by `loop`; followed by the API's handlers. A slow reader loses the oldest, never memory.
 """
@@ -24,13 +24,17 @@ class Feed:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    async def wait_changed(self) -> None:
-        """Returns at the next `changed`, or when the feed is closed."""
-        if self._is_closed:
-            return
-        if self._changed is None or self._changed.done():
+    def next_change(self) -> asyncio.Future[None]:
+        """Done at the next `changed`, or when the feed is closed. Shared: not to be cancelled. Who takes it
+        before looking, and waits for it after, misses nothing."""
+        if self._changed is None or (self._changed.done() and not self._is_closed):
             self._changed = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._changed)
+            if self._is_closed:
+                self._changed.set_result(None)
+        return self._changed
+
+    async def wait_changed(self) -> None:
+        await asyncio.shield(self.next_change())
 
     def event(self, event: EventRecord) -> None:
         for reader in self._readers:

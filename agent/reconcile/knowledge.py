@@ -158,9 +158,11 @@ class Knowledge:
         if verdict.wake_at is not None:
             self.queue.add(key, verdict.wake_at)
         self._wait_for(key, verdict.waiting_for)
+        was_settled = key not in self.unsettled
         if verdict.is_settled:
             self.unsettled.discard(key)
-            self.inventory.converged(key)
+            if self.inventory.converged(key) or not was_settled:
+                self.feed.changed()
         else:
             self.unsettled.add(key)
         self.publish(key)
