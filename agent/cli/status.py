@@ -132,9 +132,11 @@ def is_container(item: dict[str, Any]) -> bool:
 
 
 def counts(item: dict[str, Any]) -> str:
-    """running/desired of a container; yes or no of anything else."""
+    """running/desired of a container, "done" of one that ended as it should; else yes or no."""
     if not is_container(item):
         return "yes" if item["ready"] else "no"
+    if item["ready"] and item["phase"] == "Completed":
+        return "done"
     running = item.get("running")
     if running is None:
         running = sum(1 for c in item.get("containers", []) if c.get("pid"))

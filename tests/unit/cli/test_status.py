@@ -55,6 +55,11 @@ def test_one_look() -> None:
     ]
 
 
+def test_what_ended_as_it_should_is_done() -> None:
+    line = render(status(item("shop/container/init", phase="Completed", containers=[]))).splitlines()[-1]
+    assert line.split()[:3] == ["shop/container/init", "done", "Completed"]
+
+
 def test_wide_has_places_addresses_and_pids() -> None:
     line = render(status(item("shop/container/web")), wide=True).splitlines()[-1]
     assert line.split() == [
