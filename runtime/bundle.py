@@ -251,9 +251,9 @@ def _bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
 
 def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, Any]:
     """One mount of a manifest as an OCI mount. `Invalid` for a target that would break the container."""
-    target = mount.target
-    if not target.startswith("/") or target.rstrip("/") in ("", "/proc", "/sys", "/dev") or "\0" in target:
-        raise Invalid("mount", target or "''", "not a place to mount on", "an absolute path below /")
+    target = "/" + "/".join(part for part in mount.target.split("/") if part not in ("", "."))
+    if mount.target[:1] != "/" or target in ("/", "/proc", "/sys", "/dev") or "\0" in target:
+        raise Invalid("mount", mount.target or "''", "not a place to mount on", "an absolute path below /")
     options = list(mount.options)
     if mount.read_only:
         options.append("ro")
@@ -295,7 +295,7 @@ def _linux(
         "namespaces": _namespaces(config, paths),
         "cgroupsPath": paths.cgroup,
         "resources": resources_to_oci(config.resources) | {"devices": _rules(config, found_devices)},
-        "sysctl": (_SYSCTLS if config.sandbox.mode == "own" else {}) | dict(config.sysctls),
+        "sysctl": (_SYSCTLS if config.sandbox.mode == "own" else {}) | _sysctls(config),
         "devices": devices.to_oci([device for device, _ in found_devices]),
     }
     if config.security.masked_paths and not privileged:
@@ -307,6 +307,18 @@ def _linux(
     elif "slave" in sharing:
         linux["rootfsPropagation"] = "slave"
     return linux
+
+
+def _sysctls(config: ContainerConfig) -> dict[str, str]:
+    """As asked for; refused here already, so that no part of a start has set one by then."""
+    for key in config.sysctls:
+        security.sysctl_path(
+            key,
+            own_network=config.sandbox.mode != "host",
+            own_ipc=config.ipc_mode != "host",
+            own_uts=config.uts_mode != "host",
+        )
+    return dict(config.sysctls)
 
 
 def _rules(

@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runtime import syscalls
+from runtime import security, syscalls
 from runtime.errors import Invalid
 from runtime.network.netlink import Netlink
 
 _OWN = "/proc/thread-self/ns/net"
-_SYSCTL_PART = re.compile(r"[A-Za-z0-9_/-]+")
 
 
 class Home:
@@ -116,19 +114,18 @@ def holder_of(inode: int) -> str:
 
 def check_sysctl(subject: str, name: str) -> None:
     """Invalid unless it is a sysctl of a network namespace."""
-    if not name.startswith("net.") or not all(_SYSCTL_PART.fullmatch(part) for part in name.split(".")):
+    if not _path_of(name).startswith("net/"):
         raise Invalid("set sysctl", subject, f"{name!r} is not a sysctl of a network", "net.…")
 
 
 def write_sysctls(sysctls: Mapping[str, str]) -> None:
     """Set sysctls in the network namespace that the calling thread is in (/proc/sys/net follows it).
 
-    A dot within an interface's name is written as '/', as sysctl(8) has it. One that this kernel
-    lacks is an OSError with its name.
+    A dot within an interface's name is written as '/', as sysctl(8) has it. `Invalid` for a name that
+    leads elsewhere, OSError for one that this kernel lacks.
     """
     for name, value in sysctls.items():
-        path = "/proc/sys/" + name.translate(_SWAP)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/sys/{_path_of(name)}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, value.encode())
         except OSError as error:
@@ -137,4 +134,6 @@ def write_sysctls(sysctls: Mapping[str, str]) -> None:
             os.close(descriptor)
 
 
-_SWAP = str.maketrans("./", "/.")
+def _path_of(name: str) -> str:
+    """Below /proc/sys. This is the host's procfs: all but net would be the host's own."""
+    return security.sysctl_path(name, own_network=True, own_ipc=False, own_uts=False)

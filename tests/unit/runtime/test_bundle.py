@@ -206,7 +206,10 @@ def test_unlimited_ulimits_are_the_largest_number() -> None:
     assert found["RLIMIT_CORE"]["hard"] == 0
 
 
-@pytest.mark.parametrize("target", ["", "/", "relative", "/proc", "/sys/", "/dev", "/a\0b"])
+@pytest.mark.parametrize(
+    "target",
+    ["", "/", "relative", "/proc", "/sys/", "/dev", "/a\0b", "/./", "//", "/./proc", "//sys", "/dev/.", "./a"],
+)
 def test_a_target_that_would_break_the_container_is_refused(target: str) -> None:
     with pytest.raises(Invalid):
         made(replace(CONFIG, mounts=(MountConfig("tmpfs", target),)))
