@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from runtime import syscalls
-from runtime.errors import Invalid
+from runtime.errors import Invalid, Temporary
 
 MAX_FILE_BYTES = 1 << 20
 MAX_ID = (1 << 31) - 1
@@ -131,7 +131,8 @@ def _group(text: str, groups: Iterable[Group]) -> int:
 def read_in_root(root: int, path: str) -> bytes:
     """The content of a small regular file below the directory root, b"" when there is none.
 
-    `Invalid` for what is not a regular file or is larger than 1 MiB. Links are followed inside root.
+    `Invalid` for what is not a regular file or is larger than 1 MiB, `Temporary` for one that another
+    container holds a lease on. Links are followed inside root.
     """
     inside = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
     try:
@@ -151,13 +152,16 @@ def read_in_root(root: int, path: str) -> bytes:
 
 
 def _read(root: int, path: str, found: int) -> bytes:
+    # O_NONBLOCK: a lease (fcntl(2)) would have this open, and all containers with it, wait for 45 s.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/self/fd/{found}", flags)
     except FileNotFoundError:
         # An exec into a container without /proc. Its device cgroup holds by now, should the file have
         # become a device meanwhile.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
         descriptor = syscalls.openat2(root, path, flags, 0, syscalls.RESOLVE_IN_ROOT)
+    except BlockingIOError as error:
+        raise Temporary("read", path, "a process holds a lease on it", "end that process") from error
     try:
         return os.read(descriptor, MAX_FILE_BYTES)
     finally:

@@ -1,7 +1,8 @@
 """The applier of `names`: hosts files of sandboxes, rewritten in place.
 
 In place, because containers have them by bind mount, which is of the inode. What changed is marked, and
-written when `networks` says so, once however many changes there were.
+written when `networks` says so, once however many changes there were. A container is root over its own:
+it may make it endless, or hold a lease on it (fcntl(2)), and must not hold us up by either.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import os
 
 from runtime.network.book import Book
 from runtime.network.records import SandboxRecord
+
+# O_NONBLOCK: else a lease makes open(2) wait, 45 s by default (proc(5), lease-break-time).
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class HostsFiles:
@@ -35,8 +40,9 @@ class HostsFiles:
 
     def write_marked(self) -> None:
         """Write the files of the sandboxes that are marked, and no others."""
-        self._write([self._book.sandboxes[id] for id in self._sandboxes & self._book.sandboxes.keys()])
+        due = self._sandboxes & self._book.sandboxes.keys()
         self._sandboxes.clear()
+        self._write([self._book.sandboxes[id] for id in due])
 
     def has_due_networks(self) -> bool:
         return bool(self._networks)
@@ -52,7 +58,10 @@ class HostsFiles:
     def _write(self, touched: list[SandboxRecord]) -> None:
         blocks: dict[str, str] = {}
         for record in touched:
-            write_in_place(self.path(record.id), self._text(record, blocks))
+            try:
+                write_in_place(self.path(record.id), self._text(record, blocks))
+            except (BlockingIOError, PermissionError):  # its own container keeps it from us: its own loss
+                self._sandboxes.add(record.id)
 
     def expected(self, record: SandboxRecord) -> str:
         return self._text(record, {})
@@ -61,11 +70,15 @@ class HostsFiles:
         """Whether the file lacks what we wrote. Lines that a container added behind it are its own."""
         if any(each.network in self._networks for each in record.endpoints):
             return False  # it is due
+        wanted = self.expected(record).encode()
         try:
-            with open(self.path(record.id), "rb") as file:  # noqa: PTH123 - see write_in_place
-                return not file.read().startswith(self.expected(record).encode())
+            descriptor = os.open(self.path(record.id), _READ)
         except OSError:
             return True
+        try:
+            return os.pread(descriptor, len(wanted), 0) != wanted
+        finally:
+            os.close(descriptor)
 
     def remove(self, id: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -82,7 +95,7 @@ class HostsFiles:
 def write_in_place(path: str, text: str) -> None:
     """Replace a file's content and keep its inode. One write, so that a reader sees little of a change."""
     content = text.encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(path, _WRITE, 0o644)
     try:
         os.fchmod(descriptor, 0o644)  # whatever our umask: users inside read it
         os.pwrite(descriptor, content, 0)
