@@ -24,6 +24,7 @@ from runtime.errors import Invalid
 PROC_MAGIC = 0x9FA0
 TMPFS_MAGIC = 0x01021994
 MAX_LINKS = 40  # as the kernel, path_resolution(7)
+MAX_DEPTH = 100  # of a tree that is copied: two descriptors and two frames of the interpreter each
 
 # Options that are flags: (flag, set?). mount(8).
 _FLAGS: dict[str, tuple[int, bool]] = {
@@ -541,14 +542,21 @@ def _bind_cgroup(directory: str, mount: Mount, target: int) -> int:
     return tree
 
 
-def copy_up(source: int, tree: int) -> None:
+def copy_up(source: int, tree: int, depth: int = 0) -> None:
     """Copy what a new tmpfs hides into it: directories, regular files and links, never devices."""
-    with os.scandir(os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)) as entries:
-        for entry in entries:
-            _copy_entry(entry.name, source, tree)
+    if depth > MAX_DEPTH:
+        raise OSError(errno.ELOOP, f"deeper than {MAX_DEPTH} directories")
+    listing = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
+    try:
+        with os.scandir(listing) as entries:
+            names = [entry.name for entry in entries]
+    finally:
+        os.close(listing)
+    for name in names:
+        _copy_entry(name, source, tree, depth)
 
 
-def _copy_entry(name: str, source: int, tree: int) -> None:
+def _copy_entry(name: str, source: int, tree: int, depth: int) -> None:
     found = os.stat(name, dir_fd=source, follow_symlinks=False)
     if stat.S_ISLNK(found.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=tree)
@@ -556,19 +564,31 @@ def _copy_entry(name: str, source: int, tree: int) -> None:
         os.mkdir(name, found.st_mode & 0o7777, dir_fd=tree)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         inner_source = os.open(name, flags, dir_fd=source)
-        inner_tree = os.open(name, flags, dir_fd=tree)
-        copy_up(inner_source, inner_tree)
-        os.close(inner_source)
-        os.close(inner_tree)
+        try:
+            inner_tree = os.open(name, flags, dir_fd=tree)
+            try:
+                copy_up(inner_source, inner_tree, depth + 1)
+            finally:
+                os.close(inner_tree)
+        finally:
+            os.close(inner_source)
     elif stat.S_ISREG(found.st_mode):
-        reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        writer = os.open(name, flags, found.st_mode & 0o7777, dir_fd=tree)
-        while os.sendfile(writer, reader, None, 1 << 20):
-            pass
-        os.fchmod(writer, found.st_mode & 0o7777)
-        os.close(reader)
-        os.close(writer)
+        _copy_file(name, found.st_mode & 0o7777, source, tree)
     else:
         return
     os.chown(name, found.st_uid, found.st_gid, dir_fd=tree, follow_symlinks=False)
+
+
+def _copy_file(name: str, mode: int, source: int, tree: int) -> None:
+    # O_NONBLOCK: another container may have put a FIFO in its place, or hold a lease on it.
+    reader = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    try:
+        writer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=tree)
+        try:
+            while os.sendfile(writer, reader, None, 1 << 20):
+                pass
+            os.fchmod(writer, mode)
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
