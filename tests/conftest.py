@@ -17,7 +17,7 @@ import pytest
 from runtime.layout import Layout
 from tests import leaks
 
-ROOT_FOLDERS = ("kernel", "contract", "api", "e2e")
+ROOT_FOLDERS = ("kernel", "contract", "api", "e2e", "threats")
 HANG_SECONDS, SLOW_SECONDS = 120, 600
 REPOSITORY = Path(__file__).resolve().parent.parent
 

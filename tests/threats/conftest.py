@@ -1,0 +1,35 @@
+"""Containers to attack from, and a canary that stands for the host."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.engine import NativeEngine
+from runtime.layout import Layout
+from tests.kernel.runtime.conftest import box, busybox
+from tests.native import native_engine
+
+__all__ = ["box", "busybox"]
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """A directory of the host; fails the test when anything in it has changed."""
+    place = tmp_path / "canary"
+    place.mkdir()
+    (place / "marker").write_text("untouched")
+    before = place.stat().st_mtime_ns
+    yield place
+    assert [entry.name for entry in place.iterdir()] == ["marker"]
+    assert (place / "marker").read_text() == "untouched"
+    assert place.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+async def engine(instance: Layout, busybox_archive: Path) -> AsyncIterator[NativeEngine]:
+    """An engine on an instance of its own, with the busybox image."""
+    async with native_engine(instance, busybox_archive) as engine:
+        yield engine

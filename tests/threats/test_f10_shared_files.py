@@ -1,0 +1,50 @@
+"""F10: files of the host that a container is root over, and that the engine reads and writes too."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+from runtime.engine import NativeEngine
+from runtime.model import EndpointConfig, NetworkConfig, SandboxConfig
+from tests.native import config_of, run, shell, until
+from tests.threats.attack import lease_on
+
+GROWTH_KIB = 64 * 1024
+
+
+def sandbox(id: str) -> SandboxConfig:
+    return SandboxConfig("own", id=id, endpoints=(EndpointConfig("net"),))
+
+
+async def test_f10_an_endless_hosts_file_is_not_read(engine: NativeEngine) -> None:
+    """A file with a hole costs its maker nothing and its reader all its memory."""
+    await engine.create_network(NetworkConfig(name="net"))
+    script = "truncate -s 3G /etc/hosts; touch /done; sleep 1000"
+    config = shell(engine, "box", script, sandbox=sandbox("one"))
+    await run(engine, config)
+    await until((engine.layout.containers / config.id / "upper/done").exists)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert [drift for drift in await engine.find_drift() if drift.kind == "hosts"] == []
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < GROWTH_KIB
+
+
+async def test_f10_a_lease_on_the_hosts_file_holds_nobody_up(engine: NativeEngine) -> None:
+    await engine.create_network(NetworkConfig(name="net"))
+    config = config_of(engine, "box", "sleep", "1000", sandbox=sandbox("one"))
+    await run(engine, config)
+    begun = time.monotonic()
+    with lease_on(Path(engine.networks.hosts_path("one"))):
+        found = await engine.find_drift()
+        for drift in found:
+            await engine.repair(drift)
+        # Its neighbours come up all the same, though its own file cannot tell it of them.
+        other = config_of(engine, "other", "sleep", "1000", sandbox=sandbox("two"))
+        await run(engine, other)
+        assert "box" in Path(engine.networks.hosts_path("two")).read_text()
+    assert time.monotonic() - begun < 10
+    found = await engine.find_drift()
+    for drift in found:
+        await engine.repair(drift)
+    assert "other" in Path(engine.networks.hosts_path("one")).read_text()
