@@ -356,8 +356,12 @@ class Loop:
         await self._know.journal.flush()
 
     async def wait_changed(self) -> None:
-        """Returns at the next change of any status."""
+        """Returns at the next change of any status, generation seen, or of `is_ready`."""
         await self._know.feed.wait_changed()
+
+    def next_change(self) -> asyncio.Future[None]:
+        """The same as a future, to be taken before looking; shared, not to be cancelled."""
+        return self._know.feed.next_change()
 
     def events(self) -> AsyncIterator[EventRecord]:
         """Events from now on; the oldest are dropped for a reader that lags by over a thousand."""
