@@ -138,13 +138,16 @@ class Store:
         self.last_event_id = newest or 0
 
     def _begin_afresh(self, error: Damaged) -> None:
-        """Move the damaged file aside, never delete it, and open a fresh one in its place."""
+        """Move the damaged file aside, never delete it, and open a fresh one in its place. Events go on
+        being numbered where they were, for those who follow them."""
         if self._path is None:
             raise error
+        last = self.last_event_id
         aside = quarantine(self._path)
         note = f"database was damaged ({error.reason}); moved aside to {aside}, began a fresh one"
         self.notes = (*self.notes, note)
         self._open()
+        self.last_event_id = max(last, self.last_event_id)
 
     def close(self) -> None:
         """Close the file; a clean close leaves no -wal behind. Closing twice does nothing."""
@@ -225,15 +228,18 @@ class Store:
         """Write all of a batch, or on any error nothing of it. Durable when it returns.
 
         A key that is both removed and written in one batch is written. Raises Unavailable (full
-        disk, I/O error, locked; try again later) and StoreError.
+        disk, I/O error, locked; try again later) and StoreError. Damaged: the file is moved aside and a
+        fresh, empty one is there; write all that is known, not this batch alone.
         """
         if not batch:
             return
-        with self._lock, self._errors("write"):
+        with self._lock:
             try:
-                self._write(batch, _as_it_is)
-            except UnicodeEncodeError:
-                self._write(batch, rows.scrubbed)
+                self._write_once(batch)
+            except Damaged as error:
+                self._engine.dispose()
+                self._begin_afresh(error)
+                raise
         if batch.events:
             for listener in self._listeners:
                 listener(self.last_event_id)
@@ -247,6 +253,13 @@ class Store:
             self._listeners = tuple(other for other in self._listeners if other is not listener)
 
         return unsubscribe
+
+    def _write_once(self, batch: Batch) -> None:
+        with self._errors("write"):
+            try:
+                self._write(batch, _as_it_is)
+            except UnicodeEncodeError:
+                self._write(batch, rows.scrubbed)
 
     def _write(self, batch: Batch, scrub: Any) -> None:
         last = self.last_event_id

@@ -1,21 +1,24 @@
 """Collects what a pass has to remember and writes it in one go, in a thread, the newest only.
 
 Called by `loop`. A store that cannot be written (a full disk) holds nothing up: what waits is kept,
-bounded, and tried again.
+bounded, and tried again. One that was damaged, and is fresh now, gets all that is known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from store.errors import Damaged
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 
 log = logging.getLogger(__name__)
 
+STORE = Key("setpoint", "store", "store")  # whose events tell of the store itself
 MAX_WAITING_EVENTS = 20_000
 LONGEST_RETRY_SECONDS = 30.0
 
@@ -114,6 +117,8 @@ class Journal:
                     self._store.write(batch)
             except Exception as error:
                 self._put_back(batch)
+                if isinstance(error, Damaged):
+                    self._write_all_again(error)
                 self._failures += 1
                 self._on_error(error)
                 return False
@@ -143,6 +148,14 @@ class Journal:
         self._events.clear()
         self._events.extend((*batch.events, *newer))
         self._revisions = {record.id: record for record in batch.revisions} | self._revisions
+
+    def _write_all_again(self, error: Damaged) -> None:
+        """The store is empty now. Its loss is an event, since a person must hear of it."""
+        self._dirty_objects.update(self._objects)
+        self._dirty_statuses.update(self._statuses)
+        note = f"{error}; the file was moved aside, and a fresh one is written from memory"
+        if not any(event.key == STORE for event in self._events):
+            self._events.append(EventRecord(time.time(), STORE, "Warning", "StoreDamaged", note))
 
     async def close(self) -> None:
         """Write what waits, once more if need be, and end."""

@@ -1,0 +1,72 @@
+"""What is remembered is written again whole when the database was damaged under a running agent."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from agent.reconcile.journal import Journal
+from store.records import EventRecord, Key, ObjectRecord, StatusRecord
+from store.store import Store
+
+WEB, DB = Key("shop", "container", "web"), Key("shop", "container", "db")
+
+
+def object_of(key: Key) -> ObjectRecord:
+    return ObjectRecord(
+        key=key, owner="git", spec={"image": "a"}, spec_hash="h", generation=1, observed_generation=1,
+        file="shop/compose.yaml", line=1, revision="r", updated_at=1.0,
+    )  # fmt: skip
+
+
+def status_of(key: Key, message: str = "") -> StatusRecord:
+    return StatusRecord(key=key, phase="Running", ready=True, since=1.0, restarts=0, message=message)
+
+
+def damage(path: Path) -> None:
+    """Every page but the first. Another's write first, so that no page is in the writer's cache."""
+    other = sqlite3.connect(path)
+    with other:
+        other.execute("UPDATE objects SET line = 2")
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    other.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+
+def test_a_store_damaged_while_running_is_begun_afresh_with_all_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "setpoint.db"
+    store = Store(path)
+    objects = {key: object_of(key) for key in (WEB, DB)}
+    statuses = {key: status_of(key) for key in (WEB, DB)}
+    errors: list[Exception] = []
+
+    async def story() -> None:
+        journal = Journal(
+            store, objects, statuses, delay_seconds=0.01, in_thread=True, on_error=errors.append
+        )
+        for key in objects:
+            journal.object_changed(key)
+            journal.status_changed(key)
+        journal.event(EventRecord(1.0, WEB, "Normal", "Started", "first"))
+        assert await journal.flush()
+        damage(path)
+        statuses[WEB] = status_of(WEB, "second")
+        journal.status_changed(WEB)
+        journal.event(EventRecord(2.0, WEB, "Normal", "Started", "second"))
+        while not await journal.flush():
+            assert len(errors) < 5
+        await journal.close()
+
+    asyncio.run(story())
+    assert len(errors) == 1
+    assert len(list(path.parent.glob("setpoint.db.damaged-*Z"))) == 1
+    assert [event.message for event in store.events() if event.key == WEB] == ["second"]
+    assert [event.reason for event in store.events() if event.key.kind == "store"] == ["StoreDamaged"]
+    assert [event.id for event in store.events()] == [2, 3]  # a follower's place stays right
+    store.close()
+    again = Store(path)
+    assert again.load() == (objects, statuses)
+    again.close()
