@@ -78,20 +78,17 @@ def directories(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
 def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
     """Make a container's cgroups with their limits; returns the directories, the unified one first.
 
-    A cgroup that is there already is used when it is empty (a repeated start). `Invalid` when the
-    kernel refuses a limit, `Conflict` when processes live in it.
+    What an earlier life left is made anew. `Invalid` when the kernel refuses a limit, `Conflict` when
+    processes live in it.
     """
     found = hierarchies()
     names = controllers(resources, found)
     if not names:
         raise Unsupported("make cgroup", path, "this host has no cgroups mounted", "mount /sys/fs/cgroup")
     made = tuple(found.directory(each, path) for each in names)
-    reused = set()
     for name, directory in zip(names, made, strict=True):
-        if not _make(directory):
-            _refuse_busy(directory)
-            reused.add(name)
-        elif name == "cpuset":
+        _make_anew(directory)
+        if name == "cpuset":
             _inherit_cpuset(directory)
     if found.v2:
         wanted = _V2_WANTED | {"hugetlb"} if resources.get("hugepageLimits") else _V2_WANTED
@@ -101,26 +98,23 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
         _delegate(found.unified, parent, inode, found.v2 & wanted)
     apply(path, limit_writes(resources, found))
     if found.unified and "devices" not in found.v1:
-        _guard_devices(made[0], resources, "" in reused)
+        _guard_devices(made[0], resources)
     else:
         apply(path, device_writes(resources, found))
     return made
 
 
-def _guard_devices(directory: str, resources: Mapping[str, Any], is_reused: bool) -> None:
+def _guard_devices(directory: str, resources: Mapping[str, Any]) -> None:
     """Have the kernel ask a program about every device that a process of a v2 cgroup opens or makes.
 
     It lives as long as the cgroup. A container whose rules cannot be put in force does not start.
     """
     code = device_program(parse_rules(resources.get("devices") or ()))
-    if not code and not is_reused:
+    if not code:
         return
     cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if is_reused:
-            _detach_programs(cgroup)
-        if code:
-            syscalls.bpf_attach_device_program(cgroup, _device_program(code))
+        syscalls.bpf_attach_device_program(cgroup, _device_program(code))
     except OSError as error:
         raise Unsupported(
             "limit devices",
@@ -130,16 +124,6 @@ def _guard_devices(directory: str, resources: Mapping[str, Any], is_reused: bool
         ) from error
     finally:
         os.close(cgroup)
-
-
-def _detach_programs(cgroup: int) -> None:
-    """Those of a start that was broken off."""
-    for id in syscalls.bpf_device_programs(cgroup):
-        program = syscalls.bpf_open_program(id)
-        try:
-            syscalls.bpf_detach_device_program(cgroup, program)
-        finally:
-            os.close(program)
 
 
 _programs: dict[bytes, int] = {}
@@ -170,9 +154,17 @@ def _make(directory: str) -> bool:
     return True
 
 
-def _refuse_busy(directory: str) -> None:
+def _make_anew(directory: str) -> None:
+    """Counts and limits of an earlier life would count for this one, and so would its end: a process that
+    clone3(2) puts into a cgroup which cgroup.kill was ever written to dies at once (kernel 6.14 to 6.18
+    at least, where a fork remembers its parent's kill_seq)."""
+    if _make(directory):
+        return
     if pids(directory):
         raise Conflict("make cgroup", directory, "processes live in it", "is the container running already?")
+    if not _remove(directory):
+        raise Conflict("make cgroup", directory, "processes are still dying in it", "it is tried again")
+    _make(directory)
 
 
 def _inherit_cpuset(directory: str) -> None:

@@ -519,8 +519,7 @@ def seccomp_set_filter(program: bytes, flags: int = 0) -> int:
     return result
 
 
-_BPF_PROG_LOAD, _BPF_PROG_ATTACH, _BPF_PROG_DETACH = 5, 8, 9
-_BPF_PROG_GET_FD_BY_ID, _BPF_PROG_QUERY = 13, 16
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
 _BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE = 15, 6
 _BPF_F_ALLOW_MULTI = 2
 
@@ -549,28 +548,6 @@ def bpf_attach_device_program(cgroup: int, program: int) -> None:
     EINVAL when this program is attached already."""
     attributes = struct.pack("=IIII", cgroup, program, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI)
     _bpf("prog_attach", _BPF_PROG_ATTACH, attributes, len(attributes))
-
-
-def bpf_detach_device_program(cgroup: int, program: int) -> None:
-    """bpf(2) BPF_PROG_DETACH."""
-    attributes = struct.pack("=III", cgroup, program, _BPF_CGROUP_DEVICE)
-    _bpf("prog_detach", _BPF_PROG_DETACH, attributes, len(attributes))
-
-
-def bpf_device_programs(cgroup: int) -> tuple[int, ...]:
-    """bpf(2) BPF_PROG_QUERY: the ids of the device programs attached to this very cgroup."""
-    ids = (ctypes.c_uint32 * 64)()  # BPF_CGROUP_MAX_PROGS
-    attributes = ctypes.create_string_buffer(
-        struct.pack("=IIIIQII", cgroup, _BPF_CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), len(ids), 0), 32
-    )
-    _bpf("prog_query", _BPF_PROG_QUERY, attributes, 32)
-    (count,) = struct.unpack_from("=I", attributes, 24)
-    return tuple(ids[:count])
-
-
-def bpf_open_program(id: int) -> int:
-    """bpf(2) BPF_PROG_GET_FD_BY_ID: a descriptor, close-on-exec."""
-    return _bpf("prog_get_fd_by_id", _BPF_PROG_GET_FD_BY_ID, struct.pack("=III", id, 0, 0), 12)
 
 
 def syscall_number(number: int, *arguments: Any) -> int:
