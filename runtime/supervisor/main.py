@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     if options is None:
         sys.stderr.write(USAGE + "\n")
         return EXIT_USAGE
+    _be_read_only()
     run = options["--run"]
     if "--resume" in options:
         return _serve(options, resume=int(options["--resume"]))
@@ -40,6 +41,16 @@ def main(arguments: list[str]) -> int:
     if lock < 0:
         return EXIT_ANOTHER_RUNS
     return _serve({**options, "--lock": str(lock)})
+
+
+def _be_read_only() -> None:
+    """Go on from a mount of the interpreter that containers cannot write through, unless started so."""
+    from runtime.supervisor import interpreter
+
+    if not interpreter.is_read_only():
+        interpreter.execute([sys.executable, *sys.orig_argv[1:]], os.environ)
+    with open("/proc/self/comm", "w") as file:  # it would be the number of a descriptor
+        file.write("supervisor")
 
 
 def _parse(arguments: list[str]) -> dict[str, str] | None:

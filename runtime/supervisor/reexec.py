@@ -14,8 +14,8 @@ import base64
 import json
 import os
 import socket
-import sys
 
+from runtime.supervisor import interpreter
 from runtime.supervisor.attach import Attachment
 from runtime.supervisor.container import Container
 from runtime.supervisor.execs import Exec
@@ -40,7 +40,7 @@ def reexecute(server: Supervisor, arguments: list[str], lock: int) -> None:
     for fd in fds:
         os.set_inheritable(fd, True)
     try:
-        os.execve(sys.executable, [*arguments, "--resume", str(memory)], {})
+        interpreter.execute([*arguments, "--resume", str(memory)], {})
     except OSError:
         for fd in fds:
             os.set_inheritable(fd, False)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runtime.errors import Temporary
 from runtime.layout import Layout
+from runtime.supervisor import interpreter
 
 MAIN = Path(__file__).with_name("main.py")
 START_SECONDS = 10.0
@@ -67,6 +68,7 @@ def ensure(layout: Layout) -> socket.socket:
 def _start(layout: Layout) -> bool:
     """Start one and wait until it listens. False: it gave up, as another one has the lock."""
     layout.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    program = interpreter.open_read_only()
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         command = [
@@ -75,13 +77,15 @@ def _start(layout: Layout) -> bool:
             "--cgroup", layout.cgroup_parent, "--ready", str(writer),
         ]  # fmt: skip
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(writer,), env={}
-        )
+            command, executable=f"/proc/self/fd/{program}", pass_fds=(writer, program), env={},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
         os.close(writer)
         writer = -1
         process.wait()  # only until it has detached itself
         return os.read(reader, 16) != b""
     finally:
+        os.close(program)
         os.close(reader)
         if writer >= 0:
             os.close(writer)
