@@ -325,17 +325,19 @@ def main() -> None:
     is_back = "rebooted_at" in state
     with Path("/dev/ttyS1").open("w", buffering=1) as terminal:
         checks = SECOND if is_back else QUICK if plan["quick"] else FIRST
+        is_over = plan["quick"] or is_back
         for check in checks:
             held = attempt(check, terminal)
             state["passed" if held else "failed"] += 1
             if not held and check is up_from_a_fresh_checkout:
+                is_over = True
                 break
-        if not (plan["quick"] or is_back or not PROGRAM.exists()):
+        if not is_over:
             state["rebooted_at"] = time.time()
             STATE.write_text(json.dumps(state))
             end("reboot")
             return
-        keep_journal()
+        keep_logs()
         print(f"{state['passed']} passed, {state['failed']} failed", file=terminal)
     with Path("/dev/vdc").open("wb") as disk:
         subprocess.run(["tar", "-C", HERE, "-cf", "-", "kept"], stdout=disk, check=False)
@@ -364,7 +366,10 @@ def shown(text: str) -> Iterator[str]:
         yield "".join(char if char.isprintable() else "?" for char in line)
 
 
-def keep_journal() -> None:
+def keep_logs() -> None:
+    agent = Path("/var/lib/setpoint/agent.log")
+    if agent.exists():
+        (KEPT / "agent.log").write_bytes(agent.read_bytes())
     with (KEPT / "journal.log").open("wb") as file:
         subprocess.run(["journalctl", "--no-pager", "-o", "short-monotonic"], stdout=file, check=False)
 
