@@ -19,8 +19,8 @@ class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "config", "created_at", "exit_code", "finished_at", "has_started", "is_paused", "is_running", "lock",
-        "oom_killed", "pid", "start_time", "started_at", "waiters",
+        "config", "created_at", "exit_code", "finished_at", "has_started", "io_bytes", "is_paused",
+        "is_running", "lock", "oom_killed", "pid", "process", "started_at", "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
@@ -31,11 +31,12 @@ class Entry:
         self.is_paused = False
         self.has_started = False
         self.pid: int | None = None
-        self.start_time = 0
+        self.process = (0, 0)  # of the latest life: pid and start time, which has ticks of 10 ms
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.exit_code: int | None = None
         self.oom_killed = False
+        self.io_bytes = (0, 0)  # read and written, as stats saw them last
         self.waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -47,22 +48,26 @@ class Entry:
     def started(self, record: Mapping[str, Any]) -> None:
         """The supervisor's record of a running process. One whose end is known already changes nothing:
         the answer to a start and the exit may come in one read."""
-        if not self.is_running and self.has_started and self.start_time == record["start_time"]:
+        process = (record["pid"], record["start_time"])
+        if self.has_started and self.process == process and not self.is_running:
             return
+        if self.process != process:
+            self.io_bytes = (0, 0)
         self.is_running = self.has_started = True
-        self.pid, self.start_time = record["pid"], record["start_time"]
+        self.pid, self.process = record["pid"], process
         self.started_at = record["started_at"]
         self.finished_at = self.exit_code = None
         self.oom_killed = False
 
     def ended(self, record: Mapping[str, Any]) -> None:
         """The supervisor's exit record. One of an earlier life is passed over."""
-        if self.is_running and self.start_time != record.get("start_time", self.start_time):
+        process = (record.get("pid", self.process[0]), record.get("start_time", self.process[1]))
+        if self.is_running and self.process != process:
             return
         self.has_started = True
         self.is_running = self.is_paused = False
         self.pid = None
-        self.start_time = record.get("start_time", self.start_time)
+        self.process = process
         self.started_at = record.get("started_at", self.started_at)
         self.finished_at = record.get("finished_at")
         self.exit_code = record.get("exit_code")

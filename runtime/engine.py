@@ -215,7 +215,9 @@ class NativeEngine:
         entry = self._index.get("stats", id)
         sandbox = entry.config.sandbox
         network = self.networks.counters(sandbox.id) if sandbox.mode != "host" else (0, 0, 0, 0)
-        return read_stats(id, self._assembly.cgroup(id), network)
+        found = read_stats(id, self._assembly.cgroup(id), network, entry.io_bytes)
+        entry.io_bytes = (found.io_read_bytes, found.io_write_bytes)
+        return found
 
     def open_socket(self, sandbox: str) -> socket.socket:
         found = (

@@ -11,22 +11,25 @@ import time
 from collections.abc import Mapping
 
 from runtime.cgroup_limits import Hierarchies
-from runtime.cgroups import hierarchies
+from runtime.cgroups import hierarchies, list_pids
 from runtime.model import Stats
 
 _NO_LIMIT = 1 << 62  # v1 says "no limit" with the largest multiple of a page
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def read_stats(id: str, path: str, network: tuple[int, int, int, int]) -> Stats:
+def read_stats(
+    id: str, path: str, network: tuple[int, int, int, int], least_io: tuple[int, int] = (0, 0)
+) -> Stats:
     """path: the container's cgroup, with a leading slash. network: bytes received and sent, packets
-    received and sent."""
+    received and sent. least_io: bytes read and written as they were seen before, below which no counter
+    falls."""
     found = hierarchies()
     is_v2 = "memory" in found.v2
     cpu = _cpu_v2(found, path) if "cpu" in found.v2 else _cpu_v1(found, path)
     memory = _memory_v2(found, path) if is_v2 else _memory_v1(found, path)
     pids, pids_limit = _pids(found, path)
-    io_read, io_written = _io_v2(found, path) if "io" in found.v2 else _io_v1(found, path)
+    io_read, io_written = _io_v2(found, path) if "io" in found.v2 else _io_of_processes(path)
     return Stats(
         id=id,
         at=time.time(),
@@ -40,8 +43,8 @@ def read_stats(id: str, path: str, network: tuple[int, int, int, int]) -> Stats:
         oom_kills=memory[3],
         pids=pids,
         pids_limit=pids_limit,
-        io_read_bytes=io_read,
-        io_write_bytes=io_written,
+        io_read_bytes=max(io_read, least_io[0]),
+        io_write_bytes=max(io_written, least_io[1]),
         network_received_bytes=network[0],
         network_sent_bytes=network[1],
         network_received_packets=network[2],
@@ -110,14 +113,19 @@ def _io_v2(found: Hierarchies, path: str) -> tuple[int, int]:
     return read, written
 
 
-def _io_v1(found: Hierarchies, path: str) -> tuple[int, int]:
-    totals = {"Read": 0, "Write": 0}
-    directory = _directory(found, "blkio", path)
-    for line in _text(f"{directory}/blkio.throttle.io_service_bytes").splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1] in totals:
-            totals[words[1]] += int(words[2])
-    return totals["Read"], totals["Write"]
+def _io_of_processes(path: str) -> tuple[int, int]:
+    """The sum of proc_pid_io(5), with what each process's reaped children did in its own.
+
+    Rather than v1's blkio: that would be one more directory to make, join and remove for every container,
+    and it counts what is written through the page cache, which is nearly all, for the host. What an exec
+    did is lost with it; the caller keeps the counters from falling.
+    """
+    read = written = 0
+    for pid in list_pids(path):
+        values = _keyed(f"/proc/{pid}/io")
+        read += values.get("read_bytes:", 0)
+        written += values.get("write_bytes:", 0)
+    return read, written
 
 
 def _directory(found: Hierarchies, controller: str, path: str) -> str:

@@ -287,6 +287,23 @@ async def test_stats_count(engine: NativeEngine) -> None:
     assert stats.pids == 1 and stats.memory_bytes > 0 and stats.id == config.id
 
 
+async def test_stats_count_what_children_wrote_and_never_fall(engine: NativeEngine) -> None:
+    """With cgroup v1 too, whose blkio charges what goes through the page cache to the host."""
+    write = "dd if=/dev/zero of=/written bs=1M count=4 conv=fsync 2>/dev/null"
+    config = shell(engine, "writer", f"({write}); echo done; sleep 1000")
+    await run(engine, config)
+    await until(lambda: output(engine, config.id) == b"done\n")
+    before = engine.stats(config.id).io_write_bytes
+    assert 4 << 20 <= before < 8 << 20
+    await engine.exec(config.id, ["sh", "-c", write], timeout_seconds=20)
+    after = engine.stats(config.id).io_write_bytes
+    assert after >= before
+    await engine.stop(config.id, 0)
+    await engine.start(config.id)
+    await until(lambda: output(engine, config.id) == b"done\ndone\n")
+    assert engine.stats(config.id).io_write_bytes < 8 << 20
+
+
 async def test_volumes_are_made_filled_and_kept(engine: NativeEngine) -> None:
     mount = MountConfig("volume", "/etc", "data")
     config = shell(engine, "one", "echo mine >/etc/mine", mounts=(mount,))
@@ -386,3 +403,14 @@ async def test_leftovers_in_the_cgroup_do_not_stop_a_start(engine: NativeEngine)
     await engine.start(config.id)
     assert await stray.wait() == -9
     assert engine.state(config.id).phase == "running"  # type: ignore[union-attr]
+
+
+async def test_a_life_that_begins_in_the_tick_of_the_last_ones_begin_is_another(engine: NativeEngine) -> None:
+    """A start time has a resolution of 10 ms, and a start takes two."""
+    config = config_of(engine, "one", "sleep", "1000")
+    await engine.create(config)
+    for _ in range(10):
+        await engine.start(config.id)
+        state = engine.state(config.id)
+        assert state is not None and state.phase == "running"
+        await engine.stop(config.id, 0)
