@@ -59,7 +59,11 @@ class Setpoint:
         self.setpoint("down", "--yes", "--data", check=False)
 
     def setpoint(self, *words: str | Path, check: bool = True) -> str:
-        return run(PROGRAM, *words, env=self.environment, check=check)
+        try:
+            return run(PROGRAM, *words, env=self.environment, check=check)
+        except RuntimeError as error:
+            log = Path(f"/var/lib/{INSTANCE}/agent.log")
+            raise RuntimeError(f"{error}\n{log.read_text()[-2000:] if log.exists() else ''}") from error
 
     def git(self, *words: str) -> str:
         who = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
