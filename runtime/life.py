@@ -64,6 +64,7 @@ class Life:
         holder = self._index.holder_of(config.name)
         if holder is not None and holder not in config.replaces:
             raise Conflict("create", config.name, f"{holder[:12]} has that name", "delete that one first")
+        self._networks.check_ports(config.sandbox, config.name)
         entry = Entry(config, time.time())
         self._index.add(entry)  # at once: the name is taken while volumes are filled
         try:

@@ -176,7 +176,7 @@ class Book:
             key = (port.protocol, port.host_port, _any_ip(port.host_ip))
             if planned.get(key, port).container_port != port.container_port:
                 raise Invalid("publish port", record.id, f"{ports.describe(port)} is named twice")
-            self._check_claim(record.id, port)
+            self._check_claim(record.id, record.names[0] if record.names else record.id, port)
             planned[key] = port
         if planned and default_of(record.endpoints, self.networks) is None:
             raise Invalid(
@@ -192,12 +192,12 @@ class Book:
                 return chosen
         raise Temporary("publish port", sandbox, f"no free {port.protocol} port was found on the host")
 
-    def _check_claim(self, sandbox: str, port: PortConfig) -> None:
+    def _check_claim(self, sandbox: str, name: str, port: PortConfig) -> None:
         for host_ip, holder in self._claims.get((port.protocol, port.host_port), {}).items():
             if holder != sandbox and (not host_ip or not _any_ip(port.host_ip) or host_ip == port.host_ip):
                 shown = self.sandboxes[holder].names[:1] or (holder,)
                 raise Conflict(
-                    "publish port", sandbox, f"{ports.describe(port)} is published by {shown[0]}",
+                    "publish port", name, f"{ports.describe(port)} is published by {shown[0]}",
                     "publish another host port, or stop that container",
                 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from runtime.network import bridges, links, namespaces, ports, sandboxes
+from runtime.network import bridges, links, namespaces, sandboxes
 from runtime.network.book import SandboxRequest
 from runtime.network.instance import Instance
 from runtime.network.links import Link
@@ -23,9 +23,14 @@ def ensure(instance: Instance, request: SandboxRequest) -> SandboxRecord:
     """The sandbox as it is asked for. What it has and is still wanted, it keeps."""
     old = instance.book.sandboxes.get(request.config.id)
     new = instance.book.plan(request)
-    for port in set(new.ports) - set(old.ports if old else ()):
-        ports.probe(new.id, port)
-    return change(instance, old, new)
+    added = set(new.ports) - set(old.ports if old else ())
+    try:
+        for port in added:
+            instance.reservations.take(new.names[0] if new.names else new.id, port)
+        return change(instance, old, new)
+    except BaseException:
+        instance.reservations.give_back(added, kept=old.ports if old else ())
+        raise
 
 
 def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) -> SandboxRecord:
@@ -40,6 +45,8 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
         _undo(instance, old, new.id)
         raise
     instance.whole.add(new.id)
+    if old is not None and old.ports != new.ports:
+        instance.reservations.give_back(old.ports, kept=new.ports)
     after = instance.book.port_elements(new)
     instance.table.change(removed=before - after, added=after - before)
     for endpoint in (*(old.endpoints if old else ()), *new.endpoints):
@@ -112,6 +119,7 @@ def take_down(instance: Instance, id: str) -> None:
     record = instance.book.sandboxes[id]
     instance.whole.discard(id)
     instance.table.change(removed=instance.book.port_elements(record))
+    instance.reservations.give_back(record.ports)
     # Its addresses stay taken until the links are gone.
     instance.enter(dataclasses.replace(record, ports=(), names=(), hostname=""))
     for endpoint in record.endpoints:

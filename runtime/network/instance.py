@@ -20,6 +20,7 @@ from runtime.network.namespaces import Home
 from runtime.network.netlink import Netlink
 from runtime.network.reaper import Reaper
 from runtime.network.records import NetworkRecord, SandboxRecord
+from runtime.network.reservations import Reservations
 from runtime.network.table import Table
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -36,6 +37,7 @@ class Instance:
         self.pid_of = pid_of
         self.book = Book(layout, ports.choose)
         self.table = Table(layout.nft_table)
+        self.reservations = Reservations(layout)
         self.hosts = HostsFiles(str(layout.run / "hosts"), self.book)
         self.bridge_indexes: dict[str, int] = {}
         self.whole: set[str] = set()
@@ -48,6 +50,7 @@ class Instance:
     def close(self) -> None:
         """Let go of descriptors. Everything in the kernel stays."""
         self.table.close()
+        self.reservations.close()
         self.reaper.close()
         self.netlink.close()
         self.home.close()
@@ -84,6 +87,7 @@ class Instance:
                 is_known = all(each.network in self.book.networks for each in record.endpoints)
                 if record.boot == self.boot and is_known:
                     self.book.put(record)
+                    self.reservations.take_again(record.ports)
 
     def _remove_strays(self) -> None:
         for path in self.layout.netns.iterdir():

@@ -238,6 +238,12 @@ class Networks:
     def list_sandboxes(self) -> tuple[SandboxState, ...]:
         return tuple(state_of_sandbox(record) for record in self._book.sandboxes.values())
 
+    def check_ports(self, config: SandboxConfig, name: str) -> None:
+        """Conflict when a process of the host or another instance has a port that a sandbox is to publish:
+        for who is about to stop what it would replace. name: of the container, for the error."""
+        if config.mode != "join" and config.ports:
+            self._instance.reservations.check(name, config.ports)
+
     def ports(self, id: str) -> tuple[PortConfig, ...]:
         """What a sandbox has published, with the host ports that were chosen for it."""
         record = self._book.sandboxes.get(id)

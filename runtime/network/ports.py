@@ -1,17 +1,20 @@
-"""Whether a host port is free, and who has it. Used by `networks` before it publishes one.
+"""Whether a host port is free, and who has it. Used by `reservations` before one is published.
 
 A published port has no listening socket of ours: nftables leads it away before one would be asked. So
-a port that a process of the host listens on would be taken from it in silence; the probe forbids that.
+a port that a process of the host listens on would be taken from it in silence; the bind forbids that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import socket
 from pathlib import Path
+from typing import NoReturn
 
 from runtime.errors import Conflict, Invalid, Temporary, Unsupported
+from runtime.layout import Layout
 from runtime.model import PortConfig
 from runtime.network.firewall import PROTOCOLS, Published
 
@@ -42,22 +45,28 @@ def published(port: PortConfig, address: str) -> Published:
     return Published(port.protocol, host_ip, port.host_port, address, port.container_port)
 
 
-def probe(subject: str, port: PortConfig) -> None:
-    """Conflict when a process of the host has the port; Temporary when the host has not the address.
+def bind(subject: str, port: PortConfig, layout: Layout) -> socket.socket:
+    """A socket bound to a tcp or udp port, not listening. Conflict when another has it; Temporary when the
+    host has not the address.
 
-    A bind without listen, undone at once. SO_REUSEADDR lets connections that are winding down not
-    count (tcp only: for udp it would let two share the port).
+    First without SO_REUSEADDR, since only then no other can bind beside it (socket(7)); with it where
+    only connections that are winding down are in the way (tcp: for udp it would let two share the port).
     """
-    if port.protocol == "sctp":
-        return
     kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET, kind) as probing:
-        if kind == socket.SOCK_STREAM:
-            probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound = socket.socket(socket.AF_INET, kind)
+    address = (port.host_ip or "0.0.0.0", port.host_port)
+    try:
         try:
-            probing.bind((port.host_ip or "0.0.0.0", port.host_port))
+            bound.bind(address)
         except OSError as error:
-            _refuse(subject, port, error)
+            if error.errno != errno.EADDRINUSE or kind != socket.SOCK_STREAM:
+                raise
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+    except OSError as error:
+        bound.close()
+        _refuse(subject, port, error, holder_of(port) or instance_of(port, layout))
+    return bound
 
 
 def choose(subject: str, port: PortConfig) -> int:
@@ -67,15 +76,14 @@ def choose(subject: str, port: PortConfig) -> int:
         try:
             probing.bind((port.host_ip or "0.0.0.0", 0))
         except OSError as error:
-            _refuse(subject, port, error)
+            _refuse(subject, port, error, "")
         chosen: int = probing.getsockname()[1]
         return chosen
 
 
-def _refuse(subject: str, port: PortConfig, error: OSError) -> None:
+def _refuse(subject: str, port: PortConfig, error: OSError, holder: str) -> NoReturn:
     shown = describe(port)
     if error.errno == errno.EADDRINUSE:
-        holder = holder_of(port)
         raise Conflict(
             "publish port", subject, f"{shown} is in use by {holder or 'a process of the host'}",
             "stop it, or publish another host port",
@@ -100,6 +108,21 @@ def holder_of(port: PortConfig) -> str:
                 with contextlib.suppress(OSError):
                     if str(descriptor.readlink()) in inodes:
                         return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    return ""
+
+
+def instance_of(port: PortConfig, layout: Layout) -> str:
+    """`hello-web-1 of instance lab`, when another instance of Setpoint publishes the port, else ""."""
+    for path in layout.run_root.glob("*/sandboxes/*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            instance = path.parts[-3]
+            data = json.loads(path.read_bytes())
+            if instance != layout.instance and any(
+                tuple(each[1:3]) == (port.host_port, port.protocol)
+                and (each[3] in ("", "0.0.0.0", port.host_ip) or port.host_ip in ("", "0.0.0.0"))
+                for each in data["ports"]
+            ):
+                return f"{data['names'][0]} of instance {instance}"
     return ""
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
+from pathlib import Path
 
 import pytest
 
 from runtime.errors import Conflict, Invalid, Temporary
-from runtime.model import PortConfig
+from runtime.layout import Layout
+from runtime.model import PortConfig, SandboxConfig
+from runtime.network.networks import Networks
+from runtime.network.remove import remove_all
 from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -131,6 +136,39 @@ async def test_port_of_a_host_process_is_refused_with_its_name(lab: Lab, kind: i
     assert lab.networks.list_sandboxes() == ()
     other = "udp" if protocol == "tcp" else "tcp"
     await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, other),))
+
+
+@pytest.mark.parametrize("kind", [TCP, UDP], ids=["tcp", "udp"])
+async def test_published_port_is_held_against_the_host_until_it_is_released(lab: Lab, kind: int) -> None:
+    """A process that took it would be led past in silence."""
+    lab.network("web")
+    port = PortConfig(80, 8080, "tcp" if kind == TCP else "udp", "127.0.0.1")
+    await lab.sandbox("web-1", "web", ports=(port,))
+    for _ in ("before", "after a restart"):
+        with pytest.raises(OSError, match="Address already in use"):
+            lab.serve("host", 8080, kind)
+        lab.reopen()
+    await lab.networks.release_ports("web-1")
+    lab.serve("host", 8080, kind).close()
+
+
+async def test_port_of_another_instance_is_refused_with_its_name(lab: Lab, tmp_path: Path) -> None:
+    lab.network("web")
+    port = PortConfig(80, 8080)
+    await lab.sandbox("web-1", "web", ports=(port,))
+    beside = Layout(f"{lab.layout.instance}b", tmp_path, lab.layout.run_root)
+    networks = Networks(beside)
+    networks.open()
+    try:
+        config = SandboxConfig("own", "other", ports=(dataclasses.replace(port, host_ip="127.0.0.1"),))
+        with pytest.raises(
+            Conflict,
+            match=rf"port shop: 127.0.0.1:8080/tcp is in use by web-1 of instance {lab.layout.instance}",
+        ):
+            networks.check_ports(config, "shop")
+    finally:
+        networks.close()
+        remove_all(beside)
 
 
 async def test_port_on_an_address_that_the_host_lacks_waits(lab: Lab) -> None:
