@@ -251,8 +251,9 @@ async def _down(context: Context, seconds: float, *, with_volumes: bool) -> Asyn
     finally:
         context.streams.discard(work)
         work.cancel()
+    records = dict(context.loop.objects())
     await context.loop.stop()
-    async for removed in remove_everything(context.engine, with_volumes=with_volumes):
+    async for removed in remove_everything(context.engine, records, with_volumes=with_volumes):
         yield {"removed": removed}
     await asyncio.to_thread(context.store.write, Batch(removed=tuple(context.keys())))
     yield {"done": True}

@@ -19,7 +19,10 @@ from agent.cli.parser import Parser
 from runtime.errors import Invalid, SetpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from runtime.layout import Layout
+    from store.records import Key, ObjectRecord
 
 
 def add_down(parser: Parser) -> None:
@@ -82,6 +85,19 @@ def stop_gracefully(layout: Layout) -> int:
         return 0
 
 
+def remembered(layout: Layout) -> Mapping[Key, ObjectRecord]:
+    """What the store knows of how containers are to end; nothing, when it cannot be read."""
+    from store.errors import StoreError
+    from store.reader import read_status
+
+    try:
+        found = read_status(layout.database)
+    except StoreError as error:
+        print(f"{output.clean(error)}; nobody knows who depends on whom", file=sys.stderr)
+        return {}
+    return found.objects if found else {}
+
+
 async def _remove(layout: Layout) -> int:
     from agent.daemon import instance_lock, make_native_engine, prepare
     from agent.down import remove_everything
@@ -91,7 +107,7 @@ async def _remove(layout: Layout) -> int:
     with instance_lock(layout):
         engine = await make_native_engine(layout)
         try:
-            async for line in remove_everything(engine):
+            async for line in remove_everything(engine, remembered(layout)):
                 count += 1
                 if output.is_colourful():
                     print(f"removed {output.clean(line)}")
