@@ -42,7 +42,11 @@ class AgentDown(errors.SetpointError):
     """No agent answers on the socket, or it went away in the middle of an answer."""
 
     def __init__(self, socket_path: str, reason: str) -> None:
-        super().__init__("ask agent", socket_path, reason, "start it: setpoint agent --detach --watch DIR")
+        words = socket_path.split("/")
+        is_named = words[:2] == ["", "run"] and len(words) == 4 and words[2] != "setpoint"
+        named = f" --instance {words[2]}" if is_named else ""
+        hint = f"start it: setpoint agent --detach --watch DIR{named}"
+        super().__init__("ask agent", socket_path, reason, hint)
 
 
 class Client:

@@ -28,7 +28,7 @@ from agent.down import remove_everything
 from runtime.errors import Invalid, NotFound, SetpointError, Temporary
 from runtime.logs import LogQuery
 from runtime.model import ContainerState, ImageInfo
-from store.records import Batch
+from store.records import Batch, Key
 
 log = logging.getLogger("setpoint.api")
 
@@ -43,11 +43,11 @@ DOWN_SECONDS = 120.0
 
 async def logs(request: web.Request) -> web.StreamResponse:
     """?follow= ?tail= (per replica) ?since= ?until= ?timestamps= ?prefix= ?replica="""
-    context, key = context_of(request), key_of(request)
-    replica = whole(request, "replica", least=1)
-    states = containers_of(context, str(key), replica)
+    context, replica = context_of(request), whole(request, "replica", least=1)
+    states = [state for key in _logged(request) for state in containers_of(context, str(key), replica)]
     if not states:
-        raise NotFound("read logs", str(key), "it has no container", "setpoint describe tells why")
+        name = request.match_info["key"]
+        raise NotFound("read logs", name, "it has no container", "setpoint describe tells why")
     wants_prefix = flag(request, "prefix")
     sources = [_log_source(context, state, with_prefix=wants_prefix) for state in states]
     query = LogQuery(
@@ -68,6 +68,12 @@ async def logs(request: web.Request) -> web.StreamResponse:
         if not isinstance(error, ConnectionError):
             await _write_frames(response, [(ERROR, json.dumps(errors.to_json(error)).encode())])
     return response
+
+
+def _logged(request: web.Request) -> list[Key]:
+    """The object that the path names, or every container of the project."""
+    name, keys = request.match_info["key"].strip("/"), context_of(request).keys()
+    return [key for key in keys if key.project == name and key.kind == "container"] or [key_of(request)]
 
 
 def _log_source(context: Context, state: ContainerState, *, with_prefix: bool) -> LogSource:
@@ -146,7 +152,8 @@ async def _take_archive(request: web.Request, load: Load) -> web.StreamResponse:
     context, given = context_of(request), request.query.get("path")
     if given is None:
         descriptor = await _receive(request, context.settings.layout.data)
-        lines = _start_load(context, Path(f"/proc/self/fd/{descriptor}"), load, lambda: os.close(descriptor))
+        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")  # not /proc/self: a worker opens it
+        lines = _start_load(context, path, load, lambda: os.close(descriptor))
         return await _write_lines(request, lines)
     if not is_root(request):
         raise Invalid("load image", given, "only root may name a path", "send the archive itself")

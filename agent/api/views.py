@@ -156,7 +156,10 @@ def resolve(text: str, known: Iterable[Key]) -> Key:
     parts = text.strip("/").split("/")
     if len(parts) > 3 or not all(parts):
         raise Invalid("find object", text, "not a key", "project/kind/name, project/name or name")
+    known = list(known)
     found = [key for key in known if _fits(key, parts)]
+    if not found and (project := sorted(str(key) for key in known if key.project == text)):
+        raise Invalid("find object", text, "that is a project", f"say which object: {', '.join(project[:5])}")
     if not found:
         raise NotFound("find object", text, "no such object", "setpoint status lists them")
     containers = [key for key in found if key.kind == "container"]

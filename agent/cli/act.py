@@ -41,12 +41,18 @@ def run_sync(arguments: Namespace) -> int:
 
 def show_sync(answer: dict[str, Any], source: Mapping[str, Any]) -> None:
     subject = f" ({source['subject']})" if source.get("subject") else ""
-    state = "ready" if answer.get("ready") else str(answer.get("message") or "under way")
+    errors = source.get("errors") or ()
+    if answer.get("ready"):
+        state = "ready"
+    elif errors:  # each is said below
+        state = f"{len(errors)} error{'s' if len(errors) > 1 else ''}; what cannot be read stays as it was"
+    else:
+        state = str(answer.get("message") or "under way").rstrip(": ")
     revision = output.short(answer.get("revision")) or "none"
     print(output.clean(f"revision {revision}{subject}: {state}"))
     if source.get("error"):
         print(output.clean(source["error"]), file=sys.stderr)
-    for error in source.get("errors") or ():
+    for error in errors:
         print(output.clean(error_line(error)), file=sys.stderr)
 
 
@@ -83,6 +89,7 @@ def run_resume(arguments: Namespace) -> int:
 
 
 def _names(parser: Parser, verb: str) -> None:
+    parser.set_defaults(verb=verb)
     parser.add_argument(
         "names", nargs="+", metavar="NAME", help=f"what to {verb}: project/name, a key or a project"
     )
@@ -92,7 +99,9 @@ def _each(arguments: Namespace, call: Callable[[str], Any], done: str, only: str
     keys = [str(o["key"]) for o in connect(arguments).status()["objects"]]
     chosen = [k for k in match_keys(arguments.names, keys) if not only or k.split("/")[1] == only]
     if not chosen:
-        raise Invalid(arguments.names[0], "", f"names no {only}", "setpoint get lists what there is")
+        raise Invalid(
+            arguments.verb, arguments.names[0], f"it is no {only}", "setpoint get lists what there is"
+        )
     for key in chosen:
         call(key)
         print(f"{done} {output.clean(key)}")

@@ -3,7 +3,7 @@ the parsers themselves; object names are asked for as one types."""
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from importlib import import_module
 
 from agent.cli.main import VERBS
@@ -15,13 +15,18 @@ NAMING = ("status", "get", "describe", "why", "events", "logs", "exec", "stats",
 
 
 def add_completion(parser: Parser) -> None:
-    parser.add_argument(
-        "shell", choices=("bash", "zsh", "fish", "names"), metavar="SHELL", help="bash, zsh or fish"
-    )
+    parser.add_argument("shell", type=shell, metavar="SHELL", help="bash, zsh or fish")
     parser.examples(
         "source <(setpoint completion bash)",
         "setpoint completion fish >~/.config/fish/completions/setpoint.fish",
     )
+
+
+def shell(text: str) -> str:
+    """names: what the scripts ask while somebody types."""
+    if text not in ("bash", "zsh", "fish", "names"):
+        raise ArgumentTypeError(f"no completion for {text!r}; there is bash, zsh and fish")
+    return text
 
 
 def run_completion(arguments: Namespace) -> int:

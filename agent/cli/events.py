@@ -68,19 +68,39 @@ def _matching(views: list[dict[str, Any]], arguments: Namespace) -> Iterator[dic
 
 
 def print_lines(events: list[dict[str, Any]]) -> None:
-    for event in events:
-        print(event_line(event))
+    print(output.table(("TIME", "OBJECT", "EVENT", "WHAT"), map(_row, events)) if events else "no events")
+
+
+def _row(event: dict[str, Any]) -> tuple[object, ...]:
+    return output.clock(event["at"]), event["key"], _reason(event), what(event)
+
+
+def _reason(event: dict[str, Any]) -> output.Cell:
+    return output.Cell(event["reason"], "yellow" if event.get("type") == "Warning" else "")
 
 
 def event_line(event: dict[str, Any], *, with_key: bool = True) -> str:
-    """`2026-05-01 12:00:00  shop/container/web  Exited  code 137 (because …)`."""
-    colour = "yellow" if event.get("type") == "Warning" else ""
-    parts = (
-        [output.clock(event["at"]), output.clean(event["key"])] if with_key else [output.clock(event["at"])]
-    )
-    parts.append(output.paint(output.clean(event["reason"]), colour))
-    cause = event.get("cause") or []
-    message = output.clean(event.get("message", ""))
-    if cause and with_key:
-        message += f" ({output.clean(cause[-1])})" if str(cause[-1]) not in message else ""
-    return "  ".join([*parts, message]).rstrip()
+    """One event alone, as `--follow` and `describe` show it, in columns that fit most."""
+    reason = _reason(event)
+    parts = [output.clock(event["at"])]
+    parts += [f"{output.clean(event['key']):<28}"] if with_key else []
+    parts.append(output.paint(reason, reason.colour) + " " * (16 - len(reason)))
+    return "  ".join([*parts, output.clean(what(event))]).rstrip()
+
+
+def what(event: dict[str, Any], *, with_cause: bool = True) -> str:
+    """The message without what stands beside it already: the object, and the verb that did it.
+
+    >>> what({"key": "a/container/b", "message": "start a/container/b#1 12ab: was created to run (x.yaml:3)"})
+    '#1 12ab: was created to run (x.yaml:3)'
+    """
+    message, key = str(event.get("message", "")), str(event["key"])
+    before, found, after = message.partition(key)
+    if found and before.count(" ") <= 1:
+        message = after.lstrip(": ")
+    cause = str((event.get("cause") or [""])[-1])
+    if cause and not with_cause:
+        message = message.partition(f": {cause}")[0] if not message.startswith(cause) else ""
+    elif cause and cause not in message:
+        message += f" ({cause})" if message else cause
+    return message

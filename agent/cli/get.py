@@ -37,10 +37,16 @@ def run_get(arguments: Namespace) -> int:
         chosen = set(match_keys(names, [str(o["key"]) for o in objects]))
         objects = [o for o in objects if o["key"] in chosen]
     if arguments.output in ("json", "yaml"):
-        output.print_data(objects, arguments.output)
+        details = [_wanted(client.describe(o["key"])) for o in objects] if names else objects
+        output.print_data(details[0] if names and len(details) == 1 else details, arguments.output)
     elif objects:
         print(objects_table(objects, wide=arguments.output == "wide"))
     return 0
+
+
+def _wanted(detail: dict[str, Any]) -> dict[str, Any]:
+    """An object with its spec, without what happened to it."""
+    return {name: value for name, value in detail.items() if name != "events"}
 
 
 def add_describe(parser: Parser) -> None:
@@ -92,7 +98,18 @@ def _container(container: dict[str, Any]) -> str:
     parts = [str(container.get("id", ""))[:12], str(container.get("phase", ""))]
     parts += [f"pid {container['pid']}"] if container.get("pid") else []
     parts += [str(container["health"])] if container.get("health") else []
-    return output.clean("  ".join([*parts, where]).rstrip())
+    if container.get("exit_code") is not None:
+        parts.append(f"exit code {container['exit_code']}")
+    parts += ["killed for want of memory"] if container.get("oom_killed") else []
+    parts += [where] if where else []
+    parts += [_port(port) for port in container.get("ports", ())]
+    return output.clean("  ".join(parts))
+
+
+def _port(port: dict[str, Any]) -> str:
+    """`127.0.0.1:8080->80`, and the protocol where it is not tcp."""
+    protocol = "" if port["protocol"] == "tcp" else f"/{port['protocol']}"
+    return f"{port['host_ip'] or '0.0.0.0'}:{port['host_port']}->{port['container_port']}{protocol}"
 
 
 def _spec(spec: dict[str, Any]) -> list[str]:

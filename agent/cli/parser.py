@@ -15,15 +15,30 @@ from runtime.errors import Invalid
 OUTPUTS = ("json", "yaml", "wide")
 
 
+class Form(argparse.RawDescriptionHelpFormatter):
+    """Options as `-o, --output FORM`, the value named once, as newer Pythons write them too."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
 class Words(argparse.ArgumentParser):
     """argparse with our words for errors, and examples at the end of --help."""
 
     def __init__(self, **options: Any) -> None:
-        options |= {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        options |= {"formatter_class": Form, "allow_abbrev": False, "add_help": False}
         super().__init__(**options)
+        self._positionals.title, self._optionals.title = "arguments", "options"
+        self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
-        raise Invalid(f"read the arguments of {self.prog}", "", message, f"{self.prog} --help")
+        raise Invalid(self.prog, "", message, f"{self.prog} --help")
 
     def examples(self, *lines: str) -> None:
         self.epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)])
@@ -31,8 +46,9 @@ class Words(argparse.ArgumentParser):
     def outputs(self, *names: str) -> None:
         """`-o json|yaml|wide`; only those named, or all."""
         self.add_argument(
-            "-o", "--output", choices=names or OUTPUTS, default="", help="print data instead of a table"
-        )
+            "-o", "--output", choices=names or OUTPUTS, default="", metavar="FORM",
+            help=f"{', '.join(names or OUTPUTS[:-1])}{'' if names else ', or wide: a table with more'}",
+        )  # fmt: skip
 
 
 class Parser(Words):
@@ -44,7 +60,7 @@ class Parser(Words):
             "--instance",
             metavar="NAME",
             default=instance or os.environ.get("SETPOINT_INSTANCE") or "setpoint",
-            help="which engine on this host (default: $SETPOINT_INSTANCE, else setpoint)",
+            help="which engine on this host ($SETPOINT_INSTANCE; setpoint)",
         )
 
     def commands(self, title: str = "command", *, required: bool = True) -> Commands:

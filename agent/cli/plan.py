@@ -33,12 +33,15 @@ def add_plan(parser: Parser) -> None:
 
 
 def run_plan(arguments: Namespace) -> int:
-    answer = connect(arguments).plan(_files(arguments.directory) if arguments.directory else None)
+    client = connect(arguments)
+    answer = client.plan(_files(arguments.directory) if arguments.directory else None)
     actions, errors = list(answer.get("actions", [])), list(answer.get("errors", []))
     if arguments.output in ("json", "yaml"):
         output.print_data({"actions": actions, "errors": errors}, arguments.output)
     else:
         show(actions, errors, wide=arguments.output == "wide")
+        if not actions and not errors and not arguments.directory:
+            show_waiting(client.status())
     if errors:
         return 1
     return CHANGES if actions else 0
@@ -61,6 +64,15 @@ def show(actions: list[dict[str, Any]], errors: list[Any], *, wide: bool = False
         objects = len({action["key"] for action in actions})
         plural = "" if objects == 1 else "s"
         print(f"{len(actions)} action{'' if len(actions) == 1 else 's'} on {objects} object{plural}")
+
+
+def show_waiting(status: dict[str, Any]) -> None:
+    """Nothing to do is not all well: what cannot be had now is said."""
+    for item in status["objects"]:
+        if not item["ready"]:
+            print(
+                output.clean(f"  {item['key']} is {item['phase']}: {item.get('message') or 'looked at next'}")
+            )
 
 
 def action_line(action: dict[str, Any], *, wide: bool = False) -> str:

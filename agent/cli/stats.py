@@ -88,11 +88,11 @@ def run_top(arguments: Namespace) -> int:
     if arguments.output:
         output.print_data(processes, arguments.output)
         return 0
-    columns = list(dict.fromkeys(name for process in processes for name in process))
-    rows = [[_word(process.get(name, "")) for name in columns] for process in processes]
-    print(output.table([name.upper() for name in columns], rows))
+    rows = [
+        (p["container"], p["pid"], p["user"], p["state"], f"{p['cpu_seconds']:.1f}s",
+         output.size(p["memory_bytes"]), " ".join(map(str, p["command"])))
+        for p in processes
+    ]  # fmt: skip
+    headings = ("CONTAINER", "PID", "USER", "STATE", "CPU", "MEMORY", "COMMAND")
+    print(output.table(headings, rows) if rows else "no processes")
     return 0
-
-
-def _word(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

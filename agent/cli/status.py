@@ -77,11 +77,13 @@ def head(status: dict[str, Any]) -> str:
     count = len(status["objects"])
     good = sum(1 for o in status["objects"] if o["ready"])
     line = f"{ready}  {good} of {count} objects"
+    if errors := len(status.get("errors") or ()):
+        line += f", {errors} error{'s' if errors > 1 else ''} in the manifests"
     if status.get("revision"):
         line += f"  revision {output.clean(output.short(status['revision']))}"
-    subject = output.mapping(status.get("source")).get("subject")
+    subject = output.clean(output.mapping(status.get("source")).get("subject") or "")
     if subject:
-        line += f" ({output.clean(subject)[:60]})"
+        line += f" ({subject if len(subject) <= 60 else subject[:59].rstrip() + '…'})"
     if status["agent"] != "running":
         note = "agent down: this is what it last knew; containers run on (setpoint agent --detach starts it)"
         line += "\n" + output.paint(note, "red")
@@ -123,8 +125,15 @@ def objects_table(objects: list[dict[str, Any]], *, wide: bool = False) -> str:
         ]
         if wide:
             row += [place(item), addresses(item), pids(item)]
-        rows.append([*row, "" if item["ready"] else item.get("message") or ""])
+        rows.append([*row, remark(item)])
     return output.table([*headings, "MESSAGE" if any(row[-1] for row in rows) else ""], rows)
+
+
+def remark(item: dict[str, Any]) -> str:
+    """What is to be said of an object; nothing of one that is as it should be."""
+    message = str(item.get("message") or "")
+    is_plain = item["phase"] == "Completed" or message.endswith(" are well")
+    return "" if item["ready"] and is_plain else message
 
 
 def is_container(item: dict[str, Any]) -> bool:

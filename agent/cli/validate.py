@@ -6,11 +6,16 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agent.cli import output
 from agent.cli.files import problem, read_manifest
 from agent.cli.parser import Parser
 from agent.cli.status import error_line
+
+if TYPE_CHECKING:
+    from agent.manifest.objects import Manifest
 
 
 def add_validate(parser: Parser) -> None:
@@ -30,13 +35,21 @@ def add_validate(parser: Parser) -> None:
 def run_validate(arguments: Namespace) -> int:
     """0 without an error, 1 with one."""
     _, manifest = read_manifest(arguments)
+    if not arguments.output:
+        return report(arguments, manifest)
     errors = [problem(error) for error in manifest.errors]
     warnings = [problem(warning) for warning in manifest.warnings]
-    if arguments.output:
-        data = {"valid": not errors, "objects": [str(key) for key in sorted(manifest.objects)]}
-        output.print_data({**data, "errors": errors, "warnings": warnings}, arguments.output)
-        return 1 if errors else 0
-    for warning in warnings:
+    data = {"valid": not errors, "objects": [str(key) for key in sorted(manifest.objects)]}
+    output.print_data({**data, "errors": errors, "warnings": warnings}, arguments.output)
+    return 1 if errors else 0
+
+
+def report(arguments: Namespace, manifest: Manifest) -> int:
+    """For people and editors: paths as seen from here."""
+    given = Path(arguments.directory)
+    root = given if given.is_dir() else given.parent
+    errors = [located(problem(error), root) for error in manifest.errors]
+    for warning in [located(problem(warning), root) for warning in manifest.warnings]:
         print(
             f"{output.paint('warning', 'yellow', stream=sys.stderr)}: {output.clean(error_line(warning))}",
             file=sys.stderr,
@@ -53,3 +66,7 @@ def run_validate(arguments: Namespace) -> int:
         )
         print(f"valid: {counts or 'no objects'}")
     return 0
+
+
+def located(found: dict[str, Any], root: Path) -> dict[str, Any]:
+    return {**found, "file": str(root / found["file"])} if found["file"] else found

@@ -7,13 +7,15 @@ from typing import Any
 
 from agent.cli import output
 from agent.cli.connect import connect
+from agent.cli.events import what
 from agent.cli.parser import Parser
 
 
 def add_why(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="project/name or a key")
+    parser.add_argument("-a", "--all", action="store_true", help="also what was before the last change")
     parser.outputs("json", "yaml")
-    parser.examples("setpoint why shop/web")
+    parser.examples("setpoint why shop/web", "setpoint why -a shop/web     with earlier versions")
 
 
 def run_why(arguments: Namespace) -> int:
@@ -21,12 +23,12 @@ def run_why(arguments: Namespace) -> int:
     if arguments.output:
         output.print_data(data, arguments.output)
     else:
-        print("\n".join(story(data)))
+        print("\n".join(story(data, is_whole=arguments.all)))
     return 0
 
 
-def story(data: dict[str, Any]) -> list[str]:
-    """One line a link of the chain, indented by cause."""
+def story(data: dict[str, Any], *, is_whole: bool = True) -> list[str]:
+    """One line a link of the chain, indented by cause; of the newest version alone, or of all."""
     lines = [output.paint(output.clean(data["key"]), "bold")]
     commit = output.mapping(data.get("commit"))
     if commit:
@@ -40,7 +42,8 @@ def story(data: dict[str, Any]) -> list[str]:
     if data.get("file"):
         lines.append(_line("manifest", f"{data['file']}:{data['line']}"))
     last_seen = ""
-    for step in data.get("steps", []):
+    steps = list(data.get("steps", []))
+    for step in steps if is_whole else _of_last_change(steps):
         seen = str((step.get("cause") or [""])[-1])
         if seen and seen != last_seen:
             lines.append(_line("seen", seen))
@@ -56,8 +59,16 @@ def story(data: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _of_last_change(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """From the newest step on that made the object anew."""
+    made = [n for n, step in enumerate(steps) if str(step["reason"]).endswith("Created")]
+    same = [n for n in made if steps[n].get("revision") == steps[made[-1]].get("revision")]
+    return steps[same[0] :] if same else steps
+
+
 def _step(step: dict[str, Any]) -> str:
-    return f"{output.clock(step['at'])} {step['reason']}: {step['message']}"
+    said = what(step, with_cause=False)
+    return f"{output.clock(step['at'])} {step['reason']}{' ' + said if said else ''}"
 
 
 def _line(word: str, text: str) -> str:

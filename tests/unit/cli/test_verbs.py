@@ -37,7 +37,16 @@ def shop(tmp_path: Path) -> Path:
 class TestPlan:
     def test_nothing_to_do_is_0(self, agent: FakeAgent, run: Run) -> None:
         agent.routes["GET /plan"] = {"actions": [], "errors": []}
+        agent.routes["GET /status"] = objects("shop/container/a")
         assert run("plan") == (0, "nothing to do\n", "")
+
+    def test_nothing_to_do_says_what_waits(self, agent: FakeAgent, run: Run) -> None:
+        agent.routes["GET /plan"] = {"actions": [], "errors": []}
+        status = objects("shop/container/a", "shop/container/b")
+        status["objects"][0] |= {"ready": False, "phase": "Waiting", "message": "image x is not there"}
+        agent.routes["GET /status"] = status
+        code, out, _ = run("plan")
+        assert (code, out) == (0, "nothing to do\n  shop/container/a is Waiting: image x is not there\n")
 
     def test_changes_are_2(self, agent: FakeAgent, run: Run) -> None:
         agent.routes["GET /plan"] = {"actions": [ACTION], "errors": []}
@@ -89,8 +98,10 @@ class TestValidate:
         code, out, err = run("validate", str(shop))
         lines = err.splitlines()
         assert (code, out) == (1, "")
-        assert any(line.startswith("shop/compose.yaml:3:") for line in lines)
-        assert any(line.startswith("shop/compose.yaml:6:") for line in lines)
+        assert any(line.startswith(f"{shop}/shop/compose.yaml:3:") for line in lines)
+        assert any(line.startswith(f"{shop}/shop/compose.yaml:6:") for line in lines)
+        file = str(shop / "shop/compose.yaml")  # as it was named, so that an editor finds it
+        assert all(line.startswith(file) for line in run("validate", file)[2].splitlines()[:-1])
         assert lines[-1] == f"{len(lines) - 1} errors"
 
     def test_json(self, run: Run, shop: Path) -> None:
@@ -268,7 +279,8 @@ class TestLooking:
     def test_get_by_kind_and_name(self, agent: FakeAgent, run: Run) -> None:
         agent.routes["GET /objects"] = objects("shop/container/a", "shop/volume/v")["objects"]
         assert [o["key"] for o in json.loads(run("get", "volumes", "-o", "json")[1])] == ["shop/volume/v"]
-        assert [o["key"] for o in json.loads(run("get", "shop/a", "-o", "json")[1])] == ["shop/container/a"]
+        agent.routes["GET /objects/shop/container/a"] = {"key": "shop/container/a", "spec": {}, "events": []}
+        assert json.loads(run("get", "shop/a", "-o", "json")[1]) == {"key": "shop/container/a", "spec": {}}
 
     def test_logs_keep_the_two_streams_apart(self, agent: FakeAgent, run: Run) -> None:
         frame = b"\x01\0\0\0\0\0\0\x04out\n\x02\0\0\0\0\0\0\x04err\n"
@@ -282,8 +294,12 @@ class TestLooking:
         assert json.loads(run("stats", "-o", "json")[1])[0]["cpu_seconds"] == 1.0
 
     def test_top(self, agent: FakeAgent, run: Run) -> None:
-        agent.routes["GET /top/shop/web"] = [{"pid": 1, "command": ["sh", "-c", "x\x1b"]}]
-        assert run("top", "shop/web")[1] == "PID  COMMAND\n1    sh -c x\\x1b\n"
+        process = {"pid": 1, "user": 0, "state": "S", "cpu_seconds": 2.25, "memory_bytes": 1613824}
+        process |= {"container": "shop-web-1", "command": ["sh", "-c", "x\x1b"]}
+        agent.routes["GET /top/shop/web"] = [process]
+        head, line = run("top", "shop/web")[1].splitlines()
+        assert head.split() == ["CONTAINER", "PID", "USER", "STATE", "CPU", "MEMORY", "COMMAND"]
+        assert line.split() == ["shop-web-1", "1", "0", "S", "2.2s", "1.6", "MB", "sh", "-c", "x\\x1b"]
 
     def test_things(self, agent: FakeAgent, run: Run) -> None:
         agent.routes["GET /networks"] = [
