@@ -61,7 +61,9 @@ class NativeEngine:
         self._supervised = Supervised(layout, self._index, self._events)
         self._client = self._supervised.client
         self._assembly = Assembly(layout, self.images, self.volumes, self.networks, self._index.pid_of)
-        self._life = Life(self._index, self._assembly, self.images, self.networks, self._client, self._events)
+        self._life = Life(
+            self._index, self._assembly, self.images, self.networks, self._supervised, self._events
+        )
         self._execs = Execs(self._index, self._assembly, self._client)
         self._opened = contextlib.AsyncExitStack()
 
@@ -84,9 +86,8 @@ class NativeEngine:
             self.volumes.open()
             self._index.read()
             self._life.sandboxes.update((each.id, each) for each in self.networks.list_sandboxes())
-            stack.push_async_callback(self._client.close)
+            stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
-            stack.push_async_callback(self._supervised.end_tasks)
             self._watch_network(stack)
             self._opened = stack.pop_all()
 

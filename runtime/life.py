@@ -26,8 +26,8 @@ from runtime.model import ContainerConfig, Resources, SandboxState
 from runtime.network.networks import Networks
 from runtime.removal import remove_tree
 from runtime.signals import parse_signal
+from runtime.supervised import Supervised
 from runtime.supervisor import records
-from runtime.supervisor.client import Client
 
 KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel (D state)
 PAUSE_SECONDS = 5.0
@@ -43,7 +43,7 @@ class Life:
         assembly: Assembly,
         images: IsolatedImages,
         networks: Networks,
-        client: Client,
+        supervised: Supervised,
         events: EventStream,
     ) -> None:
         self.sandboxes: dict[str, SandboxState] = {}
@@ -51,7 +51,8 @@ class Life:
         self._assembly = assembly
         self._images = images
         self._networks = networks
-        self._client = client
+        self._supervised = supervised
+        self._client = supervised.client
         self._events = events
 
     async def create(self, config: ContainerConfig) -> None:
@@ -124,7 +125,7 @@ class Life:
             await self._clear_cgroup(config.id)
             record = await self._client.start(config.id, bundle, **fields)
         entry.is_paused = False
-        entry.started(record)
+        self._supervised.started(entry, record)
         for warning in record.get("warnings", ()):
             self._events.publish("warning", config.id, warning)
 
@@ -211,6 +212,7 @@ class Life:
                 self._assembly.write_config(id, oci)
             container_record.write(self._assembly.bundle(id), config, entry.created_at)
             entry.config = config
+            self._supervised.watch_memory(entry)
 
     async def delete(self, id: str) -> None:
         entry = self._index.find(id)

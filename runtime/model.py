@@ -282,8 +282,9 @@ class Drift:
 class EngineEvent:
     """Something happened: look at `id` again. Never a fact to act upon by itself.
 
-    kind: "exit", "oom", "start", "network" (id is a network's name or ""), "supervisor" (restarted),
-    "warning" (detail says what this host did not allow; the container runs without).
+    kind: "exit", "oom" (with a detail, in words, the container lives on), "start", "network" (id is a
+    network's name or ""), "supervisor" (restarted), "warning" (detail says what this host did not allow;
+    the container runs without).
     """
 
     kind: str

@@ -52,6 +52,14 @@ def read_stats(
     )
 
 
+def oom_kills(path: str) -> int:
+    """Processes of a cgroup that were killed for want of memory."""
+    found = hierarchies()
+    if "memory" in found.v2:
+        return _keyed(f"{found.unified}{path}/memory.events").get("oom_kill", 0)
+    return _keyed(f"{_directory(found, 'memory', path)}/memory.oom_control").get("oom_kill", 0)
+
+
 def _cpu_v2(found: Hierarchies, path: str) -> tuple[float, float, float, float]:
     values = _keyed(f"{found.unified}{path}/cpu.stat")
     names = ("usage_usec", "user_usec", "system_usec", "throttled_usec")
@@ -84,7 +92,7 @@ def _memory_v2(found: Hierarchies, path: str) -> tuple[int, int | None, int, int
         _number(f"{directory}/memory.current") or 0,
         _number(f"{directory}/memory.max"),
         _keyed(f"{directory}/memory.stat").get("file", 0),
-        _keyed(f"{directory}/memory.events").get("oom_kill", 0),
+        oom_kills(path),
     )
 
 
@@ -95,7 +103,7 @@ def _memory_v1(found: Hierarchies, path: str) -> tuple[int, int | None, int, int
         _number(f"{directory}/memory.usage_in_bytes") or 0,
         None if limit is None or limit >= _NO_LIMIT else limit,
         _keyed(f"{directory}/memory.stat").get("total_cache", 0),
-        _keyed(f"{directory}/memory.oom_control").get("oom_kill", 0),
+        oom_kills(path),
     )
 
 

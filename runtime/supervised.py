@@ -13,9 +13,11 @@ from typing import Any
 
 from runtime import cgroups
 from runtime.container_index import ContainerIndex
+from runtime.containers import Entry
 from runtime.errors import SetpointError
 from runtime.event_stream import EventStream
 from runtime.layout import Layout
+from runtime.oom_watch import OomWatch
 from runtime.supervisor.client import Client
 
 
@@ -28,20 +30,35 @@ class Supervised:
         self._parent = layout.cgroup_parent
         self._index = index
         self._events = events
+        self._oom = OomWatch(self._on_oom)
         self._resync: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Connect, and take over what runs. Temporary when the supervisor does not come up."""
+        self._oom.open()
         await self.client.open()
         self.is_up = True
         await self.look()
 
-    async def end_tasks(self) -> None:
+    async def close(self) -> None:
+        """Tasks first: they use the connection."""
         tasks = [*self._chores, *([self._resync] if self._resync else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._oom.close()
+        await self.client.close()
+
+    def started(self, entry: Entry, record: dict[str, Any]) -> None:
+        """The supervisor's record of a process that it started, or had."""
+        entry.started(record)
+        self.watch_memory(entry)
+
+    def watch_memory(self, entry: Entry) -> None:
+        """Have its out-of-memory kills told, if it can have any of its own."""
+        if entry.is_running and entry.config.resources.memory_bytes is not None:
+            self._oom.add(entry.config.id, self._cgroup(entry.config.id))
 
     async def look(self) -> None:
         """What runs and what does not, now. Ends that nobody told of are told."""
@@ -51,7 +68,7 @@ class Supervised:
             if entry is None:
                 await self._end_stray(id)
                 continue
-            entry.started(record)
+            self.started(entry, record)
             entry.is_paused = cgroups.is_frozen(self._cgroup(id))
             with contextlib.suppress(SetpointError):
                 await self.client.hold(id)
@@ -88,11 +105,18 @@ class Supervised:
         if entry is None:
             return
         entry.ended(record)
+        if not entry.is_running:
+            self._oom.discard(id)
         if entry.config.pid_mode:  # what it left in another's pid namespace does not end with it
             self._chore(asyncio.to_thread(cgroups.kill, self._cgroup(id)))
         if entry.oom_killed:
             self._events.publish("oom", id)
         self._events.publish("exit", id, "unknown" if entry.exit_code is None else str(entry.exit_code))
+
+    def _on_oom(self, id: str, kills: int) -> None:
+        """The container lives on: its own end is told by _on_exit."""
+        count = "a process" if kills == 1 else f"{kills} processes"
+        self._events.publish("oom", id, f"{count} killed for want of memory")
 
     def _chore(self, work: Any) -> None:
         """Something that nobody waits for."""

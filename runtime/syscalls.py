@@ -40,6 +40,10 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
+IN_MODIFY = 0x2
+IN_Q_OVERFLOW = 0x4000
+IN_IGNORED = 0x8000
+
 MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
@@ -176,6 +180,8 @@ _sethostname = _libc.sethostname
 _setdomainname = _libc.setdomainname
 _statx = _libc.statx
 _fstatfs = _libc.fstatfs
+_inotify_init1 = _libc.inotify_init1
+_inotify_add_watch = _libc.inotify_add_watch
 _long = ctypes.c_long
 _ulong = ctypes.c_ulong
 _NULL = ctypes.c_void_p(None)
@@ -341,6 +347,25 @@ def mount_setattr(
     arguments = (_long(directory), _text(path), _ulong(flags), attributes, _long(32))
     if _syscall(_long(_NR_MOUNT_SETATTR), *arguments) < 0:
         raise _failed("mount_setattr", directory, path, flags, set_, clear, propagation, userns)
+
+
+# --- inotify ------------------------------------------------------------------------------------
+
+
+def inotify_init() -> int:
+    """inotify_init1(2), non-blocking."""
+    descriptor: int = _inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    if descriptor < 0:
+        raise _failed("inotify_init1")
+    return descriptor
+
+
+def inotify_add_watch(descriptor: int, path: str, mask: int) -> int:
+    """inotify_add_watch(2): the watch's number."""
+    watch: int = _inotify_add_watch(descriptor, _text(path), mask)
+    if watch < 0:
+        raise _failed("inotify_add_watch", path, mask)
+    return watch
 
 
 # --- processes and namespaces -------------------------------------------------------------------

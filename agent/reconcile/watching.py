@@ -61,14 +61,22 @@ class Watching:
             self._look_soon()  # some may have been missed
 
     def _on_event(self, event: EngineEvent) -> None:
-        if event.kind in ("exit", "oom", "start"):
+        if event.kind in ("exit", "oom", "start", "warning"):
             key = self._know.observed.look_at(event.id)
             if key is not None:
+                self._tell(key, event)
                 self._know.wake(key)
         elif event.kind == "network":
             self._look_for_drift_soon()
         else:  # the supervisor restarted, or events were lost
             self._look_soon()
+
+    def _tell(self, key: Key, event: EngineEvent) -> None:
+        """What a person has to hear of though the container runs on, and nothing is done about it."""
+        if event.kind == "oom" and event.detail:
+            self._know.event(key, "Warning", "OutOfMemory", f"{event.detail}; the container runs on")
+        elif event.kind == "warning":
+            self._know.event(key, "Warning", "NotAllowedHere", event.detail)
 
     def _look_soon(self) -> None:
         self._whole_at = self._know.clock.now()

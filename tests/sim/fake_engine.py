@@ -356,9 +356,9 @@ class FakeEngine:
 
     # --- what happens from outside --------------------------------------------------------------
 
-    def emit(self, kind: str, id: str) -> None:
+    def emit(self, kind: str, id: str, detail: str = "") -> None:
         for queue in self._watchers:
-            queue.put_nowait(EngineEvent(kind, id, self.now()))
+            queue.put_nowait(EngineEvent(kind, id, self.now(), detail))
 
     def exit(self, id: str, code: int = 137, *, oom: bool = False) -> None:
         """The container's process ends."""

@@ -63,6 +63,19 @@ def test_what_happened_is_stored_with_its_causes(host: Host) -> None:
     assert (revision.id, revision.outcome) == ("r1", "applied") and revision.converged_at
 
 
+def test_what_a_container_lives_through_is_told(host: Host) -> None:
+    up(host, web=service())
+    (state,) = host.engine.list()
+    host.engine.emit("oom", state.id, "a process killed for want of memory")
+    host.engine.emit("warning", state.id, "ulimit nofile is over what this host allows")
+    host.settle()
+    host.do(host.loop.flush())
+    told = {event.reason: event.message for event in host.store.events(Key.parse(WEB))}
+    assert told["OutOfMemory"] == "a process killed for want of memory; the container runs on"
+    assert told["NotAllowedHere"] == "ulimit nofile is over what this host allows"
+    assert list(host.running()) == ["shop-web-1"]
+
+
 def test_the_same_again_costs_nothing(host: Host) -> None:
     up(host, web=service())
     passes, calls = len(host.observer.passes), len(host.engine.calls)

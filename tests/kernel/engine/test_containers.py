@@ -414,3 +414,29 @@ async def test_a_life_that_begins_in_the_tick_of_the_last_ones_begin_is_another(
         state = engine.state(config.id)
         assert state is not None and state.phase == "running"
         await engine.stop(config.id, 0)
+
+
+async def test_an_out_of_memory_kill_in_a_container_that_lives_on_is_told(engine: NativeEngine) -> None:
+    script = "until [ -e /go ]; do sleep 0.02; done; tail /dev/zero; echo survived; sleep 1000"
+    config = shell(
+        engine, "one", script, resources=Resources(memory_bytes=16 << 20, memory_swap_bytes=16 << 20)
+    )
+    await run(engine, config)
+    events = engine.events()
+    await engine.exec(config.id, ["touch", "/go"], timeout_seconds=20)
+    async with asyncio.timeout(20):
+        event = await anext(event async for event in events if event.kind == "oom")
+    assert (event.id, event.detail) == (config.id, "a process killed for want of memory")
+    await until(lambda: output(engine, config.id) == b"survived\n")
+    state = engine.state(config.id)
+    assert state is not None and state.phase == "running" and engine.stats(config.id).oom_kills == 1
+
+
+async def test_an_out_of_memory_kill_is_told_of_a_limit_that_came_later(engine: NativeEngine) -> None:
+    config = shell(engine, "one", "until [ -e /go ]; do sleep 0.02; done; tail /dev/zero; sleep 1000")
+    await run(engine, config)
+    await engine.update(config.id, Resources(memory_bytes=16 << 20, memory_swap_bytes=16 << 20))
+    events = engine.events()
+    await engine.exec(config.id, ["touch", "/go"], timeout_seconds=20)
+    async with asyncio.timeout(20):
+        assert (await anext(event async for event in events if event.kind == "oom")).detail
