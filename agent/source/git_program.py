@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import select
+import selectors
 import signal
 import subprocess
 import time
@@ -44,7 +45,8 @@ SSH = (
     "-oPermitLocalCommand=no -oForwardAgent=no"
 )
 SECRET = re.compile(r"(?<=://)[^/@\s]+@")
-MAX_OUTPUT = 64 * 1024
+MAX_OUTPUT = 1024 * 1024
+MAX_ERRORS = 64 * 1024
 READ_TIMEOUT = 60.0
 CHUNK = 64  # requests on their way at once: their bytes fit a pipe, so that neither side waits for ever
 
@@ -101,14 +103,40 @@ def run(
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_limit_bytes, file_limit_bytes))
         try:
-            output, errors = process.communicate(timeout=timeout_seconds)
-        except subprocess.TimeoutExpired:
+            output, errors = _communicate(process, time.monotonic() + timeout_seconds)
+        except TimeoutError:
             _kill_group(process)
-            process.communicate()
             raise Unreadable(f"git {arguments[0]} took over {timeout_seconds:g} s") from None
+        except OverflowError:
+            _kill_group(process)
+            raise Unreadable(f"git {arguments[0]} printed over {MAX_OUTPUT} bytes") from None
     if process.returncode != 0:
         raise Unreadable(_last_words(arguments[0], process.returncode, errors))
-    return output[: MAX_OUTPUT * 16].decode("utf-8", "replace")
+    return output.decode("utf-8", "replace")
+
+
+def _communicate(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+    """All that it prints, which a server may have a say in: TimeoutError, and OverflowError over
+    MAX_OUTPUT. Of its errors the last count."""
+    assert process.stdout is not None and process.stderr is not None
+    output, errors = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ, output)
+        selector.register(process.stderr, selectors.EVENT_READ, errors)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            for key, _ in selector.select(left):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fileobj)
+                key.data.extend(data)
+            del errors[:-MAX_ERRORS]
+            if len(output) > MAX_OUTPUT:
+                raise OverflowError
+    process.wait(max(0.0, deadline - time.monotonic()) + 1.0)
+    return bytes(output), bytes(errors)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -117,7 +145,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_words(command: str, code: int, errors: bytes) -> str:
-    text = errors[-MAX_OUTPUT:].decode("utf-8", "replace")
+    text = errors.decode("utf-8", "replace")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("hint:")]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))] or lines
     words = fatal[0].partition(": ")[2] or fatal[0] if fatal else f"exit {code}"
