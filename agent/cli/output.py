@@ -96,15 +96,26 @@ def terminal_width() -> int:
 
 
 def print_data(value: Any, form: str) -> None:
-    """JSON or YAML on stdout."""
-    if form == "yaml":
-        import yaml
+    """JSON or YAML on stdout. What could steer a terminal is written as the form escapes it."""
+    sys.stdout.write(_json(value) if form == "json" else _yaml(value))
 
-        sys.stdout.write(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
-        return
+
+def _json(value: Any) -> str:
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text if _is_harmless(text) else json.dumps(value, indent=2) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text if _is_harmless(text) else str(yaml.safe_dump(value, sort_keys=False))
+
+
+def _is_harmless(text: str) -> bool:
+    return text.isascii() or not any(ord(letter) in _UNSAFE for letter in text if letter != "\n")
 
 
 def print_error(error: BaseException) -> None:
