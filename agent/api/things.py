@@ -19,6 +19,7 @@ from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
 
 MAX_PROCESSES = 5000
+MAX_COMMAND_BYTES = 4096  # a process may give itself a command line of any length (prctl(2), PR_SET_MM)
 
 
 async def stats(request: web.Request) -> web.Response:
@@ -54,9 +55,15 @@ async def top(request: web.Request) -> web.Response:
     context, key = context_of(request), key_of(request)
     found: list[dict[str, Any]] = []
     for state in containers_of(context, str(key)):
-        pids = await asyncio.to_thread(context.engine.top, state.id)
-        found += [{"container": state.name, **p} for pid in pids[:MAX_PROCESSES] if (p := process_view(pid))]
+        processes = await asyncio.to_thread(_processes, context, state.id)
+        found += [{"container": state.name, **process} for process in processes]
     return web.json_response(found)
+
+
+def _processes(context: Context, id: str) -> list[dict[str, Any]]:
+    """In a thread: to read a command line is to wait for the process's memory."""
+    views = map(process_view, context.engine.top(id)[:MAX_PROCESSES])
+    return [view for view in views if view is not None]
 
 
 def process_view(pid: int) -> dict[str, Any] | None:
@@ -65,7 +72,8 @@ def process_view(pid: int) -> dict[str, Any] | None:
     try:
         stat = (folder / "stat").read_bytes()
         status = (folder / "status").read_text(errors="replace")
-        command = (folder / "cmdline").read_bytes()
+        with (folder / "cmdline").open("rb", buffering=0) as file:
+            command = file.read(MAX_COMMAND_BYTES) or b""
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
