@@ -132,8 +132,9 @@ def _unmount(directory: Path) -> None:
 
 def _mount_points(prefix: str) -> Iterator[str]:
     """The last made first."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    for line in reversed(lines):
-        point = line.split(" ")[4].encode().decode("unicode_escape")
+    lines = Path("/proc/self/mountinfo").read_bytes().split(b"\n")
+    for line in reversed(lines[:-1]):
+        # Octal escapes of single bytes (proc(5)).
+        point = os.fsdecode(line.split(b" ")[4].decode("unicode_escape").encode("latin-1"))
         if f"{point}/".startswith(prefix):
             yield point

@@ -1,7 +1,8 @@
 """Removing a tree that a container filled: by descriptor, without following links, however deep it is.
 
 A container can make directories deeper than any path, any stack of descriptors or any recursion may
-be. Below MAX_DEPTH a directory is moved up to the top of the tree and removed from there.
+be. Below MAX_DEPTH a directory is moved up to the top of the tree and removed from there. What is
+mounted somewhere in it is somebody's data, and no part of the tree: then EXDEV is raised.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from runtime import syscalls
+
 MAX_DEPTH = 48
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_HERE = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS
 
 
 def remove_tree(path: Path | str) -> None:
@@ -59,7 +63,7 @@ def _remove_directory(parent: int, name: str, top: int, depth: int) -> int:
         os.rmdir(name, dir_fd=parent)
         return 0
     except OSError:
-        descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
+        descriptor = syscalls.openat2(parent, name, _DIRECTORY, resolve=_HERE)
     try:
         moved = _empty(descriptor, top, depth + 1)
     finally:
