@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -47,11 +48,8 @@ def profile_for(
         return None
     if choice in ("", "default"):
         return default_profile(capabilities, machine)
-    path = Path(choice)
     try:
-        if path.stat().st_size > MAX_PROFILE_BYTES:
-            raise Invalid("read seccomp profile", choice, "larger than 1 MiB", "name a JSON profile")
-        found = json.loads(path.read_bytes())
+        found = json.loads(_read_profile(choice))
     except OSError as error:
         raise NotFound("read seccomp profile", choice, error.strerror or "", "name a JSON profile") from error
     except ValueError as error:
@@ -59,6 +57,18 @@ def profile_for(
     if not isinstance(found, dict) or "defaultAction" not in found:
         raise Invalid("read seccomp profile", choice, "no defaultAction in it", "name a seccomp profile")
     return narrow(found, capabilities, machine, kernel or platform.release())
+
+
+def _read_profile(path: str) -> bytes:
+    """A FIFO, a device and a file without an end are hostile; OSError."""
+    found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(found, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise Invalid("read seccomp profile", path, "not a regular file", "name a JSON profile")
+        data: bytes = file.read(MAX_PROFILE_BYTES + 1)
+    if len(data) > MAX_PROFILE_BYTES:
+        raise Invalid("read seccomp profile", path, "larger than 1 MiB", "name a JSON profile")
+    return data
 
 
 def narrow(

@@ -208,7 +208,21 @@ def test_unlimited_ulimits_are_the_largest_number() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["", "/", "relative", "/proc", "/sys/", "/dev", "/a\0b", "/./", "//", "/./proc", "//sys", "/dev/.", "./a"],
+    [
+        "",
+        "/",
+        "relative",
+        "/proc",
+        "/sys/",
+        "/dev",
+        "/a\0b",
+        "/./",
+        "//",
+        "/./proc",
+        "//sys",
+        "/dev/.",
+        "./a",
+    ],
 )
 def test_a_target_that_would_break_the_container_is_refused(target: str) -> None:
     with pytest.raises(Invalid):

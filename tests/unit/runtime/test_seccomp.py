@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_a_broken_profile_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_missing_profile_is_refused() -> None:
     with pytest.raises(NotFound):
         seccomp.profile_for("/nonexistent/profile.json", ())
+
+
+@pytest.mark.parametrize("kind", ["fifo", "endless", "long"])
+def test_a_profile_that_never_ends_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "profile.json"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "long":
+        path.write_text(" " * (seccomp.MAX_PROFILE_BYTES + 1))
+    else:
+        path = Path("/dev/zero")
+    with pytest.raises(Invalid, match=r"not a regular file|larger than"):
+        seccomp.profile_for(str(path), ())
 
 
 def test_unconfined_is_none() -> None:
