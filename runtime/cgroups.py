@@ -87,7 +87,7 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
         raise Unsupported("make cgroup", path, "this host has no cgroups mounted", "mount /sys/fs/cgroup")
     made = tuple(found.directory(each, path) for each in names)
     for name, directory in zip(names, made, strict=True):
-        _make_anew(directory)
+        make_anew(directory)
         if name == "cpuset":
             _inherit_cpuset(directory)
     if found.v2:
@@ -154,8 +154,10 @@ def _make(directory: str) -> bool:
     return True
 
 
-def _make_anew(directory: str) -> None:
-    """Counts and limits of an earlier life would count for this one, and so would its end: a process that
+def make_anew(directory: str) -> None:
+    """A new directory with its parents, in the place of an empty one. Conflict when processes live in it.
+
+    Counts and limits of an earlier life would count for this one, and so would its end: a process that
     clone3(2) puts into a cgroup which cgroup.kill was ever written to dies at once (kernel 6.14 to 6.18
     at least, where a fork remembers its parent's kill_seq)."""
     if _make(directory):
@@ -173,6 +175,17 @@ def _inherit_cpuset(directory: str) -> None:
         return
     for file in ("cpuset.cpus", "cpuset.mems"):
         Path(directory, file).write_text(Path(directory).parent.joinpath(file).read_text())
+
+
+def cpuset_of_parent(path: str) -> dict[str, str]:
+    """cpus and mems that a cgroup without a cpuset of its own has; {} where nothing limits them."""
+    found = hierarchies()
+    controller = "cpuset" if "cpuset" in found.v1 else ""
+    suffix = "" if controller else ".effective"
+    parent = Path(found.directory(controller, path)).parent
+    with suppress(OSError):
+        return {name: (parent / f"cpuset.{name}{suffix}").read_text().strip() for name in ("cpus", "mems")}
+    return {}
 
 
 @functools.lru_cache(maxsize=64)

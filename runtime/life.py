@@ -207,7 +207,7 @@ class Life:
             if entry.is_running:
                 oci = self._assembly.read_config(id)
                 wanted, present = resources_to_oci(resources), oci["linux"]["resources"]
-                cgroups.update(self._assembly.cgroup(id), _all_limits(wanted, present))
+                cgroups.update(self._assembly.cgroup(id), _all_limits(wanted, present, self._assembly.cgroup(id)))
                 oci["linux"]["resources"] = wanted | {"devices": present.get("devices", [])}
                 self._assembly.write_config(id, oci)
             container_record.write(self._assembly.bundle(id), config, entry.created_at)
@@ -241,13 +241,15 @@ def _check(config: ContainerConfig) -> None:
         raise Invalid("create", config.name, f"{config.id[:80]!r} is not a container's id", "64 hex digits")
 
 
-def _all_limits(wanted: dict[str, Any], had: dict[str, Any]) -> dict[str, Any]:
+def _all_limits(wanted: dict[str, Any], had: dict[str, Any], path: str) -> dict[str, Any]:
     """The wanted limits, and "no limit" for those that were and are not any more."""
     none: dict[str, dict[str, Any]] = {
         "memory": {"limit": -1, "swap": -1, "reservation": -1},
         "cpu": {"quota": -1, "shares": 1024},
         "pids": {"limit": -1},
     }
+    if not {"cpus", "mems"}.isdisjoint(had.get("cpu") or ()):
+        none["cpu"] |= cgroups.cpuset_of_parent(path)
     merged = {name: dict(values) for name, values in wanted.items()}
     for group, values in none.items():
         for name, unlimited in values.items():
