@@ -266,16 +266,20 @@ def _remote(settings: Settings) -> Callable[[], Source]:
     """Raises Invalid now for what can never be followed."""
     from agent.source.remote import Remote, RemoteSource
 
-    remote = Remote(settings.git_url, settings.git_ref, settings.git_path, settings.git_poll_seconds)
+    remote = Remote(
+        settings.git_url, settings.git_ref, settings.git_path, settings.git_poll_seconds,
+        settings.git_credentials,
+    )  # fmt: skip
     return lambda: RemoteSource(remote, settings.layout.data / "source")
 
 
 def reader_of(settings: Settings) -> Reader:
-    return Reader(profiles=frozenset(settings.profiles))
+    return Reader(environment=settings.environment, profiles=frozenset(settings.profiles))
 
 
 async def _read_files(settings: Settings, files: Mapping[str, bytes]) -> Manifest:
     """Files that somebody wants planned, read as the source's would be."""
     base = str(settings.watch) if settings.watch is not None else ""
     revision = Revision(id="plan", source="plan", files=files, base=base)
-    return await asyncio.to_thread(read, revision, profiles=frozenset(settings.profiles))
+    profiles = frozenset(settings.profiles)
+    return await asyncio.to_thread(read, revision, environment=settings.environment, profiles=profiles)

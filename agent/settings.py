@@ -5,6 +5,7 @@ Pure: checks the values, touches nothing. Times in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,8 @@ class Settings:
     """How one agent runs. Either `watch` or `git_url` may be set; with neither, only the API decides.
 
     metrics_address: "host:port", "[v6]:port" or "" for none. profiles: active compose profiles.
+    git_credentials: a file as git-credential-store(1) has it. environment: what `${VAR}` in a manifest finds,
+    before `.env`; nothing of the agent's own environment, which is nobody's desired state.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
     a terminal, else JSON. Raises Invalid.
     """
@@ -33,8 +36,10 @@ class Settings:
     git_ref: str = "main"
     git_path: str = ""
     git_poll_seconds: float = 30.0
+    git_credentials: Path | None = None
     list_seconds: float = 60.0
     profiles: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     metrics_address: str = METRICS_ADDRESS
     log_level: str = "info"
     log_format: LogFormat = "auto"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from agent.cli import output
 from agent.cli.connect import AgentDown, connect, socket_path
+from agent.cli.files import read_environment
 from agent.cli.parser import Parser, seconds
 from runtime.errors import Conflict, Invalid, Temporary
 
@@ -40,17 +41,29 @@ def add_agent(parser: Parser) -> None:
     parser.add_argument("--path", metavar="DIR", default="", help="the directory in it")
     parser.add_argument("--poll", type=seconds, metavar="TIME", default=30.0, help="how often to ask (30s)")
     parser.add_argument(
+        "--git-credentials", metavar="FILE", help="https://USER:TOKEN@HOST lines, as git-credential-store"
+    )
+    parser.add_argument(
+        "--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME} in manifests"
+    )
+    parser.add_argument(
         "--profile", action="append", metavar="NAME", default=[], help="a compose profile that counts"
     )
     parser.add_argument(
-        "--metrics", metavar="ADDRESS", default=None, help='host:port of /metrics; "" for none'
+        "--metrics",
+        metavar="ADDRESS",
+        default=None,
+        help='host:port of /metrics (127.0.0.1:9469); "" for none',
     )
-    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
-    parser.add_argument("--log-format", choices=("auto", "text", "json"), default="auto")
+    parser.add_argument("--log-level", metavar="LEVEL", choices=("debug", "info", "warning", "error"),
+                        default="info", help="debug, info (default), warning or error")  # fmt: skip
+    parser.add_argument("--log-format", metavar="FORM", choices=("auto", "text", "json"), default="auto",
+                        help="text or json (default: text on a terminal)")  # fmt: skip
     parser.examples(
         "setpoint agent --watch ./manifests                in the foreground",
         "setpoint agent --detach --watch /srv/manifests    in the background",
         "setpoint agent --detach --git https://example.org/ops.git --ref main --path deploy/",
+        "setpoint agent --detach --git https://example.org/ops.git --git-credentials /etc/setpoint/git",
         "setpoint agent stop                               containers run on",
     )
 
@@ -85,11 +98,26 @@ def settings_of(arguments: Namespace) -> Settings:
         git_ref=arguments.ref,
         git_path=arguments.path,
         git_poll_seconds=arguments.poll,
+        git_credentials=_credentials(arguments.git_credentials),
+        environment=read_environment(arguments.env_file),
         profiles=tuple(arguments.profile),
         metrics_address=METRICS_ADDRESS if arguments.metrics is None else arguments.metrics,
         log_level=arguments.log_level,
         log_format=arguments.log_format,
     )
+
+
+def _credentials(name: str | None) -> Path | None:
+    if not name:
+        return None
+    path = Path(name).absolute()
+    try:
+        is_private = not path.stat().st_mode & 0o077
+    except OSError as error:
+        raise Invalid("read credentials", str(path), error.strerror or str(error)) from None
+    if not is_private:
+        raise Invalid("read credentials", str(path), "others may read it", f"chmod 600 {path}")
+    return path
 
 
 # --- in the background ----------------------------------------------------------------------------
@@ -125,6 +153,10 @@ def _already(arguments: Namespace, settings: Settings, pid: int) -> int:
         raise Conflict("start agent", arguments.instance, f"one runs already (pid {pid}) and follows {where}",
                        "setpoint agent stop, or another --instance")  # fmt: skip
     print(f"agent runs already (pid {pid})")
+    served = str(connect(arguments).version().get("metrics") or "")
+    if arguments.metrics is not None and arguments.metrics != served:
+        how = "setpoint agent stop, then start it again, to change that"
+        print(f"its metrics stay on {served or 'no address'}; {how}", file=sys.stderr)
     return 0
 
 
@@ -136,6 +168,10 @@ def words_of(arguments: Namespace) -> list[str]:
     if arguments.git:
         words += ["--git", arguments.git, "--ref", arguments.ref, "--path", arguments.path]
         words += ["--poll", f"{arguments.poll}s"]
+    if arguments.git_credentials:
+        words += ["--git-credentials", str(Path(arguments.git_credentials).absolute())]
+    if arguments.env_file:
+        words += ["--env-file", str(Path(arguments.env_file).absolute())]
     if arguments.metrics is not None:
         words += ["--metrics", arguments.metrics]
     for profile in arguments.profile:

@@ -46,7 +46,24 @@ def read_manifest(arguments: Namespace) -> tuple[Revision, Manifest]:
     from agent.manifest.reader import read
 
     revision = read_revision(arguments.directory)
-    return revision, read(revision, profiles=frozenset(arguments.profile))
+    environment = read_environment(arguments.env_file)
+    return revision, read(revision, environment=environment, profiles=frozenset(arguments.profile))
+
+
+def read_environment(path: str) -> dict[str, str]:
+    """What `--env-file` says; nothing for ""."""
+    from agent.manifest.env_file import BadEnvFile, read_env_file
+
+    if not path:
+        return {}
+    try:
+        return read_env_file(Path(path).read_bytes(), {})
+    except OSError as error:
+        raise Invalid(
+            "read variables", path, error.strerror or str(error), "give a file of NAME=value"
+        ) from None
+    except BadEnvFile as error:
+        raise Invalid("read variables", f"{path}:{error.line}", error.message, error.hint) from None
 
 
 def problem(error: ManifestError) -> dict[str, Any]:

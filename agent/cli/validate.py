@@ -25,6 +25,7 @@ def add_validate(parser: Parser) -> None:
     parser.add_argument(
         "--profile", action="append", metavar="NAME", default=[], help="a compose profile that counts"
     )
+    parser.add_argument("--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME}")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
     parser.outputs("json", "yaml")
     parser.examples(

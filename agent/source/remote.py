@@ -71,6 +71,8 @@ class Remote:
         parts = self.path.split("/") if self.path else []
         if any(part in ("", ".", "..") or part.startswith(".git") for part in parts) or "\0" in self.path:
             raise Invalid("follow", self.path, "not a path in a repository", "such as deploy/ or apps/shop")
+        if self.credentials is not None and "'" in str(self.credentials):
+            raise Invalid("follow", str(self.credentials), "a ' in a path of credentials", "use another name")
         if self.poll_seconds < 1:
             raise Invalid("follow", self.name, "polls too often", "at least every second")
 
@@ -78,6 +80,17 @@ class Remote:
     def name(self) -> str:
         """The URL without a user or password, the ref and the path: what people see."""
         return f"{redact(self.url)}#{self.ref}" + (f":{self.path}" if self.path else "")
+
+
+def credential_options(file: Path | None) -> tuple[str, ...]:
+    """Options of git that have it ask the file, and only read it: by itself git's helper takes out what a
+    server refused once (git-credential-store(1))."""
+    if file is None:
+        return ()
+    return (
+        "-c",
+        f"""credential.helper=!f() {{ test "$1" != get || git credential-store --file='{file}' get; }}; f""",
+    )
 
 
 def check_url(url: str) -> None:
@@ -271,14 +284,11 @@ class RemoteSource:
             self._objects.close()
 
     def _git(self, command: str, *arguments: str, seconds: float = LIST_SECONDS) -> str:
-        options: tuple[str, ...] = ()
-        if self.remote.credentials is not None:
-            options = ("-c", f"credential.helper=store --file='{self.remote.credentials}'")
         return run(
             [command, *arguments],
             directory=self.mirror,
             protocols=PROTOCOLS,
             timeout_seconds=seconds,
             file_limit_bytes=MAX_PACK_BYTES,
-            options=("--git-dir=.", *options),
+            options=("--git-dir=.", *credential_options(self.remote.credentials)),
         )

@@ -371,3 +371,23 @@ class TestImages:
             }
         }
         assert run("image", "rm", "x") == (1, "", "error: remove image x: shop/web wants it\nhint: --force\n")
+
+
+def test_variables_come_from_an_env_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: '${IMAGE:?set it}'}}")
+    assert run("validate", str(tmp_path))[0] == 1
+    (tmp_path.parent / "variables").write_text("IMAGE=busybox\n")
+    assert run("validate", "--env-file", str(tmp_path.parent / "variables"), str(tmp_path))[0] == 0
+    code, _, err = run("validate", "--env-file", "/nowhere", str(tmp_path))
+    assert (code, err.splitlines()[0]) == (1, "error: read variables /nowhere: No such file or directory")
+
+
+def test_credentials_that_others_may_read_are_refused(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "git"
+    file.write_text("https://me:secret@git.example.org\n")
+    file.chmod(0o644)
+    code, _, err = run("agent", "--git", "https://git.example.org/x", "--git-credentials", str(file))
+    assert code == 1
+    assert err.splitlines() == [
+        f"error: read credentials {file}: others may read it", f"hint: chmod 600 {file}"
+    ]  # fmt: skip

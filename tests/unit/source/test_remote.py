@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +16,8 @@ import pytest
 
 from agent.manifest.objects import Revision
 from agent.source import remote as module
-from agent.source.remote import Remote, RemoteSource, check_ref, check_url
+from agent.source.git_program import OPTIONS
+from agent.source.remote import Remote, RemoteSource, check_ref, check_url, credential_options
 from runtime.errors import Invalid
 from tests.unit.source.support import abandon, commit, following, git, make_repository, until
 
@@ -389,3 +392,25 @@ def test_paths_that_are_refused(path: str) -> None:
 def test_polling_too_often_is_refused() -> None:
     with pytest.raises(Invalid):
         Remote("https://example.org/x", poll_seconds=0.1)
+
+
+def test_credentials_are_read_and_never_taken_out(tmp_path: Path) -> None:
+    file = tmp_path / "git credentials"
+    file.write_text("https://me:secret@git.example.org\n")
+    asked = "protocol=https\nhost=git.example.org\n\n"
+    said = "protocol=https\nhost=git.example.org\nusername=me\npassword=secret\n\n"
+
+    def credential(verb: str, text: str) -> str:
+        options = [*OPTIONS.split(), *credential_options(file)]
+        words = ["git", *options, "credential", verb]
+        environment = os.environ | {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_GLOBAL": "/dev/null"}
+        return subprocess.run(
+            words, input=text, env=environment, text=True, check=True, stdout=subprocess.PIPE
+        ).stdout
+
+    assert "password=secret" in credential("fill", asked)
+    credential("reject", said)
+    credential("approve", said.replace("secret", "other"))
+    assert file.read_text() == "https://me:secret@git.example.org\n"
+    with pytest.raises(Invalid, match="a ' in a path"):
+        Remote("https://git.example.org/x", credentials=Path("/etc/it's"))
