@@ -157,3 +157,10 @@ def test_down_over_the_api_leaves_no_container(ready: AgentProcess) -> None:
     assert ready.process.wait(30) == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert list(ready.layout.containers.iterdir()) == []
+
+
+def test_an_archive_that_is_sent_is_loaded_by_the_worker(agent: AgentProcess, busybox_archive: Path) -> None:
+    agent.start()
+    with busybox_archive.open("rb") as file:
+        assert list(agent.client.load_image(file))
+    assert [image["names"] for image in agent.client.images()] == [["busybox:latest"]]
