@@ -22,6 +22,7 @@ from runtime.layout import Layout
 from runtime.network.remove import remove_all
 from runtime.removal import remove_tree
 from runtime.supervisor import starter
+from runtime.supervisor.own_cgroup import path_beside
 
 KILL_SECONDS = 10.0
 
@@ -35,7 +36,7 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
         _kill(path)
     _wait_empty(parent, deadline)
     end_supervisor(layout, deadline)
-    for path in (*_container_cgroups(parent), parent):
+    for path in (*_container_cgroups(parent), parent, path_beside(layout.cgroup_parent)):
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     remove_all(layout)
     for directory in (layout.run, layout.data):

@@ -49,10 +49,8 @@ def cgroups(layout: Layout) -> list[Path]:
     """The instance's directory in every hierarchy, and what is below, deepest first."""
     found: list[Path] = []
     for root in _cgroup_roots():
-        parent = root / layout.cgroup_parent
-        if parent.is_dir():
-            below = [Path(directory) for directory, _, _ in os.walk(parent, topdown=False)]
-            found.extend(below)
+        for parent in (root / layout.cgroup_parent, root / f"{layout.cgroup_parent}.supervisor"):
+            found.extend(Path(directory) for directory, _, _ in os.walk(parent, topdown=False))
     return found
 
 

@@ -120,10 +120,12 @@ def _bind(path: str) -> socket.socket:
 
 def _serve(options: dict[str, str], resume: int = -1) -> int:
     from runtime import syscalls
-    from runtime.supervisor import adoption, operations, reexec
+    from runtime.supervisor import adoption, operations, own_cgroup, reexec
     from runtime.supervisor.loop import Loop
     from runtime.supervisor.server import Supervisor
 
+    if "--cgroup" in options and "--foreground" not in options and resume < 0:
+        own_cgroup.enter(options["--cgroup"])
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     _protect()
