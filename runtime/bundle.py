@@ -22,6 +22,7 @@ INIT_PROGRAM = "/usr/bin/tini-static"
 INIT_TARGET = "/dev/init"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOFILE_SOFT, NOFILE_HARD = 1024, 524_288  # systemd's defaults, which images are used to
+RESERVED = "setpoint."
 LABEL = "setpoint.label/"  # annotation names: a label can never be one of the runtime's own
 
 # proc(5), sysfs(5): options and order as every engine has them.
@@ -123,7 +124,9 @@ def _annotations(config: ContainerConfig, paths: HostPaths) -> dict[str, str]:
     }
     if paths.seccomp and not config.security.privileged:
         made["setpoint.seccomp"] = paths.seccomp
-    return {**config.annotations, **made, **{f"{LABEL}{key}": value for key, value in config.labels.items()}}
+    # What steers this runtime is not for a manifest to say, nor for an image.
+    plain = {key: value for key, value in config.annotations.items() if not key.startswith(RESERVED)}
+    return {**plain, **made, **{f"{LABEL}{key}": value for key, value in config.labels.items()}}
 
 
 # --- process ------------------------------------------------------------------------------------
