@@ -13,6 +13,7 @@ from tests.kernel.runtime.conftest import box, busybox
 from tests.native import native_engine
 
 __all__ = ["box", "busybox"]
+SETTINGS = tuple(Path("/proc/sys/kernel", name) for name in ("core_pattern", "domainname", "hostname"))
 
 
 @pytest.fixture
@@ -26,6 +27,17 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     assert [entry.name for entry in place.iterdir()] == ["marker"]
     assert (place / "marker").read_text() == "untouched"
     assert place.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def host_settings() -> Iterator[None]:
+    """Kernel settings that attacks aim at; put back, and the test fails, when one was changed."""
+    before = {path: path.read_bytes() for path in SETTINGS}
+    yield
+    changed = [str(path) for path in SETTINGS if path.read_bytes() != before[path]]
+    for path in changed:
+        Path(path).write_bytes(before[Path(path)])
+    assert not changed
 
 
 @pytest.fixture
