@@ -287,7 +287,8 @@ def _unmet(context: Context, name: str) -> str:
         late = [(k, s) for k, s in sorted(context.loop.statuses().items()) if not s.ready]
         if not late:
             return "not everything has been looked at yet"
-        key, status = late[0]
+        # What waits for another is no reason; the other is.
+        key, status = next((item for item in late if not item[1].message.startswith("waits for ")), late[0])
         more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
         return f"{key} is {status.phase}: {status.message}{more}"
     try:

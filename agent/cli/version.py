@@ -26,5 +26,10 @@ def run_version(arguments: Namespace) -> int:
         return 0
     print(f"setpoint {VERSION}")
     agent = data["agent"]
-    print("agent down" if agent is None else f"agent {output.clean(agent.get('version', '?'))}")
+    if agent is None:
+        print("agent down")
+        return 0
+    print(output.clean(f"agent {agent.get('version', '?')}, up {output.ago(agent.get('started_at'))}"))
+    if agent.get("metrics"):
+        print(output.clean(f"metrics http://{agent['metrics']}/metrics"))
     return 0

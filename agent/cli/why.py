@@ -68,7 +68,8 @@ def _of_last_change(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _step(step: dict[str, Any]) -> str:
     said = what(step, with_cause=False)
-    return f"{output.clock(step['at'])} {step['reason']}{' ' + said if said else ''}"
+    joined = "" if not said else f" {said}" if said.startswith("#") else f": {said}"
+    return f"{output.clock(step['at'])} {step['reason']}{joined}"
 
 
 def _line(word: str, text: str) -> str:
