@@ -322,7 +322,10 @@ def _remove(directory: str) -> bool:
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
-        below = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        try:
+            below = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return True
         removed = [_remove(each) for each in below]
         return bool(removed) and all(removed) and _remove(directory)
     return True

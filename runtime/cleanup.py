@@ -36,6 +36,7 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
         _kill(path)
     _wait_empty(parent, deadline)
     end_supervisor(layout, deadline)
+    _wait_empty(parent, deadline)  # of what it was starting
     for path in (*_container_cgroups(parent), parent, path_beside(layout.cgroup_parent)):
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     remove_all(layout)

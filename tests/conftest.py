@@ -66,13 +66,20 @@ def _ends_in_time(request: pytest.FixtureRequest) -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture(scope="session")
+def _cleans_up_after_killed_runs() -> None:
+    leaks.clean_abandoned()
+
+
 @pytest.fixture
-def instance() -> Iterator[Layout]:
+def instance(_cleans_up_after_killed_runs: None) -> Iterator[Layout]:
     """The names of an instance that nobody else has. Fails the test when anything of it is left."""
     layout = Layout(f"t{secrets.token_hex(4)}")
+    claimed = leaks.claim(layout)
     yield layout
     left = leaks.find_leaks(layout)
     leaks.clean(layout)
+    leaks.release(layout, claimed)
     if left:
         pytest.fail("the test left behind:\n" + "\n".join(left))
 

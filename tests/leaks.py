@@ -6,6 +6,7 @@ Other instances, other tests and the host's own things live beside it and are ne
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -15,6 +16,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.layout import Layout
+
+CLAIMS = Path("/run/setpoint-tests")
+
+
+def claim(layout: Layout) -> int:
+    """Say that this run uses an instance. The kernel frees the lock with the process, however it ends."""
+    CLAIMS.mkdir(exist_ok=True)
+    descriptor = os.open(CLAIMS / layout.instance, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def release(layout: Layout, claimed: int) -> None:
+    (CLAIMS / layout.instance).unlink(missing_ok=True)
+    os.close(claimed)
+
+
+def clean_abandoned() -> list[str]:
+    """Remove what runs that were killed have left, and name their instances."""
+    found = []
+    for path in CLAIMS.iterdir() if CLAIMS.is_dir() else ():
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            clean(Layout(path.name))
+            path.unlink(missing_ok=True)
+            found.append(path.name)
+    return found
 
 
 def find_leaks(layout: Layout) -> list[str]:

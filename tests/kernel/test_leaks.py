@@ -4,6 +4,7 @@ cleaned away; what is another's is not touched.
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,6 +23,17 @@ def stranger() -> Iterator[Layout]:
     layout = Layout(f"t{secrets.token_hex(4)}")
     yield layout
     leaks.clean(layout)
+
+
+def test_what_a_killed_run_left_is_cleaned_by_the_next(stranger: Layout) -> None:
+    claimed = leaks.claim(stranger)
+    _cgroup(stranger)
+    leaks.clean_abandoned()
+    assert leaks.find_leaks(stranger)  # its run lives
+    os.close(claimed)  # as the kernel does it
+    assert stranger.instance in leaks.clean_abandoned()
+    assert leaks.find_leaks(stranger) == []
+    assert not (leaks.CLAIMS / stranger.instance).exists()
 
 
 def _mount(layout: Layout) -> None:

@@ -94,3 +94,18 @@ def test_kill_ends_all_of_it(box: Box) -> None:
 
 def test_delete_of_nothing_is_nothing(box: Box) -> None:
     cgroups.delete(f"{box.cgroup}-never-made")
+
+
+def test_two_may_delete_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for directory in cgroups.create(box.cgroup, box.config["linux"]["resources"]):
+        Path(directory, "nested").mkdir()
+    look = os.scandir
+
+    def look_late(directory: str) -> object:
+        for path in (Path(directory, "nested"), Path(directory)):
+            path.rmdir()
+        return look(directory)
+
+    monkeypatch.setattr(os, "scandir", look_late)
+    cgroups.delete(box.cgroup)
+    assert cgroups.existing(box.cgroup) == ()
