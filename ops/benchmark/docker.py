@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from pathlib import Path
 
-from measure import pids_of, processes, run, timed, until
+from measure import pids_of, post, processes, run, timed, until
 
 PROGRAMS = {"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy"}
 SERVICE = "  s{n}: {{image: 'busybox:latest', command: [sleep, '1000000'], stop_signal: SIGKILL}}\n"
@@ -92,6 +93,16 @@ class Docker:
 
     def exec_true(self) -> float:
         return timed(lambda: self.docker("exec", "heal", "true"))
+
+    def exec_true_by_api(self) -> float | None:
+        """Through the socket, without a client program; what it prints is read to its end."""
+        socket = self.scratch / "docker.sock"
+
+        def one() -> None:
+            made = json.loads(post(socket, "/containers/heal/exec", {"Cmd": ["true"], "AttachStdout": True}))
+            post(socket, f"/exec/{made['Id']}/start", {"Detach": False})
+
+        return timed(one)
 
     def status(self) -> float:
         return timed(lambda: self.docker("ps"))

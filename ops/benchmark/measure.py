@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import socket
 import statistics
 import subprocess
 import time
@@ -30,6 +33,32 @@ def timed(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP to a UNIX socket: how a client library speaks to an engine."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
+
+
+def post(path: Path, url: str, body: dict[str, object]) -> bytes:
+    """POST JSON over a connection of its own; the answer to its end. RuntimeError from 400 on."""
+    connection = UnixConnection(path)
+    try:
+        connection.request("POST", url, json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise RuntimeError(f"POST {url}: {answer.status} {content.decode(errors='replace')[:200]}")
+    return content
 
 
 def median(values: Sequence[float]) -> float:

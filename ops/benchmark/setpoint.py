@@ -6,13 +6,16 @@ import json
 import os
 import secrets
 import signal
+import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from measure import processes, run, timed, until
 
-PROGRAM = Path(__file__).resolve().parents[2] / ".venv/bin/setpoint"
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / ".venv/bin/setpoint"
 INSTANCE = f"bench{secrets.token_hex(3)}"
 SERVICE = "  s{n}: {{image: 'busybox:latest', command: [sleep, '1000000'], stop_signal: SIGKILL}}\n"
 HEALER = """services:
@@ -43,6 +46,14 @@ class Setpoint:
         self.marks = self.scratch / "marks"
         self.archive = archive
         self.environment = {**os.environ, "SETPOINT_INSTANCE": INSTANCE, "GIT_CONFIG_GLOBAL": "/dev/null"}
+
+    @cached_property
+    def client(self) -> Any:
+        """The library that the command line itself uses."""
+        sys.path.insert(0, str(ROOT))
+        from agent.client import Client
+
+        return Client(f"/run/{INSTANCE}/setpoint.sock")
 
     def version(self) -> str:
         return self.setpoint("version").split()[1]
@@ -129,6 +140,17 @@ class Setpoint:
 
     def exec_true(self) -> float:
         return timed(lambda: self.setpoint("exec", "bench/heal", "true"))
+
+    def exec_true_by_api(self) -> float | None:
+        """Through the socket, without a client program; what it prints is read to its end."""
+
+        def one() -> None:
+            with self.client.exec("bench/container/heal", ["true"]) as session:
+                code, _, errors = session.run()
+            if code:
+                raise RuntimeError(f"exec: {code} {errors.decode(errors='replace')}")
+
+        return timed(one)
 
     def status(self) -> float:
         return timed(lambda: self.setpoint("status"))
