@@ -41,7 +41,8 @@ def stored_view(objects: Objects, statuses: Statuses, revisions: Iterable[Revisi
     """The same from the store alone, while no agent runs: the last that was known, and never ready."""
     newest = next(iter(revisions), None)
     revision = newest.id if newest else ""
-    return status_view(objects, statuses, ready=False, agent="down", revision=revision)
+    source = {"where": newest.source, "subject": newest.subject} if newest else {}
+    return status_view(objects, statuses, ready=False, agent="down", revision=revision, source=source)
 
 
 def _keys(objects: Objects, statuses: Statuses) -> list[Key]:

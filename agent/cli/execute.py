@@ -25,6 +25,7 @@ from runtime.errors import Invalid, SetpointError
 
 
 def add_exec(parser: Parser) -> None:
+    parser.usage = "setpoint exec [OPTION ...] NAME COMMAND [ARGUMENT ...]"
     parser.add_argument("-i", "--interactive", action="store_true", help="pass stdin on")
     parser.add_argument("-t", "--tty", action="store_true", help="give it a terminal")
     parser.add_argument("-u", "--user", default="", help="name or number[:group]")
@@ -56,7 +57,7 @@ def run_exec(arguments: Namespace) -> int:
         stdin=arguments.interactive,
         user=arguments.user,
         working_dir=arguments.workdir,
-        environment=tuple(arguments.env),
+        environment=(*(("TERM=xterm",) if arguments.tty else ()), *arguments.env),
         replica=arguments.replica,
         size=_size() if arguments.tty else None,
     )

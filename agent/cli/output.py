@@ -51,6 +51,13 @@ def paint(text: str, colour: str, *, stream: Any = None) -> str:
     return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
 
+def uncoloured(text: str) -> str:
+    """The inverse of paint, to measure by."""
+    for code in (*COLOURS.values(), "0"):
+        text = text.replace(f"\x1b[{code}m", "")
+    return text
+
+
 class Cell(str):
     """A table's cell with a colour; as wide as its text."""
 

@@ -68,8 +68,20 @@ def render(status: dict[str, Any], *, wide: bool = False) -> str:
     if problems:
         parts.append("\n".join(problems))
     if status["objects"]:
-        parts.append(objects_table(status["objects"], wide=wide))
+        parts += _objects(status["objects"], wide=wide)
     return "\n\n".join(parts)
+
+
+def _objects(objects: list[dict[str, Any]], *, wide: bool) -> list[str]:
+    """The table; on a terminal that is too narrow for its messages, these below, whole."""
+    notes = [f"{item['key']}: {said}" for item in objects if (said := remark(item))]
+    room = output.terminal_width()
+    if room and notes:
+        table = objects_table(objects, wide=wide, with_messages=False)
+        used = max(len(output.uncoloured(line)) for line in table.splitlines())
+        if used + 2 + max(len(remark(item)) for item in objects) > room:
+            return [table, "\n".join(map(output.clean, notes))]
+    return [objects_table(objects, wide=wide)]
 
 
 def head(status: dict[str, Any]) -> str:
@@ -85,7 +97,9 @@ def head(status: dict[str, Any]) -> str:
     if subject:
         line += f" ({subject if len(subject) <= 60 else subject[:59].rstrip() + '…'})"
     if status["agent"] != "running":
-        note = "agent down: this is what it last knew; containers run on (setpoint agent --detach starts it)"
+        where = str(output.mapping(status.get("source")).get("where") or "")
+        start = f"setpoint agent --detach --watch {output.clean(where) if where.startswith('/') else 'DIR'}"
+        note = f"agent down: this is what it last knew; containers run on (start it: {start})"
         line += "\n" + output.paint(note, "red")
     return line
 
@@ -109,7 +123,7 @@ def error_line(error: Any) -> str:
     return f"{text} (hint: {data['hint']})" if data.get("hint") else text
 
 
-def objects_table(objects: list[dict[str, Any]], *, wide: bool = False) -> str:
+def objects_table(objects: list[dict[str, Any]], *, wide: bool = False, with_messages: bool = True) -> str:
     headings = ["OBJECT", "READY", "PHASE", "SINCE", "RESTARTS", "COMMIT"]
     if wide:
         headings += ["FILE", "ADDRESSES", "PIDS"]
@@ -125,7 +139,7 @@ def objects_table(objects: list[dict[str, Any]], *, wide: bool = False) -> str:
         ]
         if wide:
             row += [place(item), addresses(item), pids(item)]
-        rows.append([*row, remark(item)])
+        rows.append([*row, remark(item) if with_messages else ""])
     return output.table([*headings, "MESSAGE" if any(row[-1] for row in rows) else ""], rows)
 
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from agent.cli import output
-from agent.cli.connect import connect
+from agent.cli.connect import AgentDown, connect, database_path, socket_path
 from agent.cli.events import what
 from agent.cli.parser import Parser
 
@@ -19,12 +19,29 @@ def add_why(parser: Parser) -> None:
 
 
 def run_why(arguments: Namespace) -> int:
-    data = connect(arguments).why(arguments.name)
+    try:
+        data = connect(arguments).why(arguments.name)
+    except AgentDown:
+        data = stored(arguments)
     if arguments.output:
         output.print_data(data, arguments.output)
     else:
         print("\n".join(story(data, is_whole=arguments.all)))
     return 0
+
+
+def stored(arguments: Namespace) -> dict[str, Any]:
+    """From what the agent last wrote; AgentDown when there is nothing."""
+    from agent.api.views import resolve, why_view
+    from store.reader import read_events, read_status
+
+    path = database_path(arguments.instance)
+    found = read_status(path)
+    if found is None:
+        raise AgentDown(socket_path(arguments.instance), "no agent answers")
+    key = resolve(arguments.name, found.objects | found.statuses)
+    steps = read_events(path, key, 20)
+    return why_view(key, found.objects.get(key), found.statuses.get(key), steps, found.revisions)
 
 
 def story(data: dict[str, Any], *, is_whole: bool = True) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli import connect
+from agent.cli import connect, output
 from agent.cli.status import render
 from runtime.errors import Invalid, NotFound
 from store.records import Batch, Key, ObjectRecord, RevisionRecord, StatusRecord
@@ -176,3 +176,17 @@ def test_what_a_word_does_not_name() -> None:
     for word in ("nothing", "shop/nothing", "a/b/c", "a/b/c/d"):
         with pytest.raises(NotFound):
             connect.match_keys([word], KEYS)
+
+
+def test_a_narrow_terminal_shows_messages_below_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = status(item("shop/container/web", ready=False, phase="Waiting", message="x" * 90))
+    monkeypatch.setattr(output, "terminal_width", lambda: 100)
+    assert render(seen).splitlines()[-1] == "shop/container/web: " + "x" * 90
+    monkeypatch.setattr(output, "terminal_width", lambda: 0)
+    assert render(seen).splitlines()[-1].endswith("  " + "x" * 90)
+
+
+def test_errors_in_manifests_are_counted() -> None:
+    error = {"file": "shop/compose.yaml", "line": 1, "column": 2, "message": "no", "hint": ""}
+    seen = status(item("shop/container/web"), ready=False, errors=[error])
+    assert render(seen).startswith("not ready  1 of 1 objects, 1 error in the manifests")
