@@ -32,13 +32,17 @@ class SandboxRequest:
 
 
 class Book:
-    """The records of one instance, and who holds which address and which port."""
+    """The records of one instance, and who holds which address and which port. has_ipv6: the kernel's
+    loopback has ::1."""
 
-    def __init__(self, layout: Layout, choose_port: Callable[[str, PortConfig], int]) -> None:
+    def __init__(
+        self, layout: Layout, choose_port: Callable[[str, PortConfig], int], *, has_ipv6: bool = True
+    ) -> None:
         self.networks: dict[str, NetworkRecord] = {}
         self.sandboxes: dict[str, SandboxRecord] = {}
         self._layout = layout
         self._choose_port = choose_port
+        self._has_ipv6 = has_ipv6
         self._links: dict[str, str] = {}  # link -> network (a bridge) or sandbox
         self._lines: dict[str, dict[int, str]] = {}  # network -> address -> line of the hosts files
         self._used: dict[str, dict[int, str]] = {}  # network -> address -> sandbox
@@ -244,7 +248,8 @@ class Book:
         else:
             head = names.host_line("127.0.1.1", own)
         extra = names.extra_lines(record.extra_hosts, self.gateway_of(record))
-        return names.hosts_file(head, [blocks[each.network] for each in record.endpoints], extra)
+        peers = [blocks[each.network] for each in record.endpoints]
+        return names.hosts_file(head, peers, extra, has_ipv6=self._has_ipv6)
 
 
 def _any_ip(host_ip: str) -> str:

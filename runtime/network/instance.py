@@ -35,7 +35,7 @@ class Instance:
     def __init__(self, layout: Layout, pid_of: Callable[[str], int | None]) -> None:
         self.layout = layout
         self.pid_of = pid_of
-        self.book = Book(layout, ports.choose)
+        self.book = Book(layout, ports.choose, has_ipv6=sandboxes.HAS_IPV6)
         self.table = Table(layout.nft_table)
         self.reservations = Reservations(layout)
         self.hosts = HostsFiles(str(layout.run / "hosts"), self.book)

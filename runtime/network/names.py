@@ -13,8 +13,8 @@ from pathlib import Path
 
 from runtime.errors import Invalid
 
-LOCAL_LINES = (
-    "127.0.0.1\tlocalhost\n"
+LOCAL_LINE = "127.0.0.1\tlocalhost\n"
+LOCAL_IPV6_LINES = (
     "::1\tlocalhost ip6-localhost ip6-loopback\n"
     "fe00::\tip6-localnet\n"
     "ff00::\tip6-mcastprefix\n"
@@ -55,9 +55,11 @@ def extra_lines(extra_hosts: Sequence[tuple[str, str]], gateway: str) -> str:
     return "".join(lines)
 
 
-def hosts_file(own: str, peers: Iterable[str], extra: str) -> str:
-    """The whole file. own, peers, extra: lines as above; its own names come before its peers'."""
-    return LOCAL_LINES + own + extra + "".join(peers)
+def hosts_file(own: str, peers: Iterable[str], extra: str, *, has_ipv6: bool = True) -> str:
+    """The whole file. own, peers, extra: lines as above; its own names come before its peers'.
+    has_ipv6: lo has ::1; else localhost must not be it, which programs try first."""
+    local = LOCAL_LINE + LOCAL_IPV6_LINES if has_ipv6 else LOCAL_LINE
+    return local + own + extra + "".join(peers)
 
 
 def resolv_conf(

@@ -29,7 +29,7 @@ DEFAULT_SYSCTLS = {
     "net.ipv4.ip_unprivileged_port_start": "0",
 }
 _NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}  # interfaces to come; lo keeps ::1
-_HAS_IPV6 = os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110
+HAS_IPV6 = os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
 _CARRIER_LOOKS, _CARRIER_SECONDS = 20, 0.0005
@@ -72,7 +72,7 @@ def default_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkReco
 
 def create(home: Home, path: str) -> tuple[int, Netlink]:
     """A namespace with nothing but its sysctls: (descriptor, netlink inside)."""
-    return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if _HAS_IPV6 else DEFAULT_SYSCTLS)
+    return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if HAS_IPV6 else DEFAULT_SYSCTLS)
 
 
 def attach(

@@ -409,3 +409,18 @@ async def test_no_descriptor_stays_open(lab: Lab) -> None:
         lab.networks.counters("one")
         await lab.networks.delete_sandbox("one")
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+async def test_localhost_answers_at_both_of_its_addresses(lab: Lab) -> None:
+    """Programs try ::1 first: it is either on lo or not in the hosts file."""
+    lab.network()
+    await lab.sandbox("one", "web")
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        is_named = f"{address}\tlocalhost" in Path(lab.networks.hosts_path("one")).read_text()
+        try:
+            with lab.networks.socket_in("one", family, socket.SOCK_DGRAM) as asking:
+                asking.bind((address, 0))
+            has_address = True
+        except OSError:
+            has_address = False
+        assert is_named == has_address, address

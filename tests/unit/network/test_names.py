@@ -30,6 +30,10 @@ def test_a_hosts_file_in_full() -> None:
     ]
 
 
+def test_localhost_is_no_address_that_a_kernel_without_ipv6_lacks() -> None:
+    assert names.hosts_file("", [], "", has_ipv6=False) == "127.0.0.1\tlocalhost\n"
+
+
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_no_word_forges_a_line(words: list[str]) -> None:
     line = names.host_line("10.1.0.2", words)
