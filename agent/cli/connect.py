@@ -11,10 +11,13 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Iterable
-from typing import Any
 
 from agent.client import AgentDown, Client
 from runtime.errors import Invalid, NotFound
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["AgentDown", "Client", "connect", "database_path", "match_keys", "socket_path"]
 

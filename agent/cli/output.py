@@ -11,9 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from runtime.errors import Invalid
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 # C0 and DEL, C1, and the controls that reorder or hide text (Unicode TR9, TR36): all shown escaped.
 _UNSAFE = {

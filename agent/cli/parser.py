@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any, NoReturn
 
 from runtime.errors import Invalid
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 OUTPUTS = ("json", "yaml", "wide")
 
@@ -19,13 +22,24 @@ class Form(argparse.RawDescriptionHelpFormatter):
     """Options as `-o, --output FORM`, the value named once, as newer Pythons write them too."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+        # The width given, since argparse asks shutil for it, at each option that is added.
+        super().__init__(prog, max_help_position=28, width=_width())
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
             return super()._format_action_invocation(action)
         value = self._format_args(action, self._get_default_metavar_for_optional(action))
         return f"{', '.join(action.option_strings)} {value}"
+
+
+def _width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 20:
+        return int(columns) - 2
+    try:
+        return min(os.get_terminal_size(1).columns, 120) - 2
+    except OSError:
+        return 98
 
 
 class Words(argparse.ArgumentParser):

@@ -6,12 +6,15 @@ Reads only; imports nothing that costs (see connect.py).
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any
 
 from agent.cli import output
 from agent.cli.connect import AgentDown, connect, last_known, match_keys
 from agent.cli.output import Cell
 from agent.cli.parser import Parser
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 # phase -> colour; what is missing here is on its way and stays plain.
 PHASES = {
