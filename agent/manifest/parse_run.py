@@ -342,6 +342,9 @@ def pull_policy(r: Reading, node: Node) -> str:
     value = text(r, node)
     if value in ("build", "daily", "weekly") or value.startswith("every_"):
         raise Refuse(f'"{value}" is not supported yet', "always, missing or never")
+    if value == "always":
+        hint = "setpoint image load brings a newer one"
+        r.warn(node, "pull_policy: always takes the image in the store: registries are not supported yet", hint)
     return choice("always", "missing", "never", "if_not_present")(r, node)
 
 
