@@ -91,5 +91,6 @@ def _explain(path: str | Path, error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # 0: text that is not UTF-8
     damage = (0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
     if code in damage:
-        return Damaged("read", str(path), str(error))
+        hint = "an agent that starts moves it aside, and finds again what runs"
+        return Damaged("read", str(path), str(error), hint)
     return Unavailable("read", str(path), str(error))

@@ -55,13 +55,16 @@ GROUPS = (
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; never raises, never prints a traceback (SETPOINT_DEBUG=1 shows it)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _have_streams()
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()  # a full disk is found here, and not after the exit code is decided
+        return code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader (`| head`) went away. Point stdout elsewhere, or the flush at exit fails again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_stdout()
         return 1
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -70,8 +73,21 @@ def main(argv: list[str] | None = None) -> int:
             raise
         from agent.cli.output import print_error
 
+        if isinstance(error, OSError) and error.filename is None:
+            _drop_stdout()  # the output itself, most likely
         print_error(error)
         return 1
+
+
+def _have_streams() -> None:
+    """Closed ones (`>&-`) are None in Python (sys): nobody wants what goes there."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - until the process ends
+
+
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run(words: list[str]) -> int:
@@ -116,7 +132,11 @@ def _take_instance(words: list[str]) -> tuple[str, list[str]]:
     """`--instance NAME` before the verb; after it, each verb's parser takes it."""
     if words and words[0].startswith("--instance="):
         return words[0].partition("=")[2], words[1:]
-    if words and words[0] == "--instance" and len(words) > 1:
+    if words and words[0] == "--instance":
+        if len(words) == 1:
+            from runtime.errors import Invalid
+
+            raise Invalid("setpoint", "", "--instance needs a name", "setpoint --instance NAME status")
         return words[1], words[2:]
     return "", words
 

@@ -139,7 +139,7 @@ def print_error(error: BaseException) -> None:
 
 def _sentence(error: BaseException) -> str:
     if hasattr(error, "op") and hasattr(error, "reason"):
-        subject = getattr(error, "subject", "")
+        subject = getattr(error, "subject", "") or getattr(error, "path", "")  # a store's error
         return f"{error.op} {subject}: {error.reason}" if subject else f"{error.op}: {error.reason}"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
