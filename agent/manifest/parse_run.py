@@ -344,7 +344,7 @@ def pull_policy(r: Reading, node: Node) -> str:
         raise Refuse(f'"{value}" is not supported yet', "always, missing or never")
     if value == "always":
         hint = "setpoint image load brings a newer one"
-        r.warn(node, "pull_policy: always takes the image in the store: registries are not supported yet", hint)
+        r.warn(node, "always takes the image in the store: registries are not supported yet", hint)
     return choice("always", "missing", "never", "if_not_present")(r, node)
 
 
