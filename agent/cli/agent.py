@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli import output
-from agent.cli.connect import AgentDown, connect, socket_path
+from agent.cli.connect import connect, socket_path
 from agent.cli.files import read_environment
 from agent.cli.parser import Parser, seconds
-from runtime.errors import Conflict, Invalid, Temporary
+from runtime.errors import Conflict, Invalid, NotFound, Temporary
 
 if TYPE_CHECKING:
     from agent.settings import Settings
@@ -221,7 +221,7 @@ def agent_pid(instance: str) -> int:
 
 def stop(arguments: Namespace) -> int:
     if not stop_agent(arguments.instance):
-        raise AgentDown(socket_path(arguments.instance), "no agent runs")
+        raise NotFound("stop agent", arguments.instance, "no agent runs", "")
     print("agent stopped; containers run on")
     return 0
 

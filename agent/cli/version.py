@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from argparse import Namespace
 from typing import Any
 
@@ -10,6 +9,7 @@ from agent.cli import output
 from agent.cli.connect import AgentDown, connect
 from agent.cli.parser import Parser
 from agent.settings import VERSION
+from runtime.errors import SetpointError
 
 
 def add_version(parser: Parser) -> None:
@@ -19,15 +19,20 @@ def add_version(parser: Parser) -> None:
 
 def run_version(arguments: Namespace) -> int:
     data: dict[str, Any] = {"program": VERSION, "agent": None}
-    with contextlib.suppress(AgentDown):
+    reason = "down"
+    try:
         data["agent"] = connect(arguments).version()
+    except AgentDown:
+        pass
+    except SetpointError as error:
+        reason = error.reason
     if arguments.output:
         output.print_data(data, arguments.output)
         return 0
     print(f"setpoint {VERSION}")
     agent = data["agent"]
     if agent is None:
-        print("agent down")
+        print(f"agent {reason}")
         return 0
     print(output.clean(f"agent {agent.get('version', '?')}, up {output.ago(agent.get('started_at'))}"))
     if agent.get("metrics"):

@@ -91,7 +91,11 @@ def _split(block: bytes, subject: str) -> tuple[bytes, tuple[bytes, ...]]:
     if len(block) != BLOCK_BYTES:
         raise _invalid(subject, "ends inside a header")
     fields: tuple[bytes, ...] = _HEADER.unpack(block)
-    stored = _number(fields[6], subject)
+    try:
+        stored = _parse_number(fields[6])
+    except ValueError:
+        reason = "not a tar archive, or a damaged one: a header has no checksum"
+        raise Invalid("read tar", subject, reason, "give a tar, plain or packed") from None
     around = block[:_CHECKSUM_AT] + b" " * 8 + block[_CHECKSUM_END:]
     if stored != sum(around) and stored != sum(struct.unpack("512b", around)):  # old tars summed signed bytes
         raise _invalid(subject, "a header's checksum is wrong")

@@ -134,6 +134,7 @@ def test_a_look_imports_nothing_that_costs() -> None:
     )
     heavy = [
         "asyncio",
+        "shutil",
         "click",
         "rich",
         "yaml",
