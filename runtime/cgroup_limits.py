@@ -51,7 +51,8 @@ def controllers(resources: Mapping[str, Any], hierarchies: Hierarchies) -> tuple
     """In which hierarchies a container with these resources gets a directory ("" first: unified).
 
     Each one costs a directory and an attach, so only those that limit, count or stop something:
-    with a unified hierarchy it gives cpu time, freezing and killing even without controllers.
+    with a unified hierarchy it gives cpu time, freezing and killing even without controllers. But a Java
+    runtime, which sizes itself by its limits, looks at none of v1's unless it finds four hierarchies.
     """
     wanted = {"memory", "pids", "devices"}
     if resources.get("cpu"):
@@ -60,6 +61,8 @@ def controllers(resources: Mapping[str, Any], hierarchies: Hierarchies) -> tuple
             wanted.add("cpu")
         if cpu.get("cpus") or cpu.get("mems"):
             wanted.add("cpuset")
+    if wanted & {"cpu", "cpuset"} or (resources.get("memory") or {}).get("limit", -1) > 0:
+        wanted |= {"cpu", "cpuacct", "cpuset"}
     if resources.get("blockIO"):
         wanted.add("blkio")
     if resources.get("hugepageLimits"):

@@ -391,7 +391,7 @@ def update(path: str, resources: Mapping[str, Any]) -> None:
     """Change limits of a running container. `Invalid` for one whose hierarchy it has not joined."""
     found = hierarchies()
     writes = limit_writes(resources, found)
-    for name in {write.controller for write in writes}:
+    for name in {*(write.controller for write in writes), *controllers(resources, found)}:
         directory = found.directory(name, path)
         if name and not Path(directory).is_dir():
             _join_late(found, name, path)

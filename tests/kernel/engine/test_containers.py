@@ -440,3 +440,27 @@ async def test_an_out_of_memory_kill_is_told_of_a_limit_that_came_later(engine: 
     await engine.exec(config.id, ["touch", "/go"], timeout_seconds=20)
     async with asyncio.timeout(20):
         assert (await anext(event async for event in events if event.kind == "oom")).detail
+
+
+async def test_a_limited_container_sees_what_a_java_runtime_looks_for(engine: NativeEngine) -> None:
+    """With cgroup v1 it looks at no limit unless memory, cpu, cpuacct and cpuset are all there."""
+    limits = Resources(memory_bytes=64 << 20)
+    if "memory" in cgroups.hierarchies().v1:
+        names = "memory/memory.limit_in_bytes cpuset/cpuset.cpus cpu/cpu.cfs_quota_us cpuacct/cpuacct.usage"
+    else:
+        names = "memory.max cpu.max cpuset.cpus.effective"
+    config = shell(engine, "one", f"cd /sys/fs/cgroup; cat {names}; sleep 1000", resources=limits)
+    await run(engine, config)
+    shown = await until(lambda: output(engine, config.id))
+    assert len(shown.split(b"\n")) - 1 == len(names.split()) and shown.startswith(b"67108864\n")
+    assert output(engine, config.id, "stderr") == b""
+
+
+async def test_a_process_joins_a_container_that_was_limited_meanwhile(engine: NativeEngine) -> None:
+    config = config_of(engine, "one", "sleep", "1000")
+    await run(engine, config)
+    await engine.update(config.id, Resources(memory_bytes=64 << 20))
+    assert (await engine.exec(config.id, ["true"], timeout_seconds=20)).exit_code == 0
+    assert await engine.find_drift() == ()
+    await engine.update(config.id, Resources())
+    assert (await engine.exec(config.id, ["true"], timeout_seconds=20)).exit_code == 0

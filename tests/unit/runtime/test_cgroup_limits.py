@@ -83,8 +83,13 @@ def test_no_limit_has_two_spellings() -> None:
 def test_only_directories_that_do_something_are_made() -> None:
     assert controllers({}, HYBRID) == ("", "devices", "memory", "pids")
     assert controllers({}, V1) == ("cpuacct", "devices", "freezer", "memory", "pids")
-    assert controllers({"cpu": {"cpus": "0"}}, HYBRID) == ("", "cpuset", "devices", "memory", "pids")
-    assert controllers(RESOURCES, HYBRID) == ("", "blkio", "cpu", "cpuset", "devices", "memory", "pids")
+    assert controllers({"memory": {"limit": -1}}, HYBRID) == controllers({}, HYBRID)
+    for_java = ("", "cpu", "cpuacct", "cpuset", "devices", "memory", "pids")
+    assert controllers({"memory": {"limit": 1 << 28}}, HYBRID) == for_java
+    assert (
+        controllers({"cpu": {"cpus": "0"}}, HYBRID) == controllers({"cpu": {"quota": 1}}, HYBRID) == for_java
+    )
+    assert controllers(RESOURCES, HYBRID) == ("", "blkio", *for_java[1:])
     assert controllers(RESOURCES, V2) == ("",)
 
 
