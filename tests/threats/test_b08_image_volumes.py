@@ -16,8 +16,8 @@ from tests.threats.attack import attempt
 @pytest.mark.parametrize(
     "target",
     [
-        "", "/", "..", "/../../etc", "/proc", "/proc/1", "/sys/fs", "/dev/shm", "/./", "//", "/a/../..", "/x\0y",
-        "relative",
+        "", "/", "..", "/../../etc", "/proc", "/proc/1", "/sys/fs", "/dev/shm", "/./", "//", "/a/../..",
+        "/x\0y", "relative",
     ],
 )  # fmt: skip
 def test_b8_a_target_that_is_none_is_refused(target: str) -> None:
@@ -29,8 +29,8 @@ def test_b8_a_target_that_is_none_is_refused(target: str) -> None:
 @pytest.mark.parametrize(
     "link",
     [
-        "/dev", "/dev/pts", "/proc", "/proc/sys/kernel", "/proc/self/fd", "/sys/firmware", "/sys", "/etc", "/",
-        "{up}{canary}",
+        "/dev", "/dev/pts", "/proc", "/proc/sys/kernel", "/proc/self/fd", "/sys/firmware", "/sys", "/etc",
+        "/", "{up}{canary}",
     ],
 )  # fmt: skip
 def test_b8_a_target_by_a_link_of_the_image_stays_inside(

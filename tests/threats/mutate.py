@@ -1,0 +1,72 @@
+"""Applies the mutations one by one in a scratch copy of the checkout. Called by ops/mutate."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.threats.mutations import MUTATIONS, Mutation
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SECONDS = 200
+
+
+def main(rows: list[str]) -> int:
+    """Exit code 0 when every mutation was noticed."""
+    chosen = [mutation for mutation in MUTATIONS if not rows or mutation.row in rows]
+    with tempfile.TemporaryDirectory(prefix="mutate-") as place:
+        copy = Path(place) / "checkout"
+        _copy_checkout(copy)
+        results = [_try(copy, mutation) for mutation in chosen]
+    kept = sum(result == "noticed" for result in results)
+    print(f"{kept} of {len(chosen)} noticed")
+    return 0 if kept == len(chosen) else 1
+
+
+def _copy_checkout(copy: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        source, target = REPOSITORY / name, copy / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+
+
+def _try(copy: Path, mutation: Mutation) -> str:
+    path = copy / mutation.file
+    whole = path.read_text()
+    begun = time.monotonic()
+    if whole.count(mutation.old) != 1:
+        result = f"fits {whole.count(mutation.old)} times"
+    else:
+        path.write_text(whole.replace(mutation.old, mutation.new))
+        result = _run(copy, mutation.test)
+        path.write_text(whole)
+    shown = mutation.old.strip().split("\n")[0][:50]
+    seconds = time.monotonic() - begun
+    print(f"{mutation.row:4} {result:16} {seconds:5.1f} s  {mutation.file}: {shown}", flush=True)
+    return result
+
+
+def _run(copy: Path, test: str) -> str:
+    """ "noticed" when a test fails; an error before any test ran is none of that."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "SETPOINT_HANG_SECONDS": "20"}
+    try:
+        found = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "noticed"  # a defence against hanging
+    if found.returncode == 1:  # a test failed, or a fixture that looks at the canary
+        return "noticed"
+    return "SURVIVED" if found.returncode == 0 else f"error {found.returncode}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,256 @@
+"""What each test here is for: the defence taken away, and the test that must then fail.
+
+Run by ops/mutate in a scratch copy of the checkout. old must occur exactly once in the file. A mutation
+that no test notices is a defence that could be lost without a word.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """row: of the list of known attacks. test: a pytest node, or a file of which one test must fail."""
+
+    row: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
+PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
+MOUNTS, USERS, SECURITY = "runtime/mounts.py", "runtime/users.py", "runtime/security.py"
+BUNDLE, PREPARE = "runtime/bundle.py", "runtime/supervisor/prepare.py"
+T = "tests/threats"
+
+MUTATIONS = (
+    Mutation("A1", PROCESS, "            _refuse_magic(path, 4)\n", "", f"{T}/test_a01_host_binary.py"),
+    Mutation(
+        "A1", "runtime/supervisor/interpreter.py", "syscalls.MOUNT_ATTR_RDONLY)", "0)",
+        f"{T}/test_a01_host_binary.py::test_a1_nothing_of_the_host_is_to_be_written_to_through_the_mount",
+    ),
+    Mutation(
+        "A2", PROCESS,
+        "        directory = mounts.open_target(root, process.cwd, True)\n        os.fchdir(directory)\n"
+        "        os.close(directory)\n        inside = os.getcwd()\n",
+        '        os.chdir(process.cwd)\n        inside = "/"\n',
+        f"{T}/test_a02_leaked_descriptors.py",
+    ),
+    Mutation(
+        "A2", PROCESS, "    _close_others(keep, {profile, channel.fileno()})\n", "",
+        "tests/kernel/runtime/test_launch.py::test_only_the_three_descriptors_are_inside",
+    ),
+    Mutation(
+        "A3", ROOTFS, '    null = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)\n    found = os.fstat(null)\n',
+        '    null = os.open("/proc/version", os.O_PATH | os.O_CLOEXEC)\n    found = os.stat("/dev/null")\n',
+        f"{T}/test_a03_masked_paths.py",
+    ),
+    Mutation(
+        "A3", ROOTFS, "    mounts.mask(tree, [path for path in plan.masked if path.startswith(prefix)], null, prefix)\n",
+        "", f"{T}/test_e05_kernel_files.py::test_e5_hidden_paths_show_nothing",
+    ),
+    Mutation(
+        "A5", MOUNTS, "    if sys_.file_system(target) != PROC_MAGIC:\n        return\n", "    return\n",
+        f"{T}/test_a05_procfs.py",
+    ),
+    Mutation(
+        "A6", ROOTFS, 'plain = sys_.RESOLVE_NO_SYMLINKS if mount.target in ("/sys", "/dev") else 0', "plain = 0",
+        f"{T}/test_a05_procfs.py::test_a5_a6_a_link_in_place_of_a_system_directory_is_refused",
+    ),
+    Mutation(
+        "A7", MOUNTS,
+        "    return sys_.openat2(root, path, flags, 0, sys_.RESOLVE_IN_ROOT | sys_.RESOLVE_NO_MAGICLINKS | resolve)\n",
+        '    return sys_.openat2(root, path.strip("/") or ".", flags, 0, sys_.RESOLVE_NO_MAGICLINKS | resolve)\n',
+        f"{T}/test_a07_mount_targets.py",
+    ),
+    Mutation(
+        "A8", MOUNTS,
+        "    return sys_.openat2(root, path, flags, 0, sys_.RESOLVE_IN_ROOT | sys_.RESOLVE_NO_MAGICLINKS | resolve)\n",
+        '    return sys_.openat2(root, path.strip("/") or ".", flags, 0, sys_.RESOLVE_NO_MAGICLINKS | resolve)\n',
+        f"{T}/test_a08_made_on_the_host.py",
+    ),
+    Mutation("A9", LAUNCH, "syscalls.PR_SET_DUMPABLE, 0)", "syscalls.PR_SET_DUMPABLE, 1)", f"{T}/test_a09_tracing.py"),
+    Mutation("A10", USERS, "int(text) > MAX_ID", "False", f"{T}/test_a10_users.py::test_a10_what_is_no_user_is_refused"),
+    Mutation(
+        "A10", USERS, "        if not stat.S_ISREG(status.st_mode):\n", "        if stat.S_ISDIR(status.st_mode):\n",
+        f"{T}/test_a10_users.py::test_a10_a_fifo_for_a_user_file_does_not_hang",
+    ),
+    Mutation(
+        "A10", USERS, "    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC\n",
+        "    flags = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC\n",
+        f"{T}/test_a10_users.py::test_a10_a_lease_on_a_user_file_does_not_hang",
+    ),
+    Mutation("A11", PROCESS, "    os.setgroups(groups)\n", "", f"{T}/test_a10_users.py"),
+    Mutation(
+        "A12", PROCESS, "            sys_.prctl(sys_.PR_CAPBSET_DROP, number)\n", "            pass\n",
+        f"{T}/test_a12_capabilities.py",
+    ),
+    Mutation(
+        "A12", PROCESS, "sys_.capset(effective & permitted, permitted, inheritable & held)",
+        "sys_.capset(effective & permitted, permitted, permitted)", f"{T}/test_a12_capabilities.py",
+    ),
+    Mutation(
+        "A13", "runtime/seccomp.py", "return _unknown_is_enosys(profile, highest) + _export(made)", "return _export(made)",
+        "tests/kernel/runtime/test_seccomp_filter.py::test_a_call_from_the_future_does_not_exist",
+    ),
+    Mutation(
+        "A13", "runtime/seccomp.py", "    made.set_attr(2, _errno(pyseccomp, ENOSYS))\n",
+        "    made.set_attr(2, pyseccomp.ALLOW)\n",
+        "tests/kernel/runtime/test_seccomp_filter.py::test_a13_the_32_bit_door_is_shut",
+    ),
+    Mutation(
+        "A14", PREPARE, '        raise Unsupported("start", f"apparmor profile {profile}", "this kernel has no AppArmor on", "")\n',
+        '        return ""\n', f"{T}/test_a14_apparmor.py",
+    ),
+    Mutation(
+        "A15", PREPARE, "environment=tuple(each for each in environment if each.find(\"=\") > 0)",
+        "environment=tuple(each if \"=\" in each else f\"{each}={__import__('os').environ.get(each)}\" for each in environment)",
+        f"{T}/test_a15_environment.py::test_a15_none_of_the_host_is_inside",
+    ),
+    Mutation(
+        "A15", "runtime/images/config.py", "        if not _VARIABLE.fullmatch(entry):\n", "        if False:\n",
+        f"{T}/test_a15_environment.py::test_a15_an_entry_of_an_image_that_asks_for_one_is_refused",
+    ),
+    Mutation(
+        "A16", BUNDLE, "if not key.startswith(RESERVED)}", "}",
+        f"{T}/test_a16_labels.py::test_a16_an_annotation_does_not_steer_the_runtime",
+    ),
+    Mutation(
+        "A16", "runtime/images/config.py", "if not key.startswith(RESERVED_LABELS)}", "}",
+        f"{T}/test_a16_labels.py::test_a16_an_image_has_no_label_of_ours",
+    ),
+    Mutation(
+        "A17", SECURITY, 'if not _SYSCTL_KEY.fullmatch(key) or ".." in key:', "if False:", f"{T}/test_a17_sysctls.py",
+    ),
+    Mutation(
+        "A17", "runtime/network/namespaces.py",
+        "    return security.sysctl_path(name, own_network=True, own_ipc=False, own_uts=False)\n",
+        '    return name.translate(str.maketrans("./", "/."))\n',
+        f"{T}/test_a17_sysctls.py::test_a17_none_gets_by_the_network_of_a_container",
+    ),
+    Mutation(
+        "A18", PROCESS, "    uid, gid, groups, home = who\n", "    import colorsys\n    uid, gid, groups, home = who\n",
+        f"{T}/test_a18_poisoned_programs.py",
+    ),
+    Mutation(
+        "A19", "runtime/supervisor/adoption.py", '    if records.start_time(record["pid"]) != record.get("start_time"):\n',
+        "    if False:\n", f"{T}/test_a19_pid_reuse.py",
+    ),
+    Mutation(
+        "B1", "runtime/removal.py", "_HERE = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS", "_HERE = 0",
+        f"{T}/test_b01_removal.py",
+    ),
+    Mutation(
+        "B2", "runtime/images/tree.py", "_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV",
+        "_RESOLVE = RESOLVE_NO_MAGICLINKS", "tests/kernel/images/test_hostile_layers.py",
+    ),
+    Mutation(
+        "B2", "runtime/images/names.py", '    if b".." in parts:\n', "    if False:\n",
+        "tests/kernel/images/test_hostile_layers.py",
+    ),
+    Mutation(
+        "B2", "runtime/images/tree.py", "_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC",
+        "_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC", "tests/kernel/images/test_hostile_layers.py",
+    ),
+    Mutation(
+        "B3", "runtime/images/tree.py", "        if entry.major == 0 and entry.minor == 0:\n", "        if False:\n",
+        "tests/kernel/images/test_hostile_layers.py::test_refused",
+    ),
+    Mutation(
+        "B3", "runtime/images/names.py", '    if hidden in (b"", b".", b".."):\n', "    if False:\n",
+        "tests/kernel/images/test_hostile_layers.py::test_refused",
+    ),
+    Mutation(
+        "B4", "runtime/images/xattrs.py", "    return key.startswith(_USER) and key != _USER and not key.startswith(_OVERLAY)\n",
+        "    return True\n",
+        "tests/kernel/images/test_hostile_layers.py::test_xattrs_that_steer_the_host_are_dropped",
+    ),
+    Mutation(
+        "B5", "runtime/images/streams.py", "produced > consumed * limits.ratio:", "False:",
+        "tests/kernel/images/test_hostile_layers.py::test_ratio",
+    ),
+    Mutation(
+        "B5", "runtime/images/tarheaders.py", "        if count > limits.entries:\n", "        if False:\n",
+        "tests/kernel/images/test_hostile_layers.py::test_too_many_entries",
+    ),
+    Mutation("B7", "runtime/engine.py", "            self.layout.data.chmod(0o700)\n", "            self.layout.data.chmod(0o755)\n", f"{T}/test_b07_state.py"),
+    Mutation(
+        "B8", "runtime/images/config.py", '        if clean in _RESERVED_TARGETS or clean.startswith(("/proc/", "/sys/", "/dev/")):\n',
+        "        if False:\n", f"{T}/test_b08_image_volumes.py::test_b8_a_target_that_is_none_is_refused",
+    ),
+    Mutation(
+        "B10", PROCESS, "        sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)\n", "        pass\n",
+        f"{T}/test_b10_weak_images.py::test_b10_set_user_id_is_without_effect",
+    ),
+    Mutation(
+        "E1", "runtime/seccomp_default.py", "AF_ALG, AF_VSOCK = 38, 40", "AF_ALG, AF_VSOCK = 138, 40",
+        "tests/kernel/runtime/test_seccomp_filter.py::test_e1_socket_families",
+    ),
+    Mutation(
+        "E2", BUNDLE, 'access = "rw" if privileged else "ro"', 'access = "rw"',
+        f"{T}/test_e05_kernel_files.py::test_e2_e5_by_the_engines_own_defaults",
+    ),
+    Mutation(
+        "E5", BUNDLE, '        linux["maskedPaths"] = security.MASKED_PATHS\n', "",
+        f"{T}/test_e05_kernel_files.py::test_e2_e5_by_the_engines_own_defaults",
+    ),
+    Mutation("E4", PROCESS, "    sys_.keyctl_join_session_keyring()\n", "", f"{T}/test_e04_keyring.py"),
+    Mutation(
+        "E5", ROOTFS, "            _cover_read_only(tree, path[len(prefix) :])\n", "            pass\n",
+        f"{T}/test_e05_kernel_files.py::test_e5_nothing_of_the_kernel_is_to_be_changed",
+    ),
+    Mutation(
+        "E6", "runtime/cgroups.py", "        apply(path, device_writes(resources, found))\n", "        pass\n",
+        "tests/kernel/runtime/test_cgroup_devices.py::test_what_no_rule_allows_is_refused",
+    ),
+    Mutation(
+        "E8", "runtime/supervisor/server.py", "if uid != os.geteuid() or", "if",
+        f"{T}/test_e08_sockets.py::test_e8_the_supervisor_answers_root_alone",
+    ),
+    Mutation(
+        "E8", "runtime/supervisor/main.py", "    os.chmod(temporary, 0o600)\n", "    os.chmod(temporary, 0o666)\n",
+        f"{T}/test_e08_sockets.py",
+    ),
+    Mutation("F5", "agent/api/things.py", "file.read(MAX_COMMAND_BYTES)", "file.read()", f"{T}/test_f05_processes.py"),
+    Mutation("F8", "agent/cli/output.py", "    return text.isascii() or not any(", "    return True or not any(", f"{T}/test_f08_terminal.py"),
+    Mutation(
+        "F10", "runtime/network/hosts.py", "os.pread(descriptor, len(wanted), 0) != wanted",
+        "not os.pread(descriptor, 1 << 31, 0).startswith(wanted)",
+        f"{T}/test_f10_shared_files.py::test_f10_an_endless_hosts_file_is_not_read",
+    ),
+    Mutation(
+        "F10", "runtime/network/hosts.py", "_READ = os.O_RDONLY | os.O_NONBLOCK |", "_READ = os.O_RDONLY |",
+        f"{T}/test_f10_shared_files.py::test_f10_a_lease_on_the_hosts_file_holds_nobody_up",
+    ),
+    Mutation(
+        "F10", "runtime/network/hosts.py", "_WRITE = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK |", "_WRITE = os.O_WRONLY | os.O_CREAT |",
+        f"{T}/test_f10_shared_files.py::test_f10_a_lease_on_the_hosts_file_holds_nobody_up",
+    ),
+    Mutation(
+        "H1", "agent/source/remote.py", "    if not is_known or len(url) > 2048 or", "    if",
+        "tests/unit/source/test_remote.py::test_urls_that_are_refused",
+    ),
+    Mutation(
+        "H2", "agent/source/git_program.py", '        "GIT_CONFIG_GLOBAL": "/dev/null",\n', "",
+        f"{T}/test_h02_configuration.py::test_h2_the_users_configuration_is_not_read",
+    ),
+    Mutation(
+        "H2", "agent/source/git_program.py", '"GIT_ALLOW_PROTOCOL": protocols or "none",',
+        '"GIT_ALLOW_PROTOCOL": "https:ssh:file",', f"{T}/test_h02_configuration.py",
+    ),
+    Mutation(
+        "H3", "agent/source/tree.py", "resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |", "resolve = RESOLVE_NO_MAGICLINKS |",
+        "tests/unit/source/test_directory.py::test_hostile_trees",
+    ),
+    Mutation(
+        "H4", "agent/manifest/yaml_nodes.py", "            self.grow(size)\n            return node\n", "            return node\n",
+        f"{T}/test_h04_yaml.py",
+    ),
+    Mutation(
+        "H7", "agent/source/git_program.py", "            if len(output) > MAX_OUTPUT:\n                raise OverflowError\n", "",
+        f"{T}/test_h07_git_server.py",
+    ),
+    Mutation("H7", "agent/source/git_program.py", "            if left <= 0:\n                raise TimeoutError\n", "            left = 1\n", f"{T}/test_h07_git_server.py::test_h7_an_answer_in_drops_ends_in_time"),
+)  # fmt: skip
