@@ -74,8 +74,13 @@ class Supervised:
                 await self.client.hold(id)
         for entry in self._index:
             id = entry.config.id
-            if entry.is_running and id not in listed:
+            if id in listed:
+                continue
+            if entry.is_running:
                 self._on_exit(id, self._index.exit_record(id) or {"finished_at": time.time()})
+            elif entry.finished_at is None and (record := self._index.exit_record(id)):
+                # It ended after the index was read, and before we were told of ends.
+                self._on_exit(id, record)
 
     async def _end_stray(self, id: str) -> None:
         """A container whose bundle is gone: nobody can want it."""
