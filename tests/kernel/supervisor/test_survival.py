@@ -15,6 +15,7 @@ from tests.native import (
     another_engine,
     config_of,
     ended,
+    kernel_tells_exits,
     output,
     records,
     run,
@@ -43,7 +44,7 @@ async def test_kill_under_a_log_flood_loses_no_line_and_no_exit_code(engine: Nat
         assert await supervisor_pid(engine) != old
     assert kills >= 2
     state = await ended(engine, flood.id)
-    assert state.exit_code == 17
+    assert state.exit_code == (17 if kernel_tells_exits() else None)
     assert [record.text for record in records(engine, flood.id)] == [b"line %d" % n for n in range(LINES)]
     living = engine.state(quiet.id)
     assert living is not None and living.phase == "running" and living.pid != pid
@@ -77,7 +78,8 @@ async def test_an_adopted_container_tells_its_exit_code(engine: NativeEngine) ->
     await until(lambda: not engine.is_supervisor_up)
     await until(lambda: engine.is_supervisor_up)
     await engine.stop(config.id, 10)
-    assert engine.state(config.id).exit_code == 33  # type: ignore[union-attr]
+    expected = 33 if kernel_tells_exits() else None
+    assert engine.state(config.id).exit_code == expected  # type: ignore[union-attr]
 
 
 async def test_the_next_agent_finds_everything(engine: NativeEngine, instance: Layout) -> None:
