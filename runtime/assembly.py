@@ -35,7 +35,8 @@ from runtime.network.networks import Networks
 from runtime.volumes import Volumes
 
 CONFIG = "config.json"
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: what lives on of an earlier start may hold a lease on a file that it had (fcntl(2)).
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 

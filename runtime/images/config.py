@@ -20,6 +20,7 @@ from runtime.model import ImageInfo
 
 RESERVED_LABELS = "setpoint."
 MAX_ITEMS = 10_000
+MAX_VOLUMES = 128  # each is a directory, a record and a mount of every container
 MAX_TEXT = 1024 * 1024  # MAX_ARG_STRLEN is 128 KiB; environment and labels together stay far below this
 _DURATIONS = ("Interval", "Timeout", "StartPeriod", "StartInterval")
 _MAX_NANOSECONDS = 2**63 - 1
@@ -90,8 +91,10 @@ def _working_dir(value: object, what: str) -> str:
 
 def _volumes(value: object, what: str) -> tuple[str, ...]:
     """Targets inside the container: absolute, no '..', and not where the kernel's own files are."""
-    paths = []
+    paths: list[str] = []
     for path in _object(value, "Volumes", what):
+        if len(paths) == MAX_VOLUMES:
+            raise _invalid(what, f"it declares more than {MAX_VOLUMES} volumes")
         clean = posixpath.normpath("/" + path.lstrip("/"))
         if not path.startswith("/") or ".." in path.split("/") or "\0" in path or len(path) > 4095:
             raise _invalid(what, f"volume {path[:100]!r} is not an absolute path without '..'")

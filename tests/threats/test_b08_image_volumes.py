@@ -26,6 +26,13 @@ def test_b8_a_target_that_is_none_is_refused(target: str) -> None:
         parse_config(json.dumps(document).encode(), "sha256:" + "0" * 64)
 
 
+def test_b8_more_volumes_than_a_container_can_have_are_refused() -> None:
+    names = {f"/v{number}": {} for number in range(10_000)}
+    document = {"config": {"Volumes": names}, "rootfs": {"type": "layers", "diff_ids": []}}
+    with pytest.raises(Invalid, match="more than 128 volumes"):
+        parse_config(json.dumps(document).encode(), "sha256:" + "0" * 64)
+
+
 @pytest.mark.parametrize(
     "link",
     [

@@ -6,7 +6,10 @@ import resource
 import time
 from pathlib import Path
 
+import pytest
+
 from runtime.engine import NativeEngine
+from runtime.errors import Temporary
 from runtime.model import EndpointConfig, NetworkConfig, SandboxConfig
 from tests.native import config_of, run, shell, until
 from tests.threats.attack import lease_on
@@ -48,3 +51,14 @@ async def test_f10_a_lease_on_the_hosts_file_holds_nobody_up(engine: NativeEngin
     for drift in found:
         await engine.repair(drift)
     assert "other" in Path(engine.networks.hosts_path("one")).read_text()
+
+
+async def test_f10_a_lease_on_a_file_of_an_earlier_start_holds_no_start_up(engine: NativeEngine) -> None:
+    config = config_of(engine, "box", "sleep", "1000")
+    await run(engine, config)
+    await engine.stop(config.id, 0)
+    begun = time.monotonic()
+    with lease_on(engine.layout.run_containers / config.id / "resolv.conf"), pytest.raises(Temporary):
+        await engine.start(config.id)
+    assert time.monotonic() - begun < 10
+    await engine.start(config.id)
