@@ -116,14 +116,18 @@ def add_prune(parser: Parser) -> None:
     parser.examples(
         "setpoint prune          what waits",
         "setpoint prune --yes    let it go on",
-        "A removal of more than half of what runs waits for this yes.",
+        "A removal of more than three containers, and over half of what runs, waits for this yes.",
     )
+
+
+def is_held(item: Mapping[str, Any]) -> bool:
+    return any(condition["reason"] == "PruneHeld" for condition in item.get("conditions", ()))
 
 
 def run_prune(arguments: Namespace) -> int:
     client = connect(arguments)
     if not arguments.yes:
-        waiting = [o for o in client.status()["objects"] if o.get("deleting") and not o["ready"]]
+        waiting = [o for o in client.status()["objects"] if is_held(o)]
         for item in waiting:
             print(output.clean(f"{item['key']}: {item.get('message') or item['phase']}"))
         print("setpoint prune --yes removes them" if waiting else "nothing waits")

@@ -39,8 +39,8 @@ def run_get(arguments: Namespace) -> int:
     if arguments.output in ("json", "yaml"):
         details = [_wanted(client.describe(o["key"])) for o in objects] if names else objects
         output.print_data(details[0] if names and len(details) == 1 else details, arguments.output)
-    elif objects:
-        print(objects_table(objects, wide=arguments.output == "wide"))
+    else:
+        print(objects_table(objects, wide=arguments.output == "wide") if objects else "no objects")
     return 0
 
 

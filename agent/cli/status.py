@@ -45,12 +45,13 @@ def run_status(arguments: Namespace) -> int:
         chosen = set(match_keys(arguments.names, [o["key"] for o in status["objects"]]))
         status["objects"] = [o for o in status["objects"] if o["key"] in chosen]
         status["ready"] = all(o["ready"] for o in status["objects"])
+    first = head(status)
     if arguments.not_ready:
         status["objects"] = [o for o in status["objects"] if not o["ready"]]
     if arguments.output in ("json", "yaml"):
         output.print_data(status, arguments.output)
         return 0
-    print(render(status, wide=arguments.output == "wide"))
+    print(render(status, wide=arguments.output == "wide", first=first))
     return 0
 
 
@@ -65,8 +66,9 @@ def look(arguments: Namespace) -> dict[str, Any]:
         return status
 
 
-def render(status: dict[str, Any], *, wide: bool = False) -> str:
-    parts = [head(status)]
+def render(status: dict[str, Any], *, wide: bool = False, first: str = "") -> str:
+    """first: the line that counts, where only some of the objects are shown."""
+    parts = [first or head(status)]
     problems = source_problems(status)
     if problems:
         parts.append("\n".join(problems))

@@ -195,9 +195,11 @@ class TestActing:
                     "key": "a/container/b",
                     "deleting": True,
                     "ready": False,
-                    "phase": "Pruning",
+                    "phase": "Waiting",
                     "message": "waits",
-                }
+                    "conditions": [{"type": "Ready", "reason": "PruneHeld"}],
+                },
+                {"key": "a/container/c", "deleting": True, "ready": False, "phase": "Removing"},
             ]
         }
         assert run("prune")[1] == "a/container/b: waits\nsetpoint prune --yes removes them\n"
