@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime import cgroups, syscalls
-from runtime.errors import SetpointError, Temporary
+from runtime.errors import Conflict, SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.network.remove import remove_all
 from runtime.removal import remove_tree
@@ -25,11 +25,20 @@ from runtime.supervisor import starter
 from runtime.supervisor.own_cgroup import path_beside
 
 KILL_SECONDS = 10.0
+# What one of an instance's directories holds, whichever part of it was first.
+OURS = frozenset(
+    ("agent.lock", "agent.log", "containers", "hosts", "images", "mount-points", "netns", "networks",
+     "sandboxes", "seccomp", "setpoint.db", "setpoint.sock", "supervisor.err", "supervisor.sock",
+     "supervisor.sock.lock", "volumes")
+)  # fmt: skip
 
 
 def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
     """Kill all containers, end the supervisor, take networks, mounts, cgroups and the run directory
-    away; with_data also everything on disk. Temporary when a process does not die."""
+    away; with_data also everything on disk. Temporary when a process does not die, Conflict when a
+    directory of that name is another program's."""
+    for directory in (layout.run, layout.data):
+        _refuse_foreign(directory)
     parent = f"/{layout.cgroup_parent}"
     deadline = time.monotonic() + KILL_SECONDS
     for path in _container_cgroups(parent):
@@ -45,6 +54,19 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
     for directory in (layout.run, *((layout.data,) if with_data else ())):
         with contextlib.suppress(FileNotFoundError):
             remove_tree(directory)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Conflict for a directory of this name that another program has filled."""
+    with contextlib.suppress(FileNotFoundError):
+        found = {entry.name for entry in directory.iterdir()}
+        if found and not found & OURS:
+            raise Conflict(
+                "remove instance",
+                str(directory),
+                "there is nothing of Setpoint's in it",
+                "name another instance",
+            )
 
 
 def _container_cgroups(parent: str) -> tuple[str, ...]:

@@ -14,6 +14,38 @@ from pathlib import Path
 from runtime.errors import Invalid
 
 INSTANCE_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+# Names that other programs have for a control group, a table or a directory below /run and /var/lib.
+FOREIGN_NAMES = frozenset(
+    (
+        "apt",
+        "containerd",
+        "containers",
+        "cri-o",
+        "crio",
+        "docker",
+        "dpkg",
+        "filter",
+        "firewalld",
+        "init",
+        "kubelet",
+        "libpod",
+        "lock",
+        "log",
+        "mangle",
+        "mount",
+        "nat",
+        "netns",
+        "podman",
+        "raw",
+        "runc",
+        "security",
+        "sshd",
+        "systemd",
+        "udev",
+        "user",
+        "utmp",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +62,8 @@ class Layout:
                 "use instance", self.instance, "not a valid instance name",
                 "lower-case letters, digits and '-', at most 31 characters",
             )  # fmt: skip
+        if self.instance in FOREIGN_NAMES:
+            raise Invalid("use instance", self.instance, "another program has that name", "choose another")
 
     # Kept over a reboot.
     @property
