@@ -207,7 +207,8 @@ class Life:
             if entry.is_running:
                 oci = self._assembly.read_config(id)
                 wanted, present = resources_to_oci(resources), oci["linux"]["resources"]
-                cgroups.update(self._assembly.cgroup(id), _all_limits(wanted, present, self._assembly.cgroup(id)))
+                cgroup = self._assembly.cgroup(id)
+                cgroups.update(cgroup, _all_limits(wanted, present, cgroup))
                 oci["linux"]["resources"] = wanted | {"devices": present.get("devices", [])}
                 self._assembly.write_config(id, oci)
             container_record.write(self._assembly.bundle(id), config, entry.created_at)
