@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import platform
 import struct
 import sys
 from typing import Any, NamedTuple
@@ -146,7 +145,7 @@ _NUMBERS = {
     "ppc64le": {"pivot_root": 203, "seccomp": 358, "keyctl": 271, "bpf": 361},
     "s390x": {"pivot_root": 217, "seccomp": 348, "keyctl": 280, "bpf": 351},
 }
-_HERE = _NUMBERS.get(platform.machine(), _NUMBERS["aarch64"])
+_HERE = _NUMBERS.get(os.uname().machine, _NUMBERS["aarch64"])
 _NR_PIVOT_ROOT = _HERE["pivot_root"]
 _NR_SECCOMP = _HERE["seccomp"]
 _NR_KEYCTL = _HERE["keyctl"]

@@ -464,3 +464,10 @@ async def test_a_process_joins_a_container_that_was_limited_meanwhile(engine: Na
     assert await engine.find_drift() == ()
     await engine.update(config.id, Resources())
     assert (await engine.exec(config.id, ["true"], timeout_seconds=20)).exit_code == 0
+
+
+async def test_it_has_room_for_descriptors_from_the_start(engine: NativeEngine) -> None:
+    """Growing the table later stops a process with threads for tens of milliseconds."""
+    del engine
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    assert int(lines["FDSize"]) >= 8192

@@ -173,7 +173,7 @@ async def test_adopted_without_their_terminal_and_input_containers_cost_nothing(
         ticking = shell(first, "ticking", "while :; do echo tick; sleep 0.01; done")
         await run(first, ticking)
         await run(first, shell(first, "terminal", "while :; do echo tick; sleep 0.05; done", tty=True))
-        await run(first, config_of(first, "reader", "cat", stdin_open=True))
+        await run(first, shell(first, "reader", "cat; exec sleep 1000", stdin_open=True))
         first._client._is_closing = True  # nobody starts another one
         pid = await supervisor_pid(first)
         os.kill(pid, signal.SIGKILL)
