@@ -25,6 +25,7 @@ from agent.api.things import containers_of
 from agent.api.upgrade import FRAME
 from agent.client import ERROR
 from agent.down import remove_everything
+from agent.reconcile.convert import LABEL_KEY
 from runtime.errors import Invalid, NotFound, SetpointError, Temporary
 from runtime.logs import LogQuery
 from runtime.model import ContainerState, ImageInfo
@@ -33,6 +34,7 @@ from store.records import Batch, Key
 log = logging.getLogger("setpoint.api")
 
 LINES_AT_ONCE = 512
+ENDED = frozenset({"Stalled", "Failed", "Completed", "Stopped", "Suspended", "Removing"})
 MAX_ARCHIVE_BYTES = 64 * 1024**3
 PROGRESS_QUEUE = 1000
 DOWN_SECONDS = 120.0
@@ -81,10 +83,20 @@ def _log_source(context: Context, state: ContainerState, *, with_prefix: bool) -
 
     def is_running() -> bool:
         now = engine.state(id)
-        return now is not None and now.phase in ("running", "paused")
+        return now is not None and (now.phase in ("running", "paused") or _starts_again(context, now))
 
     directory = engine.log_directory(id)
     return LogSource(directory, f"{state.name} | ".encode() if with_prefix else b"", is_running)
+
+
+def _starts_again(context: Context, state: ContainerState) -> bool:
+    """It ended, and is to run: who follows its log sees the next run in the same stream. An end that has
+    not been looked at yet still has the phase of before."""
+    try:
+        status = context.loop.statuses().get(Key.parse(state.labels.get(LABEL_KEY, "")))
+    except ValueError:
+        return False
+    return status is not None and status.phase not in ENDED
 
 
 async def _write_frames(response: web.StreamResponse, frames: list[tuple[int, bytes]]) -> None:
