@@ -34,10 +34,6 @@ def _decode(text: str, kind: type) -> Any:
     return value
 
 
-def key_row(key: Key) -> dict[str, Any]:
-    return {"project": key.project, "kind": key.kind, "name": key.name}
-
-
 def object_row(record: ObjectRecord) -> dict[str, Any]:
     key = record.key
     return {

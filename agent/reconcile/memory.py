@@ -48,9 +48,6 @@ class Memory:
     failures: Mapping[str, Failure] = field(default_factory=dict)
     prune_acknowledged: str = ""
 
-    def exits_of(self, index: int) -> tuple[Exit, ...]:
-        return tuple(exit for exit in self.exits if exit.index == index)
-
 
 NOTHING = Memory()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
 
 from runtime.errors import Temporary
 from runtime.layout import Layout
@@ -71,11 +70,6 @@ def _settle_sysctls(name: str) -> None:
         namespaces.write_sysctls(
             {f"net.ipv6.conf.{name}.accept_ra": "0", f"net.ipv6.conf.{name}.disable_ipv6": "1"}
         )
-
-
-def adopt_ports(netlink: Netlink, bridge: int, ports: Iterable[Link]) -> None:
-    """Put links back on a bridge."""
-    netlink.request(*(links.set_link(port.index, master=bridge) for port in ports if port.master != bridge))
 
 
 def is_forwarding() -> bool:

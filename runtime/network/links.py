@@ -210,13 +210,6 @@ def add_address(index: int, address: str, prefix: int) -> Request:
     return Request(RTM_NEWADDR, b"".join(parts), what, NLM_F_CREATE | NLM_F_EXCL)
 
 
-def delete_address(index: int, address: str, prefix: int) -> Request:
-    body = _IFADDR.pack(socket.AF_INET, prefix, 0, 0, index) + attribute(
-        _IFA_LOCAL, socket.inet_aton(address)
-    )
-    return Request(RTM_DELADDR, body, f"delete address {address}/{prefix}")
-
-
 def get_addresses() -> Request:
     return Request(RTM_GETADDR, _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0), "list addresses")
 
