@@ -383,8 +383,10 @@ class FakeEngine:
                 )  # fmt: skip
 
     def tamper(self, drift: Drift) -> None:
-        """Something in the kernel is not as it was made."""
-        self._drifts.append(drift)
+        """Something in the kernel is not as it was made. Broken twice, it is still one finding, as a look
+        at a kernel would give it."""
+        if drift not in self._drifts:
+            self._drifts.append(drift)
         self.emit("network", "")
 
     def foreign(self, id: str) -> None:
