@@ -78,6 +78,12 @@ def run_agent(arguments: Namespace) -> int:
         )
     if arguments.detach:
         return detach(arguments, settings)
+    from runtime.supervisor import interpreter
+
+    if interpreter.FAILPOINTS in os.environ:
+        from agent import failpoints
+
+        failpoints.install()
     from agent import daemon
 
     return int(daemon.run(settings) or 0)

@@ -10,6 +10,7 @@ and what it had staged is removed by the next load.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from runtime.errors import SetpointError, Temporary
 from runtime.images.images import Images
 from runtime.layout import Layout
 from runtime.model import ImageInfo
+from runtime.supervisor import interpreter
 from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ def _with_tuples(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def _environment() -> dict[str, str]:
     """Nothing of the caller's but the way to this package."""
-    return {"PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    return {"PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+            **interpreter.environment()}  # fmt: skip
 
 
 def _to_progress(value: Mapping[str, Any]) -> Progress:
@@ -119,6 +122,10 @@ def _to_error(value: Mapping[str, Any]) -> SetpointError:
 def main(arguments: Sequence[str]) -> int:
     instance, data_root, run_root, verb, path, *rest = arguments
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if interpreter.FAILPOINTS in os.environ:
+        from runtime import failpoints
+
+        failpoints.install("images")
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

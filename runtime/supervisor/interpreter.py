@@ -15,6 +15,13 @@ from typing import NoReturn
 
 from runtime import syscalls
 
+FAILPOINTS = "SETPOINT_FAILPOINTS"  # for tests only: see runtime.failpoints
+
+
+def environment() -> dict[str, str]:
+    """What an environment that is otherwise empty keeps."""
+    return {FAILPOINTS: os.environ[FAILPOINTS]} if FAILPOINTS in os.environ else {}
+
 
 def is_read_only() -> bool:
     """Whether this process runs from such a mount already."""

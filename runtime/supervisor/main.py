@@ -32,6 +32,12 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(USAGE + "\n")
         return EXIT_USAGE
     _be_read_only()
+    from runtime.supervisor import interpreter
+
+    if interpreter.FAILPOINTS in os.environ:
+        from runtime import failpoints
+
+        failpoints.install("supervisor")
     run = options["--run"]
     if "--resume" in options:
         return _serve(options, resume=int(options["--resume"]))

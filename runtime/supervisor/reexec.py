@@ -40,7 +40,7 @@ def reexecute(server: Supervisor, arguments: list[str], lock: int) -> None:
     for fd in fds:
         os.set_inheritable(fd, True)
     try:
-        interpreter.execute([*arguments, "--resume", str(memory)], {})
+        interpreter.execute([*arguments, "--resume", str(memory)], interpreter.environment())
     except OSError:
         for fd in fds:
             os.set_inheritable(fd, False)

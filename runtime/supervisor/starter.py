@@ -77,8 +77,8 @@ def _start(layout: Layout) -> bool:
             "--cgroup", layout.cgroup_parent, "--ready", str(writer),
         ]  # fmt: skip
         process = subprocess.Popen(
-            command, executable=f"/proc/self/fd/{program}", pass_fds=(writer, program), env={},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            command, executable=f"/proc/self/fd/{program}", pass_fds=(writer, program),
+            env=interpreter.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(writer)
         writer = -1
