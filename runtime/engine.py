@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from runtime import cgroups, descriptors, run_directory
+from runtime import block_groups, cgroups, descriptors, run_directory
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
 from runtime.container_index import ContainerIndex
@@ -81,6 +81,7 @@ class NativeEngine:
             run_directory.prepare(self.layout)
             self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.layout.data.chmod(0o700)
+            block_groups.spread(self.layout.containers)
             self.networks.open()
             stack.callback(self.networks.close)
             self.volumes.open()
