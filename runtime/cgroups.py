@@ -341,6 +341,16 @@ def thaw(path: str, timeout_seconds: float = 5.0) -> None:
     _set_frozen(path, False, timeout_seconds)
 
 
+def thaw_below(path: str) -> None:
+    """Let everything below a container's cgroup go on, and it too; waits for nothing."""
+    freezer = hierarchies().v1.get("freezer")
+    if freezer is None:
+        return  # a frozen cgroup of v2 can be killed as it is
+    for directory, _, _ in os.walk(f"{freezer}{path}"):
+        with suppress(OSError):
+            _write(f"{directory}/freezer.state", "THAWED")
+
+
 def is_frozen(path: str) -> bool:
     """Whether a container is frozen."""
     found = hierarchies()

@@ -8,6 +8,7 @@ or by the command line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,19 +17,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime import cgroups, syscalls
+from runtime import apparmor, cgroups, syscalls
 from runtime.errors import Conflict, SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.network.remove import remove_all
 from runtime.removal import remove_tree
 from runtime.supervisor import starter
 from runtime.supervisor.own_cgroup import path_beside
+from runtime.unkillable import unkillable
 
 KILL_SECONDS = 10.0
+THAW_SECONDS = 0.5  # until what is frozen below a container's cgroup is thawed, too
 # What one of an instance's directories holds, whichever part of it was first.
 OURS = frozenset(
-    ("agent.lock", "agent.log", "containers", "hosts", "images", "mount-points", "netns", "networks",
-     "sandboxes", "seccomp", "setpoint.db", "setpoint.sock", "supervisor.err", "supervisor.sock",
+    ("agent.lock", "agent.log", "apparmor", "containers", "hosts", "images", "mount-points", "netns",
+     "networks", "sandboxes", "seccomp", "setpoint.db", "setpoint.sock", "supervisor.err", "supervisor.sock",
      "supervisor.sock.lock", "volumes")
 )  # fmt: skip
 
@@ -49,11 +52,13 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
     for path in (*_container_cgroups(parent), parent, path_beside(layout.cgroup_parent)):
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     remove_all(layout)
-    for directory in (layout.run, layout.data):
-        _unmount(directory)
-    for directory in (layout.run, *((layout.data,) if with_data else ())):
-        with contextlib.suppress(FileNotFoundError):
-            remove_tree(directory)
+    apparmor.unload(layout.apparmor_profile)
+    _unmount(f"{layout.run}/")
+    _unmount(f"{layout.data}/", keeps=layout.data)
+    with contextlib.suppress(FileNotFoundError):
+        remove_tree(layout.run)
+    if with_data:
+        _remove_data(layout.data)
 
 
 def _refuse_foreign(directory: Path) -> None:
@@ -88,14 +93,17 @@ def _kill(path: str) -> None:
 
 
 def _wait_empty(parent: str, deadline: float) -> None:
+    thaw_at = time.monotonic() + THAW_SECONDS
     while True:
         left = [path for path in _container_cgroups(parent) if cgroups.list_pids(path)]
         if not left:
             return
         if time.monotonic() > deadline:
-            raise Temporary("remove", parent, f"{len(left)} containers do not die", "they wait in the kernel")
+            raise unkillable("remove", f"{len(left)} of the instance's containers", left[0])
         time.sleep(0.002)
         for path in left:
+            if time.monotonic() > thaw_at:
+                cgroups.thaw_below(path)
             _kill(path)
 
 
@@ -147,9 +155,22 @@ def _has_ended(pidfd: int, seconds: float) -> bool:
     return bool(poller.poll(seconds * 1000))
 
 
-def _unmount(directory: Path) -> None:
-    """All that is mounted below a directory, and on it."""
-    for point in _mount_points(f"{directory}/"):
+def _remove_data(data: Path) -> None:
+    """All that is in it; the directory itself stays where somebody mounted a disk for it."""
+    try:
+        remove_tree(data)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.EBUSY or any(data.iterdir()):
+            raise
+
+
+def _unmount(prefix: str, keeps: Path | None = None) -> None:
+    """All that is mounted below a directory, and on it if it is not `keeps`."""
+    for point in _mount_points(prefix):
+        if keeps is not None and point == str(keeps):
+            continue
         with contextlib.suppress(OSError):
             syscalls.umount2(point, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
 

@@ -6,6 +6,7 @@
     ├── Conflict      something else holds the name, the port or the state
     ├── Unsupported   this kernel or this build lacks it; `setpoint doctor` tells
     └── Temporary     try again after `retry_after_seconds`
+        └── Unkillable    a process that SIGKILL does not end; its own end is what to wait for
 
 Anything else that is raised is our bug. Raised at the edge, decided in two places only: the
 reconcile loop and the API server.
@@ -60,3 +61,7 @@ class Temporary(SetpointError):
     ) -> None:
         super().__init__(op, subject, reason, hint)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Unkillable(Temporary):
+    """A process waits in the kernel, or is frozen: nobody can end it now, and nobody waits for it."""

@@ -17,6 +17,7 @@ from typing import Any
 from runtime import cgroups, container_record
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
+from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry, with_resources
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
@@ -28,8 +29,10 @@ from runtime.removal import remove_tree
 from runtime.signals import parse_signal
 from runtime.supervised import Supervised
 from runtime.supervisor import records
+from runtime.unkillable import unkillable
 
 KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel (D state)
+THAW_SECONDS = 0.5  # until what is frozen below the container's own cgroup is thawed, too
 PAUSE_SECONDS = 5.0
 _CGROUP_SECONDS = 2.0
 
@@ -45,6 +48,7 @@ class Life:
         networks: Networks,
         supervised: Supervised,
         events: EventStream,
+        confinement: Confinement,
     ) -> None:
         self.sandboxes: dict[str, SandboxState] = {}
         self._index = index
@@ -54,6 +58,7 @@ class Life:
         self._supervised = supervised
         self._client = supervised.client
         self._events = events
+        self._confinement = confinement
 
     async def create(self, config: ContainerConfig) -> None:
         _check(config)
@@ -86,6 +91,7 @@ class Life:
             if entry.is_running:
                 return
             self._index.get("start", id)  # it may have been deleted while we waited
+            await self._confinement.ready(entry.config.security)
             await self._make_sandbox(entry.config)
             self._assembly.complete(entry.config)
             if entry.has_started:
@@ -152,11 +158,11 @@ class Life:
             if await entry.wait_ended(grace_seconds):
                 return
         await asyncio.to_thread(_kill_all, path)
-        if not await entry.wait_ended(KILL_SECONDS):
-            raise Temporary(
-                "stop", config.name, "SIGKILL did not end it",
-                "a process of it waits in the kernel, or its cgroup is frozen", 5.0,
-            )  # fmt: skip
+        if await entry.wait_ended(THAW_SECONDS):
+            return
+        await asyncio.to_thread(_kill_frozen, path)
+        if not await entry.wait_ended(KILL_SECONDS - THAW_SECONDS):
+            raise unkillable("stop", config.name, path)
 
     def _stop_signal(self, config: ContainerConfig, signal: str) -> int:
         image = self._images.get(config.image) if not (signal or config.stop_signal) else None
@@ -264,5 +270,13 @@ def _kill_all(path: str) -> None:
     if cgroups.is_frozen(path):
         with contextlib.suppress(SetpointError, OSError):
             cgroups.kill(path)
-            cgroups.thaw(path, PAUSE_SECONDS)
+            cgroups.thaw(path, THAW_SECONDS)
     cgroups.kill(path)
+
+
+def _kill_frozen(path: str) -> None:
+    """The same for what the container, or somebody else, has frozen below its cgroup."""
+    with contextlib.suppress(SetpointError, OSError):
+        cgroups.thaw_below(path)
+    with contextlib.suppress(OSError):
+        cgroups.kill(path)

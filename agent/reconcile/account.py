@@ -14,7 +14,7 @@ from agent.reconcile.exits import unseen_exit
 from agent.reconcile.memory import Failure, Memory
 from agent.reconcile.policy import Exit, FailureKind, keep_exits, retry_at
 from agent.reconcile.world import Actual
-from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unkillable, Unsupported
 
 V = TypeVar("V")
 
@@ -103,6 +103,7 @@ def after_failure(
 def kind_of(error: BaseException) -> FailureKind:
     kinds: tuple[tuple[type[BaseException], FailureKind], ...] = (
         (Invalid, "invalid"),
+        (Unkillable, "unkillable"),
         (Temporary, "temporary"),
         (Conflict, "conflict"),
         (NotFound, "missing"),

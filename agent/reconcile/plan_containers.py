@@ -37,6 +37,7 @@ FAILURE_PHASES: dict[str, tuple[Phase, str]] = {
     "invalid": ("Stalled", "Invalid"),
     "unsupported": ("Stalled", "Unsupported"),
     "temporary": ("Waiting", "Temporary"),
+    "unkillable": ("Stalled", "Unkillable"),
     "conflict": ("Waiting", "Conflict"),
     "missing": ("Waiting", "NotFound"),
     "bug": ("Waiting", "InternalError"),
@@ -102,7 +103,8 @@ def _plan_replica(context: Context, index: int) -> ReplicaPlan:
     matching = [replica for replica in mine if context.is_current(replica)]
     current = max(matching, key=_preference, default=None)
     stale = tuple(replica for replica in mine if replica is not current)
-    failure = blocking_failure(context.memory, index, token_of(context.desired, context.image), context.now)
+    token = token_of(context.desired, context.image)
+    failure = blocking_failure(context.memory, index, token, context.now, tuple(mine))
     if current is None:
         return _plan_missing(context, index, stale, failure)
     if context.spec.ensure == "stopped":
@@ -306,6 +308,8 @@ def _keep_previous(context: Context, stale: tuple[Replica, ...], held: ReplicaPl
     previous = max(stale, key=_preference, default=None)
     if previous is None or previous.state.phase == "created" or context.spec.ensure == "stopped":
         return held
+    if previous.is_live and held.reason == "Unkillable":
+        return replace(held, is_live=True)
     if previous.is_live:
         return replace(held, message=f"{held.message}; {GOES_ON}", is_live=True)
     if context.needs.start is not None:

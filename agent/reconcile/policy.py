@@ -27,10 +27,11 @@ SENT_SIGNALS = frozenset({129, 130, 131, 137, 143})  # 128 + HUP INT QUIT KILL T
 
 ExitCause = Literal["self", "us", "unhealthy", "drift"]
 HealthStatus = Literal["starting", "healthy", "unhealthy"]
-FailureKind = Literal["invalid", "temporary", "conflict", "missing", "unsupported", "bug"]
+FailureKind = Literal["invalid", "temporary", "conflict", "missing", "unsupported", "unkillable", "bug"]
 
 FIRST_RETRY_SECONDS: dict[FailureKind, float] = {
     "temporary": 0.1,
+    "unkillable": 5.0,
     "conflict": 0.25,
     "missing": 0.25,
     "unsupported": 60.0,

@@ -6,6 +6,8 @@ forgotten only when nothing of it is there any more.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.actions import (
@@ -39,11 +41,11 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
         return gone(desired)
     seen = seen_of(desired)
     cause = Cause(seen, desired.file, desired.line, desired.revision)
-    memory = world.memory_of(key)
+    memory, token = world.memory_of(key), token_of(desired, None)
     blocked = {
         replica.index: failure
         for replica in actual.replicas
-        if (failure := blocking_failure(memory, replica.index, token_of(desired, None), now))
+        if (failure := blocking_failure(memory, replica.index, token, now, actual.replicas))
     }
     going = tuple(replica for replica in actual.replicas if replica.index not in blocked)
     actions = (
@@ -53,7 +55,9 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
     if not blocked:
         return KeyPlan(key, actions, removing(desired, seen))
     failure = next(iter(blocked.values()))
-    return KeyPlan(key, actions, removing(desired, failure.message, wake_at=failure.retry_at))
+    verdict = removing(desired, failure.message, wake_at=failure.retry_at)
+    stalled = "Unkillable" if failure.kind == "unkillable" else ""
+    return KeyPlan(key, actions, replace(verdict, stalled=stalled))
 
 
 def seen_of(desired: Desired) -> str:
@@ -185,8 +189,14 @@ def token_of(desired: Desired, image: ImageInfo | None) -> str:
     return f"{going}{desired.generation}:{image.id if image and not desired.deleting else ''}"
 
 
-def blocking_failure(memory: Memory, index: int, token: str, now: float) -> Failure | None:
+def blocking_failure(
+    memory: Memory, index: int, token: str, now: float, replicas: tuple[Replica, ...] = ()
+) -> Failure | None:
+    """What holds a replica back until its time comes. replicas: its containers: what could not be killed
+    holds back as long as one lives."""
     failure = memory.failures.get(str(index))
     if failure is None or failure.token != token:
+        return None
+    if failure.kind == "unkillable" and not any(r.is_live for r in replicas if r.index == index):
         return None
     return failure if failure.retry_at is None or failure.retry_at > now else None
