@@ -41,7 +41,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Assembly:
-    """pid_of: the process of a running container by its id, None when it does not run."""
+    """pid_of: the process of a running container by its id, None when it does not run. apparmor: the profile
+    of containers that name none, "" for none."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Assembly:
         volumes: Volumes,
         networks: Networks,
         pid_of: Callable[[str], int | None],
+        apparmor: str = "",
     ) -> None:
         self._layout = layout
         self._images = images
@@ -62,7 +64,7 @@ class Assembly:
         self._filling: dict[str, asyncio.Lock] = {}
         self._mount_points = ""
         self._checked: dict[str, dict[str, Any]] = {}  # configs of what was created and not yet started
-        self._limits = _host_limits()
+        self._limits = replace(_host_limits(), apparmor=apparmor)
 
     def bundle(self, id: str) -> str:
         return f"{self._containers}/{id}"

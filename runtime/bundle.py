@@ -73,10 +73,12 @@ class HostPaths:
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """What this host can give: capabilities of the bounding set, and the hard limit of open files."""
+    """What this host can give: capabilities of the bounding set, the hard limit of open files, and the
+    AppArmor profile of who names none ("" where there is none)."""
 
     capabilities: tuple[str, ...] = security.CAPABILITIES
     nofile: int = NOFILE_HARD
+    apparmor: str = ""
 
 
 def oci_config(
@@ -178,8 +180,9 @@ def _process(config: ContainerConfig, image: ImageInfo, host: HostLimits) -> dic
     }
     if config.resources.oom_score_adj is not None:
         process["oomScoreAdj"] = config.resources.oom_score_adj
-    if security_.apparmor and security_.apparmor != "unconfined":
-        process["apparmorProfile"] = security_.apparmor
+    profile = security_.apparmor or ("" if security_.privileged else host.apparmor)
+    if profile and profile != "unconfined":
+        process["apparmorProfile"] = profile
     return process
 
 

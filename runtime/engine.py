@@ -18,6 +18,7 @@ from pathlib import Path
 from runtime import block_groups, cgroups, descriptors, run_directory
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
+from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
 from runtime.errors import Conflict, NotFound
@@ -60,10 +61,14 @@ class NativeEngine:
         self._events = EventStream()
         self._supervised = Supervised(layout, self._index, self._events)
         self._client = self._supervised.client
-        self._assembly = Assembly(layout, self.images, self.volumes, self.networks, self._index.pid_of)
-        self._life = Life(
-            self._index, self._assembly, self.images, self.networks, self._supervised, self._events
+        self.confinement = Confinement(layout)
+        self._assembly = Assembly(
+            layout, self.images, self.volumes, self.networks, self._index.pid_of, self.confinement.profile
         )
+        self._life = Life(
+            self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
+            self.confinement,
+        )  # fmt: skip
         self._execs = Execs(self._index, self._assembly, self._client)
         self._opened = contextlib.AsyncExitStack()
 
@@ -79,6 +84,8 @@ class NativeEngine:
         async with contextlib.AsyncExitStack() as stack:
             descriptors.make_room()
             run_directory.prepare(self.layout)
+            self.confinement.open()
+            stack.push_async_callback(self.confinement.close)
             self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.layout.data.chmod(0o700)
             block_groups.spread(self.layout.containers)
@@ -275,6 +282,7 @@ class NativeEngine:
     async def find_drift(self) -> tuple[Drift, ...]:
         found = await asyncio.to_thread(self.networks.find_drift)
         running = [(entry.config.id, entry) for entry in self._index if entry.is_running]
+        found += self.confinement.find_drift()
         return (*found, *await asyncio.to_thread(self._limits_drift, running))
 
     def _limits_drift(self, running: Sequence[tuple[str, Entry]]) -> tuple[Drift, ...]:
@@ -287,6 +295,9 @@ class NativeEngine:
         return tuple(found)
 
     async def repair(self, drift: Drift) -> None:
+        if drift.kind == "apparmor":
+            await self.confinement.repair()
+            return
         if drift.kind != "cgroup":
             self.networks.repair(drift)
             return

@@ -31,6 +31,7 @@ FOREIGN_NAMES = frozenset(
         "libpod",
         "lock",
         "log",
+        "lxc-container",
         "mangle",
         "mount",
         "nat",
@@ -132,6 +133,11 @@ class Layout:
     def nft_table(self) -> str:
         """The one nftables table (family inet) of this instance."""
         return self.instance.replace("-", "_")
+
+    @property
+    def apparmor_profile(self) -> str:
+        """What confines the containers of this instance that name no other profile."""
+        return f"{self.instance}-default"
 
     def link_name(self, kind: str, *parts: str) -> str:
         """A network link's name, at most 15 bytes (IFNAMSIZ), derived from the instance and parts.

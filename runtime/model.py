@@ -269,7 +269,8 @@ class ImageInfo:
 class Drift:
     """One thing in the kernel that is not as it was made, and that can be put back in place.
 
-    kind: "bridge", "veth", "address", "route", "firewall", "cgroup", "netns", "hosts", "forwarding".
+    kind: "bridge", "veth", "address", "route", "firewall", "cgroup", "netns", "hosts", "forwarding",
+    "apparmor".
     subject: a container id or a network name. detail: expected and found, in words.
     """
 

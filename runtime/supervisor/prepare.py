@@ -275,6 +275,8 @@ def _apparmor(profile: str) -> str:
         enabled = False
     if not enabled:
         raise Unsupported("start", f"apparmor profile {profile}", "this kernel has no AppArmor on", "")
+    if not profile.isprintable():
+        raise Invalid("start", f"apparmor profile {profile!r}", "not a profile's name", "see aa-status(8)")
     return profile
 
 

@@ -125,7 +125,26 @@ def open_profile(process: ProcessPlan) -> int:
     """The host's file that sets the AppArmor profile, opened while /proc is still the host's; -1."""
     if not process.apparmor:
         return -1
-    return os.open("/proc/self/attr/apparmor/exec", os.O_WRONLY | os.O_CLOEXEC)
+    return os.open("/proc/self/attr/apparmor/exec", os.O_RDWR | os.O_CLOEXEC)
+
+
+def confine(process: ProcessPlan, profile: int) -> None:
+    """Run the program under its AppArmor profile, from the coming exec on; read back, since a label that
+    is missing is seen by nobody later. profile: what `open_profile` gave."""
+    subject = f"apparmor profile {process.apparmor}"
+    try:
+        os.write(profile, f"exec {process.apparmor}".encode())
+        found = os.pread(profile, 4096, 0).decode(errors="replace").strip("\0\n")
+    except FileNotFoundError as error:
+        hint = "load it with apparmor_parser, or name another in security_opt"
+        raise Temporary("set", subject, "this host has no such profile", hint) from error
+    except OSError as error:
+        raise failure("set", subject, error) from error
+    # "name (mode)"; one of a namespace or a stack is written otherwise than it was asked for.
+    label = found.rpartition(" (")[0] or found
+    is_plain = "/" not in process.apparmor and ":" not in process.apparmor
+    if label in ("", "unconfined") or (is_plain and label != process.apparmor):
+        raise Invalid("set", subject, f"the kernel has {label or 'none'!r} instead", "")
 
 
 def attach_stdio(stdio: tuple[int, int, int], slave: int) -> None:
@@ -165,7 +184,7 @@ def become(
     environment.setdefault("HOME", home)
     candidates = _candidates(process.arguments[0], environment)
     if profile >= 0:
-        os.write(profile, f"exec {process.apparmor}".encode())
+        confine(process, profile)
     _restrict(process)
     execute(candidates, process.arguments, environment)
 
