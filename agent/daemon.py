@@ -29,6 +29,8 @@ from agent.follow import Follower
 from agent.manifest.objects import Manifest, Revision
 from agent.manifest.reader import Reader, read
 from agent.metrics import Metrics
+from agent.policy.gate import Gate, GatedReader
+from agent.policy.policy import OPEN, STRICT
 from agent.reconcile.loop import Loop, LoopSettings
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
@@ -131,6 +133,7 @@ async def _assemble(
         observer=metrics,
     )
     await loop.start()
+        gate=gate_of(settings),
     stack.push_async_callback(_stop_loop, loop, settings.stop_seconds)
     follower = Follower(source_of(settings), reader_of(settings), loop, metrics, _source_kind(settings))
     context = Context(
@@ -273,8 +276,16 @@ def _remote(settings: Settings) -> Callable[[], Source]:
     return lambda: RemoteSource(remote, settings.layout.data / "source")
 
 
-def reader_of(settings: Settings) -> Reader:
-    return Reader(environment=settings.environment, profiles=frozenset(settings.profiles))
+def reader_of(settings: Settings) -> GatedReader:
+    reader = Reader(environment=settings.environment, profiles=frozenset(settings.profiles))
+    return GatedReader(reader, gate_of(settings))
+
+
+def gate_of(settings: Settings) -> Gate:
+    """Without a policy file a repository of this host may ask for anything, since who writes there is its
+    root; one of another host for nothing that reaches this one (ops/decisions/0010-policy.md)."""
+    default = STRICT if settings.git_url else OPEN
+    return Gate(settings.policy_path, default, is_needed=settings.policy is not None)
 
 
 async def _read_files(settings: Settings, files: Mapping[str, bytes]) -> Manifest:
@@ -282,4 +293,5 @@ async def _read_files(settings: Settings, files: Mapping[str, bytes]) -> Manifes
     base = str(settings.watch) if settings.watch is not None else ""
     revision = Revision(id="plan", source="plan", files=files, base=base)
     profiles = frozenset(settings.profiles)
-    return await asyncio.to_thread(read, revision, environment=settings.environment, profiles=profiles)
+    manifest = await asyncio.to_thread(read, revision, environment=settings.environment, profiles=profiles)
+    return gate_of(settings).admit(manifest, revision)

@@ -32,6 +32,8 @@ class Reads(Protocol):
 
     def read(self, revision: Revision) -> Manifest: ...
 
+    def is_stale(self) -> bool: ...
+
 
 class Counts(Protocol):
     """What the metrics are to the follower."""
@@ -60,6 +62,7 @@ class Follower:
         self._bug = ""
         self._revision: Revision | None = None
         self._manifest = Manifest()
+        self._reading = asyncio.Lock()
         self._changed: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
@@ -96,6 +99,10 @@ class Follower:
                 await close()
 
     async def _take(self, revision: Revision) -> None:
+        async with self._reading:
+            await self._take_alone(revision)
+
+    async def _take_alone(self, revision: Revision) -> None:
         started = time.perf_counter()
         manifest = await asyncio.to_thread(self._reader.read, revision)
         log.info(
@@ -124,7 +131,16 @@ class Follower:
                     log.info("source can be read again")
                 told = error
                 self._tell()
+            await self._take_again()
             await asyncio.sleep(1.0)
+
+    async def _take_again(self) -> None:
+        """The same revision, where it reads otherwise now: the policy is another one."""
+        if self._revision is None or not self._reader.is_stale():
+            return
+        async with self._reading:  # a newer one may have come while we waited
+            log.info("the policy changed: revision %s is read again", self._revision.id[:12])
+            await self._take_alone(self._revision)
 
     # --- for the API --------------------------------------------------------------------------
 

@@ -19,11 +19,17 @@ LogFormat = Literal["auto", "text", "json"]
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+def policy_path(instance: str) -> Path:
+    """Where an instance's policy is when nobody says otherwise."""
+    return Path("/etc", instance, "policy.yaml")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How one agent runs. Either `watch` or `git_url` may be set; with neither, only the API decides.
 
     metrics_address: "host:port", "[v6]:port" or "" for none. profiles: active compose profiles.
+    policy: what manifests may ask for (agent.policy); None is /etc/INSTANCE/policy.yaml, if it is there.
     git_credentials: a file as git-credential-store(1) has it. environment: what `${VAR}` in a manifest finds,
     before `.env`; nothing of the agent's own environment, which is nobody's desired state.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
@@ -37,6 +43,7 @@ class Settings:
     git_path: str = ""
     git_poll_seconds: float = 30.0
     git_credentials: Path | None = None
+    policy: Path | None = None
     list_seconds: float = 60.0
     profiles: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -67,6 +74,10 @@ class Settings:
                 "start agent", self.metrics_address, "not an address", "host:port, as 127.0.0.1:9469"
             )
         return host.strip("[]"), int(port)
+
+    @property
+    def policy_path(self) -> Path:
+        return self.policy or policy_path(self.layout.instance)
 
     @property
     def source(self) -> str:

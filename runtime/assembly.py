@@ -286,6 +286,9 @@ def _version_of(profile: str) -> int:
 
 def _host_limits() -> HostLimits:
     """The capabilities and open files that this host can give."""
+    if mount.below:
+        _check_bind_below(config, mount)
+        return
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
     bounding = int(line.split()[1], 16)
@@ -301,6 +304,26 @@ def _make_directory(path: str) -> None:
         return
     except FileNotFoundError:
         os.makedirs(path, 0o700, exist_ok=True)  # noqa: PTH103
+def _check_bind_below(config: ContainerConfig, mount: MountConfig) -> None:
+    """The same, where no link may lead out of the directory that the source must be below."""
+    path = bundle.below(mount)
+    try:
+        root = os.open(mount.below, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError:  # a file that is allowed by its own name
+        return
+    except OSError as error:
+        raise Invalid("create", config.name, f"{mount.below}: {os.strerror(error.errno or 0)}") from error
+    try:
+        is_made = mount.create_host_path
+        found = mounts.open_target(root, path, True) if is_made else mounts.open_in_root(root, path)
+        os.close(found)
+    except OSError as error:
+        reason = f"bind source {mount.source}, without leaving {mount.below}: {os.strerror(error.errno or 0)}"
+        raise Invalid("create", config.name, reason, "make it, or set create_host_path") from error
+    finally:
+        os.close(root)
+
+
     except OSError as error:
         raise _full("make directory", path, error) from error
 

@@ -270,8 +270,11 @@ def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, An
         if source not in volumes:
             raise Invalid("mount", target, f"volume {source} was not made", "")
         source = volumes[source]
-    if mount.subpath:
-        options.append(f"x-setpoint.subpath={mount.subpath}")
+    subpath = mount.subpath
+    if mount.below and (rest := below(mount)):  # resolved as if that directory were the root
+        source, subpath = mount.below, f"{rest}/{subpath}".rstrip("/")
+    if subpath:
+        options.append(f"x-setpoint.subpath={subpath}")
     kind = "rbind" if mount.kind == "bind" else "bind"
     if mount.read_only and mount.kind == "bind":
         options.append("rro")  # with the mounts below it, as in Docker since 25
@@ -279,6 +282,17 @@ def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, An
         "destination": target, "type": "bind", "source": source,
         "options": [kind, mount.propagation or "rprivate", *options],
     }  # fmt: skip
+
+
+def below(mount: MountConfig) -> str:
+    """Where a bind's source is in the directory that it must not leave; "" for that itself. `Invalid` for
+    one outside of it."""
+    if mount.source == mount.below:
+        return ""
+    root = mount.below.rstrip("/") + "/"
+    if not mount.source.startswith(root):
+        raise Invalid("mount", mount.target, f"{mount.source} is not below {mount.below}", "")
+    return mount.source.removeprefix(root)
 
 
 def _tmpfs(mount: MountConfig, options: list[str]) -> list[str]:

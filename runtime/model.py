@@ -19,7 +19,8 @@ Protocol_ = Literal["tcp", "udp", "sctp"]
 
 @dataclass(frozen=True, slots=True)
 class MountConfig:
-    """One mount of a container. `source` is a host path for bind, a volume's name for volume."""
+    """One mount of a container. `source` is a host path for bind, a volume's name for volume. below: a
+    directory that source lies in and that no link on the way may lead out of; "" is none."""
 
     kind: Literal["bind", "volume", "tmpfs"]
     target: str
@@ -29,6 +30,7 @@ class MountConfig:
     create_host_path: bool = False
     no_copy: bool = False
     subpath: str = ""
+    below: str = ""
     size_bytes: int | None = None
     mode: int | None = None
     options: tuple[str, ...] = ()

@@ -44,6 +44,9 @@ def add_agent(parser: Parser) -> None:
         "--git-credentials", metavar="FILE", help="https://USER:TOKEN@HOST lines, as git-credential-store"
     )
     parser.add_argument(
+        "--policy", metavar="FILE", help="what manifests may ask for (/etc/INSTANCE/policy.yaml)"
+    )
+    parser.add_argument(
         "--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME} in manifests"
     )
     parser.add_argument(
@@ -105,6 +108,7 @@ def settings_of(arguments: Namespace) -> Settings:
         git_path=arguments.path,
         git_poll_seconds=arguments.poll,
         git_credentials=_credentials(arguments.git_credentials),
+        policy=_policy(arguments.policy),
         environment=read_environment(arguments.env_file),
         profiles=tuple(arguments.profile),
         metrics_address=METRICS_ADDRESS if arguments.metrics is None else arguments.metrics,
@@ -123,6 +127,23 @@ def _credentials(name: str | None) -> Path | None:
         raise Invalid("read credentials", str(path), error.strerror or str(error)) from None
     if not is_private:
         raise Invalid("read credentials", str(path), "others may read it", f"chmod 600 {path}")
+    return path
+
+
+def _policy(name: str | None) -> Path | None:
+    """One that is named must be right: nothing would be applied with it otherwise."""
+    if not name:
+        return None
+    from agent.policy.gate import Gate
+    from agent.policy.read import BadPolicy
+
+    path = Path(name).absolute()
+    try:
+        Gate(path, is_needed=True).policy()
+    except BadPolicy as error:
+        raise Invalid(
+            "read policy", "", error.problems[0], "`setpoint policy check` says all of it"
+        ) from None
     return path
 
 
@@ -176,6 +197,8 @@ def words_of(arguments: Namespace) -> list[str]:
         words += ["--poll", f"{arguments.poll}s"]
     if arguments.git_credentials:
         words += ["--git-credentials", str(Path(arguments.git_credentials).absolute())]
+    if arguments.policy:
+        words += ["--policy", str(Path(arguments.policy).absolute())]
     if arguments.env_file:
         words += ["--env-file", str(Path(arguments.env_file).absolute())]
     if arguments.metrics is not None:

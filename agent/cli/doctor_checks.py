@@ -34,6 +34,7 @@ def check_host(instance: str) -> list[Finding]:
                   forwarding, other_firewalls, inotify, descriptors, git, init_program):  # fmt: skip
         findings += _guarded(check)
     findings += _guarded(lambda: storage(Path("/var/lib") / instance))
+    findings += _guarded(lambda: policy(instance))
     return findings
 
 
@@ -300,6 +301,26 @@ def storage(data: Path) -> Iterator[Finding]:
         f"{free / 1e9:.1f} GB free",
         "less than 1 GB: images will not fit" if state == "warn" else "",
     )
+
+
+def policy(instance: str) -> Iterator[Finding]:
+    """Who may commit is root here, unless a policy says what manifests may ask for."""
+    from agent.policy.gate import Gate
+    from agent.policy.read import BadPolicy
+    from agent.settings import policy_path
+
+    path = policy_path(instance)
+    try:
+        known = Gate(path).policy()
+    except BadPolicy as error:
+        advice = "nothing new is applied until it can be read: setpoint policy check"
+        yield Finding("policy", "warn", error.problems[0], advice)
+        return
+    if known.is_open:
+        found = "none: manifests on this host may ask for anything, those of a remote repository not"
+        yield Finding("policy", "ok", found, "to say what they may: setpoint policy init")
+    else:
+        yield Finding("policy", "ok", str(path))
 
 
 def file_system(place: Path) -> str:

@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "image": ("images", "load, import, list and remove images"),
     "network": ("objects", "list networks"),
     "volume": ("objects", "list and remove volumes"),
+    "policy": ("policy", "what manifests may ask for on this host"),
     "agent": ("agent", "run the agent, start it in the background, stop it"),
     "down": ("down", "stop and remove everything this instance runs"),
     "explain": ("explain", "what a manifest field means"),
@@ -47,7 +48,7 @@ GROUPS = (
     ("look", ("status", "get", "describe", "why", "events", "logs", "stats", "top")),
     ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
     ("things", ("image", "network", "volume")),
-    ("engine", ("agent", "down", "doctor", "oci", "version")),
+    ("engine", ("agent", "policy", "down", "doctor", "oci", "version")),
     ("help", ("explain", "schema", "completion")),
 )
 

@@ -3,6 +3,7 @@ no root: made for a commit hook and for CI."""
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -15,7 +16,7 @@ from agent.cli.parser import Parser
 from agent.cli.status import error_line
 
 if TYPE_CHECKING:
-    from agent.manifest.objects import Manifest
+    from agent.manifest.objects import Manifest, Revision
 
 
 def add_validate(parser: Parser) -> None:
@@ -26,6 +27,7 @@ def add_validate(parser: Parser) -> None:
         "--profile", action="append", metavar="NAME", default=[], help="a compose profile that counts"
     )
     parser.add_argument("--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME}")
+    parser.add_argument("--policy", metavar="FILE", default="", help="judge by this one")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
     parser.outputs("json", "yaml")
     parser.examples(
@@ -35,7 +37,8 @@ def add_validate(parser: Parser) -> None:
 
 def run_validate(arguments: Namespace) -> int:
     """0 without an error, 1 with one."""
-    _, manifest = read_manifest(arguments)
+    revision, manifest = read_manifest(arguments)
+    manifest = judged(arguments, revision, manifest)
     if not arguments.output:
         return report(arguments, manifest)
     errors = [problem(error) for error in manifest.errors]
@@ -43,6 +46,17 @@ def run_validate(arguments: Namespace) -> int:
     data = {"valid": not errors, "objects": [str(key) for key in sorted(manifest.objects)]}
     output.print_data({**data, "errors": errors, "warnings": warnings}, arguments.output)
     return 1 if errors else 0
+
+
+def judged(arguments: Namespace, revision: Revision, manifest: Manifest) -> Manifest:
+    """What this host's policy says too: where there is one that this user may read, or one is named."""
+    from agent.policy.gate import Gate
+    from agent.settings import policy_path
+
+    path = Path(arguments.policy or policy_path(arguments.instance)).absolute()
+    if not arguments.policy and not os.access(path, os.R_OK):
+        return manifest
+    return Gate(path, is_needed=bool(arguments.policy)).admit(manifest, revision)
 
 
 def report(arguments: Namespace, manifest: Manifest) -> int:

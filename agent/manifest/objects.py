@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.manifest.spec import AnySpec
+from agent.policy.policy import OPEN, Policy
 from store.records import Key
 
 
@@ -48,12 +49,17 @@ class Object:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A revision, read. frozen_files: files with an error, whose objects stay as they are: not knowing
-    is never not wanting. `objects` holds nothing of a frozen file. warnings stop nothing."""
+    is never not wanting. `objects` holds nothing of a frozen file. warnings stop nothing. denied: what
+    the policy refuses, and why. is_withheld: nothing of it may be taken (see `agent.policy.gate`).
+    policy: what it was judged by."""
 
     objects: Mapping[Key, Object] = field(default_factory=dict)
     errors: tuple[ManifestError, ...] = ()
     frozen_files: frozenset[str] = frozenset()
     warnings: tuple[ManifestError, ...] = ()
+    denied: Mapping[Key, str] = field(default_factory=dict)
+    is_withheld: bool = False
+    policy: Policy = OPEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from agent.manifest.spec import ContainerSpec, Healthcheck
+from agent.policy.judge import bind_root
 from agent.reconcile import convert
 from agent.reconcile.actions import (
     Action,
@@ -119,7 +120,13 @@ def _names(context: Context) -> convert.Names:
         volumes={key.name: world.volume_name(key) for key in desired.needs_volumes},
         sandboxes=sandboxes,
         containers={name: running_id(project, name, world) for name in shared if name},
+        bind_roots={} if world.policy.is_open else _bind_roots(context),
     )
+
+
+def _bind_roots(context: Context) -> dict[str, str]:
+    sources = [mount.source for mount in context.spec.mounts if mount.type == "bind"]
+    return {source: bind_root(context.world.policy, source) for source in sources}
 
 
 def start(context: Context, id: str, index: int, seen: str, *, is_restart: bool) -> StartContainer:

@@ -52,7 +52,8 @@ class Names:
     """What the names in a spec stand for in this instance.
 
     networks, volumes: the project's key name -> the real name. sandboxes: service or container name
-    -> sandbox id. containers: the same -> container id (for pid: and ipc: modes).
+    -> sandbox id. containers: the same -> container id (for pid: and ipc: modes). bind_roots: a bind's
+    source -> the directory that it must not leave.
     """
 
     instance: str
@@ -60,6 +61,7 @@ class Names:
     volumes: Mapping[str, str] = field(default_factory=dict)
     sandboxes: Mapping[str, str] = field(default_factory=dict)
     containers: Mapping[str, str] = field(default_factory=dict)
+    bind_roots: Mapping[str, str] = field(default_factory=dict)
 
 
 def _digest(*parts: object) -> str:
@@ -165,6 +167,7 @@ def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:
         create_host_path=mount.create_host_path,
         no_copy=mount.no_copy,
         subpath=mount.subpath,
+        below=names.bind_roots.get(source, "") if mount.type == "bind" else "",
         size_bytes=mount.size_bytes,
         mode=mount.mode,
         options=mount.options,

@@ -48,7 +48,7 @@ class Inventory:
             if self._want(wanted, "git", revision, now):
                 changed.append(key)
         self._submitted = manifest.objects
-        frozen = self._freeze(manifest.frozen_files)
+        frozen = self._freeze(manifest.frozen_files, manifest.denied)
         for key in sorted((self._from_source - manifest.objects.keys()) - self.deleting):
             if not self.is_frozen(self.records[key].file):
                 self.let_go(key, revision, now)
@@ -83,21 +83,20 @@ class Inventory:
     def want(self, wanted: Object, owner: str, revision: str, now: float) -> bool:
         return self._want(wanted, owner, revision, now)
 
-    def _freeze(self, files: frozenset[str]) -> set[Key]:
-        """Objects whose manifest can, or can again, be read; their status says so."""
+    def _freeze(self, files: frozenset[str], denied: Mapping[Key, str]) -> set[Key]:
+        """Objects whose manifest can, or can again, be taken; their status says so."""
         if not files and not self.frozen_files:
             return set()
         self.frozen_files = files
-        touched = set()
+        touched: dict[Key, Desired] = {}
         for key, desired in self.desired.items():
             is_frozen = desired.owner == "git" and not desired.deleting and self.is_frozen(desired.file)
             is_frozen = is_frozen and key not in self._submitted
-            if is_frozen != desired.is_frozen:
-                touched.add(key)
-        for key in touched:
-            desired = self.desired[key]
-            self.desired[key] = replace(desired, is_frozen=not desired.is_frozen)
-        return touched
+            why = denied.get(key, "") if is_frozen else ""
+            if (is_frozen, why) != (desired.is_frozen, desired.denied):
+                touched[key] = replace(desired, is_frozen=is_frozen, denied=why)
+        self.desired.update(touched)
+        return set(touched)
 
     def is_frozen(self, file: str) -> bool:
         """Not knowing is never not wanting. A file that cannot be read may be another one's new name,
@@ -164,7 +163,7 @@ class Inventory:
             self._unlink(old)
         desired = desired_of(record, spec, recreate_hash=recreate_hash)
         if old is not None and old.is_frozen:  # `_freeze` ends it, and has its status written anew
-            desired = replace(desired, is_frozen=True)
+            desired = replace(desired, is_frozen=True, denied=old.denied)
         self.records[key], self.desired[key] = record, desired
         for needed in desired.needed():
             self.dependents.setdefault(needed, set()).add(key)

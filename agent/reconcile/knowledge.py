@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from agent.reconcile import account
+from agent.policy.policy import Policy
 from agent.reconcile.actions import Cause, KeyPlan
 from agent.reconcile.clock import Clock
 from agent.reconcile.conditions import PHASES, Verdict
@@ -113,6 +114,11 @@ class Knowledge:
         self.unsettled.update(self.inventory.desired)
 
     # --- one key ------------------------------------------------------------------------------
+
+    def keep_policy(self, policy: Policy) -> None:
+        """What binds made from now on are held to."""
+        if policy is not self.world.policy:
+            self.world = replace(self.world, policy=policy)
 
     def actual_of(self, key: Key) -> Actual:
         return self.world.actual_of(key)

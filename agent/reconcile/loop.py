@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from agent.manifest.objects import Manifest, Object, Revision
 from agent.manifest.spec import ContainerSpec
+from agent.policy.gate import Gate
 from agent.reconcile import account
 from agent.reconcile import plan as planner
 from agent.reconcile.actions import Action, KeyPlan, Plan
@@ -56,8 +57,10 @@ class Loop:
         clock: Clock | None = None,
         settings: LoopSettings | None = None,
         observer: Observer | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._settings = settings or LoopSettings()
+        self._gate = gate or Gate(None)
         self._clock = clock or SteadyClock()
         know = Knowledge(engine, store, instance, self._clock, self._settings, observer or Silent())
         self._know = know
@@ -75,6 +78,7 @@ class Loop:
         if self._is_started:
             return
         self._is_started = True
+        self._know.keep_policy(self._gate.known())
         await self._know.load()
         self._watching.start()
         for key in sorted(self._know.inventory.desired):
@@ -192,9 +196,10 @@ class Loop:
     def submit(self, manifest: Manifest, revision: Revision) -> None:
         """The source's newest state, read whole. What is not in it any more, and is not frozen by an
         error in its file, is removed; what is the same by spec_hash costs nothing."""
-        if self._is_going_down:
+        if self._is_going_down or manifest.is_withheld:
             return
         know, now = self._know, self._clock.now()
+        know.keep_policy(manifest.policy)
         is_first = not self.revision
         changed, restated = know.inventory.submit(manifest, revision.id, now)
         know.revisions.submitted(revision, manifest.errors, len(changed), now)
@@ -210,7 +215,8 @@ class Loop:
 
     async def put(self, wanted: Object, owner: str = API_OWNER) -> None:
         """One object wanted by somebody else than the source (the Docker API). Returns when stored.
-        `Conflict` when a manifest wants it."""
+        `Conflict` when a manifest wants it, `Invalid` when the policy refuses it."""
+        self._gate.check(wanted)
         record = self._know.inventory.records.get(wanted.key)
         if record is not None and record.owner != owner and not record.deleting:
             raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")

@@ -11,6 +11,7 @@ from agent.reconcile.world import Actual, Desired, Replica
 from store.records import Key, StatusRecord
 
 FROZEN = "its manifest cannot be read: it is kept as it was"
+DENIED = "its manifest is refused, and it is kept as it was: "
 
 
 def status_of(
@@ -25,7 +26,8 @@ def status_of(
     """The status now; equal to `before` when nothing that shows has changed."""
     message = verdict.message
     if desired is not None and desired.is_frozen:
-        message = f"{message}; {FROZEN}" if message else FROZEN
+        why = f"{DENIED}{desired.denied}" if desired.denied else FROZEN
+        message = f"{message}; {why}" if message else why
     return StatusRecord(
         key=key,
         phase=verdict.phase,

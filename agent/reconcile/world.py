@@ -14,6 +14,7 @@ from typing import Any
 
 from agent.manifest import hashing
 from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, NetworkSpec, VolumeSpec
+from agent.policy.policy import OPEN, Policy
 from agent.reconcile import convert
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.memory import NOTHING, Memory
@@ -57,6 +58,7 @@ class Desired:
     revision: str = ""
     deleting: bool = False
     is_frozen: bool = False
+    denied: str = ""  # why the policy keeps its manifest from being taken
     recreate_hash: str = ""
     needs_networks: tuple[Key, ...] = ()
     needs_volumes: tuple[Key, ...] = ()
@@ -211,6 +213,7 @@ class World:
     sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)
     dependents: Mapping[Key, frozenset[Key] | set[Key]] = field(default_factory=dict)
     prune: PruneGuard = PruneGuard()
+    policy: Policy = OPEN
 
     def actual_of(self, key: Key) -> Actual:
         return self.actual.get(key, ABSENT)

@@ -249,6 +249,46 @@ MUTATIONS = (
         f"{T}/test_h04_yaml.py",
     ),
     Mutation(
+        "H6", "agent/policy/judge.py", "    if spec.privileged and not allow.privileged:\n", "    if False:\n",
+        "tests/unit/policy/test_judge.py",
+    ),
+    Mutation(
+        "H6", "agent/policy/judge.py", "        if full not in DEFAULT_CAPABILITIES and full not in allow.capabilities:\n",
+        "        if False:\n", "tests/unit/policy/test_judge.py",
+    ),
+    Mutation(
+        "H6", "agent/policy/policy.py", 'return path == self.path or path.startswith(self.path.rstrip("/") + "/")',
+        "return path.startswith(self.path)", "tests/unit/policy/test_judge.py",
+    ),
+    Mutation(
+        "H6", "agent/policy/policy.py", 'if rule is None or (rule.below and not f"/{file}".startswith(f"/{rule.below}/")):',
+        "if rule is None:", "tests/unit/policy/test_judge.py::test_a_project_is_not_its_name_alone",
+    ),
+    Mutation(
+        "H6", "agent/policy/gate.py", "        for directory in {*path.resolve().parents, *path.absolute().parents}:\n",
+        "        for directory in ():\n", "tests/unit/policy/test_gate.py",
+    ),
+    Mutation(
+        "H6", "agent/policy/gate.py", "objects={}, errors=(*problems, *manifest.errors), is_withheld=True", "errors=problems",
+        "tests/unit/policy/test_gate.py::test_an_unreadable_policy_lets_nothing_through",
+    ),
+    Mutation(
+        "H6", "agent/reconcile/loop.py", "if self._is_going_down or manifest.is_withheld:", "if self._is_going_down:",
+        "tests/unit/api/test_policy.py::test_a_policy_that_cannot_be_read_applies_nothing_and_stops_nothing",
+    ),
+    Mutation(
+        "H6", "agent/daemon.py", "    default = STRICT if settings.git_url else OPEN\n", "    default = OPEN\n",
+        "tests/unit/api/test_policy.py::test_without_a_policy_a_remote_repository_is_not_root",
+    ),
+    Mutation(
+        "H6", "runtime/bundle.py", "    if mount.below and (rest := below(mount)):", "    if False and (rest := below(mount)):",
+        f"{T}/test_h06_policy.py::test_h6_nor_one_that_is_planted_later",
+    ),
+    Mutation(
+        "H6", "runtime/assembly.py", "    if mount.below:\n        _check_bind_below(config, mount)\n        return\n", "",
+        f"{T}/test_h06_policy.py::test_h6_a_link_does_not_lead_a_bind_out",
+    ),
+    Mutation(
         "H7", "agent/source/git_program.py", "            if len(output) > MAX_OUTPUT:\n                raise OverflowError\n", "",
         f"{T}/test_h07_git_server.py",
     ),

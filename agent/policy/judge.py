@@ -1,0 +1,197 @@
+"""The one gate: what of an object the policy refuses, and why. Pure and total.
+
+Every way into desired state asks `judge`: manifests through `gate`, the API through the loop. A field of
+a spec that can reach the host is judged here, every other one is named in HARMLESS: a new field that is in
+neither fails a test, so that none slips by.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.manifest.spec import AnySpec, ContainerSpec, Mount, Port
+from agent.policy.policy import Allow, Bind, Policy, PortRange
+from runtime.errors import Invalid
+from runtime.images.reference import parse_reference
+from runtime.security import DEFAULT_CAPABILITIES, normal_capability
+from store.records import Key
+
+_JUDGED = """
+privileged network_mode pid ipc uts userns_mode cap_add devices mounts seccomp apparmor masked_paths ports
+sysctls image no_new_privileges read_only
+"""
+_HARMLESS = """
+command entrypoint environment working_dir user group_add hostname domainname container_name labels
+annotations tty stdin_open init expose networks extra_hosts dns dns_search dns_opt cap_drop ulimits shm_size
+cpus cpu_shares cpuset mem_limit memswap_limit mem_reservation pids_limit oom_score_adj oom_kill_disable
+restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy profiles ensure
+suspend on_unhealthy
+"""
+_THINGS = "name driver external internal subnet gateway mtu isolated labels ensure suspend keep"
+JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
+THINGS = frozenset(_THINGS.split())
+"""Fields of networks and volumes that were looked at; `external` is judged."""
+Part = str | int | tuple[int, int]
+Place = tuple[Part, ...]
+"""Keys, and items of lists: the n-th, or (n, count) where only a list as long as that is the same one. A key
+under a list is the beginning of one of its texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """rule: as the policy names it. place: the field in the manifest, for its line and column. text: what
+    was asked for. hint: what would allow it."""
+
+    rule: str
+    place: Place
+    text: str
+    hint: str
+
+    def message(self, policy: Policy) -> str:
+        return f"{self.text} is not allowed by {policy.origin} (rule {self.rule})"
+
+
+def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Violation, ...]:
+    """All that an object asks for and may not have; () when it may be. What is to be absent asks nothing."""
+    if policy.is_open or spec.ensure == "absent":
+        return ()
+    allow = policy.allowed(key.project, file)
+    if isinstance(spec, ContainerSpec):
+        return (*_container(allow, spec), *_required(policy, spec))
+    if spec.external and not _matches(allow.external, spec.name or key.name):
+        return (_refused("external", ("external",), f"external {key.kind} {spec.name or key.name}"),)
+    return ()
+
+
+def _refused(rule: str, place: Place, text: str, example: str = "") -> Violation:
+    return Violation(rule, place, text, f"add {example or 'it'} to {rule} there, or remove it here")
+
+
+def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+    if spec.privileged and not allow.privileged:
+        yield Violation(
+            "privileged", ("privileged",), "privileged", "name what it needs with cap_add, devices"
+        )
+    yield from _namespaces(allow, spec)
+    yield from _capabilities(allow, spec)
+    for index, device in enumerate(spec.devices):
+        if not any(_below(pattern, device.source) for pattern in allow.devices):
+            yield _refused("devices", ("devices", index), f"device {device.source}", device.source)
+    for index, mount in enumerate(spec.mounts):
+        yield from _mount(allow, index, mount)
+    yield from _confinement(allow, spec)
+    for index, port in enumerate(spec.ports):
+        if allow.ports is not None and not any(_holds(known, port) for known in allow.ports):
+            text = (
+                f"port {port.host_ip + ':' if port.host_ip else ''}{port.published or 'any'}/{port.protocol}"
+            )
+            yield _refused("ports", ("ports", (index, len(spec.ports))), text)
+    for name in sorted(spec.sysctls):
+        if not _matches(allow.sysctls, name.replace("/", ".")):
+            yield _refused("sysctls", ("sysctls", name), f"sysctl {name}", name)
+    if allow.images is not None and not _is_image(allow.images, spec.image):
+        yield _refused("images", ("image",), f"image {spec.image}")
+
+
+def _namespaces(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+    modes = (("network", "network_mode", spec.network_mode), ("pid", "pid", spec.pid),
+             ("ipc", "ipc", spec.ipc), ("uts", "uts", spec.uts))  # fmt: skip
+    for name, field, mode in modes:
+        if mode == "host" and name not in allow.namespaces:
+            yield _refused("namespaces", (field,), f"the host's {name} namespace", name)
+        if mode.startswith("container:") and "container" not in allow.namespaces:
+            yield _refused("namespaces", (field,), f"{field} {mode}", "container")
+
+
+def _capabilities(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+    if "ALL" in allow.capabilities:
+        return
+    for index, name in enumerate(spec.cap_add):
+        full = normal_capability(name)
+        if full not in DEFAULT_CAPABILITIES and full not in allow.capabilities:
+            yield _refused(
+                "capabilities", ("cap_add", index), f"capability {full}", full.removeprefix("CAP_")
+            )
+
+
+def _mount(allow: Allow, index: int, mount: Mount) -> Iterator[Violation]:
+    if mount.type != "bind":
+        return
+    place = ("volumes", index)
+    covering = [bind for bind in allow.binds if bind.covers(mount.source)]
+    if not covering:
+        yield _refused("binds", place, f"bind mount of {mount.source}", mount.source)
+    elif not mount.read_only and all(bind.read_only for bind in covering):
+        yield Violation("binds", place, f"writing to {mount.source}", "mount it read-only (:ro)")
+    elif mount.propagation.endswith("shared") and not any(bind.shared for bind in covering):
+        yield Violation("binds", place, f"propagation {mount.propagation} of {mount.source}",
+                        f"rslave, or {mount.source}:shared there")  # fmt: skip
+
+
+def _confinement(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+    for name, value, is_loose in (
+        ("seccomp", spec.seccomp, spec.seccomp != "default"),
+        ("apparmor", spec.apparmor, spec.apparmor != ""),
+        ("masked_paths", "unconfined", not spec.masked_paths),
+    ):
+        if is_loose and name not in allow.unconfined:
+            option = "systempaths" if name == "masked_paths" else name
+            yield _refused("unconfined", ("security_opt", option), f"{option}={value}", name)
+
+
+def _required(policy: Policy, spec: ContainerSpec) -> Iterator[Violation]:
+    for name, is_met, place, how in (
+        ("user_namespace", spec.userns_mode.startswith("auto"), "userns_mode", "userns_mode: auto"),
+        ("no_new_privileges", spec.no_new_privileges, "security_opt", "no-new-privileges:true there"),
+        ("read_only", spec.read_only, "read_only", "read_only: true"),
+    ):  # fmt: skip
+        if name in policy.require and not is_met:
+            yield Violation("require", (place,), f"to be without {name}", f"write {how}")
+
+
+# --- how a rule fits --------------------------------------------------------------------------
+
+
+def _matches(patterns: tuple[str, ...] | None, text: str) -> bool:
+    return patterns is None or any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _below(pattern: str, path: str) -> bool:
+    """Whether a path is, or lies below, one that the pattern names; "*" stays within one part."""
+    if ".." in path.split("/"):
+        return False
+    parts = re.escape(posixpath.normpath(pattern)).replace(r"\*", "[^/]*")
+    return re.fullmatch(f"{parts.rstrip('/')}(/.*)?", posixpath.normpath(path), re.DOTALL) is not None
+
+
+def _holds(known: PortRange, port: Port) -> bool:
+    if known.protocol not in ("", port.protocol) or known.address not in ("", port.host_ip):
+        return False
+    if port.published is None:  # one that is free, out of the host's range for such
+        return known.first <= 1024 and known.last == 65535
+    return known.first <= port.published and (port.published_last or port.published) <= known.last
+
+
+def _is_image(patterns: tuple[str, ...], image: str) -> bool:
+    """By its whole name, `docker.io/library/nginx:1.27`, or that without its tag."""
+    try:
+        reference = parse_reference(image)
+    except Invalid:  # what is no name at all, pulls nothing; said by who reads it
+        return False
+    names = (reference.canonical, reference.repository)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def bind_root(policy: Policy, source: str) -> str:
+    """The allowed directory that a bind's source must be below when it is opened, whatever links say; ""
+    where nothing is refused. The outermost that anybody may write to: who writes there plants the links."""
+    if policy.is_open:
+        return ""
+    rules = [policy.allow, *(rule.allow for rule in policy.projects.values())]
+    covering = [bind for rule in rules for bind in rule.binds if bind.covers(source)]
+    writable = [bind for bind in covering if not bind.read_only] or covering
+    return min(writable, key=lambda bind: len(bind.path), default=Bind("")).path
