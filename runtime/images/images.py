@@ -110,6 +110,19 @@ class Images:
             stack = known.stacks[image_id] = self._read_stack(known.index, image_id)
         return stack
 
+    def litter(self, *, in_use: Collection[str]) -> tuple[Path, ...]:
+        """What no image needs and the next removal would take, and files that were being written. in_use: as
+        for `remove`. Beside a load that ends at this moment it may name what is wanted by the next look."""
+        index = read_index(self._root)
+        present = Holdings(self._content.digests(), self._layers.keys())
+        garbage = find_garbage(present, self._needs(index, in_use))
+        return (
+            *map(self._content.path, garbage.blobs),
+            *map(self._layers.path, garbage.layers),
+            *(self._root / "layers").glob(_GONE + "*"),
+            *self._root.glob(".*.part"),
+        )
+
     # --- changing -----------------------------------------------------------------------------
 
     def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:

@@ -1,0 +1,58 @@
+"""Stuck: something was begun and has not come to an end by the time that is asked. Pure. The caller asks when
+it should have: what is under way just now looks the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agent.checker.finding import Finding
+from agent.checker.processes import read_process
+from agent.checker.seen import Seen
+from store.records import ObjectRecord, StatusRecord
+
+_UNDER_WAY = frozenset(("Creating", "Pending", "Removing"))
+# It waits for somebody to do something, or for a program that fails: nothing of ours is under way.
+_PATIENT = frozenset(
+    ("BackOff", "Paused", "ImageMissing", "DependencyMissing", "DependencyFailed", "DependencyCycle",
+     "SandboxMissing", "HealthUnknown", "PruneHeld")
+)  # fmt: skip
+_WHY = "setpoint why NAME"
+
+
+def find_stuck(seen: Seen) -> Iterator[Finding]:
+    for key, record in seen.rows.objects.items():
+        text = _why_unsettled(record, seen.rows.statuses.get(key))
+        if text:
+            yield Finding("stuck", str(key), text, _WHY)
+    for bundle in seen.disk.bundles.values():
+        if bundle.life is not None and not bundle.life.is_there:
+            text = f"its process {bundle.life.pid} has ended, and nobody has noted it"
+            yield Finding("stuck", f"container {bundle.name}", text, "start the agent")
+    if seen.has_agent and not seen.kernel.supervisors:
+        yield Finding("stuck", f"supervisor of {seen.layout.instance}", "the agent runs, and there is none")
+
+
+def _why_unsettled(record: ObjectRecord, status: StatusRecord | None) -> str:
+    if status is None:
+        return "it was never looked at"
+    if status.memory.get("is_suspended"):
+        return ""
+    reasons = {condition.reason for condition in status.conditions}
+    if reasons & _PATIENT or any(each.type == "Stalled" for each in status.conditions):
+        return ""
+    said = f": {status.message}" if status.message else ""
+    if record.deleting:
+        return f"it is to go, and is {status.phase}{said}"
+    if status.phase in _UNDER_WAY or any(each.type == "Reconciling" for each in status.conditions):
+        return f"it is {status.phase}{said}"
+    if status.ready and record.generation != record.observed_generation:
+        return f"generation {record.generation} is wanted, {record.observed_generation} was reached"
+    return ""
+
+
+def find_dead_weight(seen: Seen) -> Iterator[Finding]:
+    """Processes in our control groups that have ended or cannot end."""
+    for pid in {pid for group in seen.kernel.groups for pid in group.pids}:
+        process = read_process(pid, with_arguments=False)
+        if process is not None and process.state in ("Z", "X"):
+            yield Finding("stuck", f"process {pid}", f"{process} has ended, and nobody has reaped it")
