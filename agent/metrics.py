@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.process_collector import ProcessCollector
 
 from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
+from runtime.disk import Room
 from runtime.errors import SetpointError
 from runtime.face import Engine
 from runtime.model import ContainerState, Stats
@@ -48,6 +49,18 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskSeen:
+    """The disk of the instance's data. room None: it cannot even be asked. unstored: records that are in
+    memory alone; lost_events: those for which there was no room even there."""
+
+    room: Room | None = None
+    ballast_bytes: int = 0
+    alarm: str = ""
+    unstored: int = 0
+    lost_events: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What a scrape looked at. source: the source's state as `/status` shows it."""
 
@@ -58,6 +71,7 @@ class Seen:
     is_supervisor_up: bool = False
     queue_depth: int = 0
     last_event_id: int = 0
+    disk: DiskSeen = DiskSeen()
 
 
 class Metrics:
@@ -113,6 +127,9 @@ class Metrics:
         self._source_failures = Counter(
             "setpoint_source_failures_total", "Looks at the source that failed.", registry=registry
         )
+        self._store_failures = Counter(
+            "setpoint_store_failures_total", "Writes of the store that failed and wait.", registry=registry
+        )
         self._requests = Counter(
             "setpoint_api_requests_total", "Requests answered by the API.", ("code",), registry=registry
         )
@@ -141,6 +158,9 @@ class Metrics:
 
     def on_bug(self, key: Key | None, error: BaseException) -> None:
         self._bugs.inc()
+
+    def on_store_failure(self) -> None:
+        self._store_failures.inc()
 
     def on_source_failure(self) -> None:
         self._source_failures.inc()
@@ -190,6 +210,7 @@ class _States:
         yield from _objects(seen.statuses)
         yield from _source(seen.source)
         yield _one("setpoint_supervisor_up", "1 while the supervisor answers.", seen.is_supervisor_up)
+        yield from _disk(seen.disk)
         yield _one("setpoint_queue_depth", "Objects waiting to be looked at.", seen.queue_depth)
         yield _one("setpoint_containers_unlisted", "Containers left out below.", seen.unlisted_containers)
         yield from _containers(seen)
@@ -222,6 +243,17 @@ def _objects(statuses: Mapping[Key, StatusRecord]) -> Iterator[Metric]:
         if key.kind == "container":
             restarts.add_metric((key.project, key.name), status.restarts)
     yield restarts
+
+
+def _disk(seen: DiskSeen) -> Iterator[Metric]:
+    if seen.room is not None:
+        yield _one("setpoint_disk_free_bytes", "Left on the disk of the data.", seen.room.free_bytes)
+        yield _one("setpoint_disk_free_inodes", "Files that it can still hold.", seen.room.free_inodes)
+    alarm = [((seen.alarm,), 1.0)] if seen.alarm else []
+    yield _gauge("setpoint_disk_alarm", "What is wrong with the disk of the data.", ("reason",), alarm)
+    yield _one("setpoint_disk_ballast_bytes", "Held back for when it is full.", seen.ballast_bytes)
+    yield _one("setpoint_store_unstored_records", "Kept in memory alone by now.", seen.unstored)
+    yield _one("setpoint_store_lost_events", "Not even kept in memory.", seen.lost_events)
 
 
 def _source(source: Mapping[str, Any]) -> Iterator[Metric]:

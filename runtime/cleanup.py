@@ -51,8 +51,8 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
     _wait_empty(parent, deadline)  # of what it was starting
     for path in (*_container_cgroups(parent), parent, path_beside(layout.cgroup_parent)):
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
-    remove_all(layout)
     apparmor.unload(layout.apparmor_profile)
+    remove_all(layout)
     _unmount(f"{layout.run}/")
     _unmount(f"{layout.data}/", keeps=layout.data)
     with contextlib.suppress(FileNotFoundError):

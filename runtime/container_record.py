@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from runtime import disk
 from runtime.model import (
     ContainerConfig,
     DeviceConfig,
@@ -101,13 +102,19 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def write(bundle: str, config: ContainerConfig, created_at: float) -> None:
-    """Into the bundle, whole or not at all. OSError."""
+def write(bundle: str, config: ContainerConfig, created_at: float, *, lasting: bool = False) -> None:
+    """Into the bundle, whole or not at all. OSError.
+
+    lasting: it takes the place of another, and a power cut must leave one of them. A new one need not last:
+    it is made again, and a start waits for no disk.
+    """
     data = _encode({"config": config, "created_at": created_at}).encode()
     temporary = f"{bundle}/.{NAME}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, data)
+        disk.write_all(fd, data)
+        if lasting:
+            os.fsync(fd)
     finally:
         os.close(fd)
     os.rename(temporary, f"{bundle}/{NAME}")  # noqa: PTH104

@@ -11,6 +11,7 @@ import os
 import stat
 from pathlib import Path
 
+from runtime import disk
 from runtime.errors import Temporary
 
 DIRECTORIES = ("dev", "etc", "proc", "sys")
@@ -28,8 +29,8 @@ def make(directory: Path) -> str:
         for name in FILES:
             _make_file(directory / name)
     except OSError as error:
-        raise Temporary(
-            "make mount points", str(directory), os.strerror(error.errno or 0), "make room on the disk"
+        raise disk.explained("make mount points", "", error, directory) or Temporary(
+            "make mount points", str(directory), str(error)
         ) from error
     return os.fspath(directory)
 

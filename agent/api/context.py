@@ -16,6 +16,7 @@ from aiohttp import web
 from agent.manifest.objects import Manifest
 from agent.metrics import Metrics
 from agent.reconcile.loop import Loop
+from agent.room import RoomWatch
 from agent.settings import Settings
 from store.records import Key
 from store.store import Store
@@ -48,6 +49,7 @@ class Context:
     engine: Any
     store: Store
     follower: Follower
+    room: RoomWatch
     metrics: Metrics
     version: str
     read_files: Callable[[Mapping[str, bytes]], Awaitable[Manifest]]

@@ -80,7 +80,34 @@ def status_of(context: Context) -> dict[str, Any]:
         agent="running",
         revision=context.loop.revision,
         source=context.follower.view(),
+        alarms=alarms_of(context),
     )
+
+
+def alarms_of(context: Context) -> list[dict[str, Any]]:
+    """What is wrong with the disk, and what is not stored."""
+    found = [context.room.alarm.view()] if context.room.alarm else []
+    journal = context.loop.journal
+    if journal.is_failing:
+        message = f"{journal.waiting} records are in memory alone: the store cannot be written"
+        found.append({"reason": "NotStored", "message": message, "hint": "", "since": 0.0})
+    return found
+
+
+def events_of(context: Context, **query: Any) -> list[EventRecord]:
+    """Events from the store, and behind them those that it could not take yet. Blocks."""
+    found = list(context.store.events(**query))
+    key, project = query.get("key"), query.get("project")
+    since, until = query.get("since") or 0.0, query.get("until") or float("inf")
+    found += [
+        event
+        for event in context.loop.journal.waiting_events()
+        if (key is None or event.key == key)
+        and (project is None or event.key.project == project)
+        and since <= event.at <= until
+    ]
+    limit = query.get("limit", 100)
+    return found[-limit:] if limit and query.get("after_id") is None else found[:limit]
 
 
 async def status(request: web.Request) -> web.Response:
@@ -113,7 +140,7 @@ async def objects(request: web.Request) -> web.Response:
 async def describe(request: web.Request) -> web.Response:
     context, key = context_of(request), key_of(request)
     await context.loop.flush()
-    recent = await asyncio.to_thread(context.store.events, key, limit=RECENT_EVENTS)
+    recent = await asyncio.to_thread(events_of, context, key=key, limit=RECENT_EVENTS)
     record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
     return web.json_response(views.detail_view(key, record, seen, recent))
 
@@ -123,7 +150,7 @@ async def why(request: web.Request) -> web.Response:
     context, key = context_of(request), key_of(request)
     limit = whole(request, "limit", RECENT_EVENTS, least=1, most=1000) or RECENT_EVENTS
     await context.loop.flush()
-    steps = await asyncio.to_thread(context.store.events, key, limit=limit)
+    steps = await asyncio.to_thread(events_of, context, key=key, limit=limit)
     commits = await asyncio.to_thread(context.store.revisions, 1000)
     record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
     return web.json_response(views.why_view(key, record, seen, steps, commits))
@@ -201,7 +228,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     }
     await context.loop.flush()  # what happened before the question is in the answer
     if not flag(request, "follow"):
-        found = await asyncio.to_thread(lambda: context.store.events(**query))
+        found = await asyncio.to_thread(lambda: events_of(context, **query))
         return web.json_response([views.event_view(event) for event in found])
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)

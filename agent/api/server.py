@@ -185,4 +185,14 @@ async def look(context: Context) -> metrics.Seen:
         is_supervisor_up=bool(getattr(context.engine, "is_supervisor_up", True)),
         queue_depth=int(getattr(context.loop, "queue_depth", 0)),
         last_event_id=context.store.last_event_id,
+        disk=disk_seen(context),
     )
+
+
+def disk_seen(context: Context) -> metrics.DiskSeen:
+    room, journal = context.room, context.loop.journal
+    alarm = room.alarm.reason if room.alarm else ""
+    return metrics.DiskSeen(
+        room.room(), room.ballast_bytes, alarm, journal.waiting if journal.is_failing else 0,
+        journal.dropped_events,
+    )  # fmt: skip

@@ -154,8 +154,20 @@ async def doctor(request: web.Request) -> web.Response:
         "manifests": _check(not errors, f"{errors} errors"),
         "supervisor": _check(is_up, "runs" if is_up else "is being started again"),
         "store": _check(not notes, notes or "sound"),
+        "disk": _disk(context),
         "loop": _check(True, f"{len(context.loop.objects())} objects"),
     })  # fmt: skip
+
+
+def _disk(context: Context) -> dict[str, Any]:
+    """How full, and what is held back of it."""
+    watch = context.room
+    if watch.alarm is not None:
+        return {"ok": False, "detail": watch.alarm.message, "hint": watch.alarm.hint}
+    held = watch.ballast_bytes >> 20
+    return _check(
+        held > 0, f"{watch.room()}, ballast of {held} MiB" if held else f"{watch.room()}, no ballast"
+    )
 
 
 def _check(ok: bool, detail: str) -> dict[str, Any]:

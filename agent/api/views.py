@@ -22,8 +22,10 @@ def status_view(
     agent: str,
     revision: str,
     source: Mapping[str, Any] | None = None,
+    alarms: Iterable[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The contract of `setpoint status -o json`. agent: "running" or "down"."""
+    """The contract of `setpoint status -o json`. agent: "running" or "down". alarms: {"reason", "message",
+    "hint", "since"} of what is wrong with no single object."""
     source = source or {}
     return {
         "ready": ready,
@@ -34,6 +36,7 @@ def status_view(
         ],
         "source": dict(source),
         "errors": list(source.get("errors", ())),
+        "alarms": [dict(alarm) for alarm in alarms],
     }
 
 

@@ -113,6 +113,9 @@ def source_problems(status: dict[str, Any]) -> list[str]:
     """Manifest errors and an unreachable source: they freeze, so they must be seen."""
     source = output.mapping(status.get("source"))
     lines = [error_line(e) for e in status.get("errors") or ()]
+    for alarm in status.get("alarms") or ():
+        hint = f" (hint: {alarm['hint']})" if alarm.get("hint") else ""
+        lines.insert(0, f"{alarm['message']}{hint}")
     if source.get("error"):
         lines.insert(0, f"source cannot be read: {source['error']}")
     return [output.paint(output.clean(line), "red") for line in lines]

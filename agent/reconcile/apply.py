@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from agent.reconcile import actions as do
 from agent.reconcile.actions import Action
+from runtime import disk
 from runtime.face import Engine
 
 
@@ -58,8 +59,15 @@ async def _perform(engine: Engine, action: Action) -> Outcome:
     try:
         await _call(engine, action)
     except Exception as error:
-        return Outcome(action, error, time.perf_counter() - started)
+        return Outcome(action, _of_the_disk(action, error), time.perf_counter() - started)
     return Outcome(action, None, time.perf_counter() - started)
+
+
+def _of_the_disk(action: Action, error: Exception) -> Exception:
+    """A full or failing disk is nobody's bug, whichever call met it."""
+    if not isinstance(error, OSError):
+        return error
+    return disk.explained(action.verb, str(action.key), error) or error
 
 
 def _call(engine: Engine, action: Action) -> Awaitable[None]:

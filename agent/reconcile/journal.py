@@ -7,6 +7,7 @@ bounded, and tried again. One that was damaged, and is fresh now, gets all that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -60,6 +61,8 @@ class Journal:
         self._writer: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._failures = 0
+        self._soon_again = asyncio.Event()
+        self.dropped_events = 0  # that found no room here while the store could not be written
 
     # --- what is to be written ----------------------------------------------------------------
 
@@ -79,6 +82,7 @@ class Journal:
         self._soon()
 
     def event(self, event: EventRecord) -> None:
+        self.dropped_events += len(self._events) == MAX_WAITING_EVENTS
         self._events.append(event)
         self._soon()
 
@@ -96,8 +100,31 @@ class Journal:
         """Until nothing waits; a little later each time, so that a burst is one write."""
         while self._is_waiting():
             wait = min(self._delay * 2.0**self._failures, LONGEST_RETRY_SECONDS)
-            await asyncio.sleep(max(wait, self._delay))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(wait, self._delay)):
+                    await self._soon_again.wait()
+            self._soon_again.clear()
             await self.flush()
+
+    def try_again(self) -> None:
+        """What kept the store from being written may be over."""
+        self._failures = 0
+        self._soon_again.set()
+
+    @property
+    def is_failing(self) -> bool:
+        """The last write failed: what happens is kept in memory alone."""
+        return self._failures > 0
+
+    @property
+    def waiting(self) -> int:
+        """How many records are in memory alone."""
+        dirty = len(self._dirty_objects) + len(self._dirty_statuses)
+        return dirty + len(self._removed) + len(self._events) + len(self._revisions)
+
+    def waiting_events(self) -> tuple[EventRecord, ...]:
+        """Those that nobody can read from the store yet, oldest first."""
+        return tuple(self._events)
 
     def _is_waiting(self) -> bool:
         return bool(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime import disk
 from runtime.errors import Invalid
 from runtime.model import NetworkConfig, PortConfig
 from runtime.network.addresses import Subnet, subnet_of
@@ -154,9 +155,13 @@ def write(path: Path | str, data: Mapping[str, Any], *, lasting: bool) -> None:
 def _write_file(path: str, flags: int, content: bytes, lasting: bool = False) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
     try:
-        os.write(descriptor, content)
+        disk.write_all(descriptor, content)
         if lasting:
             os.fsync(descriptor)
+    except OSError:  # a full disk: half a record is worse than none
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108
+        raise
     finally:
         os.close(descriptor)
 

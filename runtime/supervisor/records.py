@@ -10,6 +10,7 @@ at all (rename), without fsync: after a power loss the container is gone anyway.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 
@@ -63,7 +64,11 @@ def write(directory: str, name: str, record: dict[str, Any]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:
-        os.write(fd, data)
+        if os.write(fd, data) != len(data):  # as a full disk does, before it says so
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), temporary)
+    except OSError:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(fd)
     os.rename(temporary, f"{directory}/{name}")

@@ -33,6 +33,7 @@ class Bugs:
         self.converged: list[tuple[str, float]] = []
         self.repairs: list[tuple[str, Key, str]] = []
         self.restarts: list[tuple[Key, str]] = []
+        self.store_failures = 0
 
     def on_action(self, kind: str, key: Key, outcome: str, seconds: float) -> None:
         self.actions.append((kind, key, outcome))
@@ -51,6 +52,9 @@ class Bugs:
 
     def on_bug(self, key: Key | None, error: BaseException) -> None:
         self.bugs.append(error)
+
+    def on_store_failure(self) -> None:
+        self.store_failures += 1
 
 
 class Host:

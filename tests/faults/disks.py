@@ -1,0 +1,109 @@
+"""A small disk of one's own: a file with a file system in it, mounted by a loop device, that a test may
+fill, make read-only or take the power from. Gone at the end, whatever the test did."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+MEBIBYTE = 1 << 20
+FILLER = "filler"
+
+
+@contextlib.contextmanager
+def small_disk(point: Path, file: Path, mebibytes: int = 256, inodes: int = 0) -> Iterator[Disk]:
+    """An ext4 of this size at `point`, which is made. inodes: how many it has, 0 for as many as usual."""
+    with file.open("wb") as made:
+        made.truncate(mebibytes * MEBIBYTE)
+    few = ["-N", str(inodes)] if inodes else []
+    run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", *few, file)
+    point.mkdir(mode=0o700, parents=True, exist_ok=True)
+    disk = Disk(point, file)
+    disk.mount()
+    try:
+        yield disk
+    finally:
+        disk.unmount()
+        file.unlink()
+        with contextlib.suppress(OSError):
+            point.rmdir()
+
+
+class Disk:
+    def __init__(self, point: Path, file: Path) -> None:
+        self.point = point
+        self._file = file
+
+    def mount(self, options: str = "") -> None:
+        run("mount", "-o", f"loop{options}", self._file, self.point)
+
+    def unmount(self) -> None:
+        """Its loop device goes with it (autoclear)."""
+        deadline = time.monotonic() + 10
+        while subprocess.run(["umount", self.point], capture_output=True, check=False).returncode:
+            if not os.path.ismount(self.point):
+                return
+            if time.monotonic() > deadline:
+                run("umount", "-l", self.point)
+                return
+            time.sleep(0.02)
+
+    def remount(self, options: str) -> None:
+        run("mount", "-o", f"remount,{options}", self.point)
+
+    # --- bytes
+
+    def free_bytes(self) -> int:
+        found = os.statvfs(self.point)
+        return found.f_bfree * found.f_frsize
+
+    def fill(self, leave_bytes: int = 0) -> None:
+        """Take every block but `leave_bytes` of them."""
+        descriptor = os.open(self.point / FILLER, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            piece = 16 * MEBIBYTE
+            while piece >= 4096:
+                if self.free_bytes() - piece < leave_bytes:
+                    piece //= 2
+                    continue
+                try:
+                    os.posix_fallocate(descriptor, size, piece)
+                    size += piece
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    piece //= 2
+        finally:
+            os.close(descriptor)
+
+    def free(self) -> None:
+        (self.point / FILLER).unlink(missing_ok=True)
+
+    # --- inodes
+
+    def fill_inodes(self, leave: int = 0) -> None:
+        directory = self.point / "many"
+        directory.mkdir(exist_ok=True)
+        number = len(os.listdir(directory))
+        while os.statvfs(self.point).f_ffree > leave:
+            try:
+                (directory / str(number)).touch()
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                return
+            number += 1
+
+    def free_inodes(self) -> None:
+        run("rm", "-rf", self.point / "many")
+
+
+def run(*words: str | Path) -> None:
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"

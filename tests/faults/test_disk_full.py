@@ -1,0 +1,158 @@
+"""No byte or no inode left on the disk of the data: what runs goes on, what is asked is answered, what is to
+go goes, what is new fails with a sentence, and work goes on by itself when there is room."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.disk import BALLAST_FILES
+from runtime.layout import Layout
+from store.reader import read_status
+from tests.e2e.story import PROGRAM, Story, eventually, is_alive
+from tests.faults.disks import Disk, small_disk
+
+SERVICE = """\
+  {name}:
+    image: busybox:latest
+    command: [{command}]
+    stop_signal: SIGKILL
+"""
+TALK = 'sh, -c, "n=0; while :; do n=$$((n+1)); echo line $$n; sleep 0.01; done"'
+SLEEP = 'sleep, "1000"'
+TALKER = "services:\n" + SERVICE.format(name="talker", command=TALK)
+GOING = SERVICE.format(name="going", command=SLEEP)
+NEW = SERVICE.format(name="new", command=SLEEP) + "    volumes: [data:/data]\nvolumes:\n  data: {}\n"
+
+
+@pytest.fixture
+def disk(request: pytest.FixtureRequest, instance: Layout, tmp_path: Path) -> Iterator[Disk]:
+    inodes = 1200 if getattr(request, "param", "") == "inodes" else 0
+    with small_disk(instance.data, tmp_path / "disk.img", inodes=inodes) as disk:
+        yield disk
+
+
+@pytest.fixture
+def story(disk: Disk, instance: Layout, tmp_path: Path, busybox_archive: Path) -> Iterator[Story]:
+    """An agent whose data are on the small disk, and whose manifests are elsewhere."""
+    story = Story(instance, tmp_path / "tree")
+    story.tree.mkdir()
+    story.git("init", "-q", "-b", "main")
+    story.git("commit", "-q", "--allow-empty", "-m", "Begin")
+    try:
+        story.start_agent()
+        story.setpoint("image", "load", busybox_archive)
+        yield story
+    finally:
+        subprocess.run([PROGRAM, "down", "--yes", "--data"], env=story.environment, check=False, timeout=60)
+
+
+def extra_image(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(100_000))
+    with tarfile.open(tmp_path / "extra.tar", "w") as archive:
+        archive.add(tmp_path / "file", "file")
+    story.setpoint("image", "import", tmp_path / "extra.tar", "lab/extra:1")
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def lines_of(story: Story) -> list[int]:
+    found = re.findall(r"line (\d+)", story.setpoint("logs", "shop/talker"))
+    return [int(number) for number in found]
+
+
+def fill_bytes(disk: Disk) -> None:
+    disk.fill()
+
+
+def fill_bytes_and_ballast(disk: Disk) -> None:
+    shutil.rmtree(disk.point / "ballast")
+    disk.fill()
+
+
+def fill_inodes(disk: Disk) -> None:
+    disk.fill_inodes()
+
+
+@pytest.mark.parametrize(
+    ("disk", "fill"),
+    [("", fill_bytes), ("", fill_bytes_and_ballast), ("inodes", fill_inodes)],
+    indirect=["disk"],
+    ids=["bytes", "bytes and ballast", "inodes"],
+)
+def test_nothing_left(story: Story, disk: Disk, fill: Callable[[Disk], None], tmp_path: Path) -> None:
+    story.apply({"shop/compose.yaml": TALKER + GOING})
+    extra_image(story, tmp_path)
+    talker, going = story.pid("shop/container/talker"), story.pid("shop/container/going")
+    before = {path.name for path in (disk.point / "containers").iterdir()}
+    eventually(lambda: len(list((disk.point / "ballast").iterdir())) == BALLAST_FILES, "a ballast")
+    fill(disk)
+
+    # What is new waits, with a sentence, and leaves nothing half-made.
+    story.commit({"shop/compose.yaml": TALKER + GOING + NEW})
+    story.setpoint("sync")
+    alarm = eventually(
+        lambda: [a for a in story.status()["alarms"] if a["reason"] == "DiskFull"], "an alarm"
+    )[0]
+    assert " full (" in alarm["message"] and alarm["hint"]
+    volume = eventually(lambda: story.object("shop/volume/data"), "the volume's object")
+    assert re.search(r"no space left on the disk of \S+ \(.* free.*\) \(hint: make room", volume["message"])
+    assert [c["status"] for c in volume["conditions"] if c["type"] == "Ready"] == ["False"]
+    assert {path.name for path in (disk.point / "containers").iterdir()} == before
+    assert list((disk.point / "volumes").iterdir()) == []
+
+    # What is asked is answered.
+    assert "is full (" in story.setpoint("status") and "hint: delete" in story.setpoint("status")
+    assert "DiskFull" in story.setpoint("events")
+    assert "shop/compose.yaml" in story.setpoint("why", "shop/talker")
+    assert story.setpoint("exec", "shop/talker", "echo", "hello") == "hello\n"
+    assert "is full" in story.setpoint("doctor", code=None)
+    story.setpoint("image", "rm", "lab/extra:1")
+    assert "lab/extra" not in story.setpoint("image", "ls")
+
+    # What is to go goes.
+    fill_bytes(disk)
+    story.commit({"shop/compose.yaml": TALKER + NEW})
+    story.setpoint("sync")
+    eventually(lambda: story.object("shop/container/going") is None, "what is to go is gone")
+    assert not is_alive(going)
+    assert len({path.name for path in (disk.point / "containers").iterdir()} & before) == 1
+
+    # Nobody spins, and nobody waits for the disk.
+    agent = story.agent_pid()
+    supervisor = int(Path(f"/proc/{talker}/stat").read_text().rpartition(")")[2].split()[1])
+    spent, at = cpu_seconds(agent) + cpu_seconds(supervisor), time.monotonic()
+    lines = lines_of(story)
+    eventually(lambda: time.monotonic() > at + 2, "two seconds")
+    assert cpu_seconds(agent) + cpu_seconds(supervisor) - spent < 0.6
+    assert is_alive(talker)
+
+    # Work goes on by itself.
+    disk.free()
+    disk.free_inodes()
+    eventually(lambda: (o := story.object("shop/container/new")) and o["ready"], "it runs at last")
+    eventually(lambda: not story.status()["alarms"], "no alarm any more")
+    assert len(list((disk.point / "ballast").iterdir())) == BALLAST_FILES
+    assert story.pid("shop/container/talker") == talker
+    eventually(lambda: lines_of(story)[-1] > lines[-1], "its output is kept again")
+    if fill is not fill_inodes:  # a file that is there takes more bytes
+        assert "bytes of output lost: the disk was full" in story.setpoint("logs", "shop/talker") + story.said
+    stored = read_status(story.layout.database)
+    assert stored is not None
+    assert {str(key): status.ready for key, status in stored.statuses.items()} == {
+        o["key"]: True for o in story.status()["objects"]
+    }
+    reasons = [line.split()[3] for line in story.setpoint("events").splitlines()[1:]]
+    assert reasons.count("CreateVolumeFailed") == 1
+    assert reasons.index("DiskFull") < reasons.index("DiskWritable")
