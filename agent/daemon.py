@@ -32,8 +32,10 @@ from agent.metrics import Metrics
 from agent.policy.gate import Gate, GatedReader
 from agent.policy.policy import OPEN, STRICT
 from agent.reconcile.loop import Loop, LoopSettings
+from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
+from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid
 from runtime.layout import Layout
 from store.errors import StoreError
@@ -85,8 +87,8 @@ def instance_lock(layout: Layout) -> Iterator[None]:
             "setpoint agent stop, or another --instance",
         ) from None
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # for people only: a full disk must keep no agent from running
+            os.pwrite(descriptor, f"{os.getpid():<15}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -107,7 +109,7 @@ async def _run(settings: Settings, make_engine: MakeEngine) -> int:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "setpoint"))
     async with contextlib.AsyncExitStack() as stack:
         context, follower = await _assemble(settings, make_engine, stopping.set, stack)
-        tasks = _start_tasks(context.loop, follower, stack)
+        tasks = _start_tasks(context, follower, stack)
         _free_start_up_memory()
         systemd.notify("READY=1\nSTATUS=running")
         logger.info("agent of %s runs, version %s", settings.layout.instance, VERSION)
@@ -131,10 +133,12 @@ async def _assemble(
         instance=settings.layout.instance,
         settings=LoopSettings(full_pass_seconds=settings.full_pass_seconds),
         observer=metrics,
+        gate=gate_of(settings),
     )
     await loop.start()
-        gate=gate_of(settings),
     stack.push_async_callback(_stop_loop, loop, settings.stop_seconds)
+    room = RoomWatch(settings.layout, loop)
+    loop.on_disk_trouble(lambda needs_ballast: room.look_soon(needs_ballast=needs_ballast))
     follower = Follower(source_of(settings), reader_of(settings), loop, metrics, _source_kind(settings))
     context = Context(
         settings=settings,
@@ -142,6 +146,7 @@ async def _assemble(
         engine=engine,
         store=store,
         follower=follower,
+        room=room,
         metrics=metrics,
         version=VERSION,
         read_files=lambda files: _read_files(settings, files),
@@ -156,7 +161,7 @@ async def _assemble(
 def _store(settings: Settings) -> Iterator[Store]:
     """The store; what was wrong with it is an event, since a person must hear of it."""
     try:
-        store = Store(settings.layout.database)
+        store = _open_store(settings.layout)
     except StoreError as error:
         raise Invalid("open store", error.path, error.reason, error.hint) from error
     try:
@@ -169,6 +174,16 @@ def _store(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _open_store(layout: Layout) -> Store:
+    """On a full disk with a part of the ballast, which is what it is for."""
+    while True:
+        try:
+            return Store(layout.database)
+        except StoreError:
+            if not Ballast(layout.data).give_up_part():
+                raise
 
 
 @contextlib.asynccontextmanager
@@ -192,20 +207,21 @@ async def _stop_loop(loop: Loop, seconds: float) -> None:
 
 
 def _start_tasks(
-    loop: Loop, follower: Follower, stack: contextlib.AsyncExitStack
+    context: Context, follower: Follower, stack: contextlib.AsyncExitStack
 ) -> dict[asyncio.Task[Any], str]:
     """What runs until the end, by name. The source is let go before any part is taken apart; the loop
     ends when it is stopped."""
     following = asyncio.ensure_future(follower.run())
     watchdog = asyncio.ensure_future(systemd.keep_watchdog_quiet())
+    room = asyncio.ensure_future(context.room.run())
 
     async def cancel() -> None:
-        following.cancel()
-        watchdog.cancel()
-        await asyncio.gather(following, watchdog, return_exceptions=True)
+        for task in (following, watchdog, room):
+            task.cancel()
+        await asyncio.gather(following, watchdog, room, return_exceptions=True)
 
     stack.push_async_callback(cancel)
-    return {asyncio.ensure_future(loop.run()): "loop", following: "source"}
+    return {asyncio.ensure_future(context.loop.run()): "loop", following: "source", room: "room watch"}
 
 
 async def _until_stopped(stopping: asyncio.Event, tasks: Mapping[asyncio.Task[Any], str]) -> None:

@@ -100,6 +100,15 @@ def after_failure(
     return replace(memory, failures={**memory.failures, str(action.index): failure}), failure
 
 
+def sooner(memory: Memory, now: float) -> Memory | None:
+    """What failed for a while is tried now, and then as if it had failed once. None: nothing did."""
+    failures = {
+        index: replace(failure, retry_at=now, count=1) if failure.kind == "temporary" else failure
+        for index, failure in memory.failures.items()
+    }
+    return replace(memory, failures=failures) if failures != memory.failures else None
+
+
 def kind_of(error: BaseException) -> FailureKind:
     kinds: tuple[tuple[type[BaseException], FailureKind], ...] = (
         (Invalid, "invalid"),

@@ -26,6 +26,9 @@ STARTS_A_ROUND = 8
 NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
 VOLUME_ACTIONS = frozenset({do.CreateVolume, do.DeleteVolume})
 ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
+REMOVALS = frozenset(
+    {do.StopContainer, do.DeleteContainer, do.DeleteSandbox, do.DeleteNetwork, do.DeleteVolume}
+)
 
 
 class Applying:
@@ -110,8 +113,11 @@ class Applying:
 
     def _after_failure(self, action: Action, error: Exception) -> None:
         key, know = action.key, self._know
-        if account.kind_of(error) == "bug":
+        kind = account.kind_of(error)
+        if kind == "bug":
             know.bug(key, error, f"{action} failed")
+        elif kind == "temporary":  # it may have been the disk
+            know.on_disk_trouble(type(action) in REMOVALS)
         if isinstance(action, do.RepairDrift):
             self._after_failed_repair(action, error)
             return

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agent.reconcile import account
 from agent.policy.policy import Policy
+from agent.reconcile import account
 from agent.reconcile.actions import Cause, KeyPlan
 from agent.reconcile.clock import Clock
 from agent.reconcile.conditions import PHASES, Verdict
@@ -80,12 +81,13 @@ class Knowledge:
             self.statuses,
             delay_seconds=settings.write_delay_seconds,
             in_thread=settings.store_in_thread,
-            on_error=lambda error: log.error("not stored, it is tried again: %s", error),
+            on_error=self._not_stored,
         )
         self._store = store
         self._memory: dict[Key, Memory] = {}
         self._waiters: dict[Key, set[Key]] = {}
         self._waits: dict[Key, frozenset[Key]] = {}
+        self.on_disk_trouble: Callable[[bool], None] = lambda _needs_ballast: None
         self.world = World(
             instance=instance,
             desired=self.inventory.desired,
@@ -113,12 +115,12 @@ class Knowledge:
         self.observed.look()
         self.unsettled.update(self.inventory.desired)
 
-    # --- one key ------------------------------------------------------------------------------
-
     def keep_policy(self, policy: Policy) -> None:
         """What binds made from now on are held to."""
         if policy is not self.world.policy:
             self.world = replace(self.world, policy=policy)
+
+    # --- one key ------------------------------------------------------------------------------
 
     def actual_of(self, key: Key) -> Actual:
         return self.world.actual_of(key)
@@ -236,6 +238,11 @@ class Knowledge:
         )
         self.journal.event(event)
         self.feed.event(event)
+
+    def _not_stored(self, error: Exception) -> None:
+        log.error("not stored, it is tried again: %s", error)
+        self.observer.on_store_failure()
+        self.on_disk_trouble(True)
 
     def bug(self, key: Key | None, error: BaseException, message: str) -> None:
         """Something raised what it must not: ours to mend. Told, and nobody else is held up by it."""

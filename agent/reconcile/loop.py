@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from agent.manifest.objects import Manifest, Object, Revision
@@ -26,7 +26,7 @@ from agent.reconcile.actions import Action, KeyPlan, Plan
 from agent.reconcile.applying import BUG_RETRY_SECONDS, Applying
 from agent.reconcile.clock import Clock, SteadyClock
 from agent.reconcile.inventory import Inventory
-from agent.reconcile.journal import Remembers
+from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.knowledge import Knowledge, LoopSettings
 from agent.reconcile.memory import Memory
 from agent.reconcile.observer import Observer, Silent
@@ -257,6 +257,15 @@ class Loop:
         await self._watching.look_whole()
         self._pass()
 
+    def try_failed_again(self) -> None:
+        """What failed for a while may go well now; the store first of all. Why it failed is kept, so that
+        the same again is not told again."""
+        self._know.journal.try_again()
+        for key, memory in self._know.remembered():
+            if sooner := account.sooner(memory, self._clock.now()):
+                self._know.remember(key, sooner)
+                self._know.wake(key)
+
     async def restart(self, key: Key) -> None:
         """Restart its containers (also ends Stalled and back-off). Returns when stored."""
         self._record_of("restart", key)
@@ -356,6 +365,19 @@ class Loop:
     def preview(self, manifest: Manifest | None = None) -> tuple[Action, ...]:
         """The actions of `plan_now`."""
         return self.plan_now(manifest).actions
+
+    def on_disk_trouble(self, tell: Callable[[bool], None]) -> None:
+        """Have `tell(needs_ballast)` called when a write to the disk may have failed."""
+        self._know.on_disk_trouble = tell
+
+    def note(self, key: Key, type: str, reason: str, message: str) -> None:
+        """An event of something that is no object of a manifest."""
+        self._know.event(key, type, reason, message)
+
+    @property
+    def journal(self) -> Journal:
+        """What waits to be stored, to be looked at."""
+        return self._know.journal
 
     async def flush(self) -> None:
         """Returns when what happened so far is stored: for who reads events from the store."""

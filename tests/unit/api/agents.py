@@ -180,7 +180,7 @@ class Agent:
             stack.enter_context(daemon.instance_lock(self.settings.layout))
             context, follower = await daemon._assemble(self.settings, engine, self._stop.set, stack)
             self.context = context
-            tasks = daemon._start_tasks(context.loop, follower, stack)
+            tasks = daemon._start_tasks(context, follower, stack)
             self._started.set()
             await daemon._until_stopped(self._stop, tasks)
 
