@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # The control file: what to do, where a process waits, and one region a process to note down in.
 OFF, RECORD, ARMED = 0, 1, 2
-MODE_AT, STATE_AT, NTH_AT, PASSED_AT, LENGTH_AT, SLOT_AT, NAME_AT = 0, 4, 8, 12, 16, 20, 64
+MODE_AT, STATE_AT, NTH_AT, PASSED_AT, LENGTH_AT, SLOT_AT, PID_AT, NAME_AT = 0, 4, 8, 12, 16, 20, 24, 64
 NOTHING, PARKED, RELEASED = 0, 1, 2
 SLOTS, SLOT_BYTES, SLOTS_AT = 256, 1 << 18, 4096
 SIZE = SLOTS_AT + SLOTS * SLOT_BYTES
@@ -42,6 +42,7 @@ MAX_NAME_BYTES = 1024
 
 _WORD = struct.Struct("=I")
 _ROOT = str(Path(__file__).resolve().parent.parent) + os.sep
+_OURS = tuple(f"{_ROOT}{room}{os.sep}" for room in ("agent", "runtime", "store"))
 _OWN_FILE = str(Path(__file__).resolve())
 _FRAMES = 3  # of our own code, that a name tells
 _PARKED_SECONDS = 0.0005
@@ -76,6 +77,7 @@ def install(role: str) -> None:
     _role = role
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     take_slot()
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # mmap keeps a copy of the descriptor
     os.close(descriptor)
     _wrap_system_calls()
     _wrap_files()
@@ -127,29 +129,35 @@ def _note(name: bytes) -> None:
 def _park() -> None:
     """Wait for SIGKILL, or for leave to go on: whom the walk kills is not always who is here."""
     _set_word(MODE_AT, OFF)
+    _set_word(PID_AT, os.getpid())
     _set_word(STATE_AT, PARKED)
     while _word(STATE_AT) == PARKED:
         time.sleep(_PARKED_SECONDS)
 
 
-def _place(frame: FrameType | None) -> str:
-    """Whose step it is: the nearest functions of our own code, innermost first; "" if there is none."""
+def _place(frame: FrameType | None, is_direct: bool = False) -> str:
+    """Whose step it is: the nearest functions of our own code, innermost first; "" if there is none, or
+    if it must be the caller itself."""
     found: list[str] = []
+    if frame is not None and is_direct and not frame.f_code.co_filename.startswith(_OURS):
+        return ""
     while frame is not None and len(found) < _FRAMES:
         code = frame.f_code
         path = code.co_filename
-        if path.startswith(_ROOT) and path != _OWN_FILE and "site-packages" not in path:
+        if path.startswith(_OURS) and path != _OWN_FILE:
             file = path[len(_ROOT) :].removesuffix(".py")
             found.append(f"{file}:{code.co_name}:{frame.f_lineno}")
         frame = frame.f_back
     return "<".join(found)
 
 
-def _wrapped(original: Any, call: str, is_step: Callable[..., bool] | None = None) -> Any:
+def _wrapped(
+    original: Any, call: str, is_step: Callable[..., bool] | None = None, is_direct: bool = False
+) -> Any:
     def step(*arguments: Any, **named: Any) -> Any:
         if not _memory[MODE_AT] or (is_step is not None and not is_step(*arguments, **named)):
             return original(*arguments, **named)
-        place = _place(sys._getframe(1))
+        place = _place(sys._getframe(1), is_direct)
         if not place:
             return original(*arguments, **named)
         _reach(f"{_role} {place} {call} before")
@@ -214,8 +222,9 @@ def _wrap_files() -> None:
 
 
 def _wrap_sockets() -> None:
+    """Those that our own code sends through: what the event loop tells itself, or a client, is no step."""
     for name in ("bind", "connect", "listen", "send", "sendall", "sendmsg"):
-        wrap(socket.socket, name, name)
+        setattr(socket.socket, name, _wrapped(getattr(socket.socket, name), name, is_direct=True))
     wrap(subprocess.Popen, "__init__", "Popen")
 
 

@@ -1,0 +1,160 @@
+"""The kinds of work that the walk interrupts. Each is one change of what is wanted, or one request, whose
+end is the same whatever died on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.errors import SetpointError
+from tests.faults.instance import Instance, until
+
+LINES = 150
+_COUNT = f"i=0; while [ $$i -lt {LINES} ]; do echo line $$i; i=$$((i+1)); done"
+STILL = """\
+services:
+  clock:
+    image: busybox:latest
+    command: [sh, -c, 'i=0; while :; do echo tick $$i; i=$$((i+1)); sleep 0.02; done']
+    stop_signal: SIGKILL
+    restart: always
+    logging: {options: {max-size: 50m}}
+"""
+SHOP = """\
+x-base: &base
+  image: busybox:latest
+  stop_signal: SIGKILL
+  restart: always
+  networks: [front]
+services:
+  web:
+    <<: *base
+    command: [sh, -c, '%(count)s; echo %(word)s >/tmp/index.html; exec httpd -f -p 80 -h /tmp']
+    ports: ["127.0.0.1:%(port)d:80"]
+    volumes: ["data:/data", "%(bind)s:/bind"]
+    environment: {WORD: %(word)s}
+    pids_limit: %(pids)d
+    healthcheck: {test: [CMD, "true"], interval: 1h, start_period: 1s}
+  job:
+    <<: *base
+    command: [sh, -c, '%(count)s; exec sleep 100000']
+networks: {front: {}}
+volumes: {data: {}}
+"""
+
+
+def shop(instance: Instance, word: str = "one", pids: int = 100) -> str:
+    bind = instance.manifests.parent.parent / "bind"
+    bind.mkdir(exist_ok=True)
+    return SHOP % {"count": _COUNT, "word": word, "port": instance.port, "bind": bind, "pids": pids}
+
+
+@dataclass(frozen=True)
+class Story:
+    """name; back: to where it begins; forth: the work that is interrupted. word: what the page of `web` says
+    at the end, "" when there is no shop. kept: containers of the shop that nobody may touch. is_wish: `forth`
+    is a change of the manifests, which may be asked for again."""
+
+    name: str
+    back: Callable[[Instance], None]
+    forth: Callable[[Instance], threading.Thread]
+    word: str
+    kept: tuple[str, ...] = ()
+    is_wish: bool = True
+
+
+def _wants(**fields: object) -> Callable[[Instance], None]:
+    def want(instance: Instance) -> None:
+        files = {"still": STILL}
+        if fields:
+            files["shop"] = shop(instance, **fields)  # type: ignore[arg-type]
+        instance.write(files)
+
+    return want
+
+
+def _asks(want: Callable[[Instance], None]) -> Callable[[Instance], threading.Thread]:
+    def ask(instance: Instance) -> threading.Thread:
+        want(instance)
+        return instance.ask()
+
+    return ask
+
+
+def _run(work: Callable[[], object]) -> threading.Thread:
+    """Have it done by somebody who does not mind that it fails."""
+
+    def run() -> None:
+        with contextlib.suppress(SetpointError, OSError, ValueError):
+            work()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def execute(instance: Instance) -> threading.Thread:
+    def run() -> None:
+        session = instance.client.exec("shop/container/web", ["sh", "-c", "echo out; exec sleep 0.05"])
+        with session:
+            code, out, _ = session.run()
+            assert (code, out) == (0, b"out\n")
+
+    return _run(run)
+
+
+def ask_supervisor(instance: Instance, **message: object) -> bytes:
+    """One request to the supervisor, as a client of its own."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(10)
+        sock.connect(str(instance.layout.supervisor_socket))
+        body = json.dumps({"id": 1, **message}).encode()
+        sock.sendall(struct.pack("!I", len(body)) + body)
+        return sock.recv(65536)
+
+
+def upgrade(instance: Instance) -> threading.Thread:
+    def run() -> None:
+        ask_supervisor(instance, op="reexec")
+        ask_supervisor(instance, op="ping")
+
+    return _run(run)
+
+
+def lose_supervisor(instance: Instance) -> threading.Thread:
+    instance.kill(agent=False, supervisor=True)
+    return _run(lambda: until(instance.has_supervisor, "another supervisor"))
+
+
+def lose_agent(instance: Instance) -> threading.Thread:
+    instance.kill(agent=True, supervisor=False)
+    instance.start_agent()
+    return _run(lambda: until(instance.answers, "another agent"))
+
+
+def lose_both(instance: Instance) -> threading.Thread:
+    instance.kill(agent=True, supervisor=True)
+    instance.start_agent()
+    return _run(lambda: until(instance.answers, "another agent"))
+
+
+_nothing, _one, _two, _limited = (
+    _wants(), _wants(word="one"), _wants(word="two"), _wants(word="one", pids=50),
+)  # fmt: skip
+
+STORIES = (
+    Story("create", _nothing, _asks(_one), "one"),
+    Story("replace", _one, _asks(_two), "two", kept=("job",)),
+    Story("limit", _one, _asks(_limited), "one", kept=("web", "job")),
+    Story("delete", _one, _asks(_nothing), ""),
+    Story("exec", _one, execute, "one", kept=("web", "job"), is_wish=False),
+    Story("upgrade", _one, upgrade, "one", kept=("web", "job"), is_wish=False),
+    Story("adoption", _one, lose_supervisor, "one", kept=("web", "job"), is_wish=False),
+    Story("agent-start", _one, lose_agent, "one", kept=("web", "job"), is_wish=False),
+    Story("both-start", _one, lose_both, "one", kept=("web", "job"), is_wish=False),
+)

@@ -1,0 +1,254 @@
+"""The world that a walk kills in: one instance, a container that nobody may touch, and the six questions that
+are asked after each death: is anything lost, wrong, doubled, leaked, stuck, or touched without need?"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from runtime.layout import Layout
+from runtime.logs import LogQuery, read_logs
+from tests import leaks
+from tests.faults.control import Seen
+from tests.faults.instance import Instance, free_port, until
+from tests.faults.points import Point
+from tests.faults.shape import differences, shape
+from tests.faults.stories import LINES, Story
+
+SOON_SECONDS = 3.0  # what ends by itself may take this long to be gone
+QUIET_SECONDS = 0.3  # after the last answer: the journal writes a little later
+Life = tuple[int, float]
+
+
+class World:
+    """Made without an agent: `begin` starts one. archive: the busybox image."""
+
+    def __init__(self, layout: Layout, scratch: Path, archive: Path) -> None:
+        self._layout = layout
+        self._scratch = scratch
+        self._archive = archive
+        self._port = free_port()  # the same in every round: it is part of what containers are named by
+        self._rounds = 0
+        self.instance: Instance | None = None
+        self._expected: Counter[str] = Counter()
+
+    @property
+    def _here(self) -> Instance:
+        assert self.instance is not None
+        return self.instance
+
+    def begin(self) -> None:
+        self._rounds += 1
+        scratch = self._scratch / f"round-{self._rounds}"
+        scratch.mkdir()
+        self.instance = Instance(self._layout, scratch, self._port)
+        self.instance.start_agent()
+        self.instance.settle()
+        list(self.instance.client.load_image(self._archive))
+
+    def begin_anew(self) -> None:
+        """After a failure nothing of the old instance is to be trusted."""
+        self.close()
+        self.begin()
+
+    def close(self) -> None:
+        if self.instance is not None:
+            self.instance.close()
+            self.instance = None
+
+    # --- without a kill
+
+    def record(self, story: Story) -> list[Seen]:
+        """The points that a story passes. What the world is like then is what it must be like each time."""
+        here = self._here
+        self.go_back(story)
+        before = self._lives(story)
+        here.control.record()
+        story.forth(here).join()
+        here.settle()
+        self._await_logs(story)
+        time.sleep(QUIET_SECONDS)  # there is no condition for: it has nothing more to write
+        seen = here.control.seen()
+        self._expected = shape(here.layout)
+        self.check(story, before)
+        return seen
+
+    def go_back(self, story: Story) -> None:
+        story.back(self._here)
+        self._here.settle()
+
+    # --- with one
+
+    def visit(self, story: Story, point: Point, *, both: bool) -> bool:
+        """Kill at a point, and look at what became of it. False: nobody came by."""
+        here = self._here
+        self.go_back(story)
+        before = self._lives(story)
+        here.control.arm(point.name, point.nth)
+        worker = threading.Thread(target=self._work, args=(story,))
+        worker.start()
+        try:
+            if not self._await_parked(worker):
+                here.control.release()
+                worker.join()
+                self.check(story, before)
+                return False
+            self._kill_at(point, both=both)
+        finally:
+            here.control.release()
+        if here.agent is not None and here.agent.has_ended():
+            here.start_agent()
+        worker.join()
+        self._finish(story)
+        self.check(story, before)
+        return True
+
+    def _work(self, story: Story) -> None:
+        with contextlib.suppress(AssertionError):
+            story.forth(self._here).join()
+            self._here.settle()
+
+    def _await_parked(self, worker: threading.Thread) -> bool:
+        quiet_from = 0.0
+        while not self._here.control.is_parked:
+            if not worker.is_alive():
+                quiet_from = quiet_from or time.monotonic()
+                if time.monotonic() > quiet_from + QUIET_SECONDS:
+                    return False
+            time.sleep(0.001)
+        return True
+
+    def _kill_at(self, point: Point, *, both: bool) -> None:
+        here = self._here
+        at_agent = point.role in ("agent", "images")
+        own = here.control.parked_pid if point.role == "supervisor" else 0
+        here.kill(agent=both or at_agent, supervisor=both or not at_agent, supervisor_pid=own)
+
+    def _finish(self, story: Story) -> None:
+        """What was asked for was perhaps never heard: ask again, if that is how it was asked."""
+        if story.is_wish:
+            story.forth(self._here).join()
+        self._here.settle()
+
+    # --- the six questions
+
+    def check(self, story: Story, before: dict[str, Life]) -> None:
+        here = self._here
+        self._await_logs(story)
+        problems = [*self._touched(story, before), *self._wrong(story), *self._unplanned()]
+        deadline = time.monotonic() + SOON_SECONDS
+        while True:
+            passing = [*differences(self._expected, shape(here.layout)), *self._doubled()]
+            if not passing or time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        problems += [*passing, *self._lost_output(story)]
+        assert not problems, "\n".join([*problems, here.tail()])
+
+    def _lives(self, story: Story) -> dict[str, Life]:
+        """Who may not be touched, by its process and its start."""
+        found = {}
+        for project, names in (("still", ("clock",)), ("shop", story.kept)):
+            told = self._here.containers(project) if names else {}
+            for name in names:
+                found[f"{project}/{name}"] = (told[name]["pid"], told[name]["started_at"])
+        return found
+
+    def _touched(self, story: Story, before: dict[str, Life]) -> Iterator[str]:
+        after = self._lives(story)
+        for name, life in before.items():
+            if after.get(name) != life:
+                yield f"touched {name}: {life} -> {after.get(name)}"
+
+    def _wrong(self, story: Story) -> Iterator[str]:
+        """Neither running, nor reachable, or run more than once."""
+        told = self._here.containers("shop") if story.word else {}
+        for name, each in {**told, **self._here.containers("still")}.items():
+            if each["phase"] != "running" or not each["pid"]:
+                yield f"wrong {name}: {each['phase']}"
+            if each["restarts"]:
+                yield f"wrong {name}: {each['restarts']} restarts"
+        if story.word and (page := self._page()) != story.word:
+            yield f"wrong page: {page!r}"
+
+    def _page(self) -> str:
+        return fetch(self._here.port)
+
+    def _unplanned(self) -> Iterator[str]:
+        """A world that is as wanted leaves nothing to do."""
+        for action in self._here.client.plan()["actions"]:
+            yield f"stuck: to do still: {action}"
+
+    def _doubled(self) -> Iterator[str]:
+        """A container has one first process: all others descend from it."""
+        names = {path.name for path in leaks.cgroups(self._layout) if len(path.name) == 64}
+        for name in names:
+            pids = _pids(self._layout, name)
+            heads = [pid for pid in pids if _parent(pid) not in pids]
+            if len(heads) != 1:
+                shown = ", ".join(f"{pid} {leaks.command_of(pid)}" for pid in heads)
+                yield f"{'doubled' if heads else 'lost'} process of {name[:12]}: {shown}"
+
+    def _await_logs(self, story: Story) -> None:
+        """The shop's containers have said all that they have to say."""
+        for each in self._here.containers("shop").values() if story.word else ():
+            last = f"line {LINES - 1}".encode()
+            with contextlib.suppress(AssertionError):  # what is missing is told by _lost_output
+                until(partial(self._has_said, each["id"], last), "the log is whole", SOON_SECONDS)
+
+    def _has_said(self, id: str, last: bytes) -> bool:
+        return self._lines(id)[-1:] == [last]
+
+    def _lost_output(self, story: Story) -> Iterator[str]:
+        for each in self._here.containers("shop").values() if story.word else ():
+            expected = [b"line %d" % number for number in range(LINES)]
+            if (lines := self._lines(each["id"])) != expected:
+                yield f"lost or doubled output of {each['name']}: {_gaps(lines)}"
+        clock = self._here.containers("still")["clock"]
+        lines = self._lines(clock["id"])
+        if lines != [b"tick %d" % number for number in range(len(lines))]:
+            yield f"lost or doubled output of clock: {_gaps(lines)}"
+
+    def _lines(self, id: str) -> list[bytes]:
+        directory = self._layout.containers / id / "log"
+        return [record.text for record in read_logs(directory, LogQuery())]
+
+
+def fetch(port: int) -> str:
+    """The page of a published port, "" when nobody answers."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        data = b""
+        while piece := sock.recv(4096):
+            data += piece
+        return data.decode(errors="replace").partition("\r\n\r\n")[2].strip()
+    return ""
+
+
+def _gaps(lines: list[bytes]) -> str:
+    """Where the numbers do not go up by one."""
+    numbers = [int(line.split()[-1]) for line in lines if line.split()[-1:] and line.split()[-1].isdigit()]
+    pairs = zip([-1, *numbers], numbers, strict=False)
+    breaks = [f"{had} then {has}" for had, has in pairs if has != had + 1]
+    return f"{len(lines)} lines; {'; '.join(breaks[:5])}"
+
+
+def _pids(layout: Layout, name: str) -> set[int]:
+    found: set[int] = set()
+    for path in leaks.cgroups(layout):
+        if path.name == name:
+            with contextlib.suppress(OSError):
+                found.update(int(word) for word in (path / "cgroup.procs").read_text().split())
+    return found
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
