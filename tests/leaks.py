@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime import apparmor
 from runtime.layout import Layout
 
 CLAIMS = Path("/run/setpoint-tests")
@@ -53,6 +54,7 @@ def find_leaks(layout: Layout) -> list[str]:
         *(f"cgroup {path}" for path in cgroups(layout)),
         *(f"process {pid} {command_of(pid)}" for pid in processes(layout)),
         *(f"nft table {name}" for name in tables(layout)),
+        *(f"AppArmor profile {name}" for name in (layout.apparmor_profile,) if apparmor.find(name)),
     ]
 
 
@@ -145,6 +147,7 @@ def clean(layout: Layout) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
+    apparmor.unload(layout.apparmor_profile)
     for point in mounts(layout):
         subprocess.run(["umount", "-l", point], check=False, capture_output=True)
     for name in link_names(layout):
