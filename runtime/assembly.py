@@ -17,12 +17,12 @@ import contextlib
 import json
 import os
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import mount_points, security
+from runtime import bundle, disk, mount_points, mounts, security
 from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.images.images import Images
@@ -32,7 +32,7 @@ from runtime.model import ContainerConfig, ImageInfo, MountConfig
 from runtime.mounts import Overlay
 from runtime.network.names import extra_lines
 from runtime.network.networks import Networks
-from runtime.volumes import Volumes
+from runtime.volumes import DATA, Volumes
 
 CONFIG = "config.json"
 # O_NONBLOCK: what lives on of an earlier start may hold a lease on a file that it had (fcntl(2)).
@@ -75,6 +75,15 @@ class Assembly:
     def cgroup(self, id: str) -> str:
         """The container's path in every hierarchy, as `runtime.cgroups` takes it."""
         return f"/{self._layout.cgroup_parent}/{id}"
+
+    def sources(self, config: ContainerConfig) -> list[str]:
+        """The places on the host that its mounts come from."""
+        volumes = os.fspath(self._layout.volumes)
+        return [
+            mount.source if mount.kind == "bind" else f"{volumes}/{mount.source}/{DATA}"
+            for mount in config.mounts
+            if mount.kind != "tmpfs"
+        ]
 
     def image(self, config: ContainerConfig, op: str) -> ImageInfo:
         image = self._images.get(config.image)
@@ -197,16 +206,44 @@ class Assembly:
         run = self.run_directory(config.id)
         _make_directory(self._run)
         _make_directory(run)
-        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
-        resolv = self._networks.resolv_content(
-            sandbox, servers=config.dns, search=config.dns_search, options=config.dns_options
-        )
-        _write(f"{run}/resolv.conf", resolv, 0o644)
-        if config.uts_mode != "host":
-            _write(f"{run}/hostname", f"{config.hostname or config.id[:12]}\n", 0o644)
-        if not sandbox:
-            _write(f"{run}/hosts", _host_names(config), 0o644)
+        for name, text in self._names(config):
+            _write(f"{run}/{name}", text, 0o644)
         self.write_config(config.id, self._config_to_start(config))
+
+    def _names(self, config: ContainerConfig) -> Iterator[tuple[str, str]]:
+        """(file, content) of what tells a container its names and the others'; a sandbox has a hosts file
+        of its own."""
+        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
+        yield (
+            "resolv.conf",
+            self._networks.resolv_content(
+                sandbox, servers=config.dns, search=config.dns_search, options=config.dns_options
+            ),
+        )
+        if config.uts_mode != "host":
+            yield "hostname", f"{config.hostname or config.id[:12]}\n"
+        if not sandbox:
+            yield "hosts", _host_names(config)
+
+    def restore_files(self, config: ContainerConfig) -> None:
+        """Write those again that are gone or empty, while the container runs. What it wrote itself stays."""
+        run = self.run_directory(config.id)
+        os.makedirs(run, 0o700, exist_ok=True)  # noqa: PTH103
+        for name, text in self._names(config):
+            if not _has_content(f"{run}/{name}"):
+                _write(f"{run}/{name}", text, 0o644)
+
+    def empty_files(self, config: ContainerConfig) -> list[str]:
+        """The names of those that are gone or empty."""
+        run = self.run_directory(config.id)
+        return [name for name, _ in self._names(config) if not _has_content(f"{run}/{name}")]
+
+    def restore_config(self, config: ContainerConfig) -> dict[str, Any]:
+        """The OCI config of a running container, written again."""
+        image = self.image(config, "write config")
+        oci = self._oci(config, image, self._overlay(config.id, image), is_starting=True)
+        self.write_config(config.id, oci)
+        return oci
 
     def _config_to_start(self, config: ContainerConfig) -> dict[str, Any]:
         checked = self._checked.pop(config.id, None)
@@ -243,6 +280,13 @@ class Assembly:
         return found
 
 
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size > 0  # noqa: PTH116
+    except OSError:
+        return False
+
+
 def _has_devices(config: ContainerConfig) -> bool:
     return bool(config.devices) or config.security.privileged
 
@@ -251,6 +295,9 @@ def _check_bind(config: ContainerConfig, mount: MountConfig) -> None:
     """A bind's source is there, or is made when the manifest says so."""
     if not mount.source.startswith("/"):
         raise Invalid("create", config.name, f"bind source {mount.source} is not an absolute path")
+    if mount.below:
+        _check_bind_below(config, mount)
+        return
     if os.path.exists(mount.source):  # noqa: PTH110
         return
     if not mount.create_host_path:
@@ -264,6 +311,26 @@ def _check_bind(config: ContainerConfig, mount: MountConfig) -> None:
         raise Invalid(
             "create", config.name, f"make {mount.source}: {os.strerror(error.errno or 0)}"
         ) from error
+
+
+def _check_bind_below(config: ContainerConfig, mount: MountConfig) -> None:
+    """The same, where no link may lead out of the directory that the source must be below."""
+    path = bundle.below(mount)
+    try:
+        root = os.open(mount.below, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except NotADirectoryError:  # a file that is allowed by its own name
+        return
+    except OSError as error:
+        raise Invalid("create", config.name, f"{mount.below}: {os.strerror(error.errno or 0)}") from error
+    try:
+        is_made = mount.create_host_path
+        found = mounts.open_target(root, path, True) if is_made else mounts.open_in_root(root, path)
+        os.close(found)
+    except OSError as error:
+        reason = f"bind source {mount.source}, without leaving {mount.below}: {os.strerror(error.errno or 0)}"
+        raise Invalid("create", config.name, reason, "make it, or set create_host_path") from error
+    finally:
+        os.close(root)
 
 
 def _host_names(config: ContainerConfig) -> str:
@@ -286,9 +353,6 @@ def _version_of(profile: str) -> int:
 
 def _host_limits() -> HostLimits:
     """The capabilities and open files that this host can give."""
-    if mount.below:
-        _check_bind_below(config, mount)
-        return
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("CapBnd:"))
     bounding = int(line.split()[1], 16)
@@ -304,26 +368,6 @@ def _make_directory(path: str) -> None:
         return
     except FileNotFoundError:
         os.makedirs(path, 0o700, exist_ok=True)  # noqa: PTH103
-def _check_bind_below(config: ContainerConfig, mount: MountConfig) -> None:
-    """The same, where no link may lead out of the directory that the source must be below."""
-    path = bundle.below(mount)
-    try:
-        root = os.open(mount.below, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except NotADirectoryError:  # a file that is allowed by its own name
-        return
-    except OSError as error:
-        raise Invalid("create", config.name, f"{mount.below}: {os.strerror(error.errno or 0)}") from error
-    try:
-        is_made = mount.create_host_path
-        found = mounts.open_target(root, path, True) if is_made else mounts.open_in_root(root, path)
-        os.close(found)
-    except OSError as error:
-        reason = f"bind source {mount.source}, without leaving {mount.below}: {os.strerror(error.errno or 0)}"
-        raise Invalid("create", config.name, reason, "make it, or set create_host_path") from error
-    finally:
-        os.close(root)
-
-
     except OSError as error:
         raise _full("make directory", path, error) from error
 
@@ -332,7 +376,7 @@ def _write(path: str, text: str, mode: int) -> None:
     try:
         fd = os.open(path, _FLAGS, mode)
         try:
-            os.write(fd, text.encode("utf-8", "surrogateescape"))
+            disk.write_all(fd, text.encode("utf-8", "surrogateescape"))
         finally:
             os.close(fd)
     except OSError as error:
@@ -340,4 +384,4 @@ def _write(path: str, text: str, mode: int) -> None:
 
 
 def _full(op: str, subject: str, error: OSError) -> Temporary:
-    return Temporary(op, subject, os.strerror(error.errno or 0), "make room on the disk", 5.0)
+    return disk.explained(op, subject, error) or Temporary(op, subject, str(error), "", 5.0)

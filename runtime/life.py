@@ -14,7 +14,8 @@ import signal as signals
 import time
 from typing import Any
 
-from runtime import cgroups, container_record
+from runtime import cgroups, container_record, disk
+from runtime.answering import Answering
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
 from runtime.confinement import Confinement
@@ -35,6 +36,7 @@ KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel
 THAW_SECONDS = 0.5  # until what is frozen below the container's own cgroup is thawed, too
 PAUSE_SECONDS = 5.0
 _CGROUP_SECONDS = 2.0
+HOLDING = (signals.SIGSTOP, signals.SIGTSTP)  # what a person asks for is no drift
 
 
 class Life:
@@ -59,6 +61,10 @@ class Life:
         self._client = supervised.client
         self._events = events
         self._confinement = confinement
+        self._answering = Answering()
+
+    def close(self) -> None:
+        self._answering.close()
 
     async def create(self, config: ContainerConfig) -> None:
         _check(config)
@@ -75,6 +81,8 @@ class Life:
         self._index.add(entry)  # at once: the name is taken while volumes are filled
         try:
             async with entry.lock:
+                if config.mounts:
+                    await self._answering.check("create", config.name, self._assembly.sources(config))
                 await self._assembly.assemble(config)
                 container_record.write(self._assembly.bundle(config.id), config, entry.created_at)
         except BaseException as error:
@@ -82,7 +90,9 @@ class Life:
             with contextlib.suppress(OSError):
                 remove_tree(self._assembly.bundle(config.id))
             if isinstance(error, OSError):
-                raise Temporary("create", config.name, str(error), "make room on the disk") from error
+                raise disk.explained("create", config.name, error) or Temporary(
+                    "create", config.name, str(error)
+                ) from error
             raise
 
     async def start(self, id: str) -> None:
@@ -92,6 +102,8 @@ class Life:
                 return
             self._index.get("start", id)  # it may have been deleted while we waited
             await self._confinement.ready(entry.config.security)
+            if entry.config.mounts:
+                await self._answering.check("start", entry.config.name, self._assembly.sources(entry.config))
             await self._make_sandbox(entry.config)
             self._assembly.complete(entry.config)
             if entry.has_started:
@@ -182,6 +194,7 @@ class Life:
         if entry.is_paused and number == signals.SIGKILL:
             await self.resume(id)
         try:
+            entry.is_held = number in HOLDING if number in (*HOLDING, signals.SIGCONT) else entry.is_held
             await self._client.call("signal", name=id, signal=number)
         except NotFound:
             raise Conflict("signal", entry.config.name, "it has just ended") from None
@@ -217,7 +230,7 @@ class Life:
                 cgroups.update(cgroup, _all_limits(wanted, present, cgroup))
                 oci["linux"]["resources"] = wanted | {"devices": present.get("devices", [])}
                 self._assembly.write_config(id, oci)
-            container_record.write(self._assembly.bundle(id), config, entry.created_at)
+            container_record.write(self._assembly.bundle(id), config, entry.created_at, lasting=True)
             entry.config = config
             self._supervised.watch_memory(entry)
 

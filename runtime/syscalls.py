@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
+AT_STATX_DONT_SYNC = 0x4000
 AT_SYMLINK_NOFOLLOW = 0x100
 
 CLONE_NEWTIME = 0x00000080
+CLONE_FS = 0x00000200
 CLONE_PIDFD = 0x00001000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -38,8 +40,12 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
+RESOLVE_CACHED = 0x20
 
 IN_MODIFY = 0x2
+IN_MOVED_FROM = 0x40
+IN_DELETE = 0x200
+IN_DELETE_SELF = 0x400
 IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
 
@@ -105,7 +111,9 @@ PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
+PR_GET_SECUREBITS = 27
 PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 4
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
@@ -134,7 +142,10 @@ TIOCSCTTY = 0x540E
 TIOCSWINSZ = 0x5414
 TIOCSPTLCK = 0x40045431
 TIOCGPTPEER = 0x5441  # kernel 4.13
+STATX_NLINK = 0x4
 STATX_MNT_ID = 0x1000
+STATX_MNT_ID_UNIQUE = 0x4000
+_STATX_ATTR_MOUNT_ROOT = 0x2000
 
 # Calls from 424 on have the same number on every architecture; these few older ones that the C
 # library does not wrap have not.
@@ -176,11 +187,14 @@ _capset = _libc.capset
 _syncfs = _libc.syncfs
 _renameat2 = _libc.renameat2
 _sethostname = _libc.sethostname
+_setfsuid = _libc.setfsuid
+_setfsgid = _libc.setfsgid
 _setdomainname = _libc.setdomainname
 _statx = _libc.statx
 _fstatfs = _libc.fstatfs
 _inotify_init1 = _libc.inotify_init1
 _inotify_add_watch = _libc.inotify_add_watch
+_inotify_rm_watch = _libc.inotify_rm_watch
 _long = ctypes.c_long
 _ulong = ctypes.c_ulong
 _NULL = ctypes.c_void_p(None)
@@ -241,8 +255,37 @@ def setxattr(path: str | int, name: str, value: bytes, flags: int = 0, follow: b
 def mount_id(descriptor: int) -> int:
     """The id of the mount that descriptor (O_PATH too) lies on, statx(2) STATX_MNT_ID, kernel 5.8."""
     buffer = ctypes.create_string_buffer(256)
-    if _statx(descriptor, b"", AT_EMPTY_PATH, STATX_MNT_ID, buffer) < 0:
+    if _statx(descriptor, b"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, buffer) < 0:
         raise _failed("statx", descriptor)
+    value: int = struct.unpack_from("=Q", buffer, 0x90)[0]
+    return value
+
+
+class MountRoot(NamedTuple):
+    """is_root: a mount begins there. links: names that what is mounted still has; 0 when it was removed."""
+
+    is_root: bool
+    links: int
+
+
+def mount_root(descriptor: int) -> MountRoot:
+    """What a descriptor (O_PATH too) is as a mount point, statx(2) STATX_ATTR_MOUNT_ROOT, kernel 5.8."""
+    buffer = ctypes.create_string_buffer(256)
+    if _statx(descriptor, b"", AT_EMPTY_PATH, STATX_NLINK, buffer) < 0:
+        raise _failed("statx", descriptor)
+    attributes, links = struct.unpack_from("=QI", buffer, 8)
+    return MountRoot(bool(attributes & _STATX_ATTR_MOUNT_ROOT), links)
+
+
+def lasting_mount_id(descriptor: int) -> int:
+    """The id of the mount that descriptor lies on, which no other mount ever has: statx(2)
+    STATX_MNT_ID_UNIQUE, kernel 6.8; 0 before. Asks no server (AT_STATX_DONT_SYNC)."""
+    buffer = ctypes.create_string_buffer(256)
+    flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC
+    if _statx(descriptor, b"", flags, STATX_MNT_ID_UNIQUE, buffer) < 0:
+        raise _failed("statx", descriptor)
+    if not struct.unpack_from("=I", buffer, 0)[0] & STATX_MNT_ID_UNIQUE:
+        return 0
     value: int = struct.unpack_from("=Q", buffer, 0x90)[0]
     return value
 
@@ -367,6 +410,12 @@ def inotify_add_watch(descriptor: int, path: str, mask: int) -> int:
     return watch
 
 
+def inotify_rm_watch(descriptor: int, watch: int) -> None:
+    """inotify_rm_watch(2)."""
+    if _inotify_rm_watch(descriptor, watch) < 0:
+        raise _failed("inotify_rm_watch", watch)
+
+
 # --- processes and namespaces -------------------------------------------------------------------
 
 
@@ -473,6 +522,15 @@ def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0, fifth: 
     if result < 0:
         raise _failed("prctl", option, second, third, fourth, fifth)
     return result
+
+
+def setfsids(uid: int, gid: int) -> None:
+    """setfsuid(2) and setfsgid(2): whose the files are that this thread makes. They tell no error, so a
+    second call asks what it is now."""
+    _setfsgid(gid)
+    _setfsuid(uid)
+    if (_setfsuid(ctypes.c_uint(-1 & 0xFFFFFFFF)), _setfsgid(ctypes.c_uint(-1 & 0xFFFFFFFF))) != (uid, gid):
+        raise OSError(1, f"setfsuid({uid}), setfsgid({gid}): {os.strerror(1)}")
 
 
 def sethostname(name: str) -> None:

@@ -27,6 +27,7 @@ class Inventory:
         self.dependents: dict[Key, set[Key]] = {}
         self.deleting: set[Key] = set()
         self.frozen_files: frozenset[str] = frozenset()
+        self._frozen_directories: frozenset[str] = frozenset()
         self._from_source: set[Key] = set()
         self._submitted: Mapping[Key, Object] = {}
         self._on_record = on_record
@@ -88,6 +89,7 @@ class Inventory:
         if not files and not self.frozen_files:
             return set()
         self.frozen_files = files
+        self._frozen_directories = frozenset(map(posixpath.dirname, files))
         touched: dict[Key, Desired] = {}
         for key, desired in self.desired.items():
             is_frozen = desired.owner == "git" and not desired.deleting and self.is_frozen(desired.file)
@@ -103,8 +105,7 @@ class Inventory:
         so its whole directory is left as it is."""
         if not self.frozen_files:
             return False
-        directory = posixpath.dirname(file)
-        return any(posixpath.dirname(frozen) == directory for frozen in self.frozen_files)
+        return posixpath.dirname(file) in self._frozen_directories
 
     def keep_default_network(self, now: float) -> list[Key]:
         """The network of `network_mode: bridge` is wanted as long as somebody uses it."""
