@@ -23,7 +23,7 @@ LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
 PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
 MOUNTS, USERS, SECURITY = "runtime/mounts.py", "runtime/users.py", "runtime/security.py"
 BUNDLE, PREPARE = "runtime/bundle.py", "runtime/supervisor/prepare.py"
-T = "tests/threats"
+T, U = "tests/threats", "tests/unit/runtime"
 
 MUTATIONS = (
     Mutation("A1", PROCESS, "            _refuse_magic(path, 4)\n", "", f"{T}/test_a01_host_binary.py"),
@@ -103,6 +103,23 @@ MUTATIONS = (
     Mutation(
         "A14", PREPARE, '        raise Unsupported("start", f"apparmor profile {profile}", "this kernel has no AppArmor on", "")\n',
         '        return ""\n', f"{T}/test_a14_apparmor.py",
+    ),
+    Mutation(
+        "A14", PROCESS, "    if label in (\"\", \"unconfined\") or (is_plain and label != process.apparmor):\n",
+        "    if False:\n", f"{U}/test_apparmor.py::test_a14_the_label_is_read_back",
+    ),
+    Mutation(
+        "A14", BUNDLE, "security_.apparmor or (\"\" if security_.privileged else host.apparmor)", "security_.apparmor",
+        f"{U}/test_apparmor.py::test_a_container_that_names_no_profile_gets_the_hosts",
+    ),
+    Mutation(
+        "A14", "runtime/apparmor.py", "    if done.returncode:\n", "    if False:\n",
+        f"{U}/test_apparmor.py::test_a14_what_cannot_be_loaded_is_an_error",
+    ),
+    Mutation(
+        "A14", "runtime/confinement.py", "        if self._loaded is None or not self._loaded.is_there():\n",
+        "        if self._loaded is None:\n",
+        f"{U}/test_apparmor.py::test_a14_a_start_waits_for_it_and_fails_without_it",
     ),
     Mutation(
         "A15", PREPARE, "environment=tuple(each for each in environment if each.find(\"=\") > 0)",
