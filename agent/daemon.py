@@ -100,6 +100,8 @@ async def make_native_engine(layout: Layout) -> Any:
 
     engine = NativeEngine(layout)
     await engine.open()
+    if engine.confinement.is_on and not engine.confinement.profile:
+        logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")
     return engine
 
 

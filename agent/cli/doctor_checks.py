@@ -33,6 +33,7 @@ def check_host(instance: str) -> list[Finding]:
     for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, lsm, links, nftables,
                   forwarding, other_firewalls, inotify, descriptors, git, init_program):  # fmt: skip
         findings += _guarded(check)
+    findings += _guarded(lambda: confinement(instance))
     findings += _guarded(lambda: storage(Path("/var/lib") / instance))
     findings += _guarded(lambda: policy(instance))
     return findings
@@ -169,6 +170,27 @@ def seccomp() -> Iterator[Finding]:
 def lsm() -> Iterator[Finding]:
     modules = read("/sys/kernel/security/lsm")
     yield Finding("security modules", "ok" if modules else "unknown", modules or "securityfs is not mounted")
+
+
+def confinement(instance: str) -> Iterator[Finding]:
+    """The AppArmor profile of this instance's containers."""
+    from runtime import apparmor
+    from runtime.layout import Layout
+
+    if not apparmor.is_on():
+        yield Finding("AppArmor", "ok", "off in this kernel; containers run without a profile")
+        return
+    name = Layout(instance).apparmor_profile
+    loaded = apparmor.find(name)
+    if loaded is not None:
+        good = loaded.mode == "enforce"
+        advice = "" if good else "it denies nothing like this; a running agent puts it back"
+        yield Finding("AppArmor", "ok" if good else "warn", f"profile {name}, mode {loaded.mode}", advice)
+    elif apparmor.parser() is None:
+        found = "on, but apparmor_parser is not installed: containers run without a profile"
+        yield Finding("AppArmor", "warn", found, "apt-get install apparmor, and start the agent again")
+    else:
+        yield Finding("AppArmor", "ok", f"on; the agent loads the profile {name}")
 
 
 def links() -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import doctor_checks
 from runtime import apparmor, confinement
 from runtime.bundle import HostLimits, HostPaths, oci_config
 from runtime.confinement import Confinement
@@ -273,3 +274,21 @@ def test_unloading_writes_the_name_where_the_kernel_takes_it(kernel: Kernel, lay
     confinement.ensure(NAME, layout.run / "apparmor")
     apparmor.unload(NAME)
     assert (kernel.place / "securityfs/.remove").read_text() == NAME
+
+
+def test_the_doctor_tells(kernel: Kernel, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> tuple[str, str]:
+        (finding,) = doctor_checks.confinement("shop")
+        return finding.state, finding.found
+
+    assert told() == ("ok", "on; the agent loads the profile shop-default")
+    loaded = confinement.ensure(NAME, layout.run / "apparmor")
+    assert told() == ("ok", "profile shop-default, mode enforce")
+    Path(loaded.place, "mode").write_text("complain\n")
+    assert told() == ("warn", "profile shop-default, mode complain")
+    kernel.remove()
+    monkeypatch.setattr(apparmor, "PARSERS", ())
+    assert told()[0] == "warn"
+    assert "not installed" in told()[1]
+    (kernel.place / "enabled").write_text("N\n")
+    assert told()[0] == "ok"
