@@ -30,7 +30,11 @@ BALLAST_FILES = 16  # each an inode
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a file system has left for root (its reserve counts). total_inodes 0: it has no such limit."""
+    """What a file system has left for everybody, as df(1) shows it. total_inodes 0: it has no such limit.
+
+    Root's reserve is left out, and with it what ext4 keeps for itself (reserved_clusters): that is free by
+    f_bfree, and gives ENOSPC to all who ask.
+    """
 
     free_bytes: int
     total_bytes: int
@@ -40,28 +44,35 @@ class Room:
 
     @property
     def low_bytes(self) -> int:
-        """Below this it is as good as full: 1 MiB, less of a small disk."""
-        return min(1 << 20, self.total_bytes // 256)
+        """Below this it is as good as full: 8 MiB, less of a small disk. More than a part of the ballast, so
+        that what is given up is not taken by something new."""
+        return min(
+            2 * BALLAST_BYTES // BALLAST_FILES, 2 * self.total_bytes // BALLAST_FRACTION // BALLAST_FILES
+        )
 
     @property
     def is_full(self) -> bool:
         return self.free_bytes < self.low_bytes or (self.total_inodes > 0 and self.free_inodes < 4)
 
     def __str__(self) -> str:
-        text = f"{_size(self.free_bytes)} of {_size(self.total_bytes)} free"
+        """Of a full disk without the exact number: the same state is the same sentence, which is told once."""
+        is_low = self.free_bytes < self.low_bytes
+        free = f"under {_size(self.low_bytes)}" if is_low else _size(self.free_bytes)
+        text = f"{free} of {_size(self.total_bytes)} free"
         if self.total_inodes and self.free_inodes < 100:
-            text += f", {self.free_inodes} of {self.total_inodes} inodes"
+            free_inodes = self.free_inodes if self.free_inodes >= 4 else "under 4"
+            text += f", {free_inodes} of {self.total_inodes} inodes"
         return text
 
 
 def room(path: Path | str) -> Room:
     """statvfs(3) of the file system that holds path, or would. OSError."""
-    place = Path(path)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    found = os.statvfs(place)
+    try:
+        found = os.statvfs(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return room(Path(path).parent)
     return Room(
-        found.f_bfree * found.f_frsize,
+        found.f_bavail * found.f_frsize,
         found.f_blocks * found.f_frsize,
         found.f_ffree,
         found.f_files,
@@ -85,6 +96,14 @@ def explained(op: str, subject: str, error: OSError, path: Path | str = "") -> T
         return Temporary(op, subject, f"{what}{where}{known}", HINT, RETRY_SECONDS)
     what = os.strerror(error.errno or 0).lower()
     return Temporary(op, subject, f"{what}{where}{known}", LOOK_AT_IT, RETRY_SECONDS)
+
+
+def check_room(op: str, subject: str, path: Path) -> None:
+    """Temporary unless there is room for something new: the last of a disk is for removals and records."""
+    found = room(path)
+    if found.is_full or found.is_read_only:
+        error = OSError(errno.EROFS if found.is_read_only else errno.ENOSPC, "", str(path))
+        raise explained(op, subject, error) or error
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -156,7 +175,6 @@ def _allocate(path: Path, length: int) -> None:
 
 
 def _size(number: int) -> str:
-    """Two digits are enough, and a number that stands still tells the same thing once."""
     size = float(number)
     for unit in ("B", "kB", "MB"):
         if size < 1000:

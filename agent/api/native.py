@@ -96,13 +96,16 @@ def alarms_of(context: Context) -> list[dict[str, Any]]:
 
 def events_of(context: Context, **query: Any) -> list[EventRecord]:
     """Events from the store, and behind them those that it could not take yet. Blocks."""
+    waiting = context.loop.journal.waiting_events()  # first: some of them may be written meanwhile
     found = list(context.store.events(**query))
+    there = {(event.at, event.key, event.reason, event.message) for event in found} if waiting else set()
     key, project = query.get("key"), query.get("project")
     since, until = query.get("since") or 0.0, query.get("until") or float("inf")
     found += [
         event
-        for event in context.loop.journal.waiting_events()
-        if (key is None or event.key == key)
+        for event in waiting
+        if (event.at, event.key, event.reason, event.message) not in there
+        and (key is None or event.key == key)
         and (project is None or event.key.project == project)
         and since <= event.at <= until
     ]

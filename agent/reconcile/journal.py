@@ -62,6 +62,7 @@ class Journal:
         self._lock = asyncio.Lock()
         self._failures = 0
         self._soon_again = asyncio.Event()
+        self._being_written: tuple[EventRecord, ...] = ()
         self.dropped_events = 0  # that found no room here while the store could not be written
 
     # --- what is to be written ----------------------------------------------------------------
@@ -124,7 +125,7 @@ class Journal:
 
     def waiting_events(self) -> tuple[EventRecord, ...]:
         """Those that nobody can read from the store yet, oldest first."""
-        return tuple(self._events)
+        return (*self._being_written, *self._events)
 
     def _is_waiting(self) -> bool:
         return bool(
@@ -137,6 +138,7 @@ class Journal:
             batch = self._take()
             if not batch:
                 return True
+            self._being_written = batch.events
             try:
                 if self._in_thread:
                     await asyncio.to_thread(self._store.write, batch)
@@ -149,6 +151,8 @@ class Journal:
                 self._failures += 1
                 self._on_error(error)
                 return False
+            finally:
+                self._being_written = ()
             self._failures = 0
             return True
 

@@ -60,7 +60,7 @@ class Disk:
 
     def free_bytes(self) -> int:
         found = os.statvfs(self.point)
-        return found.f_bfree * found.f_frsize
+        return found.f_bavail * found.f_frsize
 
     def fill(self, leave_bytes: int = 0) -> None:
         """Take every block but `leave_bytes` of them."""

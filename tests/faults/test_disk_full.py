@@ -154,5 +154,5 @@ def test_nothing_left(story: Story, disk: Disk, fill: Callable[[Disk], None], tm
         o["key"]: True for o in story.status()["objects"]
     }
     reasons = [line.split()[3] for line in story.setpoint("events").splitlines()[1:]]
-    assert reasons.count("CreateVolumeFailed") == 1
+    assert 1 <= reasons.count("CreateVolumeFailed") <= 5  # once for each sync, and no flood
     assert reasons.index("DiskFull") < reasons.index("DiskWritable")
