@@ -1,10 +1,10 @@
-"""The images of an instance: load, import, list, get, tag, remove. The one face of this package.
+"""The images of an instance: pull, load, import, list, get, tag, remove. The one face of this package.
 
     images/index.json      names ─> manifests           images/blobs/sha256/   what they point to
     images/layers/<hex>/   trees, shared                 images/ingest/         loads under way
 
 Called by the engine, by the API and by the command line, from several processes at once. `get` is on
-the path of every start: one stat(2) when nothing changed. Pulls nothing; mounts nothing.
+the path of every start: one stat(2) when nothing changed. Mounts nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
+    from runtime.images.pull import Origin
     from runtime.images.stage import StagedImage
 
 _HEX = re.compile(r"[0-9a-f]{4,64}")
@@ -138,6 +139,23 @@ class Images:
             staged = load_archive(self._root, path, host_platform(), progress or _ignore)
         self._sweep()
         return tuple(map(self._loaded, staged))
+
+    def pull(
+        self,
+        reference: str,
+        origins: Sequence[Origin],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImageInfo:
+        """Fetch an image from the first of these that has it. `NotFound`, `Invalid` for what lies or lets
+        nobody in, `Temporary` for a registry or a network in need."""
+        from runtime.images.pull import pull_image
+
+        asked = parse_reference(reference)
+        with _explained("pull image", reference):
+            prepare_root(self._root)
+            staged = pull_image(self._root, asked, origins, host_platform(), progress or _ignore)
+        self._sweep()
+        return self._loaded(staged)
 
     def import_rootfs(
         self,

@@ -40,7 +40,7 @@ def load_archive(
 
     with staging_directory(root) as directory, open_source(path, directory, limits) as source:
         found = find_images(source, host)
-        return _commit(root, Stage(root, directory, report, limits), stage_images)
+        return commit(root, Stage(root, directory, report, limits), stage_images)
 
 
 def load_rootfs(
@@ -59,12 +59,12 @@ def load_rootfs(
         image = FoundImage((name,), document, (), build_manifest(document, [descriptor]))
 
         def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
-            return (_stage_documents(stage, image, [descriptor]),)
+            return (stage_documents(stage, image, [descriptor]),)
 
-        return _commit(root, stage, stage_images)[0]
+        return commit(root, stage, stage_images)[0]
 
 
-def _commit(
+def commit(
     root: Path, stage: Stage, stage_images: Callable[[Stage], tuple[StagedImage, ...]]
 ) -> tuple[StagedImage, ...]:
     """Stage, sync, and rename under the lock; again when a removal was faster."""
@@ -86,10 +86,10 @@ def _commit(
 def _stage_image(stage: Stage, source: Source, image: FoundImage) -> StagedImage:
     descriptors = [stage.copy_layer(source, layer) for layer in image.layers]
     whole = image if image.manifest else replace(image, manifest=build_manifest(image.config, descriptors))
-    return _stage_documents(stage, whole, descriptors)
+    return stage_documents(stage, whole, descriptors)
 
 
-def _stage_documents(stage: Stage, image: FoundImage, descriptors: Sequence[Descriptor]) -> StagedImage:
+def stage_documents(stage: Stage, image: FoundImage, descriptors: Sequence[Descriptor]) -> StagedImage:
     """The layers' trees and the two documents, once all blobs of layers are staged."""
     image_id = digest_of(image.config)
     # Before anything is unpacked: an image that could not be read later is refused now.

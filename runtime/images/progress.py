@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """step: "copy", "unpack" or "sync"; subject: a layer's digest or member. Bytes are packed ones."""
+    """step: "fetch", "copy", "unpack" or "sync"; subject: a layer's digest or member. Bytes are packed."""
 
     step: str
     subject: str

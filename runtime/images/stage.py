@@ -59,7 +59,7 @@ class Stage:
 
     def add_document(self, data: bytes) -> str:
         digest = digest_of(data)
-        if not self._has_blob(digest):
+        if not self.has_blob(digest):
             part = self.new_path("blob")
             part.write_bytes(data)
             self._blobs[digest] = part
@@ -67,7 +67,7 @@ class Stage:
 
     def add_blob(self, part: Path, digest: str) -> None:
         """Take over a file that was hashed."""
-        if self._has_blob(digest):
+        if self.has_blob(digest):
             part.unlink()
         else:
             self._blobs[digest] = part
@@ -75,16 +75,16 @@ class Stage:
     def copy_layer(self, source: Source, layer: FoundLayer) -> Descriptor:
         """Copy a packed layer out of the archive, unless the store has it, whole."""
         size = source.size(layer.member)
-        if layer.digest and self._has_blob(layer.digest):
-            return self._descriptor(layer.digest)
+        if layer.digest and self.has_blob(layer.digest):
+            return self.describe(layer.digest)
         part = self.new_path("blob")
-        advance = self._advance("copy", layer.digest or layer.member, size or 0)
+        advance = self.advance("copy", layer.digest or layer.member, size or 0)
         with source.open(layer.member) as reader:
             blob = ingest(
                 reader, part, expected_digest=layer.digest, expected_size=layer.size, advance=advance
             )  # fmt: skip
         self.add_blob(part, blob.digest)
-        return self._descriptor(blob.digest)
+        return self.describe(blob.digest)
 
     def blob_path(self, digest: str) -> Path:
         return self._blobs.get(digest) or self._content.path(digest)
@@ -93,10 +93,11 @@ class Stage:
         with self.blob_path(digest).open("rb") as file:
             return detect_packing(file.read(MAGIC_BYTES))
 
-    def _descriptor(self, digest: str) -> Descriptor:
+    def describe(self, digest: str) -> Descriptor:
+        """A packed layer that is staged or in the store, by what its bytes are."""
         return Descriptor(layer_type(self.packing(digest)), digest, self.blob_path(digest).stat().st_size)
 
-    def _has_blob(self, digest: str) -> bool:
+    def has_blob(self, digest: str) -> bool:
         """Staged, or in the store and whole: a damaged one is written anew."""
         if digest in self._blobs or digest in self._whole:
             return True
@@ -126,7 +127,7 @@ class Stage:
     ) -> tuple[Path, LayerRecord]:
         part, blob = self.new_path("layer"), self.blob_path(digest)
         with blob.open("rb", buffering=0) as file:
-            advance = self._advance("unpack", digest, os.fstat(file.fileno()).st_size)
+            advance = self.advance("unpack", digest, os.fstat(file.fileno()).st_size)
             record = unpack_layer(
                 ProgressReader(file, advance), part, digest[:19],
                 expected_diff_id=expected_diff_id, lowers=lowers, limits=self._limits,
@@ -186,7 +187,7 @@ class Stage:
         if self._trees:
             self._layers.sync()
 
-    def _advance(self, step: str, subject: str, total: int) -> Callable[[int], None]:
+    def advance(self, step: str, subject: str, total: int) -> Callable[[int], None]:
         done = 0
 
         def advance(size: int) -> None:

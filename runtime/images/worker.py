@@ -1,4 +1,4 @@
-"""A load in a process of its own, bounded in memory: what the agent uses, so that no bomb is its own.
+"""A load or a pull in a process of its own, bounded in memory: what the agent uses, against bombs.
 
     IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
@@ -9,6 +9,7 @@ and what it had staged is removed by the next load.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -31,6 +32,7 @@ from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
+    from runtime.images.pull import Origin
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
 _REPORT_SECONDS = 0.1
@@ -38,7 +40,7 @@ _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 class IsolatedImages(Images):
-    """`Images` whose loads and imports run in a process of their own. They block: call them in a thread.
+    """`Images` that pull, load and import in a process of their own. They block: call them in a thread.
 
     A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd.
     """
@@ -50,6 +52,16 @@ class IsolatedImages(Images):
     def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
         return self._run(["load", str(path)], progress)
 
+    def pull(
+        self,
+        reference: str,
+        origins: Sequence[Origin],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImageInfo:
+        """Who we are goes over a pipe: arguments can be read by everybody on the host."""
+        told = json.dumps([asdict(origin) for origin in origins]).encode()
+        return self._run(["pull", reference], progress, told)[0]
+
     def import_rootfs(
         self,
         path: Path,
@@ -60,23 +72,25 @@ class IsolatedImages(Images):
         return self._run(["import", str(path), reference, json.dumps(dict(config or {}))], progress)[0]
 
     def _run(
-        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None
+        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
     ) -> tuple[ImageInfo, ...]:
-        found = _run(self._layout, arguments, progress)
+        found = _run(self._layout, arguments, progress, told)
         return tuple(self.get(info.id) or info for info in found)
 
 
 def _run(
-    layout: Layout, arguments: Sequence[str], progress: Callable[[Progress], None] | None
+    layout: Layout, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes
 ) -> tuple[ImageInfo, ...]:
     command = [
         sys.executable, "-P", "-m", "runtime.images.worker",
         layout.instance, str(layout.data_root), str(layout.run_root), *arguments,
     ]  # fmt: skip
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
     ) as process:
-        assert process.stdout is not None
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(told)  # less than a pipe holds
         last: dict[str, Any] = {}
         for line in process.stdout:
             last = json.loads(line)
@@ -133,6 +147,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if verb == "load":
             found = images.load(Path(path), _Reporter())
+        elif verb == "pull":
+            found = (images.pull(path, _read_origins(), _Reporter()),)
         else:
             found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
     except SetpointError as error:
@@ -145,6 +161,20 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     _print({"images": [asdict(info) for info in found]})
     return 0
+
+
+def _read_origins() -> list[Origin]:
+    from runtime.images.pull import Origin
+    from runtime.images.registry.credentials import Credential
+    from runtime.images.registry.endpoints import Endpoint
+
+    return [
+        Origin(
+            Endpoint(**_with_tuples(each["endpoint"])),
+            Credential(**each["credential"]) if each["credential"] else None,
+        )
+        for each in json.load(sys.stdin)
+    ]
 
 
 class _Reporter:

@@ -1,0 +1,179 @@
+"""Pulls an image from a registry: its documents first, its layers side by side, unpacked as they come.
+
+    origins ─> manifest of this platform ─> config ─> layers:  fetch  fetch  fetch      (threads)
+                                                                └─ unpack ─ unpack ─ …  (in order)
+
+Called by `Images`, in a process of its own. What is in the store already, whole, is not fetched. All is
+staged and committed as a load is: a kill at any point leaves the image whole or absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from runtime.errors import Invalid, SetpointError
+from runtime.images.config import parse_config, parse_diff_ids
+from runtime.images.content import digest_of, ingest
+from runtime.images.documents import (
+    INDEX_TYPES,
+    Descriptor,
+    Platform,
+    choose_platform,
+    parse_index,
+    parse_json,
+    parse_manifest,
+)
+from runtime.images.formats import FoundImage, FoundLayer
+from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.images.loader import commit, stage_documents
+from runtime.images.progress import Report
+from runtime.images.reference import Reference
+from runtime.images.registry.credentials import Credential
+from runtime.images.registry.endpoints import Endpoint
+from runtime.images.registry.repository import Document, Repository
+from runtime.images.registry.said import untrusted
+from runtime.images.stage import Stage, StagedImage
+from runtime.images.staging_directory import staging_directory
+
+AT_ONCE = 4  # layers; Docker fetches 3, podman 6
+MAX_CONFIG_BYTES = 4 << 20
+_MAX_NESTING = 4
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A host that may have an image, and who we are to it."""
+
+    endpoint: Endpoint
+    credential: Credential | None = None
+
+
+def pull_image(
+    root: Path,
+    reference: Reference,
+    origins: Sequence[Origin],
+    host: Platform,
+    report: Report,
+    limits: Limits = DEFAULT_LIMITS,
+) -> StagedImage:
+    """Fetch an image and give it the name that it was asked for by. The origins are asked in turn."""
+
+    def pull_from(repository: Repository) -> StagedImage:
+        found = find_image(repository, reference, host)
+        with staging_directory(root) as directory:
+            stage = Stage(root, directory, report, limits)
+            return commit(root, stage, lambda stage: (_stage(stage, repository, found),))[0]
+
+    return _first_that_has(reference, origins, pull_from)
+
+
+def _first_that_has(
+    reference: Reference, origins: Sequence[Origin], ask: Callable[[Repository], _Result]
+) -> _Result:
+    """What the first origin gives; the last one's error when none does."""
+    failure: SetpointError = Invalid("pull image", reference.familiar, "there is no registry to ask")
+    for origin in origins:
+        repository = Repository(origin.endpoint, reference.path, origin.credential)
+        try:
+            return ask(repository)
+        except SetpointError as error:
+            failure = error
+        finally:
+            repository.close()
+    raise failure
+
+
+def find_image(repository: Repository, reference: Reference, host: Platform) -> FoundImage:
+    """The image's documents, each checked against the digest that led to it."""
+    top = repository.manifest(reference.digest or reference.tag)
+    chosen = _choose(repository, top, host)
+    manifest = parse_manifest(chosen.data, chosen.media_type, repository.subject)
+    config = _read_config(repository, manifest.config)
+    what = manifest.config.digest[:19]
+    diff_ids = parse_diff_ids(parse_json(config, what), what)
+    if len(diff_ids) != len(manifest.layers):
+        raise untrusted(
+            repository.subject, f"its image has {len(manifest.layers)} layers, but {len(diff_ids)} diff ids"
+        )
+    layers = tuple(
+        FoundLayer(layer.digest, layer.digest, layer.size, diff_id)
+        for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
+    )
+    # A tag beside a digest says nothing: it may mean something else today.
+    name = reference.with_digest(reference.digest) if reference.digest else reference
+    source = top.digest if top is not chosen else ""
+    return FoundImage((name,), config, layers, chosen.data, chosen.media_type, source)
+
+
+def _choose(repository: Repository, document: Document, host: Platform) -> Document:
+    """The manifest for this machine, through as many indexes as lie above it."""
+    for _ in range(_MAX_NESTING):
+        if document.media_type not in INDEX_TYPES:
+            return document
+        entries = parse_index(document.data, document.media_type, repository.subject)
+        entry = choose_platform(entries, host, repository.subject)
+        document = repository.manifest(entry.digest)
+        if (document.media_type, len(document.data)) != (entry.media_type, entry.size):
+            raise untrusted(repository.subject, f"{entry.digest[:19]} is not what its index says")
+    raise untrusted(repository.subject, f"its indexes are nested more than {_MAX_NESTING} deep")
+
+
+def _read_config(repository: Repository, descriptor: Descriptor) -> bytes:
+    if descriptor.size > MAX_CONFIG_BYTES:
+        raise untrusted(repository.subject, f"its config is longer than {MAX_CONFIG_BYTES} bytes")
+    parts, left = [], descriptor.size + 1
+    with repository.open_blob(descriptor.digest, descriptor.size) as reader:
+        while left and (data := reader.read(left)):
+            parts.append(data)
+            left -= len(data)
+    config = b"".join(parts)
+    if len(config) != descriptor.size or digest_of(config) != descriptor.digest:
+        raise untrusted(repository.subject, f"its config is not {descriptor.digest[:19]}")
+    parse_config(config, descriptor.digest)  # before the first layer is fetched
+    return config
+
+
+def _stage(stage: Stage, repository: Repository, found: FoundImage) -> StagedImage:
+    """Fetch what is missing, and unpack the lower layers while the upper ones still come."""
+    info = parse_config(found.config, digest_of(found.config))
+    descriptors: list[Descriptor] = []
+    with _fetching(stage, repository, found.layers) as fetched:
+        for layer, future in zip(found.layers, fetched, strict=True):
+            if future is not None:
+                stage.add_blob(future.result(), layer.digest)
+            descriptors.append(stage.describe(layer.digest))
+            stage.unpack_all(descriptors, info.layers)
+    return stage_documents(stage, found, descriptors)
+
+
+@contextlib.contextmanager
+def _fetching(
+    stage: Stage, repository: Repository, layers: Sequence[FoundLayer]
+) -> Iterator[list[Future[Path] | None]]:
+    """A future for each layer, None for what is here. Leaving early gives up what has not begun."""
+    pool = ThreadPoolExecutor(AT_ONCE, "fetch")
+    asked: dict[str, Future[Path]] = {}
+    futures: list[Future[Path] | None] = []
+    try:
+        for layer in layers:
+            if layer.digest in asked or stage.has_blob(layer.digest):
+                futures.append(None)
+                continue
+            asked[layer.digest] = pool.submit(_fetch, stage, repository, layer, stage.new_path("blob"))
+            futures.append(asked[layer.digest])
+        yield futures
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fetch(stage: Stage, repository: Repository, layer: FoundLayer, part: Path) -> Path:
+    advance = stage.advance("fetch", layer.digest, layer.size or 0)
+    with repository.open_blob(layer.digest, layer.size or 0) as reader:
+        ingest(reader, part, expected_digest=layer.digest, expected_size=layer.size, advance=advance)
+    return part

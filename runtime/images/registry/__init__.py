@@ -1,0 +1,1 @@
+"""Registries: OCI distribution and Docker registry v2, as a client."""

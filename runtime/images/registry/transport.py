@@ -1,0 +1,171 @@
+"""HTTP to registries: one request, one answer, nothing followed and nothing repeated by itself.
+
+Called by `repository`. Knows TLS, time limits and which addresses are never spoken to; knows nothing of
+what a registry says. Every failure is an error of ours with one clear reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+from runtime.errors import Invalid, Temporary
+from runtime.images.registry.endpoints import Endpoint
+
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 30.0
+USER_AGENT = "setpoint"
+_AT_ONCE = 8
+
+
+class Transport:
+    """Connections to an endpoint's host and to those that it sends us to."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._own = urllib3.PoolManager(maxsize=_AT_ONCE, **_options(endpoint))
+        # Others are met with the system's authorities, and never with the endpoint's client certificate.
+        self._others = urllib3.PoolManager(maxsize=_AT_ONCE, **_options(Endpoint(endpoint.host)))
+        for manager in (self._own, self._others):
+            manager.pool_classes_by_scheme = {"http": _CheckedPool, "https": _CheckedTLSPool}
+
+    def close(self) -> None:
+        self._own.clear()
+        self._others.clear()
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer's head; its body is read by the caller, who closes it. `Temporary` when the host does
+        not answer, `Invalid` when it may not be trusted."""
+        parts = urlsplit(url)
+        is_own = parts.netloc.lower() == self._endpoint.host.lower()
+        self._check_scheme(parts.scheme, parts.hostname or "", is_own=is_own)
+        manager = self._own if is_own else self._others
+        with explained(parts.netloc):
+            return manager.request(
+                method, url, body=body, headers={"User-Agent": USER_AGENT, **headers},
+                redirect=False, retries=False, preload_content=False, decode_content=False,
+            )  # fmt: skip
+
+    def _check_scheme(self, scheme: str, host: str, *, is_own: bool) -> None:
+        """HTTPS, but with a host that the settings call insecure, and where that one sends us on itself."""
+        same_host = is_own or host.lower() == self._endpoint.name.strip("[]")
+        if scheme == "https" or (scheme == "http" and self._endpoint.is_insecure and same_host):
+            return
+        raise Invalid(
+            "ask registry", self._endpoint.host, f"it sends us to {host[:200]} by {scheme[:20] or 'nothing'}",
+            "only HTTPS is trusted",
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def explained(host: str) -> Iterator[None]:
+    """Give what goes wrong on the way one clear reason."""
+    try:
+        yield
+    except _Forbidden as error:
+        raise Invalid("ask registry", host, str(error), "no registry is there") from None
+    except urllib3.exceptions.SSLError as error:
+        raise Invalid(
+            "ask registry", host, f"its certificate is not trusted: {_tls_reason(error)}", _TLS_HINT
+        ) from None
+    except urllib3.exceptions.NameResolutionError:
+        raise Temporary(
+            "ask registry", host, "there is no address for that name", "is it spelled right?", 30
+        ) from None
+    except urllib3.exceptions.TimeoutError:
+        raise Temporary("ask registry", host, "it does not answer", _DOWN_HINT, 10) from None
+    except (HTTPError, OSError) as error:
+        raise Temporary("ask registry", host, _reason(error), _DOWN_HINT, 10) from None
+
+
+_DOWN_HINT = "what is here already runs without it"
+_TLS_HINT = "set ca or insecure for this registry in registries.yaml"
+
+
+def _reason(error: Exception) -> str:
+    """The innermost words: urllib3 wraps what the socket said."""
+    inner: BaseException = error
+    while (cause := inner.__cause__ or inner.__context__) is not None:
+        inner = cause
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror.lower()
+    return "the connection broke" if isinstance(error, HTTPError) else str(error)[:200]
+
+
+def _tls_reason(error: Exception) -> str:
+    text = str(error.args[0] if error.args else error)
+    for mark in ("certificate verify failed: ", "[SSL: "):
+        if mark in text:
+            return text.partition(mark)[2].partition(" (_ssl")[0].rstrip("]'\")")[:200]
+    return text[:200]
+
+
+def _options(endpoint: Endpoint) -> dict[str, Any]:
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=IDLE_SECONDS)
+    return {"timeout": timeout, "ssl_context": _context(endpoint), "retries": False}
+
+
+def _context(endpoint: Endpoint) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file or None)
+        if endpoint.ca_file:
+            context.load_default_certs()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if endpoint.certificate_file:
+            context.load_cert_chain(endpoint.certificate_file, endpoint.key_file or None)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Invalid(
+            "ask registry", endpoint.host, f"cannot read its certificates: {reason}",
+            "see ca, certificate and key in registries.yaml",
+        ) from error  # fmt: skip
+    return context
+
+
+# --- addresses --------------------------------------------------------------------------------
+
+
+class _Forbidden(Exception):
+    """An address that no registry has."""
+
+
+class _Checked:
+    """Looks at the address that was connected to, before anything is said: what a name meant a moment
+    ago counts for nothing. Link-local is where clouds keep their machines' secrets."""
+
+    def _new_conn(self) -> socket.socket:
+        connected: socket.socket = super()._new_conn()  # type: ignore[misc]
+        address = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified:
+            connected.close()
+            raise _Forbidden(f"{mapped} is not an address to fetch images from")
+        return connected
+
+
+class _CheckedConnection(_Checked, HTTPConnection):
+    pass
+
+
+class _CheckedTLSConnection(_Checked, HTTPSConnection):
+    pass
+
+
+class _CheckedPool(HTTPConnectionPool):
+    ConnectionCls = _CheckedConnection
+
+
+class _CheckedTLSPool(HTTPSConnectionPool):
+    ConnectionCls = _CheckedTLSConnection
