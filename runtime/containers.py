@@ -19,8 +19,8 @@ class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "config", "created_at", "exit_code", "finished_at", "has_started", "io_bytes", "is_paused",
-        "is_running", "lock", "oom_killed", "pid", "process", "started_at", "waiters",
+        "began_at", "config", "created_at", "ended_at", "exit_code", "finished_at", "has_started", "io_bytes", "is_held",
+        "is_paused", "is_running", "lock", "oom_killed", "pid", "process", "ran_seconds", "started_at", "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
@@ -31,6 +31,7 @@ class Entry:
         self.is_paused = False
         self.has_started = False
         self.pid: int | None = None
+        self.is_held = False  # somebody had us send it SIGSTOP
         self.process = (0, 0)  # of the latest life: pid and start time, which has ticks of 10 ms
         self.started_at: float | None = None
         self.finished_at: float | None = None
@@ -58,6 +59,7 @@ class Entry:
         self.started_at = record["started_at"]
         self.finished_at = self.exit_code = None
         self.oom_killed = False
+        self.is_held = self.is_held and self.process == process
 
     def ended(self, record: Mapping[str, Any]) -> None:
         """The supervisor's exit record. One of an earlier life is passed over."""

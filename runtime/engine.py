@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
 from runtime import block_groups, cgroups, descriptors, run_directory
@@ -21,7 +21,8 @@ from runtime.bundle import resources_to_oci
 from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
-from runtime.errors import Conflict, NotFound
+from runtime.drift.drifts import Drifts
+from runtime.errors import Conflict
 from runtime.event_stream import EventStream
 from runtime.execs import Execs
 from runtime.images.worker import IsolatedImages
@@ -47,6 +48,8 @@ from runtime.processes import Process
 from runtime.stats import read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
+HINTS_SECONDS = 0.02  # between two readings of what the network's monitor heard
+
 
 
 class NativeEngine:
@@ -69,6 +72,15 @@ class NativeEngine:
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
             self.confinement,
         )  # fmt: skip
+        self._drifts = Drifts(
+            layout,
+            self._index,
+            self._assembly,
+            self.networks,
+            self.volumes,
+            self._client,
+            self._on_drift_hint,
+        )
         self._execs = Execs(self._index, self._assembly, self._client)
         self._opened = contextlib.AsyncExitStack()
 
@@ -96,6 +108,9 @@ class NativeEngine:
             self._life.sandboxes.update((each.id, each) for each in self.networks.list_sandboxes())
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
+            self._drifts.open()
+            stack.callback(self._drifts.close)
+            self._supervised.on_running = self._drifts.running_changed
             self._watch_network(stack)
             self._opened = stack.pop_all()
 
@@ -108,12 +123,34 @@ class NativeEngine:
         stack.callback(monitor.close)
 
         def on_hints() -> None:
-            for hint in monitor.read():
-                name = hint.name if hint.kind == "network" else ""
-                self._events.publish("network", name, f"{hint.kind} {hint.name}".strip())
+            # Paced: whoever may change links inside a container must not keep us busy by it.
+            loop.remove_reader(monitor.fileno())
+            paused.append(loop.call_later(HINTS_SECONDS, listen))
+            hints = monitor.read()
+            if any(hint.kind == "overflow" for hint in hints):
+                self._on_drift_hint(None, "overflow")
+            elif hints:
+                self._on_drift_hint(frozenset(hint.name for hint in hints), "network")
 
-        loop.add_reader(monitor.fileno(), on_hints)
-        stack.callback(loop.remove_reader, monitor.fileno())
+        def listen() -> None:
+            paused.clear()
+            loop.add_reader(monitor.fileno(), on_hints)
+
+        def stop() -> None:
+            for timer in paused:
+                timer.cancel()
+            loop.remove_reader(monitor.fileno())
+
+        paused: list[asyncio.TimerHandle] = []
+        listen()
+        stack.callback(stop)
+
+    def _on_drift_hint(self, subjects: frozenset[str] | None, what: str) -> None:
+        if subjects is None:
+            self._events.publish("overflow", "", what)
+            return
+        for subject in subjects:
+            self._events.publish("drift", subject, what)
 
     # --- containers
 
@@ -247,6 +284,7 @@ class NativeEngine:
         self.networks.create(config)
 
     async def delete_network(self, name: str) -> None:
+        self._drifts.watch_network(config.name)
         await self.networks.delete(name)
 
     def list_networks(self) -> tuple[NetworkState, ...]:
@@ -279,32 +317,17 @@ class NativeEngine:
 
     # --- drift
 
-    async def find_drift(self) -> tuple[Drift, ...]:
-        found = await asyncio.to_thread(self.networks.find_drift)
-        running = [(entry.config.id, entry) for entry in self._index if entry.is_running]
-        found += self.confinement.find_drift()
-        return (*found, *await asyncio.to_thread(self._limits_drift, running))
-
-    def _limits_drift(self, running: Sequence[tuple[str, Entry]]) -> tuple[Drift, ...]:
-        found: list[Drift] = []
-        for id, entry in running:
-            wanted = resources_to_oci(entry.config.resources)
-            differences = cgroups.find_drift(self._assembly.cgroup(id), wanted)
-            if differences and entry.is_running:
-                found.append(Drift("cgroup", id, "; ".join(differences)))
-        return tuple(found)
+    async def find_drift(self, subjects: Collection[str] | None = None) -> tuple[Drift, ...]:
+        found = await self._drifts.find(subjects)
+        return found if subjects is not None and "" not in subjects else (
+            *found, *self.confinement.find_drift()
+        )  # fmt: skip
 
     async def repair(self, drift: Drift) -> None:
         if drift.kind == "apparmor":
             await self.confinement.repair()
             return
-        if drift.kind != "cgroup":
-            self.networks.repair(drift)
-            return
-        entry = self._index.get("repair", drift.subject)
-        if not entry.is_running:
-            raise NotFound("repair", entry.config.name, "it does not run any more")
-        cgroups.update(self._assembly.cgroup(drift.subject), resources_to_oci(entry.config.resources))
+        await self._drifts.repair(drift)
 
     # --- events
 

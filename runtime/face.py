@@ -10,7 +10,7 @@ config it is `Conflict`. Deleting what is gone does nothing.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
 from runtime.model import (
@@ -95,7 +95,7 @@ class Engine(Protocol):
         """The image that a reference (name:tag, name@digest, id) names in the store, or None."""
 
     # drift
-    async def find_drift(self) -> tuple[Drift, ...]:
+    async def find_drift(self, subjects: Collection[str] | None = None) -> tuple[Drift, ...]:
         """Compare all that this instance made in the kernel with what it should be. Changes nothing."""
 
     async def repair(self, drift: Drift) -> None:

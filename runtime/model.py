@@ -272,8 +272,9 @@ class Drift:
     """One thing in the kernel that is not as it was made, and that can be put back in place.
 
     kind: "bridge", "veth", "address", "route", "firewall", "cgroup", "netns", "hosts", "forwarding",
-    "apparmor".
-    subject: a container id or a network name. detail: expected and found, in words.
+    "apparmor", "process" (stopped), "freezer", "mount", "record" (of ours, on the disk or in /run).
+    subject: a container's or sandbox's id, a network's name, "" for the host's. detail: expected and
+    found, in words.
     """
 
     kind: str
@@ -285,8 +286,9 @@ class Drift:
 class EngineEvent:
     """Something happened: look at `id` again. Never a fact to act upon by itself.
 
-    kind: "exit", "oom" (with a detail, in words, the container lives on), "start", "network" (id is a
-    network's name or ""), "supervisor" (restarted), "warning" (detail says what this host did not allow;
+    kind: "exit", "oom" (with a detail, in words, the container lives on), "start", "drift" (id is a
+    container's or sandbox's id, a network's name, or "" for the host), "repaired" (by itself; detail says
+    what), "supervisor" (restarted), "warning" (detail says what this host did not allow;
     the container runs without).
     """
 

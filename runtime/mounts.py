@@ -368,14 +368,9 @@ def apply_bind(mount: Mount, root: int, all_private: bool) -> None:
     tree = source_tree(mount)
     target = -1
     try:
-        if mount.set_ or mount.clear:
-            sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, mount.set_, mount.clear)
-        if mount.recursive_set or mount.recursive_clear:
-            sys_.mount_setattr(
-                tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, mount.recursive_set, mount.recursive_clear
-            )
-        if not all_private:
-            set_propagation(tree, mount.propagation or sys_.MS_PRIVATE | sys_.MS_REC)
+        if mount.mapped:
+            mapped_mounts.map_owners(tree, mount, users)
+        set_bind(tree, mount, all_private)
         target = open_target(root, mount.target, stat.S_ISDIR(os.fstat(tree).st_mode))
         check_target(target, mount.target)
         attach(tree, target)
@@ -391,6 +386,18 @@ def check_target(target: int, path: str) -> None:
         return
     if path.startswith("/proc/") and path[6:] in _TARGETS_IN_PROC:
         return
+def set_bind(tree: int, mount: Mount, all_private: bool) -> None:
+    """Give a detached bind the attributes that its mount asks for."""
+    if mount.set_ or mount.clear:
+        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, mount.set_, mount.clear)
+    if mount.recursive_set or mount.recursive_clear:
+        sys_.mount_setattr(
+            tree, "", sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE, mount.recursive_set, mount.recursive_clear
+        )
+    if not all_private:
+        set_propagation(tree, mount.propagation or sys_.MS_PRIVATE | sys_.MS_REC)
+
+
     raise Invalid("mount", path, "the target lies in /proc", "choose another target")
 
 

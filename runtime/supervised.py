@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from runtime import cgroups
@@ -31,6 +32,7 @@ class Supervised:
         self._index = index
         self._events = events
         self._oom = OomWatch(self._on_oom)
+        self.on_running: Callable[[str, bool], None] = lambda _id, _is_running: None
         self._resync: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[Any]] = set()
 
@@ -54,6 +56,8 @@ class Supervised:
         """The supervisor's record of a process that it started, or had."""
         entry.started(record)
         self.watch_memory(entry)
+        if entry.is_running:
+            self.on_running(entry.config.id, True)
 
     def watch_memory(self, entry: Entry) -> None:
         """Have its out-of-memory kills told, if it can have any of its own."""
@@ -94,6 +98,12 @@ class Supervised:
         kind = event["event"]
         if kind == "exit":
             self._on_exit(event["name"], event)
+        elif kind == "stopped":
+            self._events.publish("drift", event["name"], "signal")
+        elif kind == "listening":
+            self._events.publish(
+                "repaired", "", "the supervisor's socket was removed: it listens on a new one"
+            )
         elif kind == "lost":
             self.is_up = False
         elif kind == "supervisor":
@@ -112,6 +122,7 @@ class Supervised:
         entry.ended(record)
         if not entry.is_running:
             self._oom.discard(id)
+            self.on_running(id, False)
         if entry.config.pid_mode:  # what it left in another's pid namespace does not end with it
             self._chore(asyncio.to_thread(cgroups.kill, self._cgroup(id)))
         if entry.oom_killed:

@@ -110,6 +110,15 @@ class Volumes:
             raise NotFound("use volume", name, "there is no such volume")
         return self._root / name / DATA
 
+    def restore(self, name: str) -> None:
+        """Make the directory of a volume again, and its record, where somebody removed them."""
+        volume = self._volumes.get(name)
+        directory = self._root / name
+        if volume is None or ((directory / RECORD).exists() and (directory / DATA).is_dir()):
+            return
+        (directory / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._write(volume)
+
     # --- first use
 
     def wants_filling(self, name: str) -> bool:

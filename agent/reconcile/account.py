@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from agent.reconcile.actions import Action, DeleteContainer, StartContainer, StopContainer
+from agent.reconcile.actions import Action, DeleteContainer, RepairDrift, StartContainer, StopContainer
 from agent.reconcile.exits import unseen_exit
 from agent.reconcile.memory import Failure, Memory
 from agent.reconcile.policy import Exit, FailureKind, keep_exits, retry_at
+from agent.reconcile.repairs import noted
 from agent.reconcile.world import Actual
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unkillable, Unsupported
 
@@ -66,6 +67,8 @@ def after_action(memory: Memory, action: Action, now: float) -> Memory:
     if isinstance(action, StopContainer):
         exit = Exit(action.index, action.id, action.started_at, now, None, by=action.by)
         return replace(memory, exits=keep_exits(memory.exits, exit))
+    if isinstance(action, RepairDrift):
+        return replace(memory, repairs=noted(memory.repairs, action.drift, now))
     if isinstance(action, DeleteContainer):
         return replace(memory, exits=tuple(exit for exit in memory.exits if exit.container != action.id))
     return memory

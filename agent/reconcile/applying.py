@@ -11,7 +11,7 @@ import logging
 from collections import deque
 
 from agent.manifest.spec import ContainerSpec
-from agent.reconcile import account
+from agent.reconcile import account, repairs
 from agent.reconcile import actions as do
 from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.apply import Outcome, apply
@@ -93,8 +93,21 @@ class Applying:
             return
         log.info("%s", action)
         know.remember(action.key, account.after_action(know.memory_of(action.key), action, know.clock.now()))
-        know.event(action.key, "Normal", action.done, str(action), action.cause)
+        self._tell(action)
         self._follow_up(action)
+
+    def _tell(self, action: Action) -> None:
+        """An event for what was done; for what does not stay repaired ever fewer, with their number."""
+        know, note = self._know, ""
+        if isinstance(action, do.RepairDrift):
+            repair = know.memory_of(action.key).repairs[repairs.name_of(action.drift)]
+            if not repairs.is_told(repair):
+                return
+            note = repairs.flapping(repair)
+        if note:
+            know.event(action.key, "Warning", "DriftReturns", f"{action}; {note}", action.cause)
+        else:
+            know.event(action.key, "Normal", action.done, str(action), action.cause)
 
     def _follow_up(self, action: Action) -> None:
         know = self._know
@@ -143,7 +156,10 @@ class Applying:
         if kind == "temporary":
             know.observed.mark_broken(key, action.index, account.message_of(error))
         know.observer.on_drift_repair(action.drift.kind, key, kind)
-        know.event(key, "Warning", "RepairFailed", account.message_of(error), action.cause)
+        memory = account.after_action(know.memory_of(key), action, know.clock.now())
+        know.remember(key, memory)
+        if kind != "missing" and repairs.is_told(memory.repairs[repairs.name_of(action.drift)]):
+            know.event(key, "Warning", "RepairFailed", account.message_of(error), action.cause)
 
     # --- all of them --------------------------------------------------------------------------
 

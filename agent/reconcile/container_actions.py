@@ -27,6 +27,7 @@ from agent.reconcile.memory import Memory
 from agent.reconcile.needs import Needs, find_needs, running_id
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.removal import stop_of
+from agent.reconcile.repairs import due
 from agent.reconcile.world import Actual, Desired, Replica, World
 from runtime.model import ImageInfo
 from store.records import Key
@@ -182,12 +183,16 @@ def update(context: Context, current: Replica) -> tuple[Action, ...]:
     return (UpdateResources(context.desired.key, cause, current.id, wanted, index=current.index),)
 
 
-def repairs(context: Context, current: Replica) -> tuple[Action, ...]:
-    return tuple(
-        RepairDrift(context.desired.key, context.cause(drift.detail), drift, index=current.index)
-        for drift in context.actual.drifts
-        if drift.subject in (current.id, current.state.sandbox) and current.id not in context.actual.broken
+def repairs(context: Context, current: Replica) -> tuple[tuple[Action, ...], float | None]:
+    """What to put back of a running replica now, and when the rest is due."""
+    mine = () if current.id in context.actual.broken else (current.id, current.state.sandbox)
+    drifts, wake_at = due(
+        (drift for drift in context.actual.drifts if drift.subject in mine),
+        context.memory.repairs,
+        context.now,
     )
+    key, index = context.desired.key, current.index
+    return tuple(RepairDrift(key, context.cause(d.detail), d, index=index) for d in drifts), wake_at
 
 
 def runs_of(key: Key, world: World) -> str:

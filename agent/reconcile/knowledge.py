@@ -21,7 +21,7 @@ from agent.reconcile.convert import LABEL_FILE
 from agent.reconcile.feed import Feed
 from agent.reconcile.inventory import Inventory, place_of
 from agent.reconcile.journal import Journal, Remembers
-from agent.reconcile.memory import NOTHING, Memory, from_json
+from agent.reconcile.memory import NOTHING, Memory, by_this_clock, from_json
 from agent.reconcile.observe import Observed
 from agent.reconcile.observer import Observer
 from agent.reconcile.queue import KeyedQueue
@@ -38,13 +38,13 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
     """Times in seconds. full_pass: how often the kernel is read whole and drift looked for.
-    write_delay: how long changes may wait to be written together. drift_look: after network events,
+    write_delay: how long changes may wait to be written together. drift_look: after hints,
     at most one look for drift in this time. at_once: keys worked on side by side. stop: how long
     actions under way may take when the agent ends."""
 
     full_pass_seconds: float = 30.0
     write_delay_seconds: float = 0.1
-    drift_look_seconds: float = 1.0
+    drift_look_seconds: float = 0.1
     at_once: int = 256
     probes_at_once: int = 16
     stop_seconds: float = 5.0
@@ -111,7 +111,7 @@ class Knowledge:
         self.statuses.update({key: status for key, status in statuses.items() if key in objects})
         for key, status in self.statuses.items():
             if (memory := from_json(status.memory)) != NOTHING:
-                self._memory[key] = memory
+                self._memory[key] = by_this_clock(memory, self.clock.now())
         self.observed.look()
         self.unsettled.update(self.inventory.desired)
 

@@ -8,10 +8,11 @@ Changed by pure functions in `account`; read by `plan`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from agent.reconcile.policy import Exit, FailureKind, Health
+from agent.reconcile.repairs import Repair
 
 T = TypeVar("T")
 
@@ -37,7 +38,8 @@ class Memory:
     failures: replica's index as text ("0" is the object itself) -> its newest failed action.
     restart_marks: container id -> started_at of the run that somebody asked to end.
     dependency_runs: dependency's name -> ids of its containers when this one was started.
-    prune_acknowledged: the revision whose mass prune was said yes to."""
+    prune_acknowledged: the revision whose mass prune was said yes to.
+    repairs: what had drifted -> how often it was put back."""
 
     exits: tuple[Exit, ...] = ()
     health: Mapping[str, Health] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class Memory:
     restarts: int = 0
     failures: Mapping[str, Failure] = field(default_factory=dict)
     prune_acknowledged: str = ""
+    repairs: Mapping[str, Repair] = field(default_factory=dict)
 
 
 NOTHING = Memory()
@@ -73,7 +76,33 @@ def from_json(data: Mapping[str, Any]) -> Memory:
         restarts=int(data.get("restarts") or 0),
         failures=_build_all(Failure, data.get("failures")),
         prune_acknowledged=str(data.get("prune_acknowledged") or ""),
+        repairs=_build_all(Repair, data.get("repairs")),
     )
+
+
+def by_this_clock(memory: Memory, now: float) -> Memory:
+    """What was written down when the clock was ahead of what it says now: nothing that is remembered lies
+    in the future, and nothing waits for a time that may be years away."""
+    if memory == NOTHING:
+        return memory
+    return replace(
+        memory,
+        exits=tuple(exit if exit.at <= now else replace(exit, at=now) for exit in memory.exits),
+        health={id: _health_by(health, now) for id, health in memory.health.items()},
+        failures={index: _failure_by(failure, now) for index, failure in memory.failures.items()},
+    )
+
+
+def _health_by(health: Health, now: float) -> Health:
+    if health.last_at is None or health.last_at <= now:
+        return health
+    return replace(health, last_at=now, since=min(health.since, now))
+
+
+def _failure_by(failure: Failure, now: float) -> Failure:
+    if failure.at <= now:
+        return failure
+    return replace(failure, at=now, retry_at=None if failure.retry_at is None else now)
 
 
 def _list(value: Any) -> list[Any]:

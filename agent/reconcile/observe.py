@@ -6,7 +6,7 @@ Called by `loop`; its mappings are what `plan` sees as actual.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -192,17 +192,34 @@ class Observed:
 
     # --- drift --------------------------------------------------------------------------------
 
-    def set_drifts(self, drifts: Iterable[Drift], is_busy: Callable[[Key], bool]) -> set[Key]:
-        """Take the findings of a look for drift; those of keys being worked on are out of date."""
+    def set_drifts(
+        self,
+        drifts: Iterable[Drift],
+        is_busy: Callable[[Key], bool],
+        looked_at: Collection[str] | None = None,
+    ) -> tuple[set[Key], set[str]]:
+        """Take the findings of a look for drift at some subjects (None: all). The keys to wake, and the
+        subjects of keys being worked on: what was found of those is out of date."""
         found: dict[Key, tuple[Drift, ...]] = {}
+        outdated: set[str] = set()
         for drift in drifts:
             key = self._key_of_subject(drift.subject)
-            if key is not None and not is_busy(key):
+            if key is not None and is_busy(key):
+                outdated.add(drift.subject)
+            elif key is not None:
                 found[key] = (*found.get(key, ()), drift)
         for key in self._drifting | found.keys():
-            self._set(key, replace(self.actual.get(key, ABSENT), drifts=found.get(key, ())))
-        self._drifting = set(found)
-        return set(found)
+            before = self.actual.get(key, ABSENT)
+            kept = () if looked_at is None else (d for d in before.drifts if d.subject not in looked_at)
+            self._set(key, replace(before, drifts=(*kept, *found.get(key, ()))))
+            if not self.actual.get(key, ABSENT).drifts:
+                self._drifting.discard(key)
+        self._drifting |= found.keys()
+        return set(found), outdated
+
+    def subjects(self) -> list[str]:
+        """All that a look for drift can be asked about."""
+        return sorted({*self._states, *self.sandboxes, *self.networks, ""})
 
     def _key_of_subject(self, subject: str) -> Key | None:
         if not subject:

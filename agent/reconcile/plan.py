@@ -20,6 +20,7 @@ from agent.reconcile.plan_things import (
     plan_volume_removal,
 )
 from agent.reconcile.removal import is_left_alone, plan_container_removal
+from agent.reconcile.repairs import due
 from agent.reconcile.world import HOST, Desired, World
 from store.records import Key
 
@@ -40,7 +41,7 @@ def plan(world: World, now: float) -> Plan:
 def plan_key(key: Key, world: World, now: float) -> KeyPlan:
     """One key: a ladder of early returns. A key that nobody wants and no inventory names gets none."""
     if key == HOST:
-        return _plan_host(world)
+        return _plan_host(world, now)
     desired = world.desired.get(key)
     if desired is None:
         return KeyPlan(key, (), Verdict("Pending", "NotOurs", "no manifest and no inventory names it"))
@@ -55,11 +56,11 @@ def plan_key(key: Key, world: World, now: float) -> KeyPlan:
     return _plan_wanted(desired, spec, world, now)
 
 
-def _plan_host(world: World) -> KeyPlan:
+def _plan_host(world: World, now: float) -> KeyPlan:
     """What this instance needs of the kernel as a whole is put back whoever needs it."""
-    drifts = world.actual_of(HOST).drifts
+    drifts, wake_at = due(world.actual_of(HOST).drifts, world.memory_of(HOST).repairs, now)
     repairs = tuple(RepairDrift(HOST, Cause(drift.detail), drift) for drift in drifts)
-    return KeyPlan(HOST, repairs, Verdict("Ready", "Ready", is_settled=not repairs))
+    return KeyPlan(HOST, repairs, Verdict("Ready", "Ready", is_settled=not repairs, wake_at=wake_at))
 
 
 def _plan_wanted(desired: Desired, spec: AnySpec, world: World, now: float) -> KeyPlan:

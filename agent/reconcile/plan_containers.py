@@ -207,7 +207,8 @@ def _plan_live(
     if stale:
         standing = replace(standing, actions=make.clear(context, stale))
     if current.state.phase == "paused":
-        return replace(standing, phase="Waiting", reason="Paused", message="is paused")
+        paused = replace(standing, phase="Waiting", reason="Paused", message="is paused")
+        return _with_repairs(context, current, paused)
     if failure is not None:
         phase, reason = FAILURE_PHASES[failure.kind]
         return replace(
@@ -216,8 +217,14 @@ def _plan_live(
         )  # fmt: skip
     if change := _restart_of(context, current):
         return replace(standing, **change)
-    fixes = (*make.update(context, current), *make.repairs(context, current))
-    return replace(standing, actions=(*standing.actions, *fixes)) if fixes else standing
+    standing = replace(standing, actions=(*standing.actions, *make.update(context, current)))
+    return _with_repairs(context, current, standing)
+
+
+def _with_repairs(context: Context, current: Replica, plan: ReplicaPlan) -> ReplicaPlan:
+    repairs, wake_at = make.repairs(context, current)
+    plan = replace(plan, actions=(*plan.actions, *repairs)) if repairs else plan
+    return plan if wake_at is None else replace(plan, wake_at=earliest(plan.wake_at, wake_at))
 
 
 def _restart_of(context: Context, current: Replica) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from agent.manifest.spec import NetworkSpec, VolumeSpec
 from agent.reconcile import convert
 from agent.reconcile.actions import (
-    Action,
     Cause,
     CreateNetwork,
     CreateVolume,
@@ -26,6 +25,7 @@ from agent.reconcile.conditions import Verdict
 from agent.reconcile.needs import is_outdated
 from agent.reconcile.plan_containers import FAILURE_PHASES
 from agent.reconcile.removal import blocking_failure, gone, removing, seen_of, token_of, waits_for_text
+from agent.reconcile.repairs import due
 from agent.reconcile.world import Desired, World
 from runtime.model import NetworkConfig, NetworkState, VolumeConfig
 from store.records import Key
@@ -41,7 +41,7 @@ def plan_network(desired: Desired, spec: NetworkSpec, world: World, now: float) 
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
     former = tuple(network for network in world.actual_of(desired.key).networks if network.name != name)
-    plan = _plan_network_named(desired, spec, state, world)
+    plan = _plan_network_named(desired, spec, state, world, now)
     return _with_former(plan, _cause(desired, f"is called {name} now"), former, world) if former else plan
 
 
@@ -58,19 +58,18 @@ def _with_former(plan: KeyPlan, cause: Cause, former: tuple[NetworkState, ...], 
 
 
 def _plan_network_named(
-    desired: Desired, spec: NetworkSpec, state: NetworkState | None, world: World
+    desired: Desired, spec: NetworkSpec, state: NetworkState | None, world: World, now: float
 ) -> KeyPlan:
     if state is None:
         create = CreateNetwork(desired.key, _cause(desired, "is not there"), _network_config(desired, spec))
         return KeyPlan(desired.key, (create,), _creating(desired))
     if is_outdated(desired, state):
         return _replace_network(desired, spec, state, world)
-    repairs: tuple[Action, ...] = tuple(
-        RepairDrift(desired.key, _cause(desired, drift.detail), drift)
-        for drift in world.actual_of(desired.key).drifts
-        if drift.subject == state.name
-    )
-    return KeyPlan(desired.key, repairs, _ready(desired, is_settled=not repairs))
+    mine = (drift for drift in world.actual_of(desired.key).drifts if drift.subject == state.name)
+    drifts, wake_at = due(mine, world.memory_of(desired.key).repairs, now)
+    repairs = tuple(RepairDrift(desired.key, _cause(desired, drift.detail), drift) for drift in drifts)
+    verdict = _ready(desired, is_settled=not repairs)
+    return KeyPlan(desired.key, repairs, replace(verdict, wake_at=wake_at))
 
 
 def _replace_network(desired: Desired, spec: NetworkSpec, state: NetworkState, world: World) -> KeyPlan:

@@ -1,14 +1,17 @@
 """Keeps the agent's picture of the kernel true: the engine's events at once, a whole look now and then,
-a look for drift when the network stirs. Wakes keys, decides nothing. Called by `loop`.
+a look for drift where something stirred. Wakes keys, decides nothing. Called by `loop`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile.knowledge import Knowledge
+from agent.reconcile.slices import Slices
+from agent.reconcile.world import HOST
 from runtime.face import Engine
 from runtime.model import EngineEvent
 from store.records import Key
@@ -24,7 +27,10 @@ class Watching:
         self._whole_at = 0.0
         self._drift_at: float | None = None
         self._last_drift_at = 0.0
+        self._hinted: set[str] = set()
+        self._slices = Slices()
         self._look: asyncio.Task[None] | None = None
+        self._is_settled = False  # the first look is at everything, and so is one after lost events
 
     def start(self) -> None:
         """The first whole look comes soon, since nobody sees what happens before the events are
@@ -43,9 +49,10 @@ class Watching:
         if self._look is not None and not self._look.done():
             return
         if now >= self._whole_at:
-            self._look = asyncio.get_running_loop().create_task(self.look_whole())
+            self._look = asyncio.get_running_loop().create_task(self.look_whole(in_turns=self._is_settled))
+            self._is_settled = True
         elif self._drift_at is not None and now >= self._drift_at:
-            self._look = asyncio.get_running_loop().create_task(self._look_for_drift())
+            self._look = asyncio.get_running_loop().create_task(self._look_at_hinted())
 
     # --- events -------------------------------------------------------------------------------
 
@@ -66,8 +73,10 @@ class Watching:
             if key is not None:
                 self._tell(key, event)
                 self._know.wake(key)
-        elif event.kind == "network":
-            self._look_for_drift_soon()
+        elif event.kind == "drift":
+            self._hint(event.id)
+        elif event.kind == "repaired":
+            self.tell_repaired("socket", event.detail)
         else:  # the supervisor restarted, or events were lost
             self._look_soon()
 
@@ -79,11 +88,18 @@ class Watching:
             self._know.event(key, "Warning", "NotAllowedHere", event.detail)
 
     def _look_soon(self) -> None:
+        self._is_settled = False
         self._whole_at = self._know.clock.now()
         self._know.wakeup.set()
 
-    def _look_for_drift_soon(self) -> None:
+    def tell_repaired(self, kind: str, what: str) -> None:
+        """Somebody put a thing of the host's back who can do it alone."""
+        self._know.event(HOST, "Normal", "DriftRepaired", what)
+        self._know.observer.on_drift_repair(kind, HOST, "ok")
+
+    def _hint(self, subject: str) -> None:
         """At once after a quiet time, and not more often than the settings say."""
+        self._hinted.add(subject)
         at = max(self._know.clock.now(), self._last_drift_at + self._know.settings.drift_look_seconds)
         if self._drift_at is None or at < self._drift_at:
             self._drift_at = at
@@ -91,8 +107,9 @@ class Watching:
 
     # --- looks --------------------------------------------------------------------------------
 
-    async def look_whole(self) -> None:
-        """Read everything, and wake the keys for which something is otherwise than was known."""
+    async def look_whole(self, *, in_turns: bool = False) -> None:
+        """Read everything, and wake the keys for which something is otherwise than was known. in_turns:
+        for drift, of many only as many as the slow pass may take its time for."""
         know, started = self._know, time.perf_counter()
         self._whole_at = know.clock.now() + know.settings.full_pass_seconds
         changed: set[Key] = set()
@@ -103,7 +120,7 @@ class Watching:
             self.ask_images_again()
             if know.revisions.current:
                 know.adopt_orphans()
-            await self._look_for_drift()
+            await (self._look_at_slice() if in_turns else self._look_for_drift())
         except Exception as error:
             know.bug(None, error, "the whole look failed")
         know.observer.on_pass("full", len(changed), 0, time.perf_counter() - started)
@@ -117,17 +134,33 @@ class Watching:
             if isinstance(desired.spec, ContainerSpec) and desired.spec.image in changed:
                 self._know.wake(key)
 
-    async def _look_for_drift(self) -> None:
-        """Findings of keys that were worked on meanwhile may be out of date: the next look tells."""
+    async def _look_at_hinted(self) -> None:
+        hinted, self._hinted = self._hinted, set()
+        await self._look_for_drift(hinted)
+
+    async def _look_at_slice(self) -> None:
+        """As many as fit into the slow pass's share, in turns; what stirred was looked at before."""
+        subjects = self._slices.next(self._know.observed.subjects())
+        started = time.perf_counter()
+        await self._look_for_drift(subjects)
+        self._slices.took(len(subjects), time.perf_counter() - started, self._know.settings.full_pass_seconds)
+
+    async def _look_for_drift(self, subjects: Collection[str] | None = None) -> None:
+        """Findings of keys that were worked on meanwhile may be out of date: those are looked at again."""
         know = self._know
         self._drift_at = None
         self._last_drift_at = know.clock.now()
         busy = know.queue.in_flight()
         try:
-            drifts = await self._engine.find_drift()
+            drifts = await self._engine.find_drift(subjects)
         except Exception as error:
             know.bug(None, error, "looking for drift failed")
             return
         busy |= know.queue.in_flight()
-        for key in sorted(know.observed.set_drifts(drifts, busy.__contains__)):
+        keys, outdated = know.observed.set_drifts(drifts, busy.__contains__, subjects)
+        for key in sorted(keys):
             know.wake(key)
+        for subject in outdated:
+            self._hint(subject)
+        if self._hinted:  # more was told while we looked
+            self._hint(next(iter(self._hinted)))

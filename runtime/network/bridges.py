@@ -59,26 +59,52 @@ def make(netlink: Netlink, layout: Layout, record: NetworkRecord) -> Link:
     return found
 
 
-def _settle_sysctls(name: str) -> None:
-    wanted = {
+def _sysctls(name: str) -> dict[str, str]:
+    return {
         # So that 127.0.0.1:PORT of the host can lead to a container; the firewall keeps wires out.
         f"net.ipv4.conf.{name}.route_localnet": "1",
         f"net.ipv4.conf.{name}.forwarding": "1",
     }
-    namespaces.write_sysctls(wanted)
-    with contextlib.suppress(FileNotFoundError):  # a kernel booted with ipv6.disable=1
-        namespaces.write_sysctls(
-            {f"net.ipv6.conf.{name}.accept_ra": "0", f"net.ipv6.conf.{name}.disable_ipv6": "1"}
-        )
+
+
+def _sysctls_v6(name: str) -> dict[str, str]:
+    """Not there in a kernel booted with ipv6.disable=1."""
+    return {f"net.ipv6.conf.{name}.accept_ra": "0", f"net.ipv6.conf.{name}.disable_ipv6": "1"}
+
+
+def _settle_sysctls(name: str) -> None:
+    namespaces.write_sysctls(_sysctls(name))
+    with contextlib.suppress(FileNotFoundError):
+        namespaces.write_sysctls(_sysctls_v6(name))
+
+
+def sysctl_paths(name: str) -> tuple[str, ...]:
+    """The files of a bridge's settings that are ours."""
+    return tuple(f"/proc/sys/{key.replace('.', '/')}" for key in (*_sysctls(name), *_sysctls_v6(name)))
+
+
+def changed_sysctls(name: str) -> list[str]:
+    """A bridge's settings that are not as we set them, in words."""
+    told = []
+    for key, value in {**_sysctls(name), **_sysctls_v6(name)}.items():
+        with contextlib.suppress(OSError):
+            found = _read(f"/proc/sys/{key.replace('.', '/')}")
+            if found != value:
+                told.append(f"{key} is {found}, not {value}")
+    return told
+
+
+def _read(path: str) -> str:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 64).decode().strip()
+    finally:
+        os.close(descriptor)
 
 
 def is_forwarding() -> bool:
     """Whether the host passes IPv4 packets on."""
-    descriptor = os.open(_FORWARD, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 2)[:1] == b"1"
-    finally:
-        os.close(descriptor)
+    return _read(_FORWARD) == "1"
 
 
 def forward() -> None:

@@ -8,7 +8,8 @@ a container. Called by `networks`; the records are what should be.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 
 from runtime.errors import NotFound, Temporary
 from runtime.model import Drift
@@ -19,36 +20,72 @@ from runtime.network.links import Link
 from runtime.network.netlink import Netlink
 from runtime.network.records import NetworkRecord, SandboxRecord
 
+_FEW = 16  # links that are asked for one by one, 15 us each; a dump takes 10 us for each that there is
 _MAX_TOLD = 5  # differences of the firewall that are written out
 
 
-def find(instance: Instance) -> tuple[Drift, ...]:
-    """All findings; () when everything is as it was made."""
-    return tuple(_find(instance))
+def find(instance: Instance, only: Collection[str] | None = None) -> tuple[Drift, ...]:
+    """All findings; () when everything is as it was made. only: names of networks, ids of sandboxes, and ""
+    for what is nobody's alone."""
+    return tuple(_find(instance, only))
 
 
-def _find(instance: Instance) -> Iterator[Drift]:
+def _find(instance: Instance, only: Collection[str] | None) -> Iterator[Drift]:
     book = instance.book
-    if book.networks and not bridges.is_forwarding():
-        yield Drift("forwarding", "", "net.ipv4.ip_forward is 0")
+    networks = [each for name, each in list(book.networks.items()) if only is None or name in only]
+    boxes = [each for id, each in list(book.sandboxes.items()) if only is None or id in only]
+    if only is None or "" in only:
+        yield from _host_drift(instance)
+    if not networks and not boxes:
+        return
     with Netlink() as netlink:
-        found = {link.name: link for link in map(links.read_link, netlink.dump(links.get_links()))}
+        found = _links(instance, netlink, networks, boxes)
         addresses = {
             (address.index, address.address, address.prefix)
             for address in map(links.read_address, netlink.dump(links.get_addresses()))
         }
-    for network in list(book.networks.values()):
-        yield from _bridge_drift(network, found.get(network.bridge), addresses)
-    for record in list(book.sandboxes.values()):
+    for network in networks:
+        yield from _bridge_drift(instance, network, found.get(network.bridge), addresses)
+    for record in boxes:
         try:
             yield from _sandbox_drift(instance, record, found)
         except (KeyError, NotFound):  # it, or its network, went while we looked
             if _is_kept(instance, record):
                 raise
+
+
+def _host_drift(instance: Instance) -> Iterator[Drift]:
+    if instance.book.networks and not bridges.is_forwarding():
+        yield Drift("forwarding", "", "net.ipv4.ip_forward is 0")
     told = list(instance.table.differences())
     if told:
         more = f" and {len(told) - _MAX_TOLD} more" if len(told) > _MAX_TOLD else ""
         yield Drift("firewall", "", "; ".join(told[:_MAX_TOLD]) + more)
+
+
+def _links(
+    instance: Instance, netlink: Netlink, networks: list[NetworkRecord], boxes: list[SandboxRecord]
+) -> dict[str, Link]:
+    """The bridges and the host's ends in question: asked for by name when they are few."""
+    if len(networks) + len(boxes) > _FEW:
+        return {link.name: link for link in map(links.read_link, netlink.dump(links.get_links()))}
+    names = {network.bridge for network in networks}
+    for endpoint in (each for record in boxes for each in record.endpoints):
+        names.add(endpoint.link)
+        if network := instance.book.networks.get(endpoint.network):
+            names.add(network.bridge)
+    return {name: link for name in names if (link := bridges.find(netlink, name)) is not None}
+
+
+def lost_namespaces(instance: Instance) -> list[str]:
+    """The sandboxes whose namespace is not where it was bound; 2 us each."""
+    return [
+        record.id
+        for record in list(instance.book.sandboxes.values())
+        if _is_kept(instance, record)
+        and record.id in instance.whole
+        and not namespaces.is_at(instance.netns_path(record.id), record.inode)
+    ]
 
 
 def _is_kept(instance: Instance, record: SandboxRecord) -> bool:
@@ -56,7 +93,7 @@ def _is_kept(instance: Instance, record: SandboxRecord) -> bool:
 
 
 def _bridge_drift(
-    network: NetworkRecord, link: Link | None, addresses: set[tuple[int, str, int]]
+    instance: Instance, network: NetworkRecord, link: Link | None, addresses: set[tuple[int, str, int]]
 ) -> Iterator[Drift]:
     gateway = text_of(network.subnet.gateway)
     if link is None:
@@ -67,11 +104,19 @@ def _bridge_drift(
         yield Drift(
             "bridge", network.name, f"{gateway}/{network.subnet.prefix} is missing on {network.bridge}"
         )
+    elif network.config.mtu is not None and link.mtu != network.config.mtu:
+        yield Drift("bridge", network.name, f"bridge {network.bridge} has MTU {link.mtu}")
+    elif told := bridges.changed_sysctls(network.bridge):
+        yield Drift("bridge", network.name, "; ".join(told))
+    if not instance.has_network_record(network.name):
+        yield Drift("record", network.name, "its record on the disk is missing")
 
 
 def _sandbox_drift(instance: Instance, record: SandboxRecord, found: dict[str, Link]) -> Iterator[Drift]:
     if not _is_kept(instance, record):
         return
+    if not instance.has_record(record.id):
+        yield Drift("record", record.id, "its record in the run directory is missing")
     if instance.hosts.is_altered(record):
         yield Drift("hosts", record.id, "the hosts file is missing or altered")
     if not namespaces.is_at(instance.netns_path(record.id), record.inode):
@@ -105,13 +150,28 @@ def repair(instance: Instance, found: Drift) -> None:
             building.repair_bridge(instance, _network(instance, found.subject))
         case "netns":
             _repair_namespace(instance, _sandbox(instance, found.subject))
+        case "record":
+            _restore_record(instance, found.subject)
         case "hosts":
-            instance.hosts.mark(_sandbox(instance, found.subject).id)
-            instance.hosts.write_marked()
+            restore_hosts(instance, _sandbox(instance, found.subject).id)
         case "veth" | "address" | "route":
             building.repair_sandbox(instance, _sandbox(instance, found.subject))
         case _:
             raise NotFound("repair", found.kind, "the network knows no such drift")
+
+
+def _restore_record(instance: Instance, subject: str) -> None:
+    if subject in instance.book.networks:
+        instance.write_network(_network(instance, subject))
+    else:
+        instance.enter(_sandbox(instance, subject))
+
+
+def restore_hosts(instance: Instance, id: str) -> None:
+    """Write a sandbox's hosts file, and its directory where that went."""
+    os.makedirs(instance.hosts.directory, 0o700, exist_ok=True)  # noqa: PTH103
+    instance.hosts.mark(id)
+    instance.hosts.write_marked()
 
 
 def _network(instance: Instance, name: str) -> NetworkRecord:

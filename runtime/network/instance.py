@@ -113,6 +113,15 @@ class Instance:
     def wires(self, record: SandboxRecord) -> tuple[sandboxes.Wire, ...]:
         return sandboxes.wires_of(record, self.book.networks, self.bridge_indexes)
 
+    def namespace_ids(self) -> dict[int, str]:
+        """The kernel's ids of the namespaces that our links lead into (ip-netns(8)) -> the sandboxes."""
+        found: dict[int, str] = {}
+        for link in map(links.read_link, self.netlink.dump(links.get_links())):
+            owner = self.book.owner_of_link(link.name) if link.nsid >= 0 else None
+            if owner is not None:
+                found[link.nsid] = owner
+        return found
+
     def netns_path(self, id: str) -> str:
         return f"{self._netns}/{id}"
 
@@ -132,6 +141,18 @@ class Instance:
         """Keep a record: on disk, then in the book."""
         records.write(self._record_path(record.id), records.sandbox_json(record), lasting=False)
         self.book.put(record)
+
+    def has_record(self, id: str) -> bool:
+        return os.path.exists(self._record_path(id))  # noqa: PTH110
+
+    def has_network_record(self, name: str) -> bool:
+        return os.path.exists(self.network_path(name))  # noqa: PTH110
+
+    def network_path(self, name: str) -> Path:
+        return self.layout.networks / f"{name}.json"
+
+    def write_network(self, record: NetworkRecord) -> None:
+        records.write(self.network_path(record.name), records.network_json(record), lasting=True)
 
     def forget(self, id: str) -> None:
         """Drop a record. On disk last: until then, after a crash, it is listed and can be deleted."""

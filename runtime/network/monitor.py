@@ -14,12 +14,13 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from runtime.network import links
 from runtime.network.addresses import text_of
 from runtime.network.book import Book
+from runtime.network.inside import Inside
 from runtime.network.netlink import NETLINK_ROUTE, Answer, attributes, messages
 
 _NETLINK_NETFILTER = 12
@@ -27,6 +28,7 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
 # linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF
 _ROUTE_GROUPS = (1, 5, 7, 24)
+_INSIDE_GROUPS = (1, 5, 7)
 _NFT_GROUP = 7  # linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES
 _NFT_SUBSYSTEM = 10
 _NFT_NEWGEN = 15
@@ -51,13 +53,19 @@ class Hint(NamedTuple):
 
 
 class Monitor:
-    """Two netlink sockets behind one descriptor.
+    """Three netlink sockets behind one descriptor.
 
     own_ports: netlink addresses whose changes are ours. leaving: sandboxes that are being deleted.
+    namespace_ids: asks the kernel for its id of a sandbox's namespace -> the sandbox.
     """
 
     def __init__(
-        self, book: Book, table: str, own_ports: Collection[int], leaving: Collection[str] = ()
+        self,
+        book: Book,
+        table: str,
+        own_ports: Collection[int],
+        leaving: Collection[str] = (),
+        namespace_ids: Callable[[], Mapping[int, str]] = dict,
     ) -> None:
         self._book = book
         self._leaving = leaving
@@ -66,9 +74,11 @@ class Monitor:
         self._route = _listen(NETLINK_ROUTE, _ROUTE_GROUPS)
         _attach_filter(self._route)
         self._nft = _listen(_NETLINK_NETFILTER, (_NFT_GROUP,))
+        self._losses = _listen(NETLINK_ROUTE, _INSIDE_GROUPS)
+        self._inside = Inside(self._losses, namespace_ids)
         self._touched = False  # our table, in a transaction whose end has not been read yet
         self._epoll = select.epoll()
-        for listening in (self._route, self._nft):
+        for listening in (self._route, self._nft, self._losses):
             self._epoll.register(listening, select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -79,6 +89,7 @@ class Monitor:
         self._epoll.close()
         self._route.close()
         self._nft.close()
+        self._losses.close()
 
     def read(self) -> frozenset[Hint]:
         """What to look at since the last read(). Does not block."""
@@ -91,6 +102,7 @@ class Monitor:
             hints |= self._read_nft()
         except _OverflowError:
             hints.add(Hint("overflow"))
+        hints |= {Hint("sandbox", owner) for owner in self._inside.read(self._leaving)}
         return frozenset(hints)
 
     def _read_route(self) -> set[Hint]:

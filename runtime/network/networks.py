@@ -16,10 +16,9 @@ import dataclasses
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Any
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
@@ -116,7 +115,9 @@ class Networks:
         existing = self._book.networks.get(config.name)
         record = _relabelled(existing, config) if existing else self._plan_network(config)
         if record != existing:
-            records.write(self._network_path(config.name), records.network_json(record), lasting=True)
+            records.write(
+                self._instance.network_path(config.name), records.network_json(record), lasting=True
+            )
         try:
             with translated("create network", config.name):
                 self._instance.make_bridge(record)
@@ -179,7 +180,7 @@ class Networks:
         with contextlib.suppress(FirewallError):
             self._table.change(removed=self._book.network_elements(record) & self._table.wanted)
             self._table.flush()
-        self._network_path(record.name).unlink(missing_ok=True)
+        self._instance.network_path(record.name).unlink(missing_ok=True)
 
     def list(self) -> tuple[NetworkState, ...]:
         return tuple(state_of_network(record) for record in self._book.networks.values())
@@ -294,10 +295,18 @@ class Networks:
 
     # --- drift ---
 
-    def find_drift(self) -> tuple[Drift, ...]:
-        """All that is not in the kernel as it was made. Changes nothing."""
+    def find_drift(self, only: Collection[str] | None = None) -> tuple[Drift, ...]:
+        """All that is not in the kernel as it was made. Changes nothing. only: see `drift.find`."""
         with translated("find drift in", "networks"):
-            return drift.find(self._instance)
+            return drift.find(self._instance, only)
+
+    def lost_namespaces(self) -> Sequence[str]:
+        """The sandboxes whose network namespace is not bound any more."""
+        return drift.lost_namespaces(self._instance)
+
+    def restore_hosts(self, id: str) -> None:
+        """Write a sandbox's hosts file again; nothing for a sandbox that is none."""
+        drift.restore_hosts(self._instance, id)
 
     def repair(self, found: Drift) -> None:
         """Put one finding back in place. NotFound when its subject is gone meanwhile."""
@@ -307,7 +316,9 @@ class Networks:
     def monitor(self) -> Monitor:
         """What tells, while it is read, which network or sandbox to look at. The caller closes it."""
         ports = {self._instance.netlink.port(), self._instance.reaper.port()}
-        return Monitor(self._book, self.layout.nft_table, ports, self._instance.deleting)
+        return Monitor(
+            self._book, self.layout.nft_table, ports, self._instance.deleting, self._instance.namespace_ids
+        )
 
     # --- the work of one turn ---
 
@@ -410,9 +421,6 @@ class Networks:
                         job.answer.set_result(None)
         finally:
             self._reaping = None
-
-    def _network_path(self, name: str) -> Path:
-        return self.layout.networks / f"{name}.json"
 
 
 def state_of_network(record: NetworkRecord) -> NetworkState:

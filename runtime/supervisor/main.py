@@ -126,7 +126,7 @@ def _bind(path: str) -> socket.socket:
 
 def _serve(options: dict[str, str], resume: int = -1) -> int:
     from runtime import syscalls
-    from runtime.supervisor import adoption, operations, own_cgroup, reexec
+    from runtime.supervisor import adoption, operations, own_cgroup, own_socket, reexec
     from runtime.supervisor.loop import Loop
     from runtime.supervisor.server import Supervisor
 
@@ -148,6 +148,7 @@ def _serve(options: dict[str, str], resume: int = -1) -> int:
         adoption.adopt_all(server)
         server.listen(listener)
         _tell_ready(int(options.get("--ready", "-1")))
+    own_socket.keep(server, options["--socket"], _bind)
     server.reap()
     # What is here now stays: children need not copy its pages to count references of a collection.
     gc.collect()

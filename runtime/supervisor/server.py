@@ -92,6 +92,13 @@ class Supervisor:
         self.loop.watch(listener.fileno(), READ, lambda _events: self._accept(listener))
 
     def _accept(self, listener: socket.socket) -> None:
+    def stop_listening(self) -> None:
+        """Clients that are connected stay."""
+        if self.listener is not None:
+            self.loop.forget(self.listener.fileno())
+            self.listener.close()
+            self.listener = None
+
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             sock, _ = listener.accept()
             credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -186,7 +193,16 @@ class Supervisor:
                 return
             if found is None:
                 return
-            self._reap_one(found.si_pid)
+                self._tell_stopped()
+            self._reap_one(found.si_pid, _code_of(found))
+
+    def _tell_stopped(self) -> None:
+        """Of containers whose first process was stopped by a signal: somebody may want it to go on."""
+        with contextlib.suppress(ChildProcessError):
+            while found := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG):
+                container = self.by_pid.get(found.si_pid)
+                if container is not None:
+                    self.publish({"event": "stopped", "name": container.name})
 
     def _reap_one(self, pid: int) -> None:
         container = self.by_pid.get(pid)

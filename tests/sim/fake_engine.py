@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
@@ -332,9 +332,9 @@ class FakeEngine:
             (image for image in self.images.values() if image.id == reference), None
         )
 
-    async def find_drift(self) -> tuple[Drift, ...]:
+    async def find_drift(self, subjects: Collection[str] | None = None) -> tuple[Drift, ...]:
         await asyncio.sleep(0)
-        return tuple(self._drifts)
+        return tuple(drift for drift in self._drifts if subjects is None or drift.subject in subjects)
 
     async def repair(self, drift: Drift) -> None:
         await self._begin("repair", drift.subject)
@@ -387,7 +387,7 @@ class FakeEngine:
         at a kernel would give it."""
         if drift not in self._drifts:
             self._drifts.append(drift)
-        self.emit("network", "")
+        self.emit("drift", drift.subject)
 
     def foreign(self, id: str) -> None:
         """A container, running, that somebody else made: without our labels."""
