@@ -29,9 +29,9 @@ class Entry:
         self.lock = asyncio.Lock()
         self.is_running = False
         self.is_paused = False
+        self.is_held = False  # somebody had us send it SIGSTOP
         self.has_started = False
         self.pid: int | None = None
-        self.is_held = False  # somebody had us send it SIGSTOP
         self.process = (0, 0)  # of the latest life: pid and start time, which has ticks of 10 ms
         self.started_at: float | None = None
         self.finished_at: float | None = None
@@ -54,12 +54,12 @@ class Entry:
             return
         if self.process != process:
             self.io_bytes = (0, 0)
+        self.is_held = self.is_held and self.process == process
         self.is_running = self.has_started = True
         self.pid, self.process = record["pid"], process
         self.started_at = record["started_at"]
         self.finished_at = self.exit_code = None
         self.oom_killed = False
-        self.is_held = self.is_held and self.process == process
 
     def ended(self, record: Mapping[str, Any]) -> None:
         """The supervisor's exit record. One of an earlier life is passed over."""

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from runtime import block_groups, cgroups, descriptors, run_directory
 from runtime.assembly import Assembly
-from runtime.bundle import resources_to_oci
 from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
@@ -72,6 +71,7 @@ class NativeEngine:
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
             self.confinement,
         )  # fmt: skip
+        self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,
             self._index,
@@ -81,7 +81,6 @@ class NativeEngine:
             self._client,
             self._on_drift_hint,
         )
-        self._execs = Execs(self._index, self._assembly, self._client)
         self._opened = contextlib.AsyncExitStack()
 
     @property
@@ -282,9 +281,9 @@ class NativeEngine:
 
     async def create_network(self, config: NetworkConfig) -> None:
         self.networks.create(config)
+        self._drifts.watch_network(config.name)
 
     async def delete_network(self, name: str) -> None:
-        self._drifts.watch_network(config.name)
         await self.networks.delete(name)
 
     def list_networks(self) -> tuple[NetworkState, ...]:

@@ -380,12 +380,6 @@ def apply_bind(mount: Mount, root: int, all_private: bool) -> None:
             os.close(target)
 
 
-def check_target(target: int, path: str) -> None:
-    """Refuse a bind that would land inside procfs: it could redirect the runtime's own writes."""
-    if sys_.file_system(target) != PROC_MAGIC:
-        return
-    if path.startswith("/proc/") and path[6:] in _TARGETS_IN_PROC:
-        return
 def set_bind(tree: int, mount: Mount, all_private: bool) -> None:
     """Give a detached bind the attributes that its mount asks for."""
     if mount.set_ or mount.clear:
@@ -398,6 +392,12 @@ def set_bind(tree: int, mount: Mount, all_private: bool) -> None:
         set_propagation(tree, mount.propagation or sys_.MS_PRIVATE | sys_.MS_REC)
 
 
+def check_target(target: int, path: str) -> None:
+    """Refuse a bind that would land inside procfs: it could redirect the runtime's own writes."""
+    if sys_.file_system(target) != PROC_MAGIC:
+        return
+    if path.startswith("/proc/") and path[6:] in _TARGETS_IN_PROC:
+        return
     raise Invalid("mount", path, "the target lies in /proc", "choose another target")
 
 

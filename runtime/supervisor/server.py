@@ -192,8 +192,8 @@ class Supervisor:
             except ChildProcessError:
                 return
             if found is None:
-                return
                 self._tell_stopped()
+                return
             self._reap_one(found.si_pid, _code_of(found))
 
     def _tell_stopped(self) -> None:
