@@ -7,14 +7,18 @@ Changes nothing on disk, takes no lock that a writer waits for.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from store import rows
 from store.errors import Damaged, StoreError, Unavailable
 from store.records import EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+
+Record = TypeVar("Record")
 
 
 class Snapshot(NamedTuple):
@@ -31,14 +35,12 @@ def read_status(path: str | Path) -> Snapshot | None:
     if connection is None:
         return None
     try:
-        objects = [rows.object_record(r) for r in connection.execute("SELECT * FROM objects")]
-        statuses = [rows.status_record(r) for r in connection.execute("SELECT * FROM statuses")]
+        objects = _sound(rows.object_record, connection.execute("SELECT * FROM objects"))
+        statuses = _sound(rows.status_record, connection.execute("SELECT * FROM statuses"))
         found = connection.execute("SELECT * FROM revisions ORDER BY seen_at DESC LIMIT 20")
-        revisions = tuple(rows.revision_record(r) for r in found)
+        revisions = tuple(_sound(rows.revision_record, found))
     except sqlite3.Error as error:
         raise _explain(path, error) from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise Damaged("read", str(path), f"a row cannot be read: {error}") from error
     finally:
         connection.close()
     return Snapshot({o.key: o for o in objects}, {s.key: s for s in statuses}, revisions)
@@ -54,14 +56,21 @@ def read_events(path: str | Path, key: Key | None = None, limit: int = 100) -> t
         where, arguments = "WHERE project = ? AND kind = ? AND name = ?", list(key)
     query = f"SELECT * FROM events {where} ORDER BY id DESC LIMIT ?"
     try:
-        found = [rows.event_record(r) for r in connection.execute(query, [*arguments, limit])]
+        found = _sound(rows.event_record, connection.execute(query, [*arguments, limit]))
     except sqlite3.Error as error:
         raise _explain(path, error) from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise Damaged("read", str(path), f"a row cannot be read: {error}") from error
     finally:
         connection.close()
     return tuple(reversed(found))
+
+
+def _sound(decode: Callable[[Any], Record], found: Iterable[Any]) -> list[Record]:
+    """The rows that can be read: the agent puts the others aside when it starts."""
+    good = []
+    for row in found:
+        with contextlib.suppress(*rows.BAD_ROW):
+            good.append(decode(row))
+    return good
 
 
 def _connect(path: str | Path) -> sqlite3.Connection | None:
@@ -81,6 +90,7 @@ def _connect(path: str | Path) -> sqlite3.Connection | None:
             f"file:{quote(str(path))}?mode=ro{immutable}", uri=True, timeout=2.0, isolation_level=None
         )
         connection.row_factory = sqlite3.Row
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         connection.execute("BEGIN")
     except sqlite3.Error as error:
         raise _explain(path, error) from error

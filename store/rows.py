@@ -1,7 +1,7 @@
 """Records to rows and back. Pure; both the writer and the read-only reader go through here.
 
-A row is a mapping from column name to a plain value. Decoding raises ValueError, KeyError or
-TypeError on a row that no Setpoint wrote: the caller calls that damage.
+A row is a mapping from column name to a plain value. SQLite keeps any value in any column, so decoding
+looks at each, and raises ValueError, KeyError, IndexError or TypeError on a row that no Setpoint wrote.
 """
 
 from __future__ import annotations
@@ -25,6 +25,46 @@ def _plain(value: object) -> Any:
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=_plain).encode
+
+
+BAD_ROW = (ValueError, KeyError, IndexError, TypeError, RecursionError)
+
+
+def _text(row: Row, name: str) -> str:
+    """Text that UTF-8 has a word for: the lenient reading of bytes that are none leaves surrogates."""
+    value = row[name]
+    if not isinstance(value, str) or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+        raise ValueError(f"{name} is {value!r:.60}")
+    return value
+
+
+def _whole(row: Row, name: str) -> int:
+    value = row[name]
+    if not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ValueError(f"{name} is {value!r:.60}")
+    return int(value)
+
+
+def _time(row: Row, name: str) -> float:
+    value = row[name]
+    if not isinstance(value, int | float) or not abs(value) < 1e15:
+        raise ValueError(f"{name} is {value!r:.60}")
+    return float(value)
+
+
+def _flag(row: Row, name: str) -> bool:
+    value = row[name]
+    if value not in (0, 1):
+        raise ValueError(f"{name} is {value!r:.60}")
+    return bool(value)
+
+
+def _key(row: Row) -> Key:
+    """Its parts are not empty and have no "/", so that it can be said and read back."""
+    key = Key(_text(row, "project"), _text(row, "kind"), _text(row, "name"))
+    if not all(key) or any("/" in part or "\0" in part for part in key):
+        raise ValueError(f"its name is {str(key)!r:.60}")
+    return key
 
 
 def _decode(text: str, kind: type) -> Any:
@@ -55,17 +95,17 @@ def object_row(record: ObjectRecord) -> dict[str, Any]:
 
 def object_record(row: Row) -> ObjectRecord:
     return ObjectRecord(
-        key=Key(row["project"], row["kind"], row["name"]),
-        owner=row["owner"],
-        spec=_decode(row["spec"], dict),
-        spec_hash=row["spec_hash"],
-        generation=row["generation"],
-        observed_generation=row["observed_generation"],
-        file=row["file"],
-        line=row["line"],
-        revision=row["revision"],
-        deleting=bool(row["deleting"]),
-        updated_at=row["updated_at"],
+        key=_key(row),
+        owner=_text(row, "owner"),
+        spec=_decode(_text(row, "spec"), dict),
+        spec_hash=_text(row, "spec_hash"),
+        generation=_whole(row, "generation"),
+        observed_generation=_whole(row, "observed_generation"),
+        file=_text(row, "file"),
+        line=_whole(row, "line"),
+        revision=_text(row, "revision"),
+        deleting=_flag(row, "deleting"),
+        updated_at=_time(row, "updated_at"),
     )
 
 
@@ -88,16 +128,29 @@ def status_row(record: StatusRecord) -> dict[str, Any]:
 
 def status_record(row: Row) -> StatusRecord:
     return StatusRecord(
-        key=Key(row["project"], row["kind"], row["name"]),
-        phase=row["phase"],
-        ready=bool(row["ready"]),
-        since=row["since"],
-        restarts=row["restarts"],
-        message=row["message"],
-        conditions=tuple(Condition(*fields) for fields in _decode(row["conditions"], list)),
-        containers=tuple(_decode(row["containers"], list)),
-        memory=_decode(row["memory"], dict),
+        key=_key(row),
+        phase=_text(row, "phase"),
+        ready=_flag(row, "ready"),
+        since=_time(row, "since"),
+        restarts=_whole(row, "restarts"),
+        message=_text(row, "message"),
+        conditions=tuple(map(_condition, _decode(_text(row, "conditions"), list))),
+        containers=tuple(map(_mapping, _decode(_text(row, "containers"), list))),
+        memory=_decode(_text(row, "memory"), dict),
     )
+
+
+def _condition(fields: Any) -> Condition:
+    type, status, reason, message, since = fields
+    if not all(isinstance(text, str) for text in (type, status, reason, message)):
+        raise ValueError(f"a condition is {fields!r:.60}")
+    return Condition(type, status, reason, message, float(since))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"a container is {value!r:.60}")
+    return value
 
 
 def event_row(record: EventRecord, id: int) -> dict[str, Any]:
@@ -118,14 +171,14 @@ def event_row(record: EventRecord, id: int) -> dict[str, Any]:
 
 def event_record(row: Row) -> EventRecord:
     return EventRecord(
-        at=row["at"],
-        key=Key(row["project"], row["kind"], row["name"]),
-        type=row["type"],
-        reason=row["reason"],
-        message=row["message"],
-        revision=row["revision"],
-        cause=tuple(_decode(row["cause"], list)),
-        id=row["id"],
+        at=_time(row, "at"),
+        key=_key(row),
+        type=_text(row, "type"),
+        reason=_text(row, "reason"),
+        message=_text(row, "message"),
+        revision=_text(row, "revision"),
+        cause=tuple(map(str, _decode(_text(row, "cause"), list))),
+        id=_whole(row, "id"),
     )
 
 
@@ -144,14 +197,14 @@ def revision_row(record: RevisionRecord) -> dict[str, Any]:
 
 def revision_record(row: Row) -> RevisionRecord:
     return RevisionRecord(
-        id=row["id"],
-        source=row["source"],
-        seen_at=row["seen_at"],
-        outcome=row["outcome"],
-        message=row["message"],
-        converged_at=row["converged_at"],
-        subject=row["subject"],
-        author=row["author"],
+        id=_text(row, "id"),
+        source=_text(row, "source"),
+        seen_at=_time(row, "seen_at"),
+        outcome=_text(row, "outcome"),
+        message=_text(row, "message"),
+        converged_at=None if row["converged_at"] is None else _time(row, "converged_at"),
+        subject=_text(row, "subject"),
+        author=_text(row, "author"),
     )
 
 

@@ -8,6 +8,7 @@ May be called from any thread (one lock). Never holds a transaction open between
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sqlite3
@@ -31,6 +32,8 @@ KEEP_EVENTS_SECONDS = 30 * 86400.0
 KEEP_EVENTS_ALWAYS = 1000  # a clock that jumps by years must not empty the history
 KEEP_REVISIONS = 1000
 TRIM_EVERY = 1000  # events between two looks at the caps
+MAX_EVENT_ID = 1 << 53  # what JSON's readers can still tell apart
+MAX_NOTES = 20
 TRIM_AT_MOST = 5000  # rows a look removes, so that no pass waits for a long delete
 
 
@@ -135,7 +138,11 @@ class Store:
     def _read_last_event_id(self) -> None:
         with self._connection.begin():
             newest = self._connection.execute(sa.select(sa.func.max(tables.events.c.id))).scalar()
-        self.last_event_id = newest or 0
+            if newest is not None and newest >= MAX_EVENT_ID:  # damage: no event could follow it
+                self._connection.execute(sa.delete(tables.events).where(tables.events.c.id >= MAX_EVENT_ID))
+                self._note(f"an event had the number {newest} and was removed")
+                newest = self._connection.execute(sa.select(sa.func.max(tables.events.c.id))).scalar()
+        self.last_event_id = max(newest or 0, 0)
 
     def _begin_afresh(self, error: Damaged) -> None:
         """Move the damaged file aside, never delete it, and open a fresh one in its place. Events go on
@@ -158,12 +165,12 @@ class Store:
     # --- reading ------------------------------------------------------------------------------
 
     def load(self) -> tuple[dict[Key, ObjectRecord], dict[Key, StatusRecord]]:
-        """All objects and statuses. Rows that no Setpoint wrote are damage: the file is moved aside
-        as at opening, and the answer is empty."""
+        """All objects and statuses. A row that no Setpoint wrote is put aside, and the others are the
+        answer; a file whose pages are broken is moved aside as at opening, and the answer is empty."""
         try:
-            with self._lock, self._errors("read"), self._connection.begin():
-                objects = self._records(sa.select(tables.objects), rows.object_record)
-                statuses = self._records(sa.select(tables.statuses), rows.status_record)
+            with self._lock:
+                objects = self._sound_rows(tables.objects, rows.object_record)
+                statuses = self._sound_rows(tables.statuses, rows.status_record)
         except Damaged as error:
             with self._lock:
                 self._engine.dispose()
@@ -217,10 +224,71 @@ class Store:
         return found[0] if found else None
 
     def _records(self, query: sa.Select[Any], decode: Any) -> list[Any]:
+        """What a query finds; a row that no Setpoint wrote is left out, and said once."""
         try:
-            return [decode(row) for row in self._connection.execute(query).mappings()]
-        except (ValueError, KeyError, TypeError) as error:
-            raise Damaged("read", self._name, f"a row cannot be read: {error}") from error
+            found = self._connection.execute(query).mappings().all()
+        except sa.exc.OperationalError as error:
+            if "Could not decode" not in str(error.orig):
+                raise
+            with self._any_text():
+                found = self._connection.execute(query).mappings().all()
+        good = []
+        for row in found:
+            try:
+                good.append(decode(row))
+            except rows.BAD_ROW as error:
+                self._note(f"rows of the history that cannot be read are left out: {error}")
+        return good
+
+    def _sound_rows(self, table: sa.Table, decode: Any) -> list[Any]:
+        """All rows of a table that can be read; the others are put aside. The lock is held."""
+        if self._engine.dialect.name != "sqlite":  # it keeps to its columns' types
+            with self._errors("read"), self._connection.begin():
+                return self._records(sa.select(table), decode)
+        good, bad = [], []
+        with self._errors("read"), self._any_text(), self._connection.begin():
+            # By the driver: no type of SQLAlchemy's may look at a value before it is known to be one.
+            query = f"SELECT rowid AS rowid_, * FROM {table.name}"
+            for row in self._connection.exec_driver_sql(query).mappings():
+                try:
+                    good.append(decode(row))
+                except rows.BAD_ROW as error:
+                    bad.append((dict(row), str(error)))
+        if bad:
+            self._put_aside(table, bad)
+        return good
+
+    def _put_aside(self, table: sa.Table, bad: Sequence[tuple[dict[str, Any], str]]) -> None:
+        """Rows that cannot be read, into a file beside the database, and out of the table."""
+        aside = f"{self._name}.bad-rows"
+        self._note(f"{len(bad)} rows of {table.name} cannot be read ({bad[0][1]}); put aside in {aside}")
+        try:
+            if self._path is not None:
+                append_lines(Path(aside), [_as_line(table.name, row, why) for row, why in bad])
+            with self._errors("write"), self._connection.begin():
+                for row, _why in bad:
+                    self._connection.exec_driver_sql(
+                        f"DELETE FROM {table.name} WHERE rowid = ?", (row["rowid_"],)
+                    )
+        except (OSError, StoreError) as error:  # a full disk: they are passed over all the same
+            self._note(f"and they stay in the database: {error}")
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes = (*self.notes, text)
+
+    @contextlib.contextmanager
+    def _any_text(self) -> Iterator[None]:
+        """Read text that is not UTF-8 without an error: `rows` refuses what comes of it. The lock is held."""
+        raw: Any = self._connection.connection.dbapi_connection
+        if self._engine.dialect.name != "sqlite":
+            yield
+            return
+        raw.text_factory = _lenient
+        try:
+            yield
+        finally:
+            raw.text_factory = str
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -342,6 +410,22 @@ def upsert(table: sa.Table, dialect: str) -> Any:
         insert = sqlite.insert(table)
     changed = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
     return insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
+
+
+def _lenient(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _as_line(table: str, row: Mapping[str, Any], why: str) -> str:
+    values = {name: value if isinstance(value, int | float) else repr(value) for name, value in row.items()}
+    return json.dumps({"table": table, "why": why, "row": values})
+
+
+def append_lines(path: Path, lines: Sequence[str]) -> None:
+    """To a file of root's alone. OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def quarantine(path: Path) -> Path:

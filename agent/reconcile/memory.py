@@ -64,16 +64,17 @@ def to_json(memory: Memory) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Memory:
-    """Takes what an older or newer version wrote: unknown fields are dropped, bad parts forgotten."""
+    """Takes what an older or newer version wrote, or a damaged disk gave: unknown fields are dropped, bad
+    parts forgotten."""
     if not data:
         return NOTHING
     return Memory(
         exits=tuple(exit for item in _list(data.get("exits")) if (exit := _build(Exit, item))),
         health=_build_all(Health, data.get("health")),
-        restart_marks=_mapping(data.get("restart_marks")),
-        dependency_runs=_mapping(data.get("dependency_runs")),
+        restart_marks=_only(data.get("restart_marks"), float | int | None),
+        dependency_runs=_only(data.get("dependency_runs"), str),
         is_suspended=data.get("is_suspended") is True,
-        restarts=int(data.get("restarts") or 0),
+        restarts=_count(data.get("restarts")),
         failures=_build_all(Failure, data.get("failures")),
         prune_acknowledged=str(data.get("prune_acknowledged") or ""),
         repairs=_build_all(Repair, data.get("repairs")),
@@ -90,6 +91,9 @@ def by_this_clock(memory: Memory, now: float) -> Memory:
         exits=tuple(exit if exit.at <= now else replace(exit, at=now) for exit in memory.exits),
         health={id: _health_by(health, now) for id, health in memory.health.items()},
         failures={index: _failure_by(failure, now) for index, failure in memory.failures.items()},
+        repairs={
+            name: replace(repair, last_at=min(repair.last_at, now)) for name, repair in memory.repairs.items()
+        },
     )
 
 
@@ -113,6 +117,14 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
+def _only(value: Any, kind: Any) -> dict[str, Any]:
+    return {str(name): item for name, item in _mapping(value).items() if isinstance(item, kind)}
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
 def _build_all(kind: type[T], items: Any) -> dict[str, T]:
     return {str(name): value for name, item in _mapping(items).items() if (value := _build(kind, item))}
 
@@ -120,8 +132,18 @@ def _build_all(kind: type[T], items: Any) -> dict[str, T]:
 def _build(kind: type[T], item: Any) -> T | None:
     if not isinstance(item, Mapping):
         return None
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    known = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
+    values = {name: value for name, value in item.items() if name in known}
+    if not all(isinstance(value, _TYPES.get(known[name], str)) for name, value in values.items()):
+        return None
     try:
-        return kind(**{name: value for name, value in item.items() if name in known})
+        return kind(**values)
     except TypeError:
         return None
+
+
+# As the classes' annotations have them; every other field is a word.
+_TYPES: dict[str, Any] = {
+    "int": int, "float": float | int, "bool": bool, "int | None": int | None,
+    "float | None": float | int | None,
+}  # fmt: skip
