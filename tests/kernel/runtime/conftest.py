@@ -50,7 +50,7 @@ class Box:
     share), then `run` it to its end, or `start` it."""
 
     def __init__(self, place: Path, layout: Layout, base: Path) -> None:
-        self.place = place / "box"
+        self.place, self.layout = place / "box", layout
         self.cgroup = f"/{layout.cgroup_parent}/box"
         for part in ("layer", "upper", "work"):
             (self.place / part).mkdir(parents=True)
