@@ -12,15 +12,18 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from runtime import steady
 from runtime.model import ContainerConfig, ContainerState, Phase, PortConfig, Resources
+from runtime.supervisor import records
 
 
 class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "began_at", "config", "created_at", "ended_at", "exit_code", "finished_at", "has_started", "io_bytes", "is_held",
-        "is_paused", "is_running", "lock", "oom_killed", "pid", "process", "ran_seconds", "started_at", "waiters",
+        "began_at", "config", "created_at", "ended_at", "exit_code", "finished_at", "has_started", "io_bytes",
+        "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid", "process", "ran_seconds",
+        "started_at", "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
@@ -35,6 +38,9 @@ class Entry:
         self.process = (0, 0)  # of the latest life: pid and start time, which has ticks of 10 ms
         self.started_at: float | None = None
         self.finished_at: float | None = None
+        self.began_at: float | None = None
+        self.ended_at: float | None = None
+        self.ran_seconds: float | None = None
         self.exit_code: int | None = None
         self.oom_killed = False
         self.io_bytes = (0, 0)  # read and written, as stats saw them last
@@ -58,7 +64,8 @@ class Entry:
         self.is_running = self.has_started = True
         self.pid, self.process = record["pid"], process
         self.started_at = record["started_at"]
-        self.finished_at = self.exit_code = None
+        self.began_at = steady.at(record["start_time"] / steady.TICKS_PER_SECOND)
+        self.finished_at = self.ended_at = self.ran_seconds = self.exit_code = None
         self.oom_killed = False
 
     def ended(self, record: Mapping[str, Any]) -> None:
@@ -72,6 +79,10 @@ class Entry:
         self.process = process
         self.started_at = record.get("started_at", self.started_at)
         self.finished_at = record.get("finished_at")
+        self.ran_seconds = record.get("ran_seconds")
+        ended = record.get("finished_boot_seconds")
+        is_of_this_boot = ended is not None and record.get("boot_id") == records.boot_id()
+        self.ended_at = steady.at(ended) if ended is not None and is_of_this_boot else None
         self.exit_code = record.get("exit_code")
         self.oom_killed = bool(record.get("oom_killed"))
         waiters, self.waiters = self.waiters, []
@@ -105,6 +116,9 @@ class Entry:
             created_at=self.created_at,
             started_at=self.started_at,
             finished_at=self.finished_at,
+            began_at=self.began_at,
+            ended_at=self.ended_at,
+            ran_seconds=self.ran_seconds,
             exit_code=self.exit_code,
             oom_killed=self.oom_killed,
             addresses=addresses if self.is_running else {},

@@ -196,7 +196,9 @@ class ContainerState:
     """One container as the kernel and its bundle show it.
 
     exit_code: 0..255, 128+signal when a signal ended it, None while it runs or where it is unknown.
-    addresses: network name -> IPv4 address.
+    addresses: network name -> IPv4 address. began_at, ended_at: when the latest run did, by the clock that
+    never jumps (`runtime.steady`), for what is decided by time; None where it is unknown, and after a reboot.
+    ran_seconds: how long it ran.
     """
 
     id: str
@@ -209,6 +211,9 @@ class ContainerState:
     created_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
+    began_at: float | None = None
+    ended_at: float | None = None
+    ran_seconds: float | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     addresses: Mapping[str, str] = field(default_factory=dict)
@@ -274,12 +279,13 @@ class Drift:
     kind: "bridge", "veth", "address", "route", "firewall", "cgroup", "netns", "hosts", "forwarding",
     "apparmor", "process" (stopped), "freezer", "mount", "record" (of ours, on the disk or in /run).
     subject: a container's or sandbox's id, a network's name, "" for the host's. detail: expected and
-    found, in words.
+    found, in words. noticed: what stirred, in a word: "network", "files", "mounts", "signal", or "slow pass".
     """
 
     kind: str
     subject: str
     detail: str
+    noticed: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

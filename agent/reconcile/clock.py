@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Protocol
+
+from runtime import steady
 
 
 class Clock(Protocol):
@@ -12,11 +13,8 @@ class Clock(Protocol):
 
 
 class SteadyClock:
-    """The wall clock as it was when the agent started, carried on by the boot-time clock, which counts
-    suspended time too (clock_gettime(2)): somebody who sets the clock disturbs no back-off."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    """That of the runtime, whose containers begin and end by it too: somebody who sets the clock disturbs
+    no back-off."""
 
     def now(self) -> float:
-        return self._offset + time.clock_gettime(time.CLOCK_BOOTTIME)
+        return steady.now()

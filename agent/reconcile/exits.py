@@ -32,11 +32,13 @@ def unseen_exit(memory: Memory, replica: Replica, now: float) -> Exit | None:
             if exit.started_at == state.started_at or state.started_at is None:
                 return None
             break
+    ended_at = state.finished_at if state.ended_at is None else state.ended_at
     return Exit(
         index=replica.index,
         container=state.id,
         started_at=state.started_at,
-        at=now if state.finished_at is None else min(state.finished_at, now),
+        at=now if ended_at is None else min(ended_at, now),
+        ran=state.ran_seconds,
         code=state.exit_code,
         oom_killed=state.oom_killed,
     )

@@ -41,7 +41,8 @@ FIRST_RETRY_SECONDS: dict[FailureKind, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The end of one run of one replica. code None: the kernel could not tell. by: who ended it."""
+    """The end of one run of one replica. code None: the kernel could not tell. by: who ended it. ran: how
+    many seconds it ran, where the kernel told; started_at is the wall clock's word, and names the run."""
 
     index: int
     container: str
@@ -50,9 +51,12 @@ class Exit:
     code: int | None
     oom_killed: bool = False
     by: ExitCause = "self"
+    ran: float | None = None
 
     @property
     def ran_seconds(self) -> float:
+        if self.ran is not None:
+            return self.ran
         return max(0.0, self.at - self.started_at) if self.started_at is not None else 0.0
 
     @property
@@ -193,7 +197,8 @@ def retry_at(kind: FailureKind, count: int, now: float, asked_seconds: float = 0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the probes of one run of one container have shown. failures: counted ones in a row."""
+    """What the probes of one run of one container have shown. failures: counted ones in a row.
+    started_at: as the wall clock had it, which names the run; began_at: by the clock that never jumps."""
 
     container: str
     started_at: float | None
@@ -202,6 +207,12 @@ class Health:
     last_at: float | None = None
     since: float = 0.0
     output: str = ""
+    began_at: float | None = None
+
+    def begin(self, now: float) -> float:
+        """When the run began, as far as it is known; never later than now."""
+        found = self.started_at if self.began_at is None else self.began_at
+        return now if found is None else min(found, now)
 
 
 EARLY_PROBES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8)  # after the start
@@ -215,7 +226,7 @@ def first_counted_at(check: Healthcheck, started_at: float) -> float:
 def next_probe_at(check: Healthcheck, health: Health, now: float) -> float:
     """When to ask next. Before its first regular probe a container is also asked early and ever more
     seldom: such probes can only find it healthy sooner, they never count against it."""
-    started = now if health.started_at is None else health.started_at
+    started = health.begin(now)
     last = started if health.last_at is None else health.last_at
     if health.status != "starting":
         return last + check.interval
@@ -242,7 +253,7 @@ def after_probe(check: Healthcheck, health: Health, *, is_ok: bool, output: str,
     if is_ok:
         since = health.since if health.status == "healthy" else now
         return replace(health, status="healthy", failures=0, last_at=now, since=since, output=text)
-    started = now if health.started_at is None else health.started_at
+    started = health.begin(now)
     counts = health.status != "starting" or now >= first_counted_at(check, started)
     failures = health.failures + counts
     if failures < max(1, check.retries) or health.status == "unhealthy":

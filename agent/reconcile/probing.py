@@ -70,7 +70,8 @@ class Probing:
         for replica in running:
             health = health_of(memory, replica)
             if health is None:
-                health = Health(replica.id, replica.state.started_at, since=now)
+                began_at = replica.state.began_at
+                health = Health(replica.id, replica.state.started_at, since=now, began_at=began_at)
                 memory = replace(memory, health={**memory.health, replica.id: health})
             self._targets[replica.id] = Target(key, replica, check)
             self._healths[replica.id] = health

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from runtime.supervisor.starting import Pending
 
 MAX_CONNECTIONS = 64
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Connection:
@@ -91,7 +92,6 @@ class Supervisor:
         self.listener = listener
         self.loop.watch(listener.fileno(), READ, lambda _events: self._accept(listener))
 
-    def _accept(self, listener: socket.socket) -> None:
     def stop_listening(self) -> None:
         """Clients that are connected stay."""
         if self.listener is not None:
@@ -99,6 +99,7 @@ class Supervisor:
             self.listener.close()
             self.listener = None
 
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             sock, _ = listener.accept()
             credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -204,18 +205,18 @@ class Supervisor:
                 if container is not None:
                     self.publish({"event": "stopped", "name": container.name})
 
-    def _reap_one(self, pid: int) -> None:
+    def _reap_one(self, pid: int, code: int) -> None:
         container = self.by_pid.get(pid)
         running_exec = self.execs.get(pid)
         if container is not None and not container.is_running:
             container.read_channel_to_end()  # it says whether the program ever ran
         elif running_exec is not None:
             running_exec.read_channel_to_end()
-        _, status = os.waitpid(pid, 0)
-        code = exit_code(status)
         if container is not None:
-            self.finish(container, code)
-        elif running_exec is not None:
+            self.finish(container, code, pid)
+        else:
+            os.waitpid(pid, 0)
+        if running_exec is not None:
             del self.execs[pid]
             running_exec.finish(code)
         self.reexec_if_wanted()
@@ -228,22 +229,26 @@ class Supervisor:
 
         self.loop.watch(container.pidfd, READ, on_exit)
 
-    def finish(self, container: Container, code: int | None) -> None:
-        """The container's process is gone: write the record, tell everybody, forget it."""
+    def finish(self, container: Container, code: int | None, zombie: int = 0) -> None:
+        """The container's process is gone: write the record, tell everybody, forget it. zombie: to be
+        reaped, once it is written down how it ended: nobody can ask the kernel after that."""
         self.by_pid.pop(container.pid, None)
         self.containers.pop(container.name, None)
         if not container.is_running:  # it never ran: the starter was told why
             container.close()
             records.remove(container.directory, records.STATE)
+            _reap(zombie)
             return
         record = self._exit_record(container, code)
         container.close()
         self._write_exit(container, record)
+        _reap(zombie)
         for reply in container.waiting:
             reply.result(record)
         self.publish({"event": "exit", **record})
 
     def _exit_record(self, container: Container, code: int | None) -> Message:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)  # the wall clock may have been set meanwhile
         return {
             "name": container.name,
             "pid": container.pid,
@@ -252,6 +257,9 @@ class Supervisor:
             "oom_killed": code not in (0, None) and container.was_oom_killed(),
             "started_at": container.started_at,
             "finished_at": time.time(),
+            "finished_boot_seconds": now,
+            "ran_seconds": max(0.0, now - container.start_time / _TICKS_PER_SECOND),
+            "boot_id": records.boot_id(),
         }
 
     def _write_exit(self, container: Container, record: Message) -> None:
@@ -276,10 +284,14 @@ class Supervisor:
             self.reexecute()
 
 
-def exit_code(status: int) -> int:
-    """A wait status as shells have it: 128 and the signal's number when a signal ended it."""
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
+def _code_of(found: os.waitid_result) -> int:
+    """How a child ended, as shells have it: 128 and the signal's number when a signal ended it."""
+    return found.si_status if found.si_code == os.CLD_EXITED else 128 + found.si_status
+
+
+def _reap(zombie: int) -> None:
+    if zombie:
+        os.waitpid(zombie, 0)
 
 
 def send_signal(pidfd: int, number: int) -> bool:

@@ -61,9 +61,11 @@ class _Sandbox:
 class FakeEngine:
     """now: Unix seconds. fault: asked before each operation takes effect; half: asked after it did, so
     that the caller sees an error although the thing is done. exec_result: what every exec answers.
+    clock_error: by how many seconds somebody has set the wall clock, which stamps go by.
     """
 
     now: Callable[[], float]
+    clock_error: float = 0.0
     fault: Fault = lambda op, subject: None
     half: Fault = lambda op, subject: None
     exec_result: Callable[[str, Sequence[str]], ExecResult] = lambda id, argv: ExecResult(0, b"")
@@ -126,8 +128,9 @@ class FakeEngine:
         sandbox = self._sandboxes.get(container.config.sandbox.id)
         self._next_pid += 1
         container.state = replace(
-            container.state, phase="running", pid=self._next_pid, started_at=self.now(), finished_at=None,
-            exit_code=None, oom_killed=False, addresses=dict(sandbox.addresses) if sandbox else {},
+            container.state, phase="running", pid=self._next_pid, started_at=self.wall(), finished_at=None,
+            began_at=self.now(), ended_at=None, ran_seconds=None, exit_code=None, oom_killed=False,
+            addresses=dict(sandbox.addresses) if sandbox else {},
         )  # fmt: skip
         self._end("start", id)
 
@@ -365,11 +368,27 @@ class FakeEngine:
         self._exit(self._container("exit", id), code, oom=oom)
 
     def _exit(self, container: _Container, code: int | None, *, oom: bool = False) -> None:
+        now, began_at = self.now(), container.state.began_at
         container.state = replace(
-            container.state, phase="stopped", pid=None, finished_at=self.now(), exit_code=code,
-            oom_killed=oom, addresses={},
+            container.state, phase="stopped", pid=None, finished_at=self.wall(), exit_code=code,
+            ended_at=now, ran_seconds=None if began_at is None else now - began_at, oom_killed=oom,
+            addresses={},
         )  # fmt: skip
         self.emit("exit", container.state.id)
+
+    def wall(self) -> float:
+        """What the wall clock says."""
+        return self.now() + self.clock_error
+
+    def seen_by_another_clock(self, by: float) -> None:
+        """An agent started after the wall clock was set: its clock that never jumps began elsewhere."""
+        for container in self._containers.values():
+            state = container.state
+            container.state = replace(
+                state,
+                began_at=None if state.began_at is None else state.began_at + by,
+                ended_at=None if state.ended_at is None else state.ended_at + by,
+            )
 
     def reboot(self) -> None:
         """Processes, namespaces and exit records are gone, bundles are not."""
@@ -379,7 +398,8 @@ class FakeEngine:
             if container.state.phase != "created":
                 container.state = replace(
                     container.state, phase="stopped", pid=None, started_at=None, finished_at=None,
-                    exit_code=None, oom_killed=False, addresses={},
+                    began_at=None, ended_at=None, ran_seconds=None, exit_code=None, oom_killed=False,
+                    addresses={},
                 )  # fmt: skip
 
     def tamper(self, drift: Drift) -> None:

@@ -73,7 +73,10 @@ class Host:
     # --- the agent ----------------------------------------------------------------------------
 
     def boot(self) -> None:
-        """Start an agent on what is there."""
+        """Start an agent on what is there. Its clock begins at what the wall clock says now."""
+        self.engine.seen_by_another_clock(self.engine.clock_error)
+        self.clock.error += self.engine.clock_error
+        self.engine.clock_error = 0.0
         self.loop = Loop(
             self.engine, self.store, instance="sim", clock=self.clock, settings=self.settings,
             observer=self.observer,
@@ -121,6 +124,10 @@ class Host:
         self.crash()
         self.store.close()
         self.runner.close()
+
+    def set_clock(self, seconds: float) -> None:
+        """Somebody sets the wall clock, by so much; what goes on is not told."""
+        self.engine.clock_error += seconds
 
     # --- manifests ----------------------------------------------------------------------------
 

@@ -221,6 +221,10 @@ class Anything(RuleBasedStateMachine):
         else:
             self.engine.images.pop("other:1", None)
 
+    @rule(years=st.sampled_from([-10.0, -1.0, -1e-6, 1e-6, 1.0, 10.0]))
+    def set_clock(self, years: float) -> None:
+        self.host.set_clock(years * 365 * 86400)
+
     @rule(kind=st.sampled_from(["cgroup", "netns", "bridge", "firewall"]), data=st.data())
     def tamper(self, kind: str, data: st.DataObject) -> None:
         ours = sorted(id for id in self.host.running().values() if id != FOREIGN)

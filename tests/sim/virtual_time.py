@@ -47,9 +47,10 @@ class VirtualClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.error = 0.0  # of the wall clock when this agent started
 
     def now(self) -> float:
-        return START + self._loop.time()
+        return START + self._loop.time() + self.error
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
