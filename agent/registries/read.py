@@ -1,0 +1,115 @@
+"""A registries file's bytes to values, with every error at its line and column. Pure.
+
+apiVersion: setpoint/v1
+kind: Registries
+registries:
+  docker.io: {mirrors: [mirror.lan:5000]}
+  mirror.lan:5000: {insecure: true}
+  registry.example.com: {ca: /etc/ssl/example.pem, certificate: /etc/ssl/me.pem, key: /etc/ssl/me.key}
+
+A mirror takes its own settings from its own entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.manifest.nodes import Node
+from agent.manifest.parse_values import (
+    Broken,
+    Parser,
+    boolean,
+    choice,
+    fields,
+    filled,
+    guard,
+    list_of,
+    named,
+)
+from agent.manifest.reading import Reading, ReadOptions, Refuse
+from agent.manifest.yaml_nodes import BadYaml, read_documents
+from runtime.errors import Invalid
+from runtime.images.registry.endpoints import Endpoint, Registries, Registry, check_host, host_of
+
+
+class BadRegistries(Exception):
+    """problems: one line each, `file:line:column: what (hint: …)`."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def read_registries(data: bytes, origin: str) -> Registries:
+    """Raises BadRegistries. origin: the file's path, for messages."""
+    r = Reading(origin, {origin: data}, ReadOptions())
+    found = None
+    try:
+        documents = read_documents(data, r.report)
+        if len(documents) == 1:
+            found = guard(r, documents[0], _registries)
+        else:
+            r.report(1, 1, f"the file is one document, and here are {len(documents)}")
+    except BadYaml as error:
+        r.report(error.line, error.column, error.message, error.hint)
+    if r.errors or found is None:
+        raise BadRegistries(*(str(error) for error in r.errors))
+    return found
+
+
+def _registries(r: Reading, node: Node) -> Registries:
+    table: dict[str, Parser[Any]] = {
+        "apiVersion": choice("setpoint/v1"),
+        "kind": choice("Registries"),
+        "registries": lambda r, node: named(r, node, _registry, "registry"),
+    }
+    values = fields(r, node, table, required=("apiVersion", "kind"), nullable=())
+    if r.errors:
+        raise Broken
+    said: Mapping[str, Mapping[str, Any]] = values.get("registries", {})
+    return Registries({domain: _to_registry(domain, said) for domain in said})
+
+
+def _to_registry(domain: str, said: Mapping[str, Mapping[str, Any]]) -> Registry:
+    mirrors = tuple(_to_endpoint(host, said) for host in said[domain].get("mirrors", ()))
+    return Registry(_to_endpoint(domain, said), mirrors)
+
+
+def _to_endpoint(domain: str, said: Mapping[str, Mapping[str, Any]]) -> Endpoint:
+    values = said.get(domain, {})
+    return replace(
+        Endpoint(host_of(domain)),
+        ca_file=values.get("ca", ""),
+        certificate_file=values.get("certificate", ""),
+        key_file=values.get("key", ""),
+        is_insecure=values.get("insecure", False),
+        token_hosts=tuple(values.get("token_hosts", ())),
+    )
+
+
+def _registry(r: Reading, node: Node) -> dict[str, Any]:
+    table: dict[str, Parser[Any]] = {
+        "ca": _path,
+        "certificate": _path,
+        "key": _path,
+        "insecure": boolean,
+        "mirrors": list_of(_host),
+        "token_hosts": list_of(_host),
+    }
+    return fields(r, node, table)
+
+
+def _path(r: Reading, node: Node) -> str:
+    value = filled(r, node)
+    if not value.startswith("/") or "\0" in value:
+        raise Refuse(f'"{value}" is not an absolute path')
+    return value
+
+
+def _host(r: Reading, node: Node) -> str:
+    try:
+        return check_host(filled(r, node))
+    except Invalid as error:
+        raise Refuse(f"{error.subject} is {error.reason}", error.hint) from None
