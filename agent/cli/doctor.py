@@ -19,10 +19,22 @@ COLOURS = {"ok": "green", "warn": "yellow", "missing": "red", "unknown": "grey"}
 
 def add_doctor(parser: Parser) -> None:
     parser.outputs("json", "yaml")
-    parser.examples("setpoint doctor", "sudo setpoint doctor      sees more", "setpoint doctor -o json")
+    parser.add_argument(
+        "--leaks", action="store_true", help="what of this instance is lost, wrong, doubled, leaked or stuck"
+    )
+    parser.examples(
+        "setpoint doctor",
+        "sudo setpoint doctor            sees more",
+        "setpoint doctor -o json",
+        "sudo setpoint doctor --leaks    what a crash left over, if anything",
+    )
 
 
 def run_doctor(arguments: Namespace) -> int:
+    if arguments.leaks:
+        from agent.cli.doctor_leaks import run_leaks
+
+        return run_leaks(arguments)
     from agent.cli.doctor_checks import check_host
 
     findings = [finding._asdict() for finding in check_host(arguments.instance)]
