@@ -18,6 +18,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runtime.supervisor.loop import Loop
     from runtime.supervisor.server import Supervisor
 
 USAGE = "usage: main.py --socket PATH --run DIR [--cgroup NAME] [--foreground] [--ready FD] [--resume FD]"
@@ -149,6 +150,7 @@ def _serve(options: dict[str, str], resume: int = -1) -> int:
         server.listen(listener)
         _tell_ready(int(options.get("--ready", "-1")))
     own_socket.keep(server, options["--socket"], _bind)
+    _keep_watchdog_quiet(loop)
     server.reap()
     # What is here now stays: children need not copy its pages to count references of a collection.
     gc.collect()
@@ -156,6 +158,21 @@ def _serve(options: dict[str, str], resume: int = -1) -> int:
     loop.run()
     _leave(options["--socket"], server)
     return 0
+
+
+def _keep_watchdog_quiet(loop: Loop) -> None:
+    """A sign of life to systemd from the loop itself; to kill one that hangs stops no container."""
+    from runtime.service_manager import notify, watchdog_seconds
+
+    seconds = watchdog_seconds()
+    if seconds is None:
+        return
+
+    def tell() -> None:
+        notify("WATCHDOG=1")
+        loop.call_later(seconds, tell)
+
+    tell()
 
 
 def _command(options: dict[str, str]) -> list[str]:
