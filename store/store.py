@@ -158,9 +158,10 @@ class Store:
 
     def close(self) -> None:
         """Close the file; a clean close leaves no -wal behind. Closing twice does nothing."""
-        with self._lock, contextlib.suppress(sa.exc.SQLAlchemyError):
-            self._connection.close()
-            self._engine.dispose()
+        with self._lock:
+            for end in (self._connection.close, self._engine.dispose):
+                with contextlib.suppress(sa.exc.SQLAlchemyError):
+                    end()
 
     # --- reading ------------------------------------------------------------------------------
 

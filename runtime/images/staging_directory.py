@@ -36,8 +36,10 @@ def staging_directory(root: Path) -> Iterator[Path]:
             remove_tree(dead)
         yield stage
     finally:
-        remove_tree(stage)
-        os.close(lock)
+        try:
+            remove_tree(stage)
+        finally:  # on a failing disk, too: the next load takes what is left away
+            os.close(lock)
 
 
 def _dead_directories(ingest: Path, mine: Path) -> list[Path]:

@@ -6,10 +6,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from runtime import syscalls
 
 MEBIBYTE = 1 << 20
 FILLER = "filler"
@@ -46,12 +50,17 @@ class Disk:
         """Its loop device goes with it (autoclear)."""
         deadline = time.monotonic() + 10
         while subprocess.run(["umount", self.point], capture_output=True, check=False).returncode:
-            if not os.path.ismount(self.point):
+            if not self.is_mounted():
                 return
             if time.monotonic() > deadline:
                 run("umount", "-l", self.point)
                 return
             time.sleep(0.02)
+
+    def is_mounted(self) -> bool:
+        """By the kernel's list: a disk that fails cannot be asked."""
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+        return any(line.split()[4] == str(self.point) for line in lines)
 
     def remount(self, options: str) -> None:
         run("mount", "-o", f"remount,{options}", self.point)
@@ -102,6 +111,34 @@ class Disk:
 
     def free_inodes(self) -> None:
         run("rm", "-rf", self.point / "many")
+
+
+def in_own_mounts(body: Callable[[], None]) -> None:
+    """Run body in a process whose mounts nobody else has. A mount namespace that somebody makes meanwhile
+    would hold a copy of ours, and a file system that has lost its power would live on in it."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            signal.alarm(0)
+            syscalls.unshare(syscalls.CLONE_NEWNS)
+            syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE, None)
+            body()
+            code = 0
+        except BaseException:
+            os.write(writing, traceback.format_exc().encode()[-60_000:])
+        finally:
+            os._exit(code)
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as file:
+            said = file.read().decode()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, -signal.SIGKILL) and not said, said
 
 
 def run(*words: str | Path) -> None:
