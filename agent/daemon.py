@@ -32,6 +32,7 @@ from agent.metrics import Metrics
 from agent.policy.gate import Gate, GatedReader
 from agent.policy.policy import OPEN, STRICT
 from agent.reconcile.loop import Loop, LoopSettings
+from agent.registries.origins import Origins, registries_path
 from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
@@ -98,7 +99,7 @@ async def make_native_engine(layout: Layout) -> Any:
     """The engine on this kernel, with its supervisor running."""
     from runtime.engine import NativeEngine
 
-    engine = NativeEngine(layout)
+    engine = NativeEngine(layout, Origins(registries_path(layout.instance)).of)
     await engine.open()
     if engine.confinement.is_on and not engine.confinement.profile:
         logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")
@@ -273,25 +274,27 @@ def source_of(settings: Settings) -> Callable[[], Source] | None:
     if settings.git_url:
         return _remote(settings)
     if settings.watch is not None:
-        return lambda: _watched(settings.watch)
+        return lambda: _watched(settings)
     return None
 
 
-def _watched(directory: Path | None) -> Source:
+def _watched(settings: Settings) -> Source:
     from agent.source.choose import watch_directory
+    from agent.source.sandbox import Sandbox
 
-    return watch_directory(directory or Path())
+    return watch_directory(settings.watch or Path(), sandbox=Sandbox(settings.layout.git_cgroup))
 
 
 def _remote(settings: Settings) -> Callable[[], Source]:
     """Raises Invalid now for what can never be followed."""
     from agent.source.remote import Remote, RemoteSource
+    from agent.source.sandbox import Sandbox
 
     remote = Remote(
         settings.git_url, settings.git_ref, settings.git_path, settings.git_poll_seconds,
         settings.git_credentials,
     )  # fmt: skip
-    return lambda: RemoteSource(remote, settings.layout.data / "source")
+    return lambda: RemoteSource(remote, settings.layout.data / "source", Sandbox(settings.layout.git_cgroup))
 
 
 def reader_of(settings: Settings) -> GatedReader:

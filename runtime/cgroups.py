@@ -188,6 +188,14 @@ def cpuset_of_parent(path: str) -> dict[str, str]:
     return {}
 
 
+def delegate(path: str) -> None:
+    """Have the unified hierarchy count and limit in a directory that is to be made at this path."""
+    found, parent = hierarchies(), path.rpartition("/")[0]
+    if found.v2:
+        inode = os.stat(f"{found.unified}{parent}").st_ino  # noqa: PTH116
+        _delegate(found.unified, parent, inode, found.v2 & _V2_WANTED)
+
+
 @functools.lru_cache(maxsize=64)
 def _delegate(unified: str, parent: str, _inode: int, wanted: frozenset[str]) -> None:
     """Enable controllers on the way down to the parent of a container's cgroup, once for each."""

@@ -49,7 +49,9 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
     _wait_empty(parent, deadline)
     end_supervisor(layout, deadline)
     _wait_empty(parent, deadline)  # of what it was starting
-    for path in (*_container_cgroups(parent), parent, path_beside(layout.cgroup_parent)):
+    beside = (path_beside(layout.cgroup_parent), f"/{layout.git_cgroup}")
+    cgroups.kill(beside[1])
+    for path in (*_container_cgroups(parent), parent, *beside):
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     apparmor.unload(layout.apparmor_profile)
     remove_all(layout)

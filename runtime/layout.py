@@ -130,6 +130,11 @@ class Layout:
         return self.instance
 
     @property
+    def git_cgroup(self) -> str:
+        """Where the agent's git runs, beside the containers' parent: no instance's name has a dot."""
+        return f"{self.instance}.git"
+
+    @property
     def nft_table(self) -> str:
         """The one nftables table (family inet) of this instance."""
         return self.instance.replace("-", "_")

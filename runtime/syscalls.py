@@ -632,6 +632,44 @@ def bpf_attach_device_program(cgroup: int, program: int) -> None:
     _bpf("prog_attach", _BPF_PROG_ATTACH, attributes, len(attributes))
 
 
+# The same numbers on every architecture (landlock_create_ruleset(2), Linux 5.13).
+_NR_LANDLOCK_CREATE, _NR_LANDLOCK_ADD, _NR_LANDLOCK_RESTRICT = 444, 445, 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+
+
+def landlock_version() -> int:
+    """The ABI of Landlock that this kernel has; 0 where it is missing or switched off."""
+    arguments = (_NULL, _ulong(0), _long(_LANDLOCK_CREATE_RULESET_VERSION))
+    result: int = _syscall(_long(_NR_LANDLOCK_CREATE), *arguments)
+    return max(result, 0)
+
+
+def landlock_create_ruleset(files: int, network: int, scope: int) -> int:
+    """A ruleset that handles these accesses (LANDLOCK_ACCESS_*, LANDLOCK_SCOPE_*): its descriptor. A field
+    that the kernel does not know yet must be 0."""
+    size = 24 if scope else 16 if network else 8
+    attributes = struct.pack("=QQQ", files, network, scope)
+    result: int = _syscall(_long(_NR_LANDLOCK_CREATE), attributes, _ulong(size), _long(0))
+    if result < 0:
+        raise _failed("landlock_create_ruleset", hex(files), hex(network), hex(scope))
+    return result
+
+
+def landlock_add_path(ruleset: int, directory: int, access: int) -> None:
+    """Allow access to what is at and below an O_PATH descriptor."""
+    attributes = struct.pack("=Qi", access, directory)
+    arguments = (_long(ruleset), _long(_LANDLOCK_RULE_PATH_BENEATH), attributes, _long(0))
+    if _syscall(_long(_NR_LANDLOCK_ADD), *arguments) < 0:
+        raise _failed("landlock_add_rule", ruleset, directory, hex(access))
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """For the calling thread and what it starts, for good. Needs no_new_privs or CAP_SYS_ADMIN."""
+    if _syscall(_long(_NR_LANDLOCK_RESTRICT), _long(ruleset), _long(0)) < 0:
+        raise _failed("landlock_restrict_self", ruleset)
+
+
 def syscall_number(number: int, *arguments: Any) -> int:
     """Any system call by its number, for tests of filters. Integers and bytes only."""
     converted = tuple(_long(value) if isinstance(value, int) else value for value in arguments)

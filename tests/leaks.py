@@ -79,7 +79,8 @@ def cgroups(layout: Layout) -> list[Path]:
     """The instance's directory in every hierarchy, and what is below, deepest first."""
     found: list[Path] = []
     for root in _cgroup_roots():
-        for parent in (root / layout.cgroup_parent, root / f"{layout.cgroup_parent}.supervisor"):
+        names = (layout.cgroup_parent, f"{layout.cgroup_parent}.supervisor", layout.git_cgroup)
+        for parent in (root / name for name in names):
             found.extend(Path(directory) for directory, _, _ in os.walk(parent, topdown=False))
     return found
 

@@ -106,7 +106,8 @@ def read_groups(layout: Layout, mountinfo: bytes) -> Iterator[Group]:
     """The instance's parents in every hierarchy, named ones too, and each container's group below."""
     for root in _hierarchies(mountinfo):
         parent = f"{root}/{layout.cgroup_parent}"
-        for path in (parent, f"{root}{path_beside(layout.cgroup_parent)}"):
+        beside = (path_beside(layout.cgroup_parent), f"/{layout.git_cgroup}")
+        for path in (parent, *(f"{root}{each}" for each in beside)):
             if os.path.isdir(path):  # noqa: PTH112
                 yield Group(path, "", tuple(_pids(path)))
         for name in _directories(parent):

@@ -30,7 +30,8 @@ class Finding(NamedTuple):
 def check_host(instance: str) -> list[Finding]:
     """Every finding, in the order in which one would mend them."""
     findings: list[Finding] = []
-    for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, lsm, links, nftables,
+    for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, lsm, landlock,
+                  links, nftables,
                   forwarding, other_firewalls, inotify, descriptors, git, init_program):  # fmt: skip
         findings += _guarded(check)
     findings += _guarded(lambda: confinement(instance))
@@ -191,6 +192,19 @@ def confinement(instance: str) -> Iterator[Finding]:
         yield Finding("AppArmor", "warn", found, "apt-get install apparmor, and start the agent again")
     else:
         yield Finding("AppArmor", "ok", f"on; the agent loads the profile {name}")
+
+
+def landlock() -> Iterator[Finding]:
+    """What git is held by (agent.source.sandbox)."""
+    from runtime import landlock
+    from runtime.syscalls import landlock_version
+
+    found = landlock_version()
+    if found >= landlock.LEAST:
+        yield Finding("landlock", "ok", f"version {found}")
+    else:
+        advice = "git reaches all files: needs Linux 5.19, CONFIG_SECURITY_LANDLOCK and landlock in lsm="
+        yield Finding("landlock", "warn", f"version {found}" if found else "not in this kernel", advice)
 
 
 def links() -> Iterator[Finding]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.manifest.objects import Revision
-from agent.source.git_program import ObjectReader, run
+from agent.source.git_program import PLAIN, ObjectReader, run
 from agent.source.git_tree import CommitReader, PathMissing
+from agent.source.sandbox import Sandbox
 from agent.source.source import SourceStatus, Unreadable
 from agent.source.watch import Watch
 
@@ -45,14 +46,20 @@ def find_repository(path: Path) -> Repository | None:
 class GitSource:
     """path: an absolute directory in a work tree."""
 
-    def __init__(self, path: Path, repository: Repository, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        repository: Repository,
+        poll_seconds: float = POLL_SECONDS,
+        sandbox: Sandbox = PLAIN,
+    ) -> None:
         self.path = path
         self.repository = repository
         self.poll_seconds = poll_seconds
         self._status = SourceStatus(str(path))
         self._wake = asyncio.Event()
         self._watch = Watch(self._wake.set, lambda path: True)
-        self._objects = ObjectReader(repository.git_directory)
+        self._objects = ObjectReader(repository.git_directory, sandbox)
         self._reader = CommitReader(self._objects)
         self._used_at = 0.0
 

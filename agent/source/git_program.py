@@ -1,5 +1,5 @@
 """The `git` program, run so that a repository cannot make it do anything: no configuration but ours, no
-hooks, no helpers of the repository's choice, no prompts, no protocol that starts programs.
+hooks, no helpers of the repository's choice, no prompts, no protocol that starts programs, and in a sandbox.
 
 Two ways: `run` for one command with a time limit, and ObjectReader, one long-lived
 `git cat-file --batch-command` that gives commits, trees and blobs in well under a millisecond.
@@ -20,15 +20,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.source.sandbox import ALL_READ, MEMORY_BYTES, Sandbox
 from agent.source.source import Unreadable
+from runtime.landlock import Reach
 
 OPTIONS = (
     "-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.sshCommand= -c core.gitProxy= "
     "-c core.askPass= -c credential.helper= -c protocol.ext.allow=never -c submodule.recurse=false "
     "-c fetch.recurseSubmodules=false -c fetch.fsckObjects=true -c gc.auto=0 -c maintenance.auto=false "
-    "-c http.followRedirects=initial -c uploadpack.packObjectsHook= -c safe.directory=*"
+    "-c http.followRedirects=initial -c uploadpack.packObjectsHook= -c safe.directory=* "
+    "-c pack.threads=4 -c pack.windowMemory=64m"
 )
 _OPTIONS = tuple(OPTIONS.split())
+PLAIN = Sandbox()
+"""Without limits of its own; for short commands on a repository of this host."""
 KEPT = (
     "PATH",
     "HOME",
@@ -81,14 +86,19 @@ def run(
     timeout_seconds: float = 30.0,
     file_limit_bytes: int | None = None,
     options: Sequence[str] = (),
+    sandbox: Sandbox = PLAIN,
+    reach: Reach = ALL_READ,
 ) -> str:
     """The output of one git command. Raises Unreadable with git's own last words, no secret in them.
 
     file_limit_bytes: no file that the command or its children write gets larger (RLIMIT_FSIZE).
+    reach: the files that it may read and write.
     """
+    killed_before = sandbox.oom_kills()
     try:
-        process = subprocess.Popen(
+        process = sandbox.start(
             ["git", *_OPTIONS, *options, *arguments],
+            reach,
             cwd=directory,
             env=environment(protocols),
             stdin=subprocess.DEVNULL,
@@ -111,6 +121,8 @@ def run(
             _kill_group(process)
             raise Unreadable(f"git {arguments[0]} printed over {MAX_OUTPUT} bytes") from None
     if process.returncode != 0:
+        if sandbox.oom_kills() > killed_before:
+            raise Unreadable(f"git {arguments[0]} needed over {MEMORY_BYTES >> 20} MiB of memory")
         raise Unreadable(_last_words(arguments[0], process.returncode, errors))
     return output.decode("utf-8", "replace")
 
@@ -166,8 +178,8 @@ class ObjectReader:
     """Reads objects of one repository. Blocking: to be used in a thread. Starts git when it is needed;
     close() ends it, and the next read starts it again."""
 
-    def __init__(self, git_directory: Path) -> None:
-        self.git_directory = git_directory
+    def __init__(self, git_directory: Path, sandbox: Sandbox = PLAIN, reach: Reach = ALL_READ) -> None:
+        self.git_directory, self._sandbox, self._reach = git_directory, sandbox, reach
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = bytearray()
 
@@ -258,8 +270,9 @@ class ObjectReader:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
-        self._process = subprocess.Popen(
+        self._process = self._sandbox.start(
             ["git", *_OPTIONS, f"--git-dir={self.git_directory}", "cat-file", "--batch-command"],
+            self._reach,
             cwd="/",
             env=environment(),
             stdin=subprocess.PIPE,

@@ -23,10 +23,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.manifest.objects import Revision
-from agent.source.git_program import ObjectReader, redact, run
+from agent.source.git_program import PLAIN, ObjectReader, redact, run
 from agent.source.git_tree import Commit, CommitReader, PathMissing
+from agent.source.sandbox import Sandbox, programs, reach_to_fetch
 from agent.source.source import SourceStatus, Unreadable, has_manifest
 from runtime.errors import Invalid
+from runtime.landlock import Reach
 
 PROTOCOLS = "https:ssh:file"
 MAX_PACK_BYTES = 256 * 1024 * 1024
@@ -115,12 +117,13 @@ def check_ref(ref: str) -> None:
 class RemoteSource:
     """mirror: a directory of this source's own; made when it is not there, made anew when damaged."""
 
-    def __init__(self, remote: Remote, mirror: Path) -> None:
+    def __init__(self, remote: Remote, mirror: Path, sandbox: Sandbox = PLAIN) -> None:
         self.remote = remote
         self.mirror = mirror
+        self._sandbox = sandbox
         self._status = SourceStatus(remote.name)
         self._wake = asyncio.Event()
-        self._objects = ObjectReader(mirror)
+        self._objects = ObjectReader(mirror, sandbox, Reach((*programs(), str(mirror)), ("/dev/null",)))
         self._reader = CommitReader(self._objects)
         self._failures = 0
         self._seen: list[str] = []
@@ -228,7 +231,12 @@ class RemoteSource:
         self._objects.close()
         shutil.rmtree(self.mirror, ignore_errors=True)
         self.mirror.mkdir(parents=True, mode=0o700)
-        run(["init", "--quiet", "--bare", "--template=", "."], directory=self.mirror)
+        run(
+            ["init", "--quiet", "--bare", "--template=", "."],
+            directory=self.mirror,
+            sandbox=self._sandbox,
+            reach=self._reach(),
+        )
         (self.mirror / OWNER).write_text(self._owner())
 
     def _remote_id(self) -> tuple[str, str]:
@@ -291,4 +299,12 @@ class RemoteSource:
             timeout_seconds=seconds,
             file_limit_bytes=MAX_PACK_BYTES,
             options=("--git-dir=.", *credential_options(self.remote.credentials)),
+            sandbox=self._sandbox,
+            reach=self._reach(),
         )
+
+    def _reach(self) -> Reach:
+        """A repository of this host may have its objects anywhere."""
+        found = reach_to_fetch(self.mirror, self.remote.credentials)
+        is_here = self.remote.url.startswith(("/", "file:"))
+        return replace(found, read=("/",), network=False) if is_here else found

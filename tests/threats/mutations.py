@@ -250,6 +250,23 @@ MUTATIONS = (
         "tests/unit/source/test_remote.py::test_urls_that_are_refused",
     ),
     Mutation(
+        "H1", "agent/source/sandbox.py", "                landlock.restrict(held)\n", "",
+        f"{T}/test_h01_git_sandbox.py::test_h1_nothing_of_the_host_is_reached",
+    ),
+    Mutation(
+        "H1", "runtime/landlock.py", "BIND_TCP | (0 if reach.network else CONNECT_TCP) if abi >= 4 else 0", "0",
+        f"{T}/test_h01_git_sandbox.py::test_h1_reading_a_repository_writes_nothing_and_calls_nobody",
+    ),
+    Mutation(
+        "H1", "agent/source/sandbox.py", "                _drop()\n",
+        "                syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)\n",
+        f"{T}/test_h01_git_sandbox.py::test_h1_it_can_do_little_by_its_rights",
+    ),
+    Mutation(
+        "H7", "agent/source/sandbox.py", "                cgroups.join([file], threading.get_native_id())\n",
+        "                pass\n", f"{T}/test_h01_git_sandbox.py::test_h7_it_grows_in_a_group_of_its_own",
+    ),
+    Mutation(
         "H2", "agent/source/git_program.py", '        "GIT_CONFIG_GLOBAL": "/dev/null",\n', "",
         f"{T}/test_h02_configuration.py::test_h2_the_users_configuration_is_not_read",
     ),
