@@ -120,8 +120,9 @@ def take_down(instance: Instance, id: str) -> None:
     instance.whole.discard(id)
     instance.table.change(removed=instance.book.port_elements(record))
     instance.reservations.give_back(record.ports)
-    # Its addresses stay taken until the links are gone.
-    instance.enter(dataclasses.replace(record, ports=(), names=(), hostname=""))
+    # Its addresses stay taken until the links are gone; by no name, for the peers' files are written now.
+    unnamed = tuple(dataclasses.replace(each, aliases=()) for each in record.endpoints)
+    instance.enter(dataclasses.replace(record, endpoints=unnamed, ports=(), names=(), hostname=""))
     for endpoint in record.endpoints:
         instance.hosts.mark_network(endpoint.network)
     found = [bridges.find(instance.netlink, each.link) for each in record.endpoints]

@@ -332,6 +332,20 @@ async def test_delete_and_make_again_do_not_meet(lab: Lab) -> None:
     await lab.networks.delete_sandbox("one")
 
 
+async def test_a_removed_ones_aliases_leave_its_peers(lab: Lab) -> None:
+    """At once, and not when its links are gone, or when somebody looks for drift."""
+    lab.network("web")
+    await lab.sandbox("stays", "web")
+    endpoint = EndpointConfig("web", aliases=("nickname",))
+    await lab.networks.ensure_sandbox(SandboxConfig("own", "goes", (endpoint,)), hostname="goes")
+    hosts = Path(lab.networks.hosts_path("stays"))
+    await until(lambda: "nickname" in hosts.read_text())
+    lab.networks._hosts_written_at = 0.0  # no burst: the files are written before the links are gone
+    await lab.networks.delete_sandbox("goes")
+    await until(lambda: "nickname" not in hosts.read_text(), 1.0)
+    assert lab.networks.find_drift() == ()
+
+
 async def test_one_failure_among_many_fails_alone(lab: Lab) -> None:
     lab.network("web")
     lab.serve("host", 8080)
