@@ -271,6 +271,10 @@ class Client:
         last line is {"images": [...]}."""
         return self._send_archive("/image/load", archive, {})
 
+    def pull_image(self, reference: str) -> Iterator[dict[str, Any]]:
+        """Fetch an image from its registry. Yields as load_image."""
+        yield from self.lines("POST", "/image/pull", {"reference": reference})
+
     def import_image(self, archive: str | Path | IO[bytes], name: str) -> Iterator[dict[str, Any]]:
         """Make an image of a root file system's tar. Yields as load_image."""
         return self._send_archive("/image/import", archive, {"name": name})

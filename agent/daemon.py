@@ -32,13 +32,14 @@ from agent.metrics import Metrics
 from agent.policy.gate import Gate, GatedReader
 from agent.policy.policy import OPEN, STRICT
 from agent.reconcile.loop import Loop, LoopSettings
-from agent.registries.origins import Origins, registries_path
+from agent.registries.origins import Origins
 from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid
 from runtime.layout import Layout
+from runtime.pulls import FindOrigins
 from store.errors import StoreError
 from store.records import Batch, EventRecord, Key
 from store.store import Store
@@ -55,7 +56,7 @@ def run(settings: Settings, make_engine: MakeEngine | None = None) -> int:
     prepare(settings.layout)
     with instance_lock(settings.layout):
         log.set_up(settings.log_level, settings.log_format, settings.layout.data / "agent.log")
-        return asyncio.run(_run(settings, make_engine or make_native_engine))
+        return asyncio.run(_run(settings, make_engine or _native_engine_of(settings)))
 
 
 def prepare(layout: Layout) -> None:
@@ -95,11 +96,16 @@ def instance_lock(layout: Layout) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def make_native_engine(layout: Layout) -> Any:
-    """The engine on this kernel, with its supervisor running."""
+def _native_engine_of(settings: Settings) -> MakeEngine:
+    find_origins = Origins(settings.registries_path).of
+    return lambda layout: make_native_engine(layout, find_origins)
+
+
+async def make_native_engine(layout: Layout, find_origins: FindOrigins | None = None) -> Any:
+    """The engine on this kernel, with its supervisor running. find_origins: whom to ask for an image."""
     from runtime.engine import NativeEngine
 
-    engine = NativeEngine(layout, Origins(registries_path(layout.instance)).of)
+    engine = NativeEngine(layout, find_origins)
     await engine.open()
     if engine.confinement.is_on and not engine.confinement.profile:
         logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")

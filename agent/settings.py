@@ -30,6 +30,7 @@ class Settings:
 
     metrics_address: "host:port", "[v6]:port" or "" for none. profiles: active compose profiles.
     policy: what manifests may ask for (agent.policy); None is /etc/INSTANCE/policy.yaml, if it is there.
+    registries: mirrors and certificates (agent.registries); None is /etc/INSTANCE/registries.yaml.
     git_credentials: a file as git-credential-store(1) has it. environment: what `${VAR}` in a manifest finds,
     before `.env`; nothing of the agent's own environment, which is nobody's desired state.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
@@ -44,6 +45,7 @@ class Settings:
     git_poll_seconds: float = 30.0
     git_credentials: Path | None = None
     policy: Path | None = None
+    registries: Path | None = None
     list_seconds: float = 60.0
     profiles: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -78,6 +80,10 @@ class Settings:
     @property
     def policy_path(self) -> Path:
         return self.policy or policy_path(self.layout.instance)
+
+    @property
+    def registries_path(self) -> Path:
+        return self.registries or Path("/etc", self.layout.instance, "registries.yaml")
 
     @property
     def source(self) -> str:

@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from runtime import block_groups, cgroups, descriptors, run_directory
+from runtime import block_groups, cgroups, descriptors, disk, run_directory
 from runtime.assembly import Assembly
 from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
@@ -44,19 +44,24 @@ from runtime.model import (
 )
 from runtime.network.networks import Networks
 from runtime.processes import Process
+from runtime.pulls import FindOrigins, Pulls, Report
 from runtime.stats import read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
+
 HINTS_SECONDS = 0.02  # between two readings of what the network's monitor heard
 
 
-
 class NativeEngine:
-    """open() before anything else, close() at the end: containers run on."""
+    """open() before anything else, close() at the end: containers run on.
 
-    def __init__(self, layout: Layout) -> None:
+    find_origins: whom to ask for an image that is to be pulled; it may block.
+    """
+
+    def __init__(self, layout: Layout, find_origins: FindOrigins | None = None) -> None:
         self.layout = layout
         self.images = IsolatedImages(layout)
+        self.pulls = Pulls(self.images, find_origins)
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
         self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)
@@ -95,6 +100,7 @@ class NativeEngine:
         async with contextlib.AsyncExitStack() as stack:
             descriptors.make_room()
             run_directory.prepare(self.layout)
+            stack.push_async_callback(self.pulls.close)
             self.confinement.open()
             stack.push_async_callback(self.confinement.close)
             self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,6 +111,7 @@ class NativeEngine:
             self.volumes.open()
             self._index.read()
             self._life.sandboxes.update((each.id, each) for each in self.networks.list_sandboxes())
+            stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
             self._drifts.open()
@@ -154,6 +161,7 @@ class NativeEngine:
     # --- containers
 
     async def create(self, config: ContainerConfig) -> None:
+        disk.check_room("create", config.name, self.layout.data)
         await self._life.create(config)
 
     async def start(self, id: str) -> None:
@@ -280,6 +288,7 @@ class NativeEngine:
     # --- networks and volumes
 
     async def create_network(self, config: NetworkConfig) -> None:
+        disk.check_room("create network", config.name, self.layout.data)
         self.networks.create(config)
         self._drifts.watch_network(config.name)
 
@@ -290,6 +299,7 @@ class NativeEngine:
         return self.networks.list()
 
     async def create_volume(self, config: VolumeConfig) -> None:
+        disk.check_room("create volume", config.name, self.layout.data)
         self.volumes.create(config)
 
     async def delete_volume(self, name: str) -> None:
@@ -305,6 +315,10 @@ class NativeEngine:
 
     def image(self, reference: str) -> ImageInfo | None:
         return self.images.get(reference)
+
+    async def pull_image(self, reference: str, report: Report | None = None) -> ImageInfo:
+        """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched."""
+        return await self.pulls.pull(reference, report)
 
     def list_images(self) -> tuple[ImageInfo, ...]:
         return self.images.list()

@@ -22,6 +22,7 @@ from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_
 from agent.client import PREFIX
 from agent.follow import problem_view
 from agent.reconcile.actions import Action
+from agent.reconcile.world import HOST
 from runtime.errors import Invalid, NotFound
 from store.records import EventRecord
 
@@ -59,6 +60,7 @@ def add_routes(app: web.Application) -> None:
         ("GET", "/images", things.images),
         ("POST", "/image/rm", things.remove_image),
         ("POST", "/image/load", streams.load_image),
+        ("POST", "/image/pull", streams.pull_image),
         ("POST", "/image/import", streams.import_image),
         ("POST", "/down", streams.down),
         ("GET", "/logs" + key, streams.logs),
@@ -150,7 +152,8 @@ async def describe(request: web.Request) -> web.Response:
 
 async def why(request: web.Request) -> web.Response:
     """The chain commit -> file:line -> observation -> actions -> result."""
-    context, key = context_of(request), key_of(request)
+    context = context_of(request)
+    key = views.resolve(request.match_info["key"], [*context.keys(), HOST])
     limit = whole(request, "limit", RECENT_EVENTS, least=1, most=1000) or RECENT_EVENTS
     await context.loop.flush()
     steps = await asyncio.to_thread(events_of, context, key=key, limit=limit)

@@ -145,6 +145,23 @@ async def load_image(request: web.Request) -> web.StreamResponse:
     return await _take_archive(request, load)
 
 
+async def pull_image(request: web.Request) -> web.StreamResponse:
+    """Fetch ?reference= from its registry. A client that goes away stops hearing of it, and it goes on."""
+    context, reference = context_of(request), request.query.get("reference", "")
+    if not reference:
+        raise Invalid("pull image", "", "no reference")
+    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+    def report(progress: Any) -> None:
+        if queue.qsize() < PROGRESS_QUEUE:
+            queue.put_nowait(_progress_view(progress))
+
+    async def pull() -> tuple[ImageInfo, ...]:
+        return (await context.engine.pull_image(reference, report),)
+
+    return await _write_lines(request, _follow(context, asyncio.ensure_future(pull()), queue, lambda: None))
+
+
 async def import_image(request: web.Request) -> web.StreamResponse:
     """As load_image, for the tar of a root file system; ?name= is the image's."""
     context, name = context_of(request), request.query.get("name", "")
@@ -212,6 +229,15 @@ def _start_load(
         if queue.qsize() < PROGRESS_QUEUE:
             loop.call_soon_threadsafe(queue.put_nowait, _progress_view(progress))
 
+    return _follow(context, asyncio.ensure_future(asyncio.to_thread(load, path, report)), queue, end)
+
+
+def _follow(
+    context: Context,
+    work: asyncio.Task[tuple[ImageInfo, ...]],
+    queue: asyncio.Queue[dict[str, Any] | None],
+    end: Callable[[], None],
+) -> AsyncIterator[dict[str, Any]]:
     def finish(work: asyncio.Task[tuple[ImageInfo, ...]]) -> None:
         context.streams.discard(work)
         end()
@@ -219,7 +245,6 @@ def _start_load(
             context.loop.image_changed()
         queue.put_nowait(None)
 
-    work = asyncio.ensure_future(asyncio.to_thread(load, path, report))
     context.streams.add(work)
     work.add_done_callback(finish)
     return _follow_load(work, queue)

@@ -47,6 +47,9 @@ def add_agent(parser: Parser) -> None:
         "--policy", metavar="FILE", help="what manifests may ask for (/etc/INSTANCE/policy.yaml)"
     )
     parser.add_argument(
+        "--registries", metavar="FILE", help="mirrors and certificates (/etc/INSTANCE/registries.yaml)"
+    )
+    parser.add_argument(
         "--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME} in manifests"
     )
     parser.add_argument(
@@ -109,6 +112,7 @@ def settings_of(arguments: Namespace) -> Settings:
         git_poll_seconds=arguments.poll,
         git_credentials=_credentials(arguments.git_credentials),
         policy=_policy(arguments.policy),
+        registries=Path(arguments.registries).absolute() if arguments.registries else None,
         environment=read_environment(arguments.env_file),
         profiles=tuple(arguments.profile),
         metrics_address=METRICS_ADDRESS if arguments.metrics is None else arguments.metrics,
@@ -199,6 +203,8 @@ def words_of(arguments: Namespace) -> list[str]:
         words += ["--git-credentials", str(Path(arguments.git_credentials).absolute())]
     if arguments.policy:
         words += ["--policy", str(Path(arguments.policy).absolute())]
+    if arguments.registries:
+        words += ["--registries", str(Path(arguments.registries).absolute())]
     if arguments.env_file:
         words += ["--env-file", str(Path(arguments.env_file).absolute())]
     if arguments.metrics is not None:

@@ -1,4 +1,4 @@
-"""`setpoint image`: load, import, ls, rm. Archives are read by the agent where it can see them, so that
+"""`setpoint image`: pull, load, import, ls, rm. Archives are read by the agent where it can see them, so that
 nothing is copied through a socket for the usual case.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.cli import output
 from agent.cli.connect import connect
+from agent.cli.image_progress import Progress
 from agent.cli.parser import Parser
 from runtime.errors import NotFound
 
@@ -21,6 +22,11 @@ def add_image(parser: Parser) -> None:
     load = commands.add("load", "take images from an OCI or docker archive, or an OCI layout")
     load.add_argument("file", metavar="FILE", help="archive or directory; - reads stdin")
     load.examples("setpoint image load busybox.tar", "docker save nginx | setpoint image load -")
+    pull = commands.add("pull", "fetch images from their registries")
+    pull.add_argument(
+        "names", nargs="+", metavar="NAME", help="name[:tag][@digest]; a host before it, or the hub's"
+    )
+    pull.examples("setpoint image pull nginx:1.27", "setpoint image pull ghcr.io/org/app@sha256:…")
     take = commands.add("import", "make an image of a root file system's tar")
     take.add_argument("file", metavar="FILE", help="tar, also packed; - reads stdin")
     take.add_argument("image", metavar="NAME", help="name[:tag] to give it")
@@ -40,8 +46,15 @@ def add_image(parser: Parser) -> None:
 
 
 def run_image(arguments: Namespace) -> int:
-    verbs = {"load": _load, "import": _import, "ls": _list, "rm": _remove}
+    verbs = {"pull": _pull, "load": _load, "import": _import, "ls": _list, "rm": _remove}
     return verbs[arguments.command](arguments)
+
+
+def _pull(arguments: Namespace) -> int:
+    client = connect(arguments)
+    for name in arguments.names:
+        _show(client.pull_image(name), "pulled")
+    return 0
 
 
 def _load(arguments: Namespace) -> int:
@@ -64,19 +77,19 @@ def _existing(op: str, name: str) -> str:
     return name
 
 
-def _show(lines: Iterator[dict[str, Any]]) -> int:
+def _show(lines: Iterator[dict[str, Any]], done: str = "loaded") -> int:
     """Progress on a terminal's one line; then what was taken."""
-    watched = sys.stderr.isatty()
-    for line in lines:
-        if "images" not in line:
-            if watched:
-                sys.stderr.write(f"\r\x1b[K{output.clean(line.get('message') or line)}")
-                sys.stderr.flush()
-            continue
-        if watched:
-            sys.stderr.write("\r\x1b[K")
-        for image in line["images"]:
-            print(f"loaded {names_of(image)}")
+    watched, progress = sys.stderr.isatty(), Progress()
+    try:
+        for line in lines:
+            if "images" in line:
+                progress.clear(watched)
+                for image in line["images"]:
+                    print(f"{done} {names_of(image)}")
+            elif watched:
+                progress.show(line)
+    finally:
+        progress.clear(watched)
     return 0
 
 

@@ -15,17 +15,12 @@ from pathlib import Path
 
 from agent.registries.read import BadRegistries, read_registries
 from runtime.errors import Invalid
-from runtime.images.pull import Origin
 from runtime.images.reference import DEFAULT_DOMAIN, Reference
 from runtime.images.registry.docker_config import default_path, find_credential
 from runtime.images.registry.endpoints import HUB_HOST, Endpoint, Registries
+from runtime.images.registry.origin import Origin
 
 MAX_BYTES = 1024 * 1024
-
-
-def registries_path(instance: str) -> Path:
-    """Where an instance's registries file is when nobody says otherwise."""
-    return Path("/etc", instance, "registries.yaml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
-    from runtime.images.pull import Origin
+    from runtime.images.registry.origin import Origin
     from runtime.images.stage import StagedImage
 
 _HEX = re.compile(r"[0-9a-f]{4,64}")

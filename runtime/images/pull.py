@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,8 +32,7 @@ from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.loader import commit, stage_documents
 from runtime.images.progress import Report
 from runtime.images.reference import Reference
-from runtime.images.registry.credentials import Credential
-from runtime.images.registry.endpoints import Endpoint
+from runtime.images.registry.origin import Origin
 from runtime.images.registry.repository import Document, Repository
 from runtime.images.registry.said import untrusted
 from runtime.images.stage import Stage, StagedImage
@@ -44,14 +42,6 @@ AT_ONCE = 4  # layers; Docker fetches 3, podman 6
 MAX_CONFIG_BYTES = 4 << 20
 _MAX_NESTING = 4
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """A host that may have an image, and who we are to it."""
-
-    endpoint: Endpoint
-    credential: Credential | None = None
 
 
 def pull_image(

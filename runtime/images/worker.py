@@ -32,7 +32,7 @@ from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
-    from runtime.images.pull import Origin
+    from runtime.images.registry.origin import Origin
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
 _REPORT_SECONDS = 0.1
@@ -164,9 +164,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _read_origins() -> list[Origin]:
-    from runtime.images.pull import Origin
     from runtime.images.registry.credentials import Credential
     from runtime.images.registry.endpoints import Endpoint
+    from runtime.images.registry.origin import Origin
 
     return [
         Origin(

@@ -1,0 +1,91 @@
+"""Pulls under way: one download for all who ask for an image. Called by the engine, in its event loop.
+
+Who asks while another's pull of the same name runs waits for that one, and hears of its progress, too.
+A pull goes on when those who asked have gone: what it fetched is wanted by somebody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runtime.errors import Unsupported
+from runtime.images.reference import Reference, parse_reference
+from runtime.images.worker import IsolatedImages
+from runtime.model import ImageInfo
+
+if TYPE_CHECKING:
+    from runtime.images.progress import Progress
+    from runtime.images.registry.origin import Origin
+
+Report = Callable[["Progress"], None]
+FindOrigins = Callable[[Reference], "Sequence[Origin]"]
+
+
+@dataclass(slots=True)
+class _Pull:
+    work: asyncio.Task[ImageInfo]
+    reports: list[Report] = field(default_factory=list)
+
+
+class Pulls:
+    """find_origins: whom to ask for an image; it may block. None: there are no registries."""
+
+    def __init__(self, images: IsolatedImages, find_origins: FindOrigins | None) -> None:
+        self._images = images
+        self._find_origins = find_origins
+        self._running: dict[str, _Pull] = {}
+
+    async def pull(self, reference: str, report: Report | None = None) -> ImageInfo:
+        """The image, fetched. Raises as `Images.pull`. report is called in the event loop."""
+        asked = parse_reference(reference)
+        running = self._running.get(asked.canonical)
+        if running is None:
+            running = self._running[asked.canonical] = self._start(asked)
+        if report is not None:
+            running.reports.append(report)
+        try:
+            return await asyncio.shield(running.work)
+        finally:
+            if report is not None:
+                running.reports.remove(report)
+
+    async def close(self) -> None:
+        """Give up what is under way. What was fetched in part goes with the next pull."""
+        works = [each.work for each in self._running.values()]
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+    def _start(self, asked: Reference) -> _Pull:
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(self._run(asked))
+        pull = _Pull(work)
+
+        def on_done(done: asyncio.Task[ImageInfo]) -> None:
+            self._running.pop(asked.canonical, None)
+            if not done.cancelled():
+                done.exception()  # those who asked have heard it; nobody may be left
+
+        work.add_done_callback(on_done)
+        return pull
+
+    async def _run(self, asked: Reference) -> ImageInfo:
+        if self._find_origins is None:
+            raise Unsupported("pull image", asked.familiar, "this engine knows no registries")
+        loop, find = asyncio.get_running_loop(), self._find_origins
+
+        def on_progress(progress: Progress) -> None:
+            loop.call_soon_threadsafe(self._tell, asked.canonical, progress)
+
+        def work() -> ImageInfo:
+            return self._images.pull(asked.canonical, find(asked), on_progress)
+
+        return await asyncio.to_thread(work)
+
+    def _tell(self, name: str, progress: Progress) -> None:
+        running = self._running.get(name)
+        for report in running.reports if running else ():
+            report(progress)
