@@ -22,6 +22,7 @@ from aiohttp import web
 from agent import metrics
 from agent.api import errors, native
 from agent.api.context import CONTEXT, Context
+from agent.api.own_socket import OwnSocket
 from agent.settings import Settings
 from runtime.errors import Conflict, Invalid
 
@@ -40,11 +41,13 @@ class Servers:
         self._context = context
         self._runners: list[web.AppRunner] = []
         self.metrics_address = ""
+        self._own_socket = OwnSocket(context.settings.layout.agent_socket, self._serve_again)
 
     async def start(self) -> None:
         """Listen. Raises Conflict when the metrics address is taken, Invalid for a path too long."""
         settings = self._context.settings
         await self._serve(make_app(self._context), bind(settings))
+        self._own_socket.open()
         endpoint = settings.metrics_endpoint()
         if endpoint is not None:
             connection = _listen(*endpoint)
@@ -66,8 +69,18 @@ class Servers:
         self._runners.append(runner)
         await web.SockSite(runner, connection, backlog=BACKLOG).start()
 
+    async def _serve_again(self) -> None:
+        """On a new socket, in the place of one that somebody removed. Who is connected stays so."""
+        runner = self._runners[0]
+        connection = bind(self._context.settings)
+        for site in list(runner.sites):
+            await site.stop()
+        await web.SockSite(runner, connection, backlog=BACKLOG).start()
+        self._context.loop.tell_repaired("socket", "the agent's socket was removed: it listens on a new one")
+
     async def stop(self) -> None:
         """Close the sockets and what is connected to them."""
+        self._own_socket.close()
         for runner in self._runners:
             await runner.cleanup()
         with contextlib.suppress(FileNotFoundError):

@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "explain": ("explain", "what a manifest field means"),
     "schema": ("explain", "JSON Schema of manifests, for editors"),
     "doctor": ("doctor", "what this kernel offers, and what to do about the rest"),
+    "drill": ("drill", "break on purpose what is kept, on an instance of its own, and time the repairs"),
     "oci": ("oci", "the native runtime under an OCI runtime's command line"),
     "completion": ("completion", "shell completion for bash, zsh and fish"),
     "version": ("version", "versions of the program and of the running agent"),
@@ -48,7 +49,7 @@ GROUPS = (
     ("look", ("status", "get", "describe", "why", "events", "logs", "stats", "top")),
     ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
     ("things", ("image", "network", "volume")),
-    ("engine", ("agent", "policy", "down", "doctor", "oci", "version")),
+    ("engine", ("agent", "policy", "down", "doctor", "drill", "oci", "version")),
     ("help", ("explain", "schema", "completion")),
 )
 

@@ -308,6 +308,10 @@ class Loop:
             await self.wait_changed()
         await know.journal.flush()
 
+    def tell_repaired(self, kind: str, what: str) -> None:
+        """Something of the host's was put back by whoever keeps it: count it, and tell."""
+        self._watching.tell_repaired(kind, what)
+
     def image_changed(self, reference: str = "") -> None:
         """An image was loaded, tagged or removed: look again at who uses it ("" is any)."""
         self._watching.ask_images_again(reference)

@@ -1,6 +1,6 @@
 """How often drift is put back: at once at first, ever later while something keeps breaking it. Pure.
 
-    found ── 3 times at once ── then after 1 s, 2 s, 4 s … 60 s ── healthy for 5 minutes: as if new
+    found ── 5 times at once ── then after 1 s, 2 s, 4 s … 60 s ── healthy for 5 minutes: as if new
 
 The history is kept per key and finding, in its memory. Called by planning, which holds a repair back, and
 by `account` and `applying`, which note and tell it.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from runtime.model import Drift
 
-AT_ONCE = 3
+AT_ONCE = 5
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 FORGOTTEN_SECONDS = 300.0

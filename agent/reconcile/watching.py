@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile.knowledge import Knowledge
@@ -18,6 +19,7 @@ from store.records import Key
 
 FIRST_LOOK_SECONDS = 1.0
 EVENTS_AGAIN_SECONDS = 1.0
+SLOW_PASS = "slow pass"
 
 
 class Watching:
@@ -27,7 +29,7 @@ class Watching:
         self._whole_at = 0.0
         self._drift_at: float | None = None
         self._last_drift_at = 0.0
-        self._hinted: set[str] = set()
+        self._hinted: dict[str, str] = {}  # subject -> what stirred
         self._slices = Slices()
         self._look: asyncio.Task[None] | None = None
         self._is_settled = False  # the first look is at everything, and so is one after lost events
@@ -74,7 +76,7 @@ class Watching:
                 self._tell(key, event)
                 self._know.wake(key)
         elif event.kind == "drift":
-            self._hint(event.id)
+            self._hint(event.id, event.detail)
         elif event.kind == "repaired":
             self.tell_repaired("socket", event.detail)
         else:  # the supervisor restarted, or events were lost
@@ -97,9 +99,9 @@ class Watching:
         self._know.event(HOST, "Normal", "DriftRepaired", what)
         self._know.observer.on_drift_repair(kind, HOST, "ok")
 
-    def _hint(self, subject: str) -> None:
+    def _hint(self, subject: str, what: str) -> None:
         """At once after a quiet time, and not more often than the settings say."""
-        self._hinted.add(subject)
+        self._hinted.setdefault(subject, what)
         at = max(self._know.clock.now(), self._last_drift_at + self._know.settings.drift_look_seconds)
         if self._drift_at is None or at < self._drift_at:
             self._drift_at = at
@@ -135,7 +137,7 @@ class Watching:
                 self._know.wake(key)
 
     async def _look_at_hinted(self) -> None:
-        hinted, self._hinted = self._hinted, set()
+        hinted, self._hinted = self._hinted, {}
         await self._look_for_drift(hinted)
 
     async def _look_at_slice(self) -> None:
@@ -153,6 +155,8 @@ class Watching:
         busy = know.queue.in_flight()
         try:
             drifts = await self._engine.find_drift(subjects)
+            noticed = subjects if isinstance(subjects, dict) else {}
+            drifts = tuple(replace(d, noticed=noticed.get(d.subject) or SLOW_PASS) for d in drifts)
         except Exception as error:
             know.bug(None, error, "looking for drift failed")
             return
@@ -161,6 +165,6 @@ class Watching:
         for key in sorted(keys):
             know.wake(key)
         for subject in outdated:
-            self._hint(subject)
-        if self._hinted:  # more was told while we looked
-            self._hint(next(iter(self._hinted)))
+            self._hint(subject, noticed.get(subject, SLOW_PASS))
+        for subject, what in list(self._hinted.items())[:1]:  # more was told while we looked
+            self._hint(subject, what)

@@ -54,9 +54,9 @@ class Drifts:
         self._volumes = volumes
         self._on_hint = on_hint
         self._containers = ContainerDrift(assembly, networks, volumes, client)
-        self._tripwires = Tripwires(lambda subjects: on_hint(subjects, "files"))
+        self._tripwires = Tripwires(self._on_files)
         # What containers may write, too. One that keeps writing costs others their hints, and no more.
-        self._shared = Tripwires(lambda subjects: on_hint(subjects, "files") if subjects else None)
+        self._shared = Tripwires(lambda subjects: self._on_files(subjects or frozenset()))
         self._mounts = MountWatch(self._on_mounts)
         self._to_arm: set[str] = set()
         self._arming: asyncio.TimerHandle | None = None
@@ -153,6 +153,17 @@ class Drifts:
             if entry.is_running
             and any(m.kind == "volume" and m.source == volume for m in entry.config.mounts)
         ]
+
+    def _on_files(self, subjects: frozenset[str] | None) -> None:
+        """Every end empties a cgroup: what has ended is nothing to look at."""
+        if subjects is not None:
+            subjects = frozenset(s for s in subjects if not self._has_ended(s))
+        if subjects is None or subjects:
+            self._on_hint(subjects, "files")
+
+    def _has_ended(self, subject: str) -> bool:
+        entry = self._index.find(subject)
+        return entry is not None and not entry.is_running
 
     def _on_mounts(self, subjects: frozenset[str]) -> None:
         if _HOST_MOUNTS in subjects and self._netns_look is None:

@@ -47,7 +47,8 @@ def files(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
     if "devices" in found.v1:
         names += [("devices", "devices.allow"), ("devices", "devices.deny")]
     if found.unified:
-        names.append(("", "cgroup.freeze"))
+        # cgroup.events: the kernel tells when the last process has left, to wherever.
+        names += [("", "cgroup.freeze"), ("", "cgroup.events")]
     elif "freezer" in found.v1:
         names.append(("freezer", "freezer.state"))
     return tuple(f"{found.directory(controller, path)}/{file}" for controller, file in names)

@@ -210,6 +210,11 @@ def add_address(index: int, address: str, prefix: int) -> Request:
     return Request(RTM_NEWADDR, b"".join(parts), what, NLM_F_CREATE | NLM_F_EXCL)
 
 
+def delete_address(index: int, address: str, prefix: int) -> Request:
+    request = add_address(index, address, prefix)
+    return Request(RTM_DELADDR, request.body, f"delete address {address}/{prefix}")
+
+
 def get_addresses() -> Request:
     return Request(RTM_GETADDR, _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0), "list addresses")
 
