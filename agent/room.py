@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from dataclasses import dataclass
@@ -120,11 +121,7 @@ class RoomWatch:
         """(reason, message, hint), by completing the ballast: what cannot be had now is what is wrong. In a
         thread: a failing disk takes its time."""
         if found is not None and found.is_read_only:
-            return (
-                "DiskReadOnly",
-                f"{self._data} is mounted read-only: what happens is not stored",
-                LOOK_AT_IT,
-            )
+            return self._read_only()
         if found is not None and found.is_full:
             return self._full(found)
         try:
@@ -134,8 +131,13 @@ class RoomWatch:
         except OSError as error:
             if error.errno in FULL:
                 return self._full(self.room() or found)
+            if error.errno == errno.EROFS:
+                return self._read_only()
             return "DiskFailing", f"{self._data} cannot be written: {error.strerror}", LOOK_AT_IT
         return None
+
+    def _read_only(self) -> tuple[str, str, str]:
+        return "DiskReadOnly", f"{self._data} is read-only: what happens is not stored", LOOK_AT_IT
 
     def _full(self, found: Room | None) -> tuple[str, str, str]:
         return "DiskFull", f"the disk of {self._data} is full ({found or 'nobody knows how'})", MAKE_ROOM

@@ -65,7 +65,7 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
 
 def _refuse_foreign(directory: Path) -> None:
     """Conflict for a directory of this name that another program has filled."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # not there, or on a disk that cannot be read
         found = {entry.name for entry in directory.iterdir()}
         if found and not found & OURS:
             raise Conflict(

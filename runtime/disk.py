@@ -55,7 +55,7 @@ class Room:
         return self.free_bytes < self.low_bytes or (self.total_inodes > 0 and self.free_inodes < 4)
 
     def __str__(self) -> str:
-        """Of a full disk without the exact number: the same state is the same sentence, which is told once."""
+        """Of a full disk without the exact number: the same state is the same sentence, told once."""
         is_low = self.free_bytes < self.low_bytes
         free = f"under {_size(self.low_bytes)}" if is_low else _size(self.free_bytes)
         text = f"{free} of {_size(self.total_bytes)} free"
@@ -141,6 +141,10 @@ class Ballast:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         for number in range(BALLAST_FILES):
             _allocate(self._directory / str(number), each)
+        # What is there already says nothing: after an error ext4 refuses all that is new, and takes an fsync.
+        proof = self._directory / "proof"
+        _allocate(proof, 0)
+        proof.unlink()
 
     def give_up_part(self) -> int:
         """Delete a 16th of it; how many bytes that gave, 0 when nothing is left, or nothing can be deleted.

@@ -44,7 +44,7 @@ def run_down(arguments: Namespace) -> int:
     layout = Layout(check_instance(arguments.instance))
     if os.geteuid() != 0:
         raise Invalid("down", layout.instance, "needs root", "sudo setpoint down")
-    if not layout.data.exists() and not layout.run.exists():
+    if not os.path.lexists(layout.data) and not os.path.lexists(layout.run):
         print(f"nothing of {layout.instance} is here")
         return 0
     if not arguments.yes and not confirmed(layout, arguments.data):
@@ -80,7 +80,7 @@ def stop_gracefully(layout: Layout) -> int:
     done is said, and left to `remove_instance`, which asks nobody."""
     try:
         return asyncio.run(_remove(layout))
-    except SetpointError as error:
+    except (SetpointError, OSError) as error:  # on a disk that failed, too, all can be ended
         print(f"{output.clean(error)}; removing by force", file=sys.stderr)
         return 0
 
