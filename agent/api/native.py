@@ -24,6 +24,7 @@ from agent.follow import problem_view
 from agent.reconcile.actions import Action
 from agent.reconcile.world import HOST
 from runtime.errors import Invalid, NotFound
+from store.errors import Unavailable
 from store.records import EventRecord
 
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
@@ -99,7 +100,10 @@ def alarms_of(context: Context) -> list[dict[str, Any]]:
 def events_of(context: Context, **query: Any) -> list[EventRecord]:
     """Events from the store, and behind them those that it could not take yet. Blocks."""
     waiting = context.loop.journal.waiting_events()  # first: some of them may be written meanwhile
-    found = list(context.store.events(**query))
+    try:
+        found = list(context.store.events(**query))
+    except Unavailable:  # what is in memory is better than nothing; the alarm says the rest
+        found = []
     there = {(event.at, event.key, event.reason, event.message) for event in found} if waiting else set()
     key, project = query.get("key"), query.get("project")
     since, until = query.get("since") or 0.0, query.get("until") or float("inf")
@@ -157,7 +161,10 @@ async def why(request: web.Request) -> web.Response:
     limit = whole(request, "limit", RECENT_EVENTS, least=1, most=1000) or RECENT_EVENTS
     await context.loop.flush()
     steps = await asyncio.to_thread(events_of, context, key=key, limit=limit)
-    commits = await asyncio.to_thread(context.store.revisions, 1000)
+    try:
+        commits = await asyncio.to_thread(context.store.revisions, 1000)
+    except Unavailable:
+        commits = ()
     record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
     return web.json_response(views.why_view(key, record, seen, steps, commits))
 

@@ -65,6 +65,15 @@ class Disk:
     def remount(self, options: str) -> None:
         run("mount", "-o", f"remount,{options}", self.point)
 
+    def turn_read_only(self) -> None:
+        """As soon as nobody has a file of it open for writing."""
+        deadline = time.monotonic() + 10
+        while subprocess.run(
+            ["mount", "-o", "remount,ro", self.point], capture_output=True, check=False
+        ).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
     # --- bytes
 
     def free_bytes(self) -> int:
