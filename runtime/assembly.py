@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import bundle, disk, mount_points, mounts, security
+from runtime import bundle, container_ids, disk, mount_points, mounts, security
 from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.images.images import Images
@@ -96,6 +96,7 @@ class Assembly:
     async def assemble(self, config: ContainerConfig) -> None:
         """Make the bundle but for the record that says it is whole. Everything that can be wrong with a
         config shows here. May be repeated."""
+        container_ids.refuse_unfit(config)
         image = self.image(config, "create")
         bundle = self.bundle(config.id)
         _make_directory(bundle)
@@ -138,6 +139,7 @@ class Assembly:
             ipc_namespace=self._namespace(config, config.ipc_mode, "ipc") if is_starting else "",
             shm_namespace=self._namespace(config, config.ipc_mode, "mnt") if is_starting else "",
             seccomp=self._filter(config),
+            ids=container_ids.ids_of(self._networks, config) if is_starting else 0,
         )
 
     def _namespace(self, config: ContainerConfig, mode: str, kind: str) -> str:
@@ -151,6 +153,8 @@ class Assembly:
                 "start", config.name, f"its {kind} namespace is that of {other[:12]}, which does not run",
                 "start that one first",
             )  # fmt: skip
+        netns = self._networks.netns_path(config.sandbox.id) if config.sandbox.mode != "host" else ""
+        container_ids.refuse_stranger(config, netns, pid, kind, other)
         return f"/proc/{pid}/ns/{kind}"
 
     def _filter(self, config: ContainerConfig) -> str:
@@ -206,8 +210,9 @@ class Assembly:
         run = self.run_directory(config.id)
         _make_directory(self._run)
         _make_directory(run)
+        owner = container_ids.ids_of(self._networks, config)
         for name, text in self._names(config):
-            _write(f"{run}/{name}", text, 0o644)
+            _write(f"{run}/{name}", text, 0o644, owner)
         self.write_config(config.id, self._config_to_start(config))
 
     def _names(self, config: ContainerConfig) -> Iterator[tuple[str, str]]:
@@ -231,7 +236,7 @@ class Assembly:
         os.makedirs(run, 0o700, exist_ok=True)  # noqa: PTH103
         for name, text in self._names(config):
             if not _has_content(f"{run}/{name}"):
-                _write(f"{run}/{name}", text, 0o644)
+                _write(f"{run}/{name}", text, 0o644, container_ids.ids_of(self._networks, config))
 
     def empty_files(self, config: ContainerConfig) -> list[str]:
         """The names of those that are gone or empty."""
@@ -249,6 +254,7 @@ class Assembly:
         checked = self._checked.pop(config.id, None)
         modes = (config.pid_mode, config.ipc_mode)
         depends = bool(config.devices) or any(mode.startswith("container:") for mode in modes)
+        depends = depends or config.security.user_namespace == "auto"
         if checked is not None and not depends:
             return checked
         image = self.image(config, "start")
@@ -372,10 +378,12 @@ def _make_directory(path: str) -> None:
         raise _full("make directory", path, error) from error
 
 
-def _write(path: str, text: str, mode: int) -> None:
+def _write(path: str, text: str, mode: int, owner: int = 0) -> None:
     try:
         fd = os.open(path, _FLAGS, mode)
         try:
+            if owner:
+                os.fchown(fd, owner, owner)
             disk.write_all(fd, text.encode("utf-8", "surrogateescape"))
         finally:
             os.close(fd)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runtime import devices, security
+from runtime import devices, security, user_namespaces
 from runtime.errors import Invalid
 from runtime.model import ContainerConfig, ImageInfo, MountConfig, Resources, Ulimit
 from runtime.mounts import NAMESPACE, Overlay
@@ -23,6 +23,7 @@ INIT_TARGET = "/dev/init"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOFILE_SOFT, NOFILE_HARD = 1024, 524_288  # systemd's defaults, which images are used to
 RESERVED = "setpoint."
+IDS = "setpoint.ids"  # see supervisor.own_ids
 LABEL = "setpoint.label/"  # annotation names: a label can never be one of the runtime's own
 
 # proc(5), sysfs(5): options and order as every engine has them.
@@ -55,7 +56,7 @@ class HostPaths:
     volumes: a volume's name -> its directory. pid_namespace, ipc_namespace: files of the namespaces to
     join for "container:<id>" ("" otherwise); shm_namespace: the mount namespace that has the shared
     memory of that ipc namespace.
-    seccomp: the compiled filter's file, "" for none.
+    seccomp: the compiled filter's file, "" for none. ids: the first of its own, 0 for the host's.
     """
 
     overlay: Overlay
@@ -69,6 +70,7 @@ class HostPaths:
     ipc_namespace: str = ""
     shm_namespace: str = ""
     seccomp: str = ""
+    ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,20 @@ def oci_config(
         made["hostname"] = config.hostname or config.id[:12]
         if config.domainname:
             made["domainname"] = config.domainname
+    if paths.ids:
+        _give_ids(made, paths)
     if seccomp_profile is not None:
         made["linux"]["seccomp"] = seccomp_profile
     return made
+
+
+def _give_ids(made: dict[str, Any], paths: HostPaths) -> None:
+    """A user namespace: the one that its network belongs to. The files of `names` are given to it where they
+    are written; what a manifest mounts is shown to it idmapped."""
+    linux = made["linux"]
+    linux["uidMappings"] = linux["gidMappings"] = user_namespaces.mapping(paths.ids)
+    linux["namespaces"].append(_namespace("user", paths.netns))
+    made["annotations"][IDS] = "own"
 
 
 def find_devices(config: ContainerConfig) -> tuple[tuple[devices.Device, devices.Rule], ...]:
@@ -231,6 +244,8 @@ def _mounts(config: ContainerConfig, paths: HostPaths) -> list[dict[str, Any]]:
     # The kernel mounts in this order: what is above must be there before what is below.
     for mount in sorted(config.mounts, key=lambda mount: mount.target.count("/")):
         made.append(mount_to_oci(mount, paths.volumes or {}))
+        if paths.ids and mount.kind != "tmpfs":
+            made[-1]["options"].append("ridmap" if mount.kind == "bind" else "idmap")
     return made
 
 

@@ -122,6 +122,7 @@ class Life:
             labels=config.labels,
             extra_hosts=config.extra_hosts,
             sysctls=net_sysctls,
+            has_ids=config.security.user_namespace == "auto",
         )
         self.sandboxes[state.id] = state
 
@@ -143,6 +144,8 @@ class Life:
             await self._clear_cgroup(config.id)
             record = await self._client.start(config.id, bundle, **fields)
         entry.is_paused = False
+        if not entry.has_started:
+            container_record.mark_run(bundle)
         self._supervised.started(entry, record)
         for warning in record.get("warnings", ()):
             self._events.publish("warning", config.id, warning)
@@ -231,6 +234,8 @@ class Life:
                 oci["linux"]["resources"] = wanted | {"devices": present.get("devices", [])}
                 self._assembly.write_config(id, oci)
             container_record.write(self._assembly.bundle(id), config, entry.created_at, lasting=True)
+            if entry.has_started:
+                container_record.mark_run(self._assembly.bundle(id))
             entry.config = config
             self._supervised.watch_memory(entry)
 
@@ -245,6 +250,7 @@ class Life:
                 return
             await asyncio.to_thread(self._remove, id)
             self._assembly.forget(id)
+            self._networks.give_back_ids(id)
             self._index.drop(entry)
 
     def _remove(self, id: str) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime import mapped_mounts
 from runtime import syscalls as sys_
 from runtime.errors import Invalid
 
@@ -97,6 +98,7 @@ class Mount:
     set_, clear: MOUNT_ATTR_* for a bind, recursive_set, recursive_clear for its whole tree.
     propagation: MS_PRIVATE etc. or 0. copy_up: a tmpfs that starts with the content it hides.
     namespace: the file of another container's mount namespace, whose tmpfs this is.
+    mapped: show owners as the container's user namespace maps them (see `mapped_mounts`).
     """
 
     kind: str
@@ -112,6 +114,7 @@ class Mount:
     subpath: str = ""
     copy_up: bool = False
     namespace: str = ""
+    mapped: bool = False
 
     @property
     def recursive(self) -> bool:
@@ -134,7 +137,7 @@ def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
         raise Invalid("mount", target, "the target must not contain '..'", "write the path plainly")
     flags = propagation = set_ = clear = recursive_set = recursive_clear = 0
     data: list[str] = []
-    subpath, namespace, copy_up = "", "", False
+    subpath, namespace, copy_up, mapped = "", "", False, False
     for option in mount.get("options") or ():
         if option in _FLAGS:
             flag, on = _FLAGS[option]
@@ -152,6 +155,8 @@ def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
             namespace = option[len(NAMESPACE) :]
         elif option == "tmpcopyup":
             copy_up = True
+        elif option in ("idmap", "ridmap"):
+            mapped = True
         elif option == "copy-symlink" or option.startswith("x-"):
             continue
         else:
@@ -163,7 +168,7 @@ def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
         source = source if source[:1] == "/" else f"{bundle}/{source}"
     return Mount(
         kind, source, _absolute(target), flags, ",".join(data), set_, clear,
-        recursive_set, recursive_clear, propagation, subpath, copy_up, namespace,
+        recursive_set, recursive_clear, propagation, subpath, copy_up, namespace, mapped,
     )  # fmt: skip
 
 
@@ -174,7 +179,7 @@ def _absolute(target: str) -> str:
 def option_names() -> list[str]:
     """Every mount option that is understood here, sorted (for `features`)."""
     recursive = (f"r{name}" for name in _ATTRIBUTES)
-    return sorted({*_FLAGS, *_PROPAGATION, *recursive, "tmpcopyup"})
+    return sorted({*_FLAGS, *_PROPAGATION, *recursive, "tmpcopyup", "idmap", "ridmap"})
 
 
 def propagation_flags(name: str) -> int:
@@ -363,8 +368,9 @@ def _tree_of_another(mount: Mount) -> int:
             os.close(each)
 
 
-def apply_bind(mount: Mount, root: int, all_private: bool) -> None:
-    """Make one bind mount below root. all_private: no mount of this namespace propagates anything."""
+def apply_bind(mount: Mount, root: int, all_private: bool, users: int = -1) -> None:
+    """Make one bind mount below root. all_private: no mount of this namespace propagates anything. users:
+    the user namespace to whose ids a mapped one's owners are mapped."""
     tree = source_tree(mount)
     target = -1
     try:

@@ -283,7 +283,9 @@ CONTAINER = {
     ),
     "user": D("User and group of the process, by name or number.", 'user: "1000:1000"', TEXT),
     "userns_mode": D(
-        "host: the user namespace of the host, which is the default.", "userns_mode: host", one_of("host")
+        "auto: ids of its own, so that root inside is nobody on the host. host: the host's, the default.",
+        "userns_mode: auto",
+        one_of("auto", "host"),
     ),
     "uts": D("host: share the host's name.", "uts: host", one_of("host")),
     "volumes": D(

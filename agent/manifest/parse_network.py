@@ -116,9 +116,9 @@ uts = _mode(("host",))
 
 def userns_mode(r: Reading, node: Node) -> str:
     value = text(r, node)
-    if value == "auto" or value.startswith(("auto:", "keep-id", "nomap")):
-        raise Refuse(f'"{value}" is not supported yet', "host is the one there is")
-    return _mode(("host",))(r, node)
+    if value.startswith(("auto:", "keep-id", "nomap")):
+        raise Refuse(f'"{value}" is not supported', "auto or host")
+    return _mode(("auto", "host"))(r, node)
 
 
 def dns_address(r: Reading, node: Node) -> str:

@@ -29,6 +29,7 @@ class SandboxRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     extra_hosts: tuple[tuple[str, str], ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    ids: int = 0
 
 
 class Book:
@@ -123,6 +124,7 @@ class Book:
             sysctls=dict(request.sysctls),
             inode=old.inode if old else 0,
             boot=old.boot if old else "",
+            ids=request.ids,
         )
         names.extra_lines(record.extra_hosts, self.gateway_of(record))  # refuses what is no host or address
         return dataclasses.replace(

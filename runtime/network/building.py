@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from runtime.errors import Conflict
 from runtime.network import bridges, links, namespaces, sandboxes
 from runtime.network.book import SandboxRequest
 from runtime.network.instance import Instance
@@ -36,6 +37,9 @@ def ensure(instance: Instance, request: SandboxRequest) -> SandboxRecord:
 def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) -> SandboxRecord:
     """Make `new` true where `old` was (None: nothing). On an error nothing of a new one stays."""
     alive = old is not None and namespaces.is_at(instance.netns_path(old.id), old.inode)
+    if alive and old is not None and old.ids != new.ids:
+        _leave(instance, old)
+        alive = False
     if alive and old == new and new.id in instance.whole:
         return new
     before = instance.book.port_elements(old) if old else set()
@@ -45,6 +49,8 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
         _undo(instance, old, new.id)
         raise
     instance.whole.add(new.id)
+    if not new.ids:
+        instance.ranges.release(new.id)
     if old is not None and old.ports != new.ports:
         instance.reservations.give_back(old.ports, kept=new.ports)
     after = instance.book.port_elements(new)
@@ -53,6 +59,19 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
         instance.hosts.mark_network(endpoint.network)
     instance.hosts.mark(new.id)
     return new
+
+
+def _leave(instance: Instance, old: SandboxRecord) -> None:
+    """Give up a namespace that belongs to other ids than the container is to have now. Conflict while a
+    process, of another container, is in it."""
+    if instance.pid_of(old.id) is not None:
+        raise Conflict(
+            "make sandbox", old.names[0] if old.names else old.id,
+            "its network belongs to another user namespace, and a container that shares it runs",
+            "stop those with network_mode: service:… first, or change userns_mode back",
+        )  # fmt: skip
+    namespaces.remove(instance.netns_path(old.id))
+    instance.hosts.remove(old.id)  # it is the old ids' own
 
 
 def _undo(instance: Instance, old: SandboxRecord | None, id: str) -> None:
@@ -68,10 +87,10 @@ def build(instance: Instance, record: SandboxRecord) -> SandboxRecord:
     """A sandbox from nothing; its record with the namespace that it got."""
     path = instance.netns_path(record.id)
     try:
-        netns, inside = sandboxes.create(instance.home, path)
+        netns, inside = sandboxes.create(instance.home, path, record.ids)
     except FileExistsError:  # of a crash, or its mount is gone
         namespaces.remove(path)
-        netns, inside = sandboxes.create(instance.home, path)
+        netns, inside = sandboxes.create(instance.home, path, record.ids)
     try:
         record = dataclasses.replace(record, inode=os.fstat(netns).st_ino, boot=instance.boot)
         instance.enter(record)

@@ -59,7 +59,7 @@ class HostsFiles:
         blocks: dict[str, str] = {}
         for record in touched:
             try:
-                write_in_place(self.path(record.id), self._text(record, blocks))
+                write_in_place(self.path(record.id), self._text(record, blocks), record.ids)
             except (BlockingIOError, PermissionError):  # its own container keeps it from us: its own loss
                 self._sandboxes.add(record.id)
 
@@ -92,12 +92,15 @@ class HostsFiles:
         return self._book.hosts_text(record, blocks)
 
 
-def write_in_place(path: str, text: str) -> None:
-    """Replace a file's content and keep its inode. One write, so that a reader sees little of a change."""
+def write_in_place(path: str, text: str, owner: int = 0) -> None:
+    """Replace a file's content and keep its inode. One write, so that a reader sees little of a change.
+    owner: the container's root, where that is not the host's."""
     content = text.encode()
     descriptor = os.open(path, _WRITE, 0o644)
     try:
         os.fchmod(descriptor, 0o644)  # whatever our umask: users inside read it
+        if owner:
+            os.fchown(descriptor, owner, owner)
         os.pwrite(descriptor, content, 0)
         os.ftruncate(descriptor, len(content))
     finally:

@@ -11,7 +11,9 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from runtime import id_ranges
 from runtime.errors import Invalid, NotFound
+from runtime.id_ranges import IdRanges
 from runtime.layout import Layout
 from runtime.network import bridges, links, namespaces, ports, records, sandboxes
 from runtime.network.book import Book
@@ -38,6 +40,7 @@ class Instance:
         self.book = Book(layout, ports.choose, has_ipv6=sandboxes.HAS_IPV6)
         self.table = Table(layout.nft_table)
         self.reservations = Reservations(layout)
+        self.ranges = IdRanges(layout.instance)
         self.hosts = HostsFiles(str(layout.run / "hosts"), self.book)
         self.bridge_indexes: dict[str, int] = {}
         self.whole: set[str] = set()
@@ -65,6 +68,7 @@ class Instance:
             directory.mkdir(mode=0o700, exist_ok=True)
         self._read_networks()
         self._read_sandboxes()
+        self._take_over_ids()
         self._remove_strays()
         self.table.wanted = self.book.elements()
         if self.book.networks:
@@ -88,6 +92,15 @@ class Instance:
                 if record.boot == self.boot and is_known:
                     self.book.put(record)
                     self.reservations.take_again(record.ports)
+
+    def _take_over_ids(self) -> None:
+        """The ranges of sandboxes, by their records; those of containers in the host's network, which have a
+        record if there is a bundle."""
+        held = {record.id: record.ids for record in self.book.sandboxes.values() if record.ids}
+        for first, holder in id_ranges.claims(self.layout.instance):
+            if (self.layout.containers / holder).is_dir():
+                held.setdefault(holder, first)
+        self.ranges.open(held)
 
     def _remove_strays(self) -> None:
         for path in self.layout.netns.iterdir():
@@ -158,6 +171,7 @@ class Instance:
         """Drop a record. On disk last: until then, after a crash, it is listed and can be deleted."""
         self.book.drop(id)
         self.hosts.remove(id)
+        self.ranges.release(id)
         records.remove(self._record_path(id))
 
     def _record_path(self, id: str) -> str:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runtime import security, syscalls
+from runtime import security, syscalls, user_namespaces
 from runtime.errors import Invalid
 from runtime.network.netlink import Netlink
 
@@ -46,9 +46,12 @@ class Home:
             os.write(2, f"cannot return to the host's network: {error}\n".encode())
             os.abort()
 
-    def create(self, path: str, sysctls: Mapping[str, str]) -> tuple[int, Netlink]:
-        """A new network namespace, bound at path: its descriptor and a netlink socket inside it."""
+    def create(self, path: str, sysctls: Mapping[str, str], ids: int = 0) -> tuple[int, Netlink]:
+        """A new network namespace, bound at path: its descriptor and a netlink socket inside it. ids: the
+        first of those of the new user namespace that owns it; 0: the host's own does."""
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400))
+        if ids:
+            return self._create_owned(path, sysctls, ids)
         syscalls.unshare(syscalls.CLONE_NEWNET)
         try:
             syscalls.mount(_OWN, path, None, syscalls.MS_BIND)
@@ -60,6 +63,21 @@ class Home:
             raise
         self.back()
         return made
+
+    def _create_owned(self, path: str, sysctls: Mapping[str, str], ids: int) -> tuple[int, Netlink]:
+        """The user namespace lives with what it owns, and is found by it: user_namespaces.open_owner."""
+        mapped = user_namespaces.lines(user_namespaces.mapping(ids))
+        made = user_namespaces.make(mapped, mapped, network=True)
+        os.close(made.user)
+        try:
+            syscalls.mount(f"/proc/self/fd/{made.network}", path, None, syscalls.MS_BIND)
+            with self.inside(made.network):
+                write_sysctls(sysctls)
+                return made.network, Netlink()
+        except BaseException:
+            os.close(made.network)
+            remove(path)
+            raise
 
     def netlink_in(self, descriptor: int) -> Netlink:
         with self.inside(descriptor):

@@ -196,11 +196,13 @@ class Networks:
         labels: Mapping[str, str] | None = None,
         extra_hosts: tuple[tuple[str, str], ...] = (),
         sysctls: Mapping[str, str] | None = None,
+        has_ids: bool = False,
     ) -> SandboxState:
         """The sandbox as the config says: made, changed in place, or found to be so already.
 
         mode "join": the state of the one that is named. sysctls: only net.*. When it returns, addresses,
         ports and its own hosts file are there; its peers' follow at once, in a burst of calls within 50 ms.
+        has_ids: it belongs to a user namespace with a range of ids of its own (Temporary when all are taken).
         """
         if config.mode == "host":
             raise Invalid("make sandbox", config.id, "a container in the host's network has no sandbox")
@@ -210,7 +212,8 @@ class Networks:
             namespaces.check_sysctl(config.id, name)
         while config.id in self._deleting:
             await asyncio.shield(self._deleting[config.id])
-        request = SandboxRequest(config, hostname, names, labels or {}, extra_hosts, sysctls or {})
+        ids = self.claim_ids(config.id) if has_ids else 0
+        request = SandboxRequest(config, hostname, names, labels or {}, extra_hosts, sysctls or {}, ids)
         return state_of_sandbox(await self._enqueue(request))
 
     def _joined(self, id: str) -> SandboxState:
@@ -249,6 +252,19 @@ class Networks:
         """What a sandbox has published, with the host ports that were chosen for it."""
         record = self._book.sandboxes.get(id)
         return record.ports if record else ()
+
+    def ids_of(self, id: str) -> int:
+        """The first id of the user namespace that a sandbox belongs to; 0: it is the host's."""
+        record = self._book.sandboxes.get(id)
+        return record.ids if record else 0
+
+    def claim_ids(self, holder: str) -> int:
+        """The first id of the range of a sandbox, or of a container in the host's network."""
+        return self._instance.ranges.claim(holder)
+
+    def give_back_ids(self, holder: str) -> None:
+        """Those of a container in the host's network; nothing for any other."""
+        self._instance.ranges.release(holder)
 
     def netns_path(self, id: str) -> str:
         return self._instance.netns_path(id)

@@ -51,7 +51,8 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRecord:
-    """A sandbox. inode: of its network namespace, 0 while there is none. boot: the boot it is of."""
+    """A sandbox. inode: of its network namespace, 0 while there is none. boot: the boot it is of. ids: the
+    first of those of the user namespace that owns it, 0 when that is the host's."""
 
     id: str
     hostname: str
@@ -63,6 +64,7 @@ class SandboxRecord:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     inode: int = 0
     boot: str = ""
+    ids: int = 0
 
 
 def check_name(op: str, name: str) -> None:
@@ -114,6 +116,7 @@ def sandbox_json(record: SandboxRecord) -> dict[str, Any]:
         "sysctls": dict(record.sysctls),
         "inode": record.inode,
         "boot": record.boot,
+        "ids": record.ids,
     }
 
 
@@ -133,6 +136,7 @@ def sandbox_from(data: Mapping[str, Any]) -> SandboxRecord:
         sysctls=dict(data["sysctls"]),
         inode=int(data["inode"]),
         boot=data["boot"],
+        ids=int(data.get("ids", 0)),
     )
 
 

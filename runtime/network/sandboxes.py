@@ -70,9 +70,9 @@ def default_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkReco
     return next((each for each in endpoints if not networks[each.network].config.internal), None)
 
 
-def create(home: Home, path: str) -> tuple[int, Netlink]:
+def create(home: Home, path: str, ids: int = 0) -> tuple[int, Netlink]:
     """A namespace with nothing but its sysctls: (descriptor, netlink inside)."""
-    return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if HAS_IPV6 else DEFAULT_SYSCTLS)
+    return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if HAS_IPV6 else DEFAULT_SYSCTLS, ids)
 
 
 def attach(

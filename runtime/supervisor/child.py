@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from runtime import syscalls as sys_
-from runtime.errors import Invalid
+from runtime.errors import Invalid, Unsupported
 from runtime.supervisor import rootfs
 from runtime.supervisor.console import open_console
 from runtime.supervisor.hooks import run_hooks
@@ -25,16 +25,21 @@ from runtime.supervisor.process import (
     attach_stdio,
     become,
     check_program,
+    enter_users,
     exit_status,
     identity,
     join_cgroups,
     leave_parent,
     open_profile,
+    raise_limits,
     set_oom_score,
     write,
 )
 from runtime.supervisor.report import error_body, failure, receive, send
 from runtime.users import Identity
+
+
+_OWNED = sys_.CLONE_NEWNS | sys_.CLONE_NEWUTS | sys_.CLONE_NEWIPC | sys_.CLONE_NEWCGROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,13 @@ class Wiring:
 
 
 class Built(NamedTuple):
-    """What the parent made already: descriptors of the root and of the terminal, and who is to run."""
+    """What the parent made already: descriptors of the root and of the terminal, and who is to run. users:
+    of the user namespace that is still to be entered, -1 for none; then the terminal is made in it."""
 
     root: int
     slave: int
     who: Identity
+    users: int = -1
 
 
 def run(plan: Plan, wiring: Wiring, procs_files: tuple[str, ...], built: Built | None = None) -> NoReturn:
@@ -70,12 +77,15 @@ def run(plan: Plan, wiring: Wiring, procs_files: tuple[str, ...], built: Built |
         leave_parent(plan.process)
         join_cgroups(procs_files)
         # Its root is where the process is at this moment: after the cgroups are joined.
-        if plan.flags & sys_.CLONE_NEWCGROUP:
+        if plan.flags & sys_.CLONE_NEWCGROUP and plan.users is None:
             sys_.unshare(sys_.CLONE_NEWCGROUP)
         set_oom_score(plan.process, channel)
         profile = open_profile(plan.process)
-        root, slave, who = built or _set_up(plan, wiring)
-        rootfs.finish(plan, root)
+        root, slave, who, users = built or _set_up(plan, wiring)
+        sysctls = os.open("/proc/sys", os.O_PATH | os.O_CLOEXEC) if plan.own_sysctls else -1
+        rootfs.finish(plan, root, users)
+        if users >= 0:
+            root, slave = _enter_users(plan, users, sysctls, channel)
         if wiring.gate:
             if plan.process.cwd == "/":  # else a relative program is looked up from elsewhere
                 check_program(plan.process)
@@ -104,6 +114,29 @@ def _set_up(plan: Plan, wiring: Wiring) -> Built:
         _run_create_hooks(plan, wiring)
     set_sysctls(plan)
     return Built(root, slave, identity(plan.process, root))
+
+
+def _enter_users(plan: Plan, users: int, sysctls: int, channel: socket.socket) -> tuple[int, int]:
+    """Enter the user namespace, whose the other namespaces become: (root, terminal) as seen from inside.
+
+    The root is changed already, and nobody else is in it. In the copy of the mounts that now belongs to the
+    user namespace each is locked: what hides a path cannot be taken off (mount_namespaces(7)).
+    """
+    raise_limits(plan.process)
+    enter_users(users)
+    os.close(users)
+    sys_.unshare(plan.flags & _OWNED)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    rootfs.mount_own_queues(plan, root)
+    for path, value in plan.own_sysctls:
+        try:
+            write(sysctls, path, value)
+        except OSError as error:
+            raise Unsupported(
+                "set sysctl", path.replace("/", "."), f"{error.strerror} in a user namespace",
+                "needs kernel 6.10, or userns_mode: host",
+            ) from error  # fmt: skip
+    return root, open_console(plan.process, root, channel, True) if plan.process.terminal else -1
 
 
 def enter(plan: Plan) -> None:

@@ -19,11 +19,13 @@ from runtime.supervisor.process import (
     SETUP_FAILED,
     attach_stdio,
     become,
+    enter_users,
     exit_status,
     identity,
     join_cgroups,
     leave_parent,
     open_profile,
+    raise_limits,
     set_oom_score,
 )
 from runtime.supervisor.report import error_body, failure, send
@@ -44,6 +46,8 @@ def run(
         set_oom_score(process, channel)
         profile = open_profile(process)
         join_cgroups(procs_files)
+        if own_user:
+            raise_limits(process)
         _enter(pidfd, own_user)
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(process, root, channel, False) if process.terminal else -1
@@ -63,10 +67,6 @@ def _enter(pidfd: int, own_user: bool) -> None:
     try:
         sys_.setns(pidfd, _NAMESPACES)
         if own_user:
-            sys_.setns(pidfd, sys_.CLONE_NEWUSER)
-            sys_.prctl(sys_.PR_SET_DUMPABLE, 0)
-            os.setgroups(())
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
+            enter_users(pidfd)
     except OSError as error:
         raise failure("join container", str(pidfd), error, "is it running?") from error

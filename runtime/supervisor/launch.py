@@ -23,14 +23,16 @@ from __future__ import annotations
 import functools
 import os
 import socket
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from runtime import cgroups, syscalls
+from runtime import cgroups, syscalls, user_namespaces
 from runtime.errors import Invalid, NotFound
 from runtime.supervisor import child, join, rootfs
 from runtime.supervisor.console import open_console
+from runtime.supervisor.own_ids import IDS, Users
 from runtime.supervisor.prepare import Plan, prepare, prepare_process
 from runtime.supervisor.process import identity, write
 from runtime.supervisor.report import Message, receive, to_error
@@ -124,7 +126,7 @@ class Prepared:
     def close_made(self) -> None:
         """What the child has copies of, or nobody needs."""
         own = (self.pid_namespace, *(descriptor for descriptor, _ in self.namespaces))
-        built = (self.built.root, self.built.slave) if self.built else ()
+        built = (self.built.root, self.built.slave, self.built.users) if self.built else ()
         for descriptor in (*own, *built):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -174,6 +176,8 @@ def fork(prepared: Prepared) -> Launched:
         # A cgroup namespace is made by the child: its root is where the process is at that moment. What
         # was built has its namespaces already, but for that of its process ids.
         wanted = syscalls.CLONE_NEWPID if prepared.built else ~syscalls.CLONE_NEWCGROUP
+        if plan.users is not None:
+            _give(request.stdio, plan.users.first)
         cloned, procs = _fork(plan.flags & wanted, prepared.directories, prepared.pid_namespace)
         if cloned.pid == 0:
             child.run(plan, wiring, procs, prepared.built)
@@ -186,6 +190,13 @@ def fork(prepared: Prepared) -> Launched:
         theirs.close()
         prepared.close_made()
     return Launched(cloned.pid, cloned.pidfd, ours)
+
+
+def _give(stdio: tuple[int, int, int], owner: int) -> None:
+    """Pipes are opened again by what logs to /dev/stdout: they belong to the container's root."""
+    for descriptor in set(stdio):
+        if descriptor >= 0 and stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.fchown(descriptor, owner, owner)
 
 
 def _channel() -> tuple[socket.socket, socket.socket]:
@@ -206,20 +217,26 @@ def _build(prepared: Prepared) -> Prepared:
     _home()
     working = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     namespaces: list[tuple[int, int]] = []
-    root = slave = -1
+    root = slave = users = -1
     try:
-        syscalls.unshare(plan.flags & _HERE)
+        here = plan.flags & (_HERE if plan.users is None else _HERE & ~syscalls.CLONE_NEWIPC)
+        if plan.users is not None:
+            users = _open_users(plan.users)
+        syscalls.unshare(here)
         child.enter(plan)
-        changed = plan.flags | _joined(plan)
-        namespaces.extend(_open_namespaces(changed))
-        root = rootfs.build(plan)
+        namespaces.extend(_open_namespaces(here | _joined(plan)))
+        if plan.users is None:
+            root = rootfs.build(plan)
+        else:
+            with user_namespaces.making_for(plan.users.first):
+                root = rootfs.build(plan, users)
         child.set_sysctls(plan)
-        if prepared.pair:
+        if prepared.pair and plan.users is None:
             slave = open_console(plan.process, root, prepared.pair[0], True)
-        built = child.Built(root, slave, identity(plan.process, root))
+        built = child.Built(root, slave, identity(plan.process, root), users)
         return replace(prepared, namespaces=tuple(namespaces), built=built)
     except BaseException:
-        for descriptor in (*(descriptor for descriptor, _ in namespaces), root, slave):
+        for descriptor in (*(descriptor for descriptor, _ in namespaces), root, slave, users):
             if descriptor >= 0:
                 os.close(descriptor)
         raise
@@ -227,6 +244,18 @@ def _build(prepared: Prepared) -> Prepared:
         _go_home(plan)
         os.fchdir(working)
         os.close(working)
+
+
+def _open_users(users: Users) -> int:
+    """The container's user namespace: that of its network, or a new one."""
+    if not users.path:
+        return user_namespaces.make(users.uid_lines, users.gid_lines).user
+    try:
+        return user_namespaces.open_owner(users.path)
+    except OSError as error:
+        raise Invalid(
+            "join user namespace", users.path, error.strerror or "", "restart the container"
+        ) from error
 
 
 def _go_home(plan: Plan) -> None:
@@ -275,6 +304,8 @@ def launch_exec(request: ExecRequest) -> Launched:
     linux = request.config.get("linux") or {}
     directories = _directories(linux)
     own_user = any(each["type"] == "user" for each in linux.get("namespaces") or ())
+    if IDS in (request.config.get("annotations") or {}):
+        _give(request.stdio, linux["uidMappings"][0]["hostID"])
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         try:

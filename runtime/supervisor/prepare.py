@@ -19,6 +19,7 @@ from runtime.cgroups import check_path, hierarchies
 from runtime.devices import Device, parse_devices
 from runtime.errors import Invalid, Unsupported
 from runtime.mounts import Mount, Overlay, parse_mounts, propagation_flags
+from runtime.supervisor.own_ids import Users, owned_device, owned_mount, users_of
 
 ROOTFS = "setpoint.rootfs"  # JSON of an Overlay, in place of root.path
 SECCOMP = "setpoint.seccomp"  # the path of a compiled filter
@@ -74,7 +75,9 @@ class Plan:
     """All that the child does, in order.
 
     cgroups: (name below /sys/fs/cgroup, host directory), for the mount that shows the container its own.
-    sysctls: (path below /proc/sys, value).
+    sysctls: (path below /proc/sys, value). users: its user namespace, when its root is built outside of it
+    and shown with other owners; id_maps when the child does everything in a new one. own_sysctls: those of an
+    ipc namespace that users is to own.
     """
 
     process: ProcessPlan
@@ -98,6 +101,8 @@ class Plan:
     id_maps: tuple[str, str]
     hooks: Mapping[str, Any]
     state: Mapping[str, Any]
+    users: Users | None = None
+    own_sysctls: tuple[tuple[str, str], ...] = ()
 
 
 def prepare(config: Mapping[str, Any], bundle: str, seccomp: bytes | None) -> Plan:
@@ -116,6 +121,13 @@ def prepare(config: Mapping[str, Any], bundle: str, seccomp: bytes | None) -> Pl
     hostname, domainname = config.get("hostname") or "", config.get("domainname") or ""
     if (hostname or domainname) and syscalls.CLONE_NEWUTS not in own:
         raise Invalid("start", "container", "a hostname needs a uts namespace", "leave the hostname out")
+    sysctls = _sysctls(linux.get("sysctl") or {}, own)
+    users = users_of(linux, annotations)
+    if users:
+        flags &= ~syscalls.CLONE_NEWUSER
+        joins = tuple(join for join in joins if join[0] != syscalls.CLONE_NEWUSER)
+    made = parse_mounts(config.get("mounts") or (), bundle)
+    nodes = parse_devices(linux.get("devices") or ())
     return Plan(
         process=prepare_process(config.get("process") or {}, config, seccomp),
         flags=flags,
@@ -128,16 +140,18 @@ def prepare(config: Mapping[str, Any], bundle: str, seccomp: bytes | None) -> Pl
         read_only=bool(root.get("readonly")),
         propagation=propagation_flags(sharing if sharing.startswith("r") else sharing and f"r{sharing}"),
         root_propagation=propagation_flags(sharing) if sharing else 0,
-        mounts=parse_mounts(config.get("mounts") or (), bundle),
-        devices=parse_devices(linux.get("devices") or ()),
+        mounts=tuple(owned_mount(each, users) for each in made) if users else made,
+        devices=tuple(owned_device(each, users) for each in nodes) if users else nodes,
         masked=tuple(linux.get("maskedPaths") or ()),
         read_only_paths=tuple(linux.get("readonlyPaths") or ()),
-        sysctls=_sysctls(linux.get("sysctl") or {}, own),
+        sysctls=tuple(each for each in sysctls if not (users and _is_ipc(each[0]))),
         hostname=hostname,
         domainname=domainname,
         id_maps=_id_maps(linux, flags),
         hooks=config.get("hooks") or {},
         state={"ociVersion": config.get("ociVersion", "1.2.0"), "annotations": annotations},
+        users=users,
+        own_sysctls=tuple(each for each in sysctls if users and _is_ipc(each[0])),
     )
 
 
@@ -200,6 +214,10 @@ def _sysctls(sysctls: Mapping[str, str], own: set[int]) -> tuple[tuple[str, str]
         )
         found.append((path, str(value)))
     return tuple(found)
+
+
+def _is_ipc(path: str) -> bool:
+    return path.startswith("fs/mqueue/") or (path.startswith("kernel/") and path != "kernel/domainname")
 
 
 def _id_maps(linux: Mapping[str, Any], flags: int) -> tuple[str, str]:

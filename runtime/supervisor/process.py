@@ -79,6 +79,26 @@ def _set_limits(process: ProcessPlan, channel: socket.socket) -> None:
             send(channel, {"warning": _limit_warning(number, soft, hard, name)})
 
 
+def raise_limits(process: ProcessPlan) -> None:
+    """The hard limits that are to be higher, before the right to raise them is left behind with the host's
+    user namespace. What they bind comes with `become`."""
+    for number, _, hard, _ in process.rlimits:
+        soft, allowed = resource.getrlimit(number)
+        if allowed >= 0 and (hard < 0 or hard > allowed):
+            with suppress(OSError, ValueError):
+                resource.setrlimit(number, (soft, hard))
+
+
+def enter_users(users: int) -> None:
+    """Enter a user namespace and be root in it. users: its descriptor, or a pidfd of a process in it. The
+    kernel makes a process dumpable again when it enters one."""
+    sys_.setns(users, sys_.CLONE_NEWUSER)
+    sys_.prctl(sys_.PR_SET_DUMPABLE, 0)
+    os.setgroups(())
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
 def _close_others(keep: int, kept: set[int]) -> None:
     """Close what the fork copied and the program is not to have. Really, not at the exec: the supervisor
     holds thousands, and a limit of open files counts from the lowest number that is free."""
@@ -171,9 +191,12 @@ def become(
         with suppress(OSError):  # EINVAL: a capability that this kernel does not know
             sys_.prctl(sys_.PR_CAPBSET_DROP, number)
     sys_.prctl(sys_.PR_SET_KEEPCAPS, 1)
-    os.setgroups(groups)
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    try:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:  # EINVAL: its user namespace has no such id
+        raise failure("become user", f"{uid}:{gid}", error, "is it one of the container's ids?") from error
     if process.no_new_privileges:
         sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
     os.umask(process.umask)

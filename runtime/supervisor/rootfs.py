@@ -12,7 +12,7 @@ import os
 import stat
 from pathlib import Path
 
-from runtime import devices, mounts
+from runtime import devices, mapped_mounts, mounts
 from runtime import syscalls as sys_
 from runtime.errors import Invalid
 from runtime.supervisor.prepare import Plan
@@ -24,22 +24,25 @@ _ATTACH = sys_.MOVE_MOUNT_F_EMPTY_PATH
 _CLONE_HERE = sys_.OPEN_TREE_CLONE | sys_.AT_RECURSIVE
 
 
-def build(plan: Plan) -> int:
+def build(plan: Plan, users: int = -1) -> int:
     """Everything but procfs, which has to be mounted from inside the pid namespace. Returns a
-    descriptor of the root; the mount namespace of the caller must be one of its own."""
+    descriptor of the root; the mount namespace of the caller must be one of its own. users: the user
+    namespace of plan.users."""
     # First of all, so that no mount made here is ever seen by the host.
     sys_.mount(None, "/", None, plan.propagation)
     try:
+        if users >= 0 and plan.overlay is not None:
+            mapped_mounts.cover_layers(plan.overlay, users)
         root = _mount_root(plan)
     except OSError as error:
         raise failure("mount root", plan.root if plan.overlay is None else "overlay", error) from error
     try:
         own_dev = True
         for mount in plan.mounts:
-            if mount.kind == "proc" or mount.target.startswith("/proc/"):
+            if mount.kind == "proc" or mount.target.startswith("/proc/") or _is_own_queue(mount, plan):
                 continue
             try:
-                _apply(mount, root, plan)
+                _apply(mount, root, plan, users)
             except OSError as error:
                 raise failure("mount", mount.target, error, _hint(error)) from error
             if mount.target == "/dev":
@@ -53,13 +56,28 @@ def build(plan: Plan) -> int:
     return root
 
 
-def finish(plan: Plan, root: int) -> None:
+def _is_own_queue(mount: mounts.Mount, plan: Plan) -> bool:
+    """Of an ipc namespace that belongs to a user namespace, and is not there yet."""
+    return mount.kind == "mqueue" and plan.users is not None and bool(plan.flags & sys_.CLONE_NEWIPC)
+
+
+def mount_own_queues(plan: Plan, root: int) -> None:
+    """What `build` left to the inside of the user namespace."""
+    for mount in plan.mounts:
+        if _is_own_queue(mount, plan):
+            try:
+                _apply(mount, root, plan)
+            except OSError as error:
+                raise failure("mount", mount.target, error, _hint(error)) from error
+
+
+def finish(plan: Plan, root: int, users: int = -1) -> None:
     """procfs with what is hidden in it, the read-only root, and the change of root. Runs in the child,
     whose pid namespace it is."""
     for mount in plan.mounts:
         if mount.kind == "proc" or mount.target.startswith("/proc/"):
             try:
-                _apply_proc(mount, root, plan)
+                _apply_proc(mount, root, plan, users)
             except OSError as error:
                 raise failure("mount", mount.target, error, _hint(error)) from error
     if plan.read_only:
@@ -111,9 +129,9 @@ def _make_private(directory: int) -> None:
             sys_.mount(None, fields[4], None, sys_.MS_PRIVATE)
 
 
-def _apply(mount: mounts.Mount, root: int, plan: Plan) -> None:
+def _apply(mount: mounts.Mount, root: int, plan: Plan, users: int = -1) -> None:
     if mount.kind == "bind":
-        mounts.apply_bind(mount, root, bool(plan.propagation & sys_.MS_PRIVATE))
+        mounts.apply_bind(mount, root, bool(plan.propagation & sys_.MS_PRIVATE), users)
         return
     # What is below these is written to by the runtime: a link there is refused, not followed.
     plain = sys_.RESOLVE_NO_SYMLINKS if mount.target in ("/sys", "/dev") else 0
@@ -200,11 +218,11 @@ def _hide(masked: tuple[str, ...], read_only: tuple[str, ...], root: int) -> Non
             mounts.make_read_only(root, path)
 
 
-def _apply_proc(mount: mounts.Mount, root: int, plan: Plan) -> None:
+def _apply_proc(mount: mounts.Mount, root: int, plan: Plan, users: int) -> None:
     if mount.kind == "proc":
         _mount_proc(mount, root, plan)
     else:
-        _apply(mount, root, plan)
+        _apply(mount, root, plan, users)
 
 
 def _mount_proc(mount: mounts.Mount, root: int, plan: Plan) -> None:
