@@ -82,7 +82,8 @@ class ContainerIndex:
             exit_record = self.exit_record(entry.config.id)
             if exit_record is not None:
                 entry.ended(exit_record)
-            entry.has_started = exit_record is not None or (path / "log").exists()
+            has_run = container_record.has_run(str(path)) or (path / "log").exists()
+            entry.has_started = exit_record is not None or has_run
 
     def exit_record(self, id: str) -> dict[str, Any] | None:
         """How the container ended last, as the supervisor wrote it down."""

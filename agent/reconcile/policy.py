@@ -144,7 +144,7 @@ def _wants_restart(restart: Restart, last: Exit, is_said: bool) -> bool:
         return True
     if restart.policy == "on-failure":
         return last.code != 0
-    return last.is_kill and (last.code is None or not is_said)
+    return last.is_kill and not is_said
 
 
 def failures_in_a_row(exits: Sequence[Exit]) -> int:

@@ -38,7 +38,8 @@ def test_stopped_by_us_starts_at_once() -> None:
         ("no", 137, True, StayDown(False, "exited with code 137")),
         ("no", 137, False, RestartAt(1000.0, "exited with code 137")),
         ("no", 139, False, StayDown(False, "exited with code 139")),  # SIGSEGV is its own doing
-        ("no", None, True, RestartAt(1000.0, "ended, and its exit code is lost")),
+        ("no", None, False, RestartAt(1000.0, "ended, and its exit code is lost")),
+        ("no", None, True, StayDown(False, "ended, and its exit code is lost")),  # as Docker after a reboot
         ("on-failure", 0, True, StayDown(True, "exited with code 0")),
         ("on-failure", 1, True, RestartAt(1000.0, "exited with code 1")),
         ("always", 0, True, RestartAt(1000.0, "exited with code 0")),
