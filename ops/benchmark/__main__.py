@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from docker import Docker
+from many import COUNTS, measure_many
 from measure import appended, idle_share, median, pss_bytes, run
 from podman import Podman
 from setpoint import Setpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASUREMENTS = ("up", "down", "memory", "idle", "heal", "exec", "status")
+MEASUREMENTS = ("up", "down", "memory", "idle", "heal", "exec", "status", "many")
 Numbers = dict[str, float]
 
 
@@ -114,7 +115,10 @@ def measure(peer: Peer, options: argparse.Namespace) -> Numbers:
         numbers["up"] = median(ups)
     if "down" in wanted:
         numbers["down"] = median(downs)
-    return numbers | measure_one(peer, wanted, options.runs)
+    numbers |= measure_one(peer, wanted, options.runs)
+    if "many" in wanted and isinstance(peer, Setpoint):
+        numbers |= measure_many(peer)
+    return numbers
 
 
 def measure_full(peer: Peer, wanted: list[str]) -> Numbers:
@@ -184,6 +188,25 @@ ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("exec", "exec of true, from the command line", lambda v: f"{v * 1000:.0f} ms"),
     ("exec_api", "exec of true, through the API", lambda v: f"{v * 1000:.1f} ms"),
     ("status", "status, as a whole process", lambda v: f"{v * 1000:.0f} ms"),
+    *(
+        (f"{key}_{count}", title.replace("COUNT", f"{count:,}"), show)
+        for count in COUNTS
+        for key, title, show in (
+            ("first", "COUNT objects without a process, commit to all settled", lambda v: f"{v:.1f} s"),
+            (
+                "change",
+                "one change among COUNT, commit to the new one running",
+                lambda v: f"{v * 1000:.0f} ms",
+            ),
+            ("nothing", "a commit that changes none of COUNT, engine CPU", lambda v: f"{v * 1000:.0f} ms"),
+            ("memory", "engine memory with COUNT (PSS)", lambda v: f"{v / 1e6:.0f} MB"),
+            (
+                "idle",
+                "engine CPU while nothing happens, with COUNT (of one core)",
+                lambda v: f"{v * 100:.2f} %",
+            ),
+        )
+    ),
 )
 
 
