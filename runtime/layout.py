@@ -151,3 +151,11 @@ class Layout:
         """
         digest = hashlib.sha256("/".join((self.instance, *parts)).encode()).hexdigest()
         return f"{kind}{digest[: 15 - len(kind)]}"
+
+
+def drill_layout(instance: str) -> Layout:
+    """Of the throw-away instance on which `setpoint drill` breaks things, beside this one."""
+    name = f"{instance}-drill"
+    if len(name) > 31:
+        name = f"{hashlib.sha256(instance.encode()).hexdigest()[:16]}-drill"
+    return Layout(name)

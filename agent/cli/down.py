@@ -44,6 +44,7 @@ def run_down(arguments: Namespace) -> int:
     layout = Layout(check_instance(arguments.instance))
     if os.geteuid() != 0:
         raise Invalid("down", layout.instance, "needs root", "sudo setpoint down")
+    end_drill(layout.instance)
     if not os.path.lexists(layout.data) and not os.path.lexists(layout.run):
         print(f"nothing of {layout.instance} is here")
         return 0
@@ -59,6 +60,18 @@ def run_down(arguments: Namespace) -> int:
         + ("; the data too" if arguments.data else f"; data stays in {layout.data}")
     )
     return 0
+
+
+def end_drill(instance: str) -> None:
+    """What a drill that was killed has left; one that runs cleans up after itself."""
+    from runtime.layout import drill_layout
+
+    if not drill_layout(instance).data.exists():
+        return
+    from agent.drill.instance import end_left_over
+
+    if end_left_over(instance):
+        print("what a drill had left is removed")
 
 
 def confirmed(layout: Layout, with_data: bool) -> bool:

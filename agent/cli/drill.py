@@ -44,15 +44,16 @@ def add_drill(parser: Parser) -> None:
 
 
 def run_drill(arguments: Namespace) -> int:
-    from agent.drill.instance import layout_of, opened
+    from agent.drill.instance import opened
     from agent.drill.kinds import KINDS
     from agent.drill.run import chosen, run
+    from runtime.layout import drill_layout
 
     if arguments.list:
         print("\n".join(kind.name + ("   (--host)" if kind.at_host else "") for kind in KINDS))
         return 0
     kinds = chosen(arguments.only, at_host=arguments.host)
-    layout = layout_of(check_instance(arguments.instance))
+    layout = drill_layout(check_instance(arguments.instance))
     if os.geteuid() != 0:
         raise Invalid("drill", layout.instance, "needs root", "sudo setpoint drill")
     signal.signal(signal.SIGTERM, _interrupt)  # so that what was made is removed

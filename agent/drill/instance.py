@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import os
 import subprocess
@@ -24,13 +23,12 @@ from agent.drill import image
 from agent.reconcile.convert import sandbox_id
 from runtime.cleanup import remove_instance
 from runtime.errors import Conflict, Temporary
-from runtime.layout import Layout
+from runtime.layout import Layout, drill_layout
 from store.records import Key
 
 PROJECT = "drill"
 CONTAINERS = ("one", "two", "three", "four")
 READY_SECONDS = 30.0
-_SUFFIX = "-drill"
 
 _MANIFEST = """\
 x-sleeper: &sleeper
@@ -54,12 +52,14 @@ _SERVICE = """\
 """
 
 
-def layout_of(instance: str) -> Layout:
-    """The names of an instance's drill."""
-    name = f"{instance}{_SUFFIX}"
-    if len(name) > 31:
-        name = f"{hashlib.sha256(instance.encode()).hexdigest()[:16]}{_SUFFIX}"
-    return Layout(name)
+def end_left_over(instance: str) -> bool:
+    """Remove what a killed drill has left; False when there is nothing, or a drill runs."""
+    layout = drill_layout(instance)
+    try:
+        with _lock(layout):
+            return remove(layout)
+    except Conflict:
+        return False
 
 
 class DrillInstance:

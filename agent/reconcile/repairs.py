@@ -17,6 +17,7 @@ AT_ONCE = 5
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 FORGOTTEN_SECONDS = 300.0
+SAME_SECONDS = 0.05  # several interfaces of one sandbox, put back in one go, are one repair
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,10 @@ def noted(history: Mapping[str, Repair], drift: Drift, now: float) -> dict[str, 
     """The history with one more repair; what stayed whole long enough is forgotten."""
     kept = {name: repair for name, repair in history.items() if now - repair.last_at < FORGOTTEN_SECONDS}
     before = kept.get(name_of(drift))
-    kept[name_of(drift)] = Repair(before.count + 1, before.first_at, now) if before else Repair(1, now, now)
+    if before is None:
+        kept[name_of(drift)] = Repair(1, now, now)
+    elif now - before.last_at >= SAME_SECONDS:
+        kept[name_of(drift)] = Repair(before.count + 1, before.first_at, now)
     return kept
 
 

@@ -278,6 +278,28 @@ def test_drift_is_repaired_at_once_and_without_a_restart(host: Host) -> None:
     assert host.loop.is_ready()
 
 
+def test_what_keeps_breaking_is_put_back_ever_later_and_told_with_its_number(host: Host) -> None:
+    up(host, web=service())
+    host.run(5)
+    id = host.running()["shop-web-1"]
+    for _ in range(600):  # twice a second, for five minutes
+        host.engine.tamper(Drift("cgroup", id, "pids.max is 1"))
+        host.run(0.5)
+    repaired = [kind for kind, _, outcome in host.observer.repairs if outcome == "ok"]
+    assert 5 < len(repaired) < 20
+    host.run(1)
+    told = [
+        event for event in host.store.events(limit=1000) if event.reason in ("DriftRepaired", "DriftReturns")
+    ]
+    assert [event.reason for event in told][:6] == ["DriftRepaired"] * 5 + ["DriftReturns"]
+    assert len(told) <= 7
+    assert "8 times in" in told[5].message
+    host.engine.tamper(Drift("mount", id, "/data is not mounted"))  # another thing is put back at once
+    host.run(0.5)
+    assert host.observer.repairs[-1] == ("mount", Key.parse(WEB), "ok")
+    assert host.engine.state(id).phase == "running"  # type: ignore[union-attr]
+
+
 def test_a_network_made_anew_takes_its_containers_along(host: Host) -> None:
     up(host, web=service(), db=service())
     ids = host.running()
