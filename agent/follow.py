@@ -112,8 +112,10 @@ class Follower:
             len(manifest.errors),
             1000 * (time.perf_counter() - started),
         )
+        told = set(self._manifest.errors)
         for error in manifest.errors:
-            log.warning("%s", error)
+            if error not in told:  # what was wrong before is not said again with every commit
+                log.warning("%s", error)
         self._loop.submit(manifest, revision)
         self._revision, self._manifest, self._bug = revision, manifest, ""
         self._tell()
