@@ -119,6 +119,8 @@ class Applying:
                     know.observed.add_sandbox(action.sandbox, action.key, action.networks)
                 if action.is_restart:
                     know.observer.on_restart(action.key, action.cause.seen)
+            case do.PullImage():
+                know.observed.look_at_pull(action.reference, know.clock.now())
             case do.DeleteSandbox():
                 know.observed.drop_sandbox(action.sandbox)
             case do.RepairDrift():
@@ -170,7 +172,8 @@ class Applying:
             key, index = outcome.action.key, outcome.action.index
             if index not in failed:
                 self._know.remember(key, account.after_lane(self._know.memory_of(key), index))
-            if isinstance(outcome.action, do.ForgetObject) and outcome.error is None:
+            is_forgotten = isinstance(outcome.action, do.ForgetObject) and outcome.error is None
+            if is_forgotten and key in self._know.inventory.deleting:  # else it is wanted again since
                 self._know.forget(key)
 
     def _look_again(self, found: KeyPlan) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.manifest.objects import Manifest, Revision
 from agent.manifest.spec import (
     ContainerSpec,
     Dependency,
@@ -224,6 +225,25 @@ def test_a_prune_that_is_taken_back_is_forgotten(host: Host) -> None:
     host.run(5)
     up(host, **{name: service() for name in names})
     assert len(host.running()) == 6 and not any(op == "stop" for op, _ in host.engine.calls)
+
+
+def test_what_is_wanted_again_while_it_is_removed_is_not_forgotten(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[tuple[Manifest, Revision]] = []
+    submit = host.loop.submit
+    monkeypatch.setattr(host.loop, "submit", lambda *what: (submitted.append(what), submit(*what)))
+    up(host, web=service(), db=service())
+
+    async def hear_of_a_commit() -> None:
+        submit(*submitted[0])
+
+    monkeypatch.setattr("agent.reconcile.apply._nothing", hear_of_a_commit)  # as a key is to be forgotten
+    host.submit({NET: NetworkSpec(), DB: service()})
+    host.run(1)
+    monkeypatch.undo()
+    host.settle()
+    assert sorted(host.running()) == ["shop-db-1", "shop-web-1"]
 
 
 def test_a_lost_database_is_rebuilt_from_labels(host: Host) -> None:
