@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 
 from runtime import syscalls
 from runtime.supervisor import records
 from runtime.supervisor.container import Container
+from runtime.supervisor.process import GATE_LOST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 REAP_WAIT_SECONDS = 0.02  # between looks while the new parent (init) has not reaped
 REAP_LOOKS = 50
+BEGIN_WAIT_SECONDS = 0.001  # between looks at a child on its way from its gate to its program
+BEGIN_LOOKS = 1000
 
 
 def adopt_all(server: Supervisor) -> int:
@@ -35,10 +39,65 @@ def adopt_all(server: Supervisor) -> int:
     except FileNotFoundError:
         return 0
     for name in names:
-        record = records.read(f"{server.run_directory}/{name}", records.STATE)
+        record = _find_record(f"{server.run_directory}/{name}")
         if record is not None and record.get("name") == name and name not in server.containers:
             adopted += _adopt(server, record, f"{server.run_directory}/{name}")
     return adopted
+
+
+def _find_record(directory: str) -> dict[str, Any] | None:
+    """Of a container that was started and whose end is not yet written down."""
+    record = records.read(directory, records.STATE)
+    if record is None:
+        prepared = records.pending(records.STATE)
+        record = records.read(directory, prepared)
+        if record is None or not has_begun(record):
+            records.remove(directory, prepared)
+            return None
+        records.publish(directory, records.STATE)
+    elif _is_over(record, directory):
+        records.remove(directory, records.STATE)
+        return None
+    return record
+
+
+def _is_over(record: dict[str, Any], directory: str) -> bool:
+    """Whether its end is known: the supervisor was killed between the two records, and knew more than we."""
+    process = (record.get("pid"), record.get("start_time"))
+    for place in (str(record.get("bundle", "")), directory):
+        end = records.read(place, records.EXIT)
+        if end is not None and (end.get("pid"), end.get("start_time")) == process:
+            return True
+    return False
+
+
+def has_begun(record: dict[str, Any]) -> bool:
+    """Whether a child whose supervisor was killed as it opened the gate went through it; else it ends now,
+    and the container was never started. Looked at until its program runs, or it is gone."""
+    pidfd = open_pidfd(record)
+    if pidfd < 0:
+        return False
+    try:
+        for _ in range(BEGIN_LOOKS):
+            if (status := _status_of(record["pid"], record["start_time"], pidfd)) is not None:
+                return _code(status) != GATE_LOST
+            if records.start_time(record["pid"]) != record["start_time"]:
+                return False
+            if not _is_this_program(record["pid"]):
+                return True
+            time.sleep(BEGIN_WAIT_SECONDS)
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _is_this_program(pid: int) -> bool:
+    """A forked child that has not executed another one yet."""
+    try:
+        theirs, ours = os.stat(f"/proc/{pid}/exe"), os.stat("/proc/self/exe")
+    except OSError:
+        return True
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _adopt(server: Supervisor, record: dict[str, Any], directory: str) -> bool:
@@ -87,10 +146,14 @@ def find_exit_code(
 
 
 def _status(container: Container) -> int | None:
-    status = records.zombie_status(container.pid, container.start_time)
+    return _status_of(container.pid, container.start_time, container.pidfd)
+
+
+def _status_of(pid: int, start_time: int, pidfd: int) -> int | None:
+    status = records.zombie_status(pid, start_time)
     if status is None:
         with contextlib.suppress(OSError):  # ESRCH or ENOTTY: this kernel does not tell
-            status = syscalls.pidfd_getinfo(container.pidfd).exit_status
+            status = syscalls.pidfd_getinfo(pidfd).exit_status
     return status
 
 

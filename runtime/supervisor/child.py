@@ -21,6 +21,7 @@ from runtime.supervisor.console import open_console
 from runtime.supervisor.hooks import run_hooks
 from runtime.supervisor.prepare import Plan
 from runtime.supervisor.process import (
+    GATE_LOST,
     SETUP_FAILED,
     attach_stdio,
     become,
@@ -37,7 +38,6 @@ from runtime.supervisor.process import (
 )
 from runtime.supervisor.report import error_body, failure, receive, send
 from runtime.users import Identity
-
 
 _OWNED = sys_.CLONE_NEWNS | sys_.CLONE_NEWUTS | sys_.CLONE_NEWIPC | sys_.CLONE_NEWCGROUP
 
@@ -177,10 +177,11 @@ def _wait_for_maps(channel: socket.socket) -> None:
 
 def _wait_at_gate(channel: socket.socket, gate_socket: int) -> socket.socket:
     """Tell that all is set up and wait for "start"; returns the channel for what follows."""
-    send(channel, {"ready": True})
+    with suppress(ConnectionError):  # whether we were told to start is in the channel all the same
+        send(channel, {"ready": True})
     if gate_socket < 0:
-        if channel.recv(16) != b"start":
-            os._exit(0)  # the parent has gone or changed its mind
+        if not _hears_start(channel):
+            os._exit(GATE_LOST)
         return channel
     listener = socket.socket(fileno=gate_socket)
     channel.close()
@@ -190,6 +191,13 @@ def _wait_at_gate(channel: socket.socket, gate_socket: int) -> socket.socket:
             listener.close()
             return connection
         connection.close()
+
+
+def _hears_start(channel: socket.socket) -> bool:
+    """False: the parent has gone, or changed its mind, without a word."""
+    with suppress(ConnectionResetError):  # unix(7): it went with our message unread; its own comes next
+        return channel.recv(16) == b"start"
+    return channel.recv(16) == b"start"
 
 
 def _run_create_hooks(plan: Plan, wiring: Wiring) -> None:

@@ -23,6 +23,8 @@ from runtime.supervisor.own_ids import Users, owned_device, owned_mount, users_o
 
 ROOTFS = "setpoint.rootfs"  # JSON of an Overlay, in place of root.path
 SECCOMP = "setpoint.seccomp"  # the path of a compiled filter
+TOLD = b"setpoint told:\0\0"
+"""In its file between the filter and one that has refusals told: no instruction of BPF (`seccomp_told`)."""
 USER = "setpoint.groups"  # JSON list of further groups; process.user.username is looked up
 
 _CLONE_FLAGS = {

@@ -20,11 +20,12 @@ from typing import NoReturn
 
 from runtime import mounts, users
 from runtime import syscalls as sys_
-from runtime.errors import Invalid, SetpointError
-from runtime.supervisor.prepare import ProcessPlan
-from runtime.supervisor.report import failure, send
+from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.supervisor.prepare import TOLD, ProcessPlan
+from runtime.supervisor.report import failure, warn
 
 SETUP_FAILED = 125  # exit statuses as docker run has them
+GATE_LOST = 121  # of a child that was never told to start
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 _SYS_ADMIN = 1 << 21
@@ -36,6 +37,8 @@ _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def exit_status(error: BaseException) -> int:
     """The exit status that tells why no program runs."""
+    if isinstance(error, ConnectionError):  # nobody is there to be told, or to open the gate
+        return GATE_LOST
     cause = error.__cause__
     if isinstance(error, SetpointError) and error.op == "execute" and isinstance(cause, OSError):
         return NOT_FOUND if cause.errno == errno.ENOENT else NOT_EXECUTABLE
@@ -65,7 +68,7 @@ def set_oom_score(process: ProcessPlan, channel: socket.socket) -> None:
         write(sys_.AT_FDCWD, "/proc/self/oom_score_adj", str(process.oom_score_adj))
     except OSError as error:
         wanted = f"oom_score_adj {process.oom_score_adj}"
-        send(channel, {"warning": f"{wanted} is not set: {error.strerror} ({_NEEDS})"})
+        warn(channel, f"{wanted} is not set: {error.strerror} ({_NEEDS})")
 
 
 def _set_limits(process: ProcessPlan, channel: socket.socket) -> None:
@@ -76,7 +79,7 @@ def _set_limits(process: ProcessPlan, channel: socket.socket) -> None:
             resource.setrlimit(number, (soft, hard))
         except (OSError, ValueError):
             _limit_as_far(number, soft, hard)
-            send(channel, {"warning": _limit_warning(number, soft, hard, name)})
+            warn(channel, _limit_warning(number, soft, hard, name))
 
 
 def raise_limits(process: ProcessPlan) -> None:
@@ -239,16 +242,26 @@ def _restrict(process: ProcessPlan) -> None:
     """Capabilities and the filter, in the order that needs the filter to allow the least."""
     final = (process.effective, process.permitted, process.inheritable)
     needs_admin = bool(process.seccomp) and not process.no_new_privileges
+    program, _, told = process.seccomp.partition(TOLD)
     try:
         if needs_admin:
             held = sys_.capget().permitted
             sys_.capset((process.permitted & held) | _SYS_ADMIN, (process.permitted & held) | _SYS_ADMIN, 0)
-            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
+            sys_.seccomp_set_filter(program, process.seccomp_flags)
+            _have_told(told)
         _set_capabilities(*final, process.ambient)
         if process.seccomp and not needs_admin:
-            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
+            sys_.seccomp_set_filter(program, process.seccomp_flags)
+            _have_told(told)
     except OSError as error:
         raise failure("drop privileges", "process", error) from error
+
+
+def _have_told(program: bytes) -> None:
+    """Have the kernel log what the filter refuses. It refuses nothing itself: to be without is no fault."""
+    if program:
+        with suppress(OSError):
+            sys_.seccomp_set_filter(program, sys_.SECCOMP_FILTER_FLAG_LOG)
 
 
 def _set_capabilities(effective: int, permitted: int, inheritable: int, ambient: int) -> None:

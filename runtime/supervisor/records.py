@@ -59,7 +59,13 @@ def _stat_fields(pid: int) -> list[bytes] | None:
 
 def write(directory: str, name: str, record: dict[str, Any]) -> None:
     """Put record into directory/name, whole or not at all. OSError."""
-    temporary = f"{directory}/.{name}.new"
+    prepare(directory, name, record)
+    publish(directory, name)
+
+
+def prepare(directory: str, name: str, record: dict[str, Any]) -> None:
+    """Write it beside its place. OSError."""
+    temporary = f"{directory}/{pending(name)}"
     data = _encode(record).encode()
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
@@ -71,7 +77,16 @@ def write(directory: str, name: str, record: dict[str, Any]) -> None:
         raise
     finally:
         os.close(fd)
-    os.rename(temporary, f"{directory}/{name}")
+
+
+def publish(directory: str, name: str) -> None:
+    """What was prepared is the record from here on. OSError."""
+    os.rename(f"{directory}/{pending(name)}", f"{directory}/{name}")
+
+
+def pending(name: str) -> str:
+    """What a prepared record is called."""
+    return f".{name}.new"
 
 
 def read(directory: str, name: str) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ Used on both sides of the fork. Everything that it needs is imported here, befor
 from __future__ import annotations
 
 import array
+import contextlib
+import errno
 import json
 import os
 import socket
@@ -16,6 +18,8 @@ from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 
 MAX_BYTES = 16384
 _CLASSES = {each.__name__: each for each in (Invalid, NotFound, Conflict, Unsupported, Temporary)}
+# A full or failing disk, or a host in want: it may go well later, and no manifest is to blame.
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ENFILE})
 
 
 class Message(NamedTuple):
@@ -35,6 +39,12 @@ def send(channel: socket.socket, body: Mapping[str, Any], descriptor: int = -1) 
     channel.sendmsg([data], [rights], socket.MSG_NOSIGNAL)
 
 
+def warn(channel: socket.socket, text: str) -> None:
+    """Something that the program runs without. A parent that has died since is no reason not to run it."""
+    with contextlib.suppress(ConnectionError):
+        send(channel, {"warning": text})
+
+
 def receive(channel: socket.socket) -> Message | None:
     """The next message, or None at EOF. BlockingIOError on a non-blocking channel without one."""
     data, descriptors, _flags, _address = socket.recv_fds(channel, MAX_BYTES, 4, socket.MSG_CMSG_CLOEXEC)
@@ -47,7 +57,8 @@ def receive(channel: socket.socket) -> Message | None:
 
 def failure(op: str, subject: str, error: OSError, hint: str = "") -> SetpointError:
     """An OSError with what was being done; keeps the errno for the exit status."""
-    raised = Invalid(op, subject, str(error.args[1] if len(error.args) > 1 else error), hint)
+    kind = Temporary if error.errno in _PASSING else Invalid
+    raised = kind(op, subject, str(error.args[1] if len(error.args) > 1 else error), hint)
     raised.__cause__ = error
     return raised
 

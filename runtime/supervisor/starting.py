@@ -1,10 +1,10 @@
 """From a bundle to a running process: FIFOs, fork, the child's channel, the answer to the starter.
 
-    make FIFOs -> build -> fork (waits at its gate) -> write state.json -> open the gate
-                        -> channel ends: running
+    make FIFOs -> build -> fork (waits at its gate) -> write .state.json.new -> open the gate
+                        -> rename it to state.json -> channel ends: running
 
 The gate closes a hole: a child that no record names cannot run its program, for it waits for "start",
-and sees the end of the channel when the supervisor is killed before that.
+and sees the end of the channel when the supervisor is killed before that. state.json says that it was told.
 """
 
 from __future__ import annotations
@@ -141,13 +141,15 @@ class Channel:
         server.loop.watch(channel.fileno(), READ, lambda _events: self.read())
 
     def open_gate(self) -> None:
-        """Let the child go on, now that a record names it."""
+        """Let the child go on, now that a record names it. It is the container's only once the child was
+        told: see `adoption.has_begun`."""
         container = self._container
         container.start_time = records.start_time(container.pid) or 0
         container.started_at = time.time()
-        records.write(container.directory, records.STATE, container.to_record())
+        records.prepare(container.directory, records.STATE, container.to_record())
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it failed: its message says why
             self._channel.send(b"start", socket.MSG_NOSIGNAL)
+        records.publish(container.directory, records.STATE)
 
     def read(self) -> None:
         """All messages that are there; the end of them means that the program runs, or that the child

@@ -174,11 +174,10 @@ class World:
                 yield f"wrong {name}: {each['phase']}"
             if each["restarts"]:
                 yield f"wrong {name}: {each['restarts']} restarts"
-        if story.word and (page := self._page()) != story.word:
-            yield f"wrong page: {page!r}"
-
-    def _page(self) -> str:
-        return fetch(self._here.port)
+        with contextlib.suppress(AssertionError):
+            until(lambda: not story.word or fetch(self._here.port) == story.word, "the page", SOON_SECONDS)
+            return
+        yield f"wrong page: {fetch(self._here.port)!r}"
 
     def _unplanned(self) -> Iterator[str]:
         """A world that is as wanted leaves nothing to do."""
