@@ -200,7 +200,7 @@ def mount_overlay(overlay: Overlay, target: int) -> int:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS):
             raise
-        return _mount_overlay_by_path(overlay, target)
+        return _writable(_mount_overlay_by_path(overlay, target), overlay)
     try:
         attach(tree, target)
     except OSError:
@@ -220,9 +220,18 @@ def _overlay_tree(overlay: Overlay) -> int:
             sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "workdir", overlay.work)
         sys_.fsconfig(context, sys_.FSCONFIG_SET_STRING, "source", "overlay")
         sys_.fsconfig(context, sys_.FSCONFIG_CMD_CREATE, None, None)
-        return sys_.fsmount(context)
+        return _writable(sys_.fsmount(context), overlay)
     finally:
         os.close(context)
+
+
+def _writable(tree: int, overlay: Overlay) -> int:
+    """overlayfs that cannot make its work directory (a full disk) says so in the kernel's log alone, and
+    mounts read-only (fs/overlayfs/super.c, ovl_make_workdir). OSError then, and the mount is gone."""
+    if overlay.upper and os.fstatvfs(tree).f_flag & os.ST_RDONLY:
+        os.close(tree)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), overlay.work)
+    return tree
 
 
 def _mount_overlay_by_path(overlay: Overlay, target: int) -> int:
