@@ -82,7 +82,7 @@ def _inside(layout: Layout, disk: Disk, kernel: Kernel) -> dict[str, Inside]:
         limits = cgroups.find_drift(
             f"/{layout.cgroup_parent}/{id}", resources_to_oci(bundle.config.resources)
         )
-        inits = tuple(sorted(pid for pid in pids.get(id, ()) if inner_pids(pid)[1:] == (1,)))
+        inits = tuple(sorted(pid for pid in pids.get(id, ()) if inner_pids(pid) == (1,)))
         found[id] = Inside(mount_targets(bundle.life.pid), limits, inits)
     return found
 

@@ -26,7 +26,10 @@ def find_wrong(seen: Seen) -> Iterator[Finding]:
         yield from _wrong_spec(seen, bundle)
         yield from _wrong_inside(seen, bundle)
         yield from _wrong_ports(seen, bundle)
+    live = {bundle.config.sandbox.id for bundle in seen.disk.bundles.values() if bundle.is_live}
     for drift in seen.wires.drifts:
+        if drift.subject in seen.disk.sandboxes and drift.subject not in live:
+            continue  # a start makes it whole
         yield Finding("wrong", _subject(seen, drift), drift.detail, _REPAIR)
     yield from _wrong_firewall(seen)
 
@@ -47,7 +50,7 @@ def _wrong_spec(seen: Seen, bundle: Bundle) -> Iterator[Finding]:
     made_for = bundle.config.labels.get(LABEL_RECREATE_HASH, "")
     if _has_plain_hash(seen, desired) and made_for != desired.recreate_hash:
         yield Finding("wrong", subject, "it was made for another spec than the wanted one", _REPAIR)
-    elif bundle.config.resources != convert.resources_of(desired.spec):
+    elif bundle.is_live and bundle.config.resources != convert.resources_of(desired.spec):
         yield Finding("wrong", subject, "its record has other limits than the wanted ones", _REPAIR)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,8 @@ QUICK = Plan(kills=60, checkpoint_kills=30)
 
 def main(words: list[str]) -> int:
     plan = parse(words)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also when a shell in the background ignores the first
+        signal.signal(number, signal.default_int_handler)
     layout = Layout(f"t{secrets.token_hex(4)}")
     print(f"seed {plan.seed}, instance {layout.instance}", flush=True)
     begun = time.monotonic()
