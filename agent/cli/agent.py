@@ -26,7 +26,7 @@ from runtime.errors import Conflict, Invalid, NotFound, Temporary
 if TYPE_CHECKING:
     from agent.settings import Settings
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0  # emulated, or beside much else; one that fails says so at once
 STOP_SECONDS = 30.0
 
 
