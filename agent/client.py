@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Body = bytes | Mapping[str, Any] | IO[bytes] | None
 
 PREFIX = "/setpoint/v1"
+STRANGER = "answers as another program would"
 MAX_HEAD_BYTES = 65536
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -81,11 +82,24 @@ class Client:
         except ValueError:
             raise AgentDown(self.path, "does not speak JSON") from None
 
+    def _object(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise AgentDown(self.path, STRANGER)
+        return value
+
+    def _array(self, value: Any) -> list[Any]:
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise AgentDown(self.path, STRANGER)
+        return value
+
     def lines(self, method: str, path: str, query: Query | None = None, body: Body = None) -> Iterator[Any]:
         """Send, and yield each line of the answer as JSON data, as it comes."""
         with self._ask(method, path, query, body, None) as answer:
             for line in answer.lines():
-                value = json.loads(line)
+                try:
+                    value = json.loads(line)
+                except ValueError:
+                    raise AgentDown(self.path, STRANGER) from None
                 if isinstance(value, dict) and set(value) == {"error"}:
                     raise error_from(value["error"], 500)
                 yield value
@@ -157,61 +171,64 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """The contract of `setpoint status -o json`, and "source" beside it."""
-        return dict(self.get("/status"))
+        found = self._object(self.get("/status"))
+        if "objects" not in found:
+            raise AgentDown(self.path, STRANGER)
+        return found
 
     def version(self) -> dict[str, Any]:
-        return dict(self.get("/version"))
+        return self._object(self.get("/version"))
 
     def objects(self, kind: str = "", project: str = "") -> list[dict[str, Any]]:
         """Describe all objects, of a kind or of a project."""
-        return list(self.get("/objects", {"kind": kind or None, "project": project or None}))
+        return self._array(self.get("/objects", {"kind": kind or None, "project": project or None}))
 
     def describe(self, key: str) -> dict[str, Any]:
         """One object: spec, conditions, containers, file and line, last events."""
-        return dict(self.get(f"/objects/{key}"))
+        return self._object(self.get(f"/objects/{key}"))
 
     def plan(self, files: Mapping[str, str] | None = None) -> dict[str, Any]:
         """What the agent would do now; with files (path -> base64) what it would do if they were wanted."""
         if files is None:
-            return dict(self.get("/plan"))
-        return dict(self.post("/plan", body={"files": files}))
+            return self._object(self.get("/plan"))
+        return self._object(self.post("/plan", body={"files": files}))
 
     def events(self, **query: Any) -> list[dict[str, Any]]:
         """key, project, since, until (Unix seconds), limit, after_id."""
-        return list(self.get("/events", query))
+        return self._array(self.get("/events", query))
 
     def follow_events(self, **query: Any) -> Iterator[dict[str, Any]]:
         """The same, and then each event as it is written, without an end."""
         return self.lines("GET", "/events", {**query, "follow": True})
 
     def why(self, key: str) -> dict[str, Any]:
-        return dict(self.get(f"/why/{key}"))
+        return self._object(self.get(f"/why/{key}"))
 
     def revisions(self, limit: int = 20) -> list[dict[str, Any]]:
-        return list(self.get("/revisions", {"limit": limit}))
+        return self._array(self.get("/revisions", {"limit": limit}))
 
     def wait(self, key: str = "", condition: str = "ready", timeout_seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a key (or all) is ready, or until the time is over: {"met": bool, "status": …}."""
         query = {"key": key or None, "for": condition, "timeout": timeout_seconds}
-        return dict(self.get("/wait", query, timeout_seconds=timeout_seconds + 10.0))
+        return self._object(self.get("/wait", query, timeout_seconds=timeout_seconds + 10.0))
 
     def sync(self, *, wait: bool = False, timeout_seconds: float = 300.0) -> dict[str, Any]:
         """Look at the source now; with wait, return when what it says is applied."""
         query = {"wait": wait, "timeout": timeout_seconds}
-        return dict(self.post("/sync", query, timeout_seconds=timeout_seconds + 10.0))
+        return self._object(self.post("/sync", query, timeout_seconds=timeout_seconds + 10.0))
 
     def restart(self, key: str) -> dict[str, Any]:
-        return dict(self.post(f"/restart/{key}"))
+        return self._object(self.post(f"/restart/{key}"))
 
     def suspend(self, key: str) -> dict[str, Any]:
-        return dict(self.post(f"/suspend/{key}"))
+        return self._object(self.post(f"/suspend/{key}"))
 
     def resume(self, key: str) -> dict[str, Any]:
-        return dict(self.post(f"/resume/{key}"))
+        return self._object(self.post(f"/resume/{key}"))
 
     def acknowledge_prune(self, revision: str = "") -> dict[str, Any]:
         """Yes to the waiting mass prune; revision "" is the present one."""
-        return dict(self.post("/prune/ack", {"revision": revision or None}))
+        return self._object(self.post("/prune/ack", {"revision": revision or None}))
 
     def down(self, *, volumes: bool = False) -> Iterator[dict[str, Any]]:
         """Remove what the instance runs; yields {"removed": key} lines and at last {"done": true}."""
@@ -258,13 +275,13 @@ class Client:
         return self.session(f"/exec/{key}", {"replica": replica}, body)
 
     def stats(self) -> list[dict[str, Any]]:
-        return list(self.get("/stats"))
+        return self._array(self.get("/stats"))
 
     def top(self, key: str) -> list[dict[str, Any]]:
-        return list(self.get(f"/top/{key}"))
+        return self._array(self.get(f"/top/{key}"))
 
     def images(self) -> list[dict[str, Any]]:
-        return list(self.get("/images"))
+        return self._array(self.get("/images"))
 
     def load_image(self, archive: str | Path | IO[bytes]) -> Iterator[dict[str, Any]]:
         """Take an archive: a path (root's agent opens it itself) or an open file. Yields progress; the
@@ -292,20 +309,20 @@ class Client:
                 yield from self.lines("POST", path, query, file)
 
     def remove_image(self, reference: str, *, force: bool = False) -> dict[str, Any]:
-        return dict(self.post("/image/rm", {"reference": reference, "force": force}))
+        return self._object(self.post("/image/rm", {"reference": reference, "force": force}))
 
     def networks(self) -> list[dict[str, Any]]:
-        return list(self.get("/networks"))
+        return self._array(self.get("/networks"))
 
     def volumes(self) -> list[dict[str, Any]]:
-        return list(self.get("/volumes"))
+        return self._array(self.get("/volumes"))
 
     def remove_volume(self, name: str) -> dict[str, Any]:
-        return dict(self.post("/volume/rm", {"name": name}))
+        return self._object(self.post("/volume/rm", {"name": name}))
 
     def doctor(self) -> dict[str, Any]:
         """What only the agent knows: supervisor, store, source and loop, each with its state."""
-        return dict(self.get("/doctor"))
+        return self._object(self.get("/doctor"))
 
 
 class Answer:
@@ -338,7 +355,13 @@ class Answer:
         if self._is_chunked:
             self._left = 0
         elif "content-length" in self._headers:
-            self._left = int(self._headers["content-length"])
+            self._left = self._number(self._headers["content-length"], 10)
+
+    def _number(self, text: str, base: int) -> int:
+        try:
+            return int(text, base)
+        except ValueError:
+            raise AgentDown(self._name, "broke the protocol") from None
 
     def _line(self) -> str:
         while b"\n" not in self._buffer:
@@ -384,7 +407,7 @@ class Answer:
         return data
 
     def _next_chunk(self) -> None:
-        self._left = int(self._line().partition(";")[0], 16)
+        self._left = self._number(self._line().partition(";")[0], 16)
         if self._left == 0:
             while self._line():
                 pass

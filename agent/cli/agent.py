@@ -256,7 +256,9 @@ def agent_pid(instance: str) -> int:
 
 def stop(arguments: Namespace) -> int:
     if not stop_agent(arguments.instance):
-        raise NotFound("stop agent", arguments.instance, "no agent runs", "")
+        raise NotFound(
+            "stop agent", arguments.instance, "no agent runs", "setpoint agent --detach starts one"
+        )
     print("agent stopped; containers run on")
     return 0
 

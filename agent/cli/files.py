@@ -18,6 +18,8 @@ def read_revision(directory: str) -> Revision:
     from agent.source.source import Unreadable
     from agent.source.tree import read_directory
 
+    if not directory:
+        raise Invalid("read manifests", "''", "no directory is named", "give a directory of manifests")
     path = Path(directory).absolute()
     if not path.exists():
         raise NotFound(
