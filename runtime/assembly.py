@@ -166,11 +166,14 @@ class Assembly:
         known = self._filters.get(key)
         if known is not None:
             return known
-        from runtime import seccomp  # late: the compiler is needed once a profile
+        from runtime import denials, seccomp, seccomp_told  # late: the compiler is needed once a profile
 
         names = security.capabilities(wanted.cap_add, wanted.cap_drop, False, self._limits.capabilities)
         profile = seccomp.profile_for(wanted.seccomp, names)
-        path = os.fspath(seccomp.compiled_file(profile, self._layout.data / "seccomp")) if profile else ""
+        is_told = wanted.seccomp in ("", "default") and not denials.why_deaf()
+        told = seccomp_told.names(names) if is_told else ()
+        directory = self._layout.data / "seccomp"
+        path = os.fspath(seccomp.compiled_file(profile, directory, told)) if profile else ""
         self._filters[key] = path
         return path
 

@@ -61,6 +61,10 @@ class ContainerIndex:
         entry = self._entries.get(id)
         return entry.pid if entry is not None else None
 
+    def by_first_pid(self, pid: int) -> str | None:
+        """Whose first process has this number, or had it in the latest life."""
+        return next((id for id, entry in self._entries.items() if entry.process[0] == pid), None)
+
     def pid_in_sandbox(self, sandbox: str) -> int | None:
         for entry in self._entries.values():
             if entry.is_running and entry.config.sandbox.id == sandbox:

@@ -20,6 +20,7 @@ from runtime.assembly import Assembly
 from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.denials import Denials
 from runtime.drift.drifts import Drifts
 from runtime.errors import Conflict
 from runtime.event_stream import EventStream
@@ -87,6 +88,7 @@ class NativeEngine:
             self._on_drift_hint,
         )
         self._opened = contextlib.AsyncExitStack()
+        self._denials = Denials(layout.cgroup_parent, self._on_denied, self._index.by_first_pid)
 
     @property
     def is_supervisor_up(self) -> bool:
@@ -115,6 +117,8 @@ class NativeEngine:
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
             self._drifts.open()
+            self._denials.open()
+            stack.callback(self._denials.close)
             stack.callback(self._drifts.close)
             self._supervised.on_running = self._drifts.running_changed
             self._watch_network(stack)
@@ -125,6 +129,14 @@ class NativeEngine:
         await self._opened.aclose()
 
     def _watch_network(self, stack: contextlib.AsyncExitStack) -> None:
+    def _on_denied(self, id: str, number: int) -> None:
+        from runtime import seccomp, seccomp_told  # late: few ever need it
+
+        if self._index.find(id) is not None:
+            name = seccomp.name_of(number)
+            advice = seccomp_told.advice(name)
+            self._events.publish("denied", id, f"{name} was denied by the seccomp profile ({advice})")
+
         loop, monitor = asyncio.get_running_loop(), self.networks.monitor()
         stack.callback(monitor.close)
 

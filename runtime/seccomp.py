@@ -17,10 +17,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime import seccomp_told
 from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.seccomp_default import ENOSYS, EPERM, default_profile
+from runtime.supervisor.prepare import TOLD
 
-_FORMAT = 1  # a change of what is compiled from the same profile: raises the cache's keys
+_FORMAT = 2  # a change of what is compiled from the same profile: raises the cache's keys
 MAX_PROFILE_BYTES = 1 << 20
 
 _ARCHITECTURES = {
@@ -105,18 +107,39 @@ def _version(text: str) -> tuple[int, int]:
     return (numbers[0], numbers[1]) if len(numbers) == 2 else (0, 0)
 
 
-def compiled_file(profile: Mapping[str, Any], directory: Path) -> Path:
-    """The compiled filter of a profile in the cache directory, made when it is not there."""
-    text = json.dumps([_FORMAT, platform.machine(), profile], sort_keys=True)
+def compiled_file(profile: Mapping[str, Any], directory: Path, told: Collection[str] = ()) -> Path:
+    """The compiled filter of a profile in the cache directory, made when it is not there. told: calls whose
+    refusal is to be told (`seccomp_told`)."""
+    text = json.dumps([_FORMAT, platform.machine(), profile, sorted(told)], sort_keys=True)
     path = directory / f"{hashlib.sha256(text.encode()).hexdigest()}.bpf"
     if path.exists():
         return path
-    program = compile_profile(profile)
+    program = compile_profile(profile) + (_told(told) if told else b"")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}")
     temporary.write_bytes(program)
     temporary.rename(path)
     return path
+
+
+def _told(names: Collection[str]) -> bytes:
+    import pyseccomp
+
+    audit = _AUDIT.get(platform.machine())
+    numbers = (pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) for name in names)
+    known = [number for number in numbers if number >= 0]  # not every architecture has all
+    return TOLD + seccomp_told.program(known, audit) if audit is not None else b""
+
+
+def name_of(number: int) -> str:
+    """The native system call of a number."""
+    try:
+        import pyseccomp
+
+        found = pyseccomp.resolve_syscall(pyseccomp.system_arch(), number)
+    except (ImportError, RuntimeError, OSError, ValueError):
+        return f"system call {number}"
+    return found.decode() if isinstance(found, bytes) else str(found)
 
 
 def compile_profile(profile: Mapping[str, Any]) -> bytes:

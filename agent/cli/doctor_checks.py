@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 def check_host(instance: str) -> list[Finding]:
     """Every finding, in the order in which one would mend them."""
     findings: list[Finding] = []
-    for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, lsm, landlock,
+    for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, denials, lsm, landlock,
                   links, nftables,
                   forwarding, other_firewalls, inotify, descriptors, git, init_program):  # fmt: skip
         findings += _guarded(check)
@@ -182,6 +182,20 @@ def confinement(instance: str) -> Iterator[Finding]:
         yield Finding("AppArmor", "ok", "off in this kernel; containers run without a profile")
         return
     name = Layout(instance).apparmor_profile
+def denials() -> Iterator[Finding]:
+    """Whether events can name the system calls that containers are refused."""
+    from runtime.denials import why_deaf
+
+    if os.geteuid() != 0:
+        yield Finding("seccomp denials", "unknown", "needs root to look")
+    elif why := why_deaf():
+        yield Finding(
+            "seccomp denials", "warn", f"are not named in events: {why}", "needs CONFIG_AUDIT, audit=1"
+        )
+    else:
+        yield Finding("seccomp denials", "ok", "are named in events")
+
+
     loaded = apparmor.find(name)
     if loaded is not None:
         good = loaded.mode == "enforce"

@@ -70,7 +70,7 @@ class Watching:
             self._look_soon()  # some may have been missed
 
     def _on_event(self, event: EngineEvent) -> None:
-        if event.kind in ("exit", "oom", "start", "warning"):
+        if event.kind in ("exit", "oom", "start", "warning", "denied"):
             key = self._know.observed.look_at(event.id)
             if key is not None:
                 self._tell(key, event)
@@ -90,6 +90,22 @@ class Watching:
             self._know.event(key, "Warning", "NotAllowedHere", event.detail)
 
     def _look_soon(self) -> None:
+        elif event.kind == "denied":
+            self._know.event(key, "Warning", "SyscallDenied", event.detail)
+
+    def _on_pull_end(self, reference: str) -> None:
+        """Tell those who wait for the image, and have them looked at."""
+        know = self._know
+        failed = know.observed.look_at_pull(reference, know.clock.now())
+        know.observed.ask_images_again(reference)
+        for key, desired in know.inventory.desired.items():
+            if not isinstance(desired.spec, ContainerSpec) or desired.spec.image != reference:
+                continue
+            if failed is None:
+                know.event(key, "Normal", "ImagePulled", f"{reference} is here")
+            elif failed.message:
+                know.event(key, "Warning", "PullFailed", failed.message)
+            know.wake(key)
         self._is_settled = False
         self._whole_at = self._know.clock.now()
         self._know.wakeup.set()

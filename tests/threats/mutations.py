@@ -206,6 +206,10 @@ MUTATIONS = (
         "tests/kernel/runtime/test_seccomp_filter.py::test_e1_socket_families",
     ),
     Mutation(
+        "A13", PROCESS, "            sys_.seccomp_set_filter(program, sys_.SECCOMP_FILTER_FLAG_LOG)\n", "            pass\n",
+        "tests/kernel/engine/test_denials.py::test_the_first_refusal_is_named",
+    ),
+    Mutation(
         "E2", BUNDLE, 'access = "rw" if privileged else "ro"', 'access = "rw"',
         f"{T}/test_e05_kernel_files.py::test_e2_e5_by_the_engines_own_defaults",
     ),
