@@ -23,7 +23,7 @@ LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
 PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
 MOUNTS, USERS, SECURITY = "runtime/mounts.py", "runtime/users.py", "runtime/security.py"
 BUNDLE, PREPARE = "runtime/bundle.py", "runtime/supervisor/prepare.py"
-T, U = "tests/threats", "tests/unit/runtime"
+T, U, F = "tests/threats", "tests/unit/runtime", "tests/faults"
 
 MUTATIONS = (
     Mutation("A1", PROCESS, "            _refuse_magic(path, 4)\n", "", f"{T}/test_a01_host_binary.py"),
@@ -331,4 +331,43 @@ MUTATIONS = (
         f"{T}/test_h07_git_server.py",
     ),
     Mutation("H7", "agent/source/git_program.py", "            if left <= 0:\n                raise TimeoutError\n", "            left = 1\n", f"{T}/test_h07_git_server.py::test_h7_an_answer_in_drops_ends_in_time"),
+    Mutation(
+        "R4", "runtime/images/stage.py", "            syncfs(descriptor)\n", "            pass\n",
+        f"{F}/test_power_loss.py::test_an_image_is_whole_or_absent",
+    ),
+    Mutation(
+        "R4", "runtime/images/content.py", "            os.fsync(file.fileno())\n", "            pass\n",
+        f"{F}/test_power_loss.py::test_an_image_is_whole_or_absent",
+    ),
+    Mutation(
+        "R5", "store/store.py", '"synchronous = FULL"', '"synchronous = NORMAL"',
+        f"{F}/test_power_loss.py::test_the_database",
+    ),
+    Mutation(
+        "R6", "agent/room.py", "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n        self._works.try_failed_again()\n",
+        "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n", f"{F}/test_disk_failing.py::test_read_write_again",
+    ),
+    Mutation(
+        "R6", "runtime/mounts.py", "    if overlay.upper and os.fstatvfs(tree).f_flag & os.ST_RDONLY:", "    if not overlay.lower:",
+        f"{F}/test_disk_steps.py",
+    ),
+    Mutation(
+        "R6", "runtime/volumes.py", "            if is_new:  # a directory", "            if False:  # a directory",
+        f"{F}/test_disk_steps.py",
+    ),
+    Mutation(
+        "R7", "agent/reconcile/apply.py", "    return disk.explained(action.verb, str(action.key), error) or error\n", "    return error\n",
+        f"{F}/test_disk_full.py",
+    ),
+    Mutation(
+        "R8", "runtime/disk.py", "        _allocate(proof, 0)\n        proof.unlink()\n", "", f"{F}/test_disk_failing.py",
+    ),
+    Mutation(
+        "R9", "store/store.py", "        except Damaged as error:\n            self._begin_afresh(error)\n\n", "        except Damaged:\n            raise\n\n",
+        "tests/unit/store/test_damage.py",
+    ),
+    Mutation(
+        "R11", "store/store.py", "                except rows.BAD_ROW as error:\n                    bad.append((dict(row), str(error)))\n",
+        "                except RecursionError as error:\n                    bad.append((dict(row), str(error)))\n", "tests/unit/store/test_damage.py",
+    ),
 )  # fmt: skip
