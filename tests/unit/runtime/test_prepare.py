@@ -70,7 +70,7 @@ def test_what_cannot_work_is_invalid(changes: dict[str, Any]) -> None:
         {"linux__mountLabel": "x"},
         {"process__selinuxLabel": "x"},
         {"process__scheduler": {"policy": "SCHED_FIFO"}},
-        {"process__apparmorProfile": "no-such-profile-on-this-kernel"},
+        {"process__apparmorProfile": "no profile\nhas such a name"},
         {"linux__namespaces": [{"type": "mount"}, {"type": "uts"}, {"type": "time"}]},
         {"linux__namespaces": [{"type": "mount", "path": "/proc/1/ns/mnt"}]},
     ],
