@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime import apparmor, cgroups, syscalls
+from runtime import apparmor, cgroups, id_ranges, syscalls
 from runtime.errors import Conflict, SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.network.remove import remove_all
@@ -55,6 +55,8 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     apparmor.unload(layout.apparmor_profile)
     remove_all(layout)
+    for first, _ in id_ranges.claims(layout.instance):
+        id_ranges.remove(first)
     _unmount(f"{layout.run}/")
     _unmount(f"{layout.data}/", keeps=layout.data)
     with contextlib.suppress(FileNotFoundError):

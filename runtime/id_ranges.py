@@ -101,6 +101,14 @@ def remove(first: int, directory: Path = DIRECTORY) -> None:
         os.unlink(f"{directory}/{first}")  # noqa: PTH108
 
 
+def taken(directory: Path = DIRECTORY) -> frozenset[int]:
+    """The first ids of all ranges that are claimed, or foreign."""
+    found = set(foreign_ranges())
+    with contextlib.suppress(FileNotFoundError):
+        found.update(int(name) for name in os.listdir(directory) if name.isdigit())  # noqa: PTH208
+    return frozenset(found)
+
+
 def foreign_ranges() -> frozenset[int]:
     """The first ids of those ranges in which the host has users, subordinate ids or processes."""
     found: set[int] = set()
@@ -117,7 +125,7 @@ def _listed() -> Iterator[tuple[int, int]]:
         with contextlib.suppress(OSError):
             for line in Path(path).read_text(errors="replace").splitlines():
                 with contextlib.suppress(ValueError, IndexError):
-                    yield from _ids_of(line.split(":"), is_range="sub" in path)
+                    yield from _ids_of(line.split(":"), is_range=path.rpartition("/")[2].startswith("sub"))
 
 
 def _ids_of(fields: list[str], *, is_range: bool) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from runtime import syscalls as sys_
@@ -35,6 +35,12 @@ def map_owners(tree: int, mount: Mount, users: int) -> None:
 
     users: a descriptor of the user namespace. Unsupported, with the file system's name, where one cannot.
     """
+    if not is_mapped(tree, mount, users):
+        map_top(tree, mount, users)
+
+
+def is_mapped(tree: int, mount: Mount, users: int) -> bool:
+    """Map all of a tree at once, and say whether that was possible."""
     if users < 0:
         raise Invalid("mount", mount.target, "idmapped, but the container has no ids of its own", "")
     try:
@@ -42,34 +48,62 @@ def map_owners(tree: int, mount: Mount, users: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EPERM):
             raise
-        _map_each(tree, mount, users)
+        return False
+    return True
+
+
+def separate(mount: Mount, users: int, own_points: Collection[str]) -> Iterator[tuple[str, int]]:
+    """What is mounted below a recursive bind, each as a detached tree of its own, with its path below the
+    bind; owners mapped, but for the kernel's own file systems. own_points: where this container's root is
+    just made, which is left out. For a tree that cannot be mapped as a whole. The caller closes them."""
+    source = _source(mount)
+    seen = {""}
+    for path, kind in _mounted(source, recursive=True):
+        point = f"{source.rstrip('/')}/{path}"
+        if path in seen or any(f"{point}/".startswith(f"{own}/") for own in own_points):
+            continue
+        seen.add(path)
+        try:
+            tree = sys_.open_tree(sys_.AT_FDCWD, point, sys_.OPEN_TREE_CLONE)
+        except OSError:  # hidden below another mount, or unbindable
+            continue
+        try:
+            _map_one(tree, mount, users, point, kind)
+        except BaseException:
+            os.close(tree)
+            raise
+        yield path, tree
+
+
+def map_top(tree: int, mount: Mount, users: int) -> None:
+    """Map what a bind itself lies on, unless the kernel's own file systems do."""
+    source = _source(mount)
+    kind = next((kind for path, kind in _mounted(source, recursive=False) if not path), "?")
+    _map_one(tree, mount, users, source, kind)
+
+
+def _map_one(tree: int, mount: Mount, users: int, point: str, kind: str) -> None:
+    if kind in KERNEL_FILE_SYSTEMS:
+        return
+    try:
+        _map(tree, users)
+    except OSError as error:
+        raise _unsupported(mount, point, kind, error) from error
 
 
 def _map(tree: int, users: int, recursive: int = 0) -> None:
     sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH | recursive, sys_.MOUNT_ATTR_IDMAP, userns=users)
 
 
-def _map_each(tree: int, mount: Mount, users: int) -> None:
-    """One mount after the other: the kernel's own file systems are left as they are."""
-    source = os.path.realpath(f"{mount.source}/{mount.subpath}" if mount.subpath else mount.source)
-    for path, kind in _mounted(source, recursive=mount.recursive):
-        if kind in KERNEL_FILE_SYSTEMS:
-            continue
-        flags = sys_.RESOLVE_IN_ROOT | sys_.RESOLVE_NO_SYMLINKS
-        try:
-            place = sys_.openat2(tree, path, os.O_PATH, 0, flags) if path else os.dup(tree)
-        except FileNotFoundError:  # hidden below another mount
-            continue
-        try:
-            _map(place, users)
-        except OSError as error:
-            shown = f"{source}/{path}" if path else source
-            reason = f"{shown} is on {kind}, whose owners cannot be mapped"
-            if error.errno == errno.EPERM:
-                reason = f"{shown} ({kind}) is an idmapped mount already"
-            raise Unsupported("mount", mount.target, reason, _HINT) from error
-        finally:
-            os.close(place)
+def _unsupported(mount: Mount, point: str, kind: str, error: OSError) -> Unsupported:
+    reason = f"{point} is on {kind}, whose owners cannot be mapped"
+    if error.errno == errno.EPERM:
+        reason = f"{point} ({kind}) is an idmapped mount already"
+    return Unsupported("mount", mount.target, reason, _HINT)
+
+
+def _source(mount: Mount) -> str:
+    return os.path.realpath(f"{mount.source}/{mount.subpath}" if mount.subpath else mount.source)
 
 
 def _mounted(source: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
@@ -112,6 +146,11 @@ def cover_layers(overlay: Overlay, users: int) -> None:
             ) from error
         finally:
             os.close(tree)
+
+
+def own_points(overlay: Overlay) -> Collection[str]:
+    """Where the container's own root is in the mount namespace that it is made in."""
+    return {*_directories(overlay), overlay.work}
 
 
 def _directories(overlay: Overlay) -> Sequence[str]:

@@ -12,9 +12,9 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -377,22 +377,47 @@ def _tree_of_another(mount: Mount) -> int:
             os.close(each)
 
 
-def apply_bind(mount: Mount, root: int, all_private: bool, users: int = -1) -> None:
+def apply_bind(
+    mount: Mount, root: int, all_private: bool, users: int = -1, own_points: Collection[str] = ()
+) -> None:
     """Make one bind mount below root. all_private: no mount of this namespace propagates anything. users:
-    the user namespace to whose ids a mapped one's owners are mapped."""
+    the user namespace to whose ids a mapped one's owners are mapped, except on own_points."""
     tree = source_tree(mount)
     target = -1
     try:
-        if mount.mapped:
-            mapped_mounts.map_owners(tree, mount, users)
+        is_apart = mount.mapped and not mapped_mounts.is_mapped(tree, mount, users)
+        if is_apart:
+            flat = replace(mount, flags=mount.flags & ~sys_.MS_REC)
+            whole, tree = tree, source_tree(flat)
+            os.close(whole)
+            mapped_mounts.map_top(tree, flat, users)
         set_bind(tree, mount, all_private)
         target = open_target(root, mount.target, stat.S_ISDIR(os.fstat(tree).st_mode))
         check_target(target, mount.target)
         attach(tree, target)
+        if is_apart and mount.recursive:
+            _attach_apart(tree, mount, all_private, users, own_points)
     finally:
         os.close(tree)
         if target >= 0:
             os.close(target)
+
+
+def _attach_apart(
+    tree: int, mount: Mount, all_private: bool, users: int, own_points: Collection[str]
+) -> None:
+    """The mounts below a bind, one after the other: only the top of a detached tree can be idmapped."""
+    for path, each in mapped_mounts.separate(mount, users, own_points):
+        try:
+            set_bind(each, mount, all_private)
+            place = open_in_root(tree, path, os.O_PATH, sys_.RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:  # hidden below another mount
+            continue
+        else:
+            attach(each, place)
+            os.close(place)
+        finally:
+            os.close(each)
 
 
 def set_bind(tree: int, mount: Mount, all_private: bool) -> None:

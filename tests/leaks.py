@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime import apparmor
+from runtime import apparmor, id_ranges
 from runtime.layout import Layout
 
 CLAIMS = Path("/run/setpoint-tests")
@@ -54,6 +54,7 @@ def find_leaks(layout: Layout) -> list[str]:
         *(f"cgroup {path}" for path in cgroups(layout)),
         *(f"process {pid} {command_of(pid)}" for pid in processes(layout)),
         *(f"nft table {name}" for name in tables(layout)),
+        *(f"ids from {first} of {holder}" for first, holder in id_ranges.claims(layout.instance)),
         *(f"AppArmor profile {name}" for name in (layout.apparmor_profile,) if apparmor.find(name)),
     ]
 
@@ -155,6 +156,8 @@ def clean(layout: Layout) -> None:
         subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
     for name in tables(layout):
         subprocess.run(["nft", "delete", "table", "inet", name], check=False, capture_output=True)
+    for first, _ in id_ranges.claims(layout.instance):
+        id_ranges.remove(first)
     for path in cgroups(layout):
         while time.monotonic() < deadline:
             try:

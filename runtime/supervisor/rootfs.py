@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runtime import devices, mapped_mounts, mounts
 from runtime import syscalls as sys_
-from runtime.errors import Invalid
+from runtime.errors import Invalid, Unsupported
 from runtime.supervisor.prepare import Plan
 from runtime.supervisor.report import failure
 
@@ -35,6 +35,11 @@ def build(plan: Plan, users: int = -1) -> int:
             mapped_mounts.cover_layers(plan.overlay, users)
         root = _mount_root(plan)
     except OSError as error:
+        if users >= 0 and error.errno == errno.EINVAL:
+            reason = "this kernel makes no overlay of idmapped layers"
+            raise Unsupported(
+                "mount root", "overlay", reason, "userns_mode: auto needs kernel 5.19, or set host"
+            ) from error
         raise failure("mount root", plan.root if plan.overlay is None else "overlay", error) from error
     try:
         own_dev = True
@@ -131,7 +136,8 @@ def _make_private(directory: int) -> None:
 
 def _apply(mount: mounts.Mount, root: int, plan: Plan, users: int = -1) -> None:
     if mount.kind == "bind":
-        mounts.apply_bind(mount, root, bool(plan.propagation & sys_.MS_PRIVATE), users)
+        own = mapped_mounts.own_points(plan.overlay) if users >= 0 and plan.overlay is not None else ()
+        mounts.apply_bind(mount, root, bool(plan.propagation & sys_.MS_PRIVATE), users, own)
         return
     # What is below these is written to by the runtime: a link there is refused, not followed.
     plain = sys_.RESOLVE_NO_SYMLINKS if mount.target in ("/sys", "/dev") else 0
