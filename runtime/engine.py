@@ -22,7 +22,7 @@ from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
 from runtime.denials import Denials
 from runtime.drift.drifts import Drifts
-from runtime.errors import Conflict
+from runtime.errors import Conflict, SetpointError
 from runtime.event_stream import EventStream
 from runtime.execs import Execs
 from runtime.images.worker import IsolatedImages
@@ -37,6 +37,7 @@ from runtime.model import (
     ImageInfo,
     NetworkConfig,
     NetworkState,
+    PullState,
     Resources,
     SandboxState,
     Stats,
@@ -62,7 +63,7 @@ class NativeEngine:
     def __init__(self, layout: Layout, find_origins: FindOrigins | None = None) -> None:
         self.layout = layout
         self.images = IsolatedImages(layout)
-        self.pulls = Pulls(self.images, find_origins)
+        self.pulls = Pulls(self.images, find_origins, self._on_pull)
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
         self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)
@@ -87,8 +88,8 @@ class NativeEngine:
             self._client,
             self._on_drift_hint,
         )
-        self._opened = contextlib.AsyncExitStack()
         self._denials = Denials(layout.cgroup_parent, self._on_denied, self._index.by_first_pid)
+        self._opened = contextlib.AsyncExitStack()
 
     @property
     def is_supervisor_up(self) -> bool:
@@ -116,9 +117,9 @@ class NativeEngine:
             stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
-            self._drifts.open()
             self._denials.open()
             stack.callback(self._denials.close)
+            self._drifts.open()
             stack.callback(self._drifts.close)
             self._supervised.on_running = self._drifts.running_changed
             self._watch_network(stack)
@@ -128,7 +129,6 @@ class NativeEngine:
         """Let go of everything; containers, networks and the supervisor stay. May be repeated."""
         await self._opened.aclose()
 
-    def _watch_network(self, stack: contextlib.AsyncExitStack) -> None:
     def _on_denied(self, id: str, number: int) -> None:
         from runtime import seccomp, seccomp_told  # late: few ever need it
 
@@ -137,6 +137,7 @@ class NativeEngine:
             advice = seccomp_told.advice(name)
             self._events.publish("denied", id, f"{name} was denied by the seccomp profile ({advice})")
 
+    def _watch_network(self, stack: contextlib.AsyncExitStack) -> None:
         loop, monitor = asyncio.get_running_loop(), self.networks.monitor()
         stack.callback(monitor.close)
 
@@ -323,10 +324,19 @@ class NativeEngine:
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return self.volumes.list()
 
+    def _on_pull(self, reference: str, error: SetpointError | None) -> None:
+        self._events.publish("image", reference, str(error) if error else "")
+
     # --- images
 
     def image(self, reference: str) -> ImageInfo | None:
         return self.images.get(reference)
+
+    async def pull(self, reference: str) -> None:
+        self.pulls.begin(reference)
+
+    def pull_state(self, reference: str) -> PullState | None:
+        return self.pulls.state(reference)
 
     async def pull_image(self, reference: str, report: Report | None = None) -> ImageInfo:
         """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched."""

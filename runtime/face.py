@@ -22,6 +22,7 @@ from runtime.model import (
     ImageInfo,
     NetworkConfig,
     NetworkState,
+    PullState,
     Resources,
     SandboxState,
     Stats,
@@ -93,6 +94,12 @@ class Engine(Protocol):
     # images
     def image(self, reference: str) -> ImageInfo | None:
         """The image that a reference (name:tag, name@digest, id) names in the store, or None."""
+
+    async def pull(self, reference: str) -> None:
+        """Begin to fetch an image, unless that is under way; an "image" event says that it ended."""
+
+    def pull_state(self, reference: str) -> PullState | None:
+        """A fetch that is under way or failed last; None when nobody asked, or it went well."""
 
     # drift
     async def find_drift(self, subjects: Collection[str] | None = None) -> tuple[Drift, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runtime.errors import SetpointError
+
 Phase = Literal["created", "running", "paused", "stopped"]
 Protocol_ = Literal["tcp", "udp", "sctp"]
 
@@ -289,13 +291,21 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class PullState:
+    """What became of fetching an image: error is None while it is under way."""
+
+    error: SetpointError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineEvent:
     """Something happened: look at `id` again. Never a fact to act upon by itself.
 
     kind: "exit", "oom" (with a detail, in words, the container lives on), "start", "drift" (id is a
     container's or sandbox's id, a network's name, or "" for the host), "repaired" (by itself; detail says
-    what), "supervisor" (restarted), "warning" (detail says what this host did not allow;
-    the container runs without).
+    what), "image" (id is a reference that was being
+    fetched), "supervisor" (restarted), "warning" (detail says what this host did not allow;
+    the container runs without), "denied" (detail says which system call).
     """
 
     kind: str

@@ -1,4 +1,5 @@
-"""Pulls under way: one download for all who ask for an image. Called by the engine, in its event loop.
+"""Pulls under way, and why the last ones failed: one download for all who ask for an image. Called by the
+engine, in its event loop.
 
 Who asks while another's pull of the same name runs waits for that one, and hears of its progress, too.
 A pull goes on when those who asked have gone: what it fetched is wanted by somebody.
@@ -7,20 +8,24 @@ A pull goes on when those who asked have gone: what it fetched is wanted by some
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runtime.errors import Unsupported
+from runtime.errors import SetpointError, Unsupported
 from runtime.images.reference import Reference, parse_reference
 from runtime.images.worker import IsolatedImages
-from runtime.model import ImageInfo
+from runtime.model import ImageInfo, PullState
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
     from runtime.images.registry.origin import Origin
 
+log = logging.getLogger(__name__)
+
 Report = Callable[["Progress"], None]
+OnEnd = Callable[[str, SetpointError | None], None]
 FindOrigins = Callable[[Reference], "Sequence[Origin]"]
 
 
@@ -31,12 +36,43 @@ class _Pull:
 
 
 class Pulls:
-    """find_origins: whom to ask for an image; it may block. None: there are no registries."""
+    """find_origins: whom to ask for an image; it may block. None: there are no registries. on_end: hears
+    of each that ended, by the reference that it was begun with, and why it failed."""
 
-    def __init__(self, images: IsolatedImages, find_origins: FindOrigins | None) -> None:
+    def __init__(self, images: IsolatedImages, find_origins: FindOrigins | None, on_end: OnEnd) -> None:
         self._images = images
         self._find_origins = find_origins
+        self._on_end = on_end
         self._running: dict[str, _Pull] = {}
+        self._begun: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, SetpointError] = {}
+
+    def begin(self, reference: str) -> None:
+        """Fetch it for nobody in particular; `state` and on_end tell what becomes of it."""
+        if reference in self._begun:
+            return
+        self._failed.pop(reference, None)
+        self._begun[reference] = asyncio.get_running_loop().create_task(self._fetch(reference))
+
+    def state(self, reference: str) -> PullState | None:
+        if reference in self._begun:
+            return PullState()
+        error = self._failed.get(reference)
+        return PullState(error) if error is not None else None
+
+    async def _fetch(self, reference: str) -> None:
+        error: SetpointError | None = None
+        try:
+            await self.pull(reference)
+        except SetpointError as failure:
+            error = self._failed[reference] = failure
+        except Exception as failure:  # a bug of ours is said on the object, and tried again
+            log.exception("pulling %s failed", reference)
+            reason = f"internal error, please report it: {failure!r}"
+            error = self._failed[reference] = SetpointError("pull image", reference, reason)
+        finally:
+            del self._begun[reference]
+        self._on_end(reference, error)
 
     async def pull(self, reference: str, report: Report | None = None) -> ImageInfo:
         """The image, fetched. Raises as `Images.pull`. report is called in the event loop."""
@@ -54,7 +90,7 @@ class Pulls:
 
     async def close(self) -> None:
         """Give up what is under way. What was fetched in part goes with the next pull."""
-        works = [each.work for each in self._running.values()]
+        works = [*self._begun.values(), *(each.work for each in self._running.values())]
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)

@@ -13,8 +13,8 @@ from store.records import ObjectRecord, StatusRecord
 _UNDER_WAY = frozenset(("Creating", "Pending", "Removing"))
 # It waits for somebody to do something, or for a program that fails: nothing of ours is under way.
 _PATIENT = frozenset(
-    ("BackOff", "Paused", "ImageMissing", "DependencyMissing", "DependencyFailed", "DependencyCycle",
-     "SandboxMissing", "HealthUnknown", "PruneHeld")
+    ("BackOff", "Paused", "ImageMissing", "Pulling", "PullFailed", "DependencyMissing", "DependencyFailed",
+     "DependencyCycle", "SandboxMissing", "HealthUnknown", "PruneHeld")
 )  # fmt: skip
 _WHY = "setpoint why NAME"
 

@@ -343,8 +343,8 @@ def pull_policy(r: Reading, node: Node) -> str:
     if value in ("build", "daily", "weekly") or value.startswith("every_"):
         raise Refuse(f'"{value}" is not supported yet', "always, missing or never")
     if value == "always":
-        hint = "setpoint image load brings a newer one"
-        r.warn(node, "always takes the image in the store: registries are not supported yet", hint)
+        hint = "`setpoint image pull` brings a newer one"
+        r.warn(node, "always is not supported yet: the image is pulled when it is missing", hint)
     return choice("always", "missing", "never", "if_not_present")(r, node)
 
 

@@ -12,11 +12,13 @@ from typing import TypeVar
 from agent.reconcile.actions import Action, DeleteContainer, RepairDrift, StartContainer, StopContainer
 from agent.reconcile.exits import unseen_exit
 from agent.reconcile.memory import Failure, Memory
-from agent.reconcile.policy import Exit, FailureKind, keep_exits, retry_at
+from agent.reconcile.policy import Exit, FailureKind, backoff_seconds, keep_exits, retry_at
 from agent.reconcile.repairs import noted
-from agent.reconcile.world import Actual
+from agent.reconcile.world import Actual, Pull
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unkillable, Unsupported
 
+FIRST_PULL_AGAIN_SECONDS = 5.0
+REFUSED_SECONDS = 300.0
 V = TypeVar("V")
 
 
@@ -101,6 +103,16 @@ def after_failure(
         token=token,
     )
     return replace(memory, failures={**memory.failures, str(action.index): failure}), failure
+
+
+def failed_pull(error: SetpointError, count: int, now: float) -> Pull:
+    """An image could not be fetched, for the count-th time in a row. It is always tried again: somebody
+    may push it, log in or mend the registry, and no manifest changes by that. Seldom, where the registry
+    said no: it counts how often it is asked."""
+    said_no = isinstance(error, Invalid | Unsupported)
+    asked = error.retry_after_seconds if isinstance(error, Temporary) else 0.0
+    wait = max(asked, backoff_seconds(count, FIRST_PULL_AGAIN_SECONDS), REFUSED_SECONDS if said_no else 0.0)
+    return Pull(message_of(error), count, now + wait)
 
 
 def sooner(memory: Memory, now: float) -> Memory | None:

@@ -97,6 +97,19 @@ class DeleteVolume(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class PullImage(Action):
+    """Begins only: a pull may take long, and what runs is looked after meanwhile."""
+
+    verb: ClassVar[str] = "pull"
+    done: ClassVar[str] = "Pulling"
+    reference: str
+
+    @property
+    def detail(self) -> str:
+        return self.reference
+
+
+@dataclass(frozen=True, slots=True)
 class CreateContainer(Action):
     verb: ClassVar[str] = "create"
     done: ClassVar[str] = "Created"
@@ -182,7 +195,8 @@ class RepairDrift(Action):
 
     @property
     def detail(self) -> str:
-        return self.drift.kind
+        noticed = self.drift.noticed
+        return f"{self.drift.kind}, noticed by {noticed}" if noticed else self.drift.kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ def _of_the_disk(action: Action, error: Exception) -> Exception:
 
 def _call(engine: Engine, action: Action) -> Awaitable[None]:
     match action:
+        case do.PullImage():
+            return engine.pull(action.reference)
         case do.CreateContainer():
             return engine.create(action.config)
         case do.StartContainer():

@@ -98,17 +98,16 @@ class Applying:
 
     def _tell(self, action: Action) -> None:
         """An event for what was done; for what does not stay repaired ever fewer, with their number."""
-        know, note, text = self._know, "", str(action)
+        know, note = self._know, ""
         if isinstance(action, do.RepairDrift):
             repair = know.memory_of(action.key).repairs[repairs.name_of(action.drift)]
             if not repairs.is_told(repair):
                 return
             note = repairs.flapping(repair)
-            text += f"; noticed by {action.drift.noticed}" if action.drift.noticed else ""
         if note:
-            know.event(action.key, "Warning", "DriftReturns", f"{text}; {note}", action.cause)
+            know.event(action.key, "Warning", "DriftReturns", f"{action}; {note}", action.cause)
         else:
-            know.event(action.key, "Normal", action.done, text, action.cause)
+            know.event(action.key, "Normal", action.done, str(action), action.cause)
 
     def _follow_up(self, action: Action) -> None:
         know = self._know

@@ -17,6 +17,7 @@ from agent.reconcile.actions import (
     CreateContainer,
     DeleteContainer,
     DeleteSandbox,
+    PullImage,
     RepairDrift,
     StartContainer,
     StopContainer,
@@ -62,7 +63,7 @@ def context_of(desired: Desired, spec: ContainerSpec, world: World, now: float) 
     image = world.images.get(spec.image)
     return Context(
         desired, spec, world, world.actual_of(desired.key), world.memory_of(desired.key),
-        find_needs(desired, spec, world), image, healthcheck_of(spec, image),
+        find_needs(desired, spec, world, now), image, healthcheck_of(spec, image),
         _recreate_hash(desired, spec, world), now,
     )  # fmt: skip
 
@@ -83,6 +84,16 @@ def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
     if not extra:
         return desired.recreate_hash
     return hashlib.sha256("\0".join((desired.recreate_hash, *extra)).encode()).hexdigest()[:32]
+
+
+def pulls(context: Context) -> tuple[PullImage, ...]:
+    """The image is to be fetched, and nobody fetches it yet."""
+    reference = context.spec.image
+    pull = context.world.pulls.get(reference)
+    if pull is not None and pull.is_running:
+        return ()
+    seen = "its image is not here" if pull is None else f"its image is not here after {pull.count} tries"
+    return (PullImage(context.desired.key, context.cause(seen), reference),)
 
 
 def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:

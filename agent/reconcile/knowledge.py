@@ -95,6 +95,7 @@ class Knowledge:
             memory=self._memory,
             verdicts=self.verdicts,
             images=self.observed.images,
+            pulls=self.observed.pulls,
             networks=self.observed.networks,
             volumes=self.observed.volumes,
             sandboxes=self.observed.sandboxes,

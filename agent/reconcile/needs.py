@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec
 from agent.reconcile import convert
 from agent.reconcile.world import Desired, World
-from runtime.model import ImageInfo, NetworkState
+from runtime.model import NetworkState
 from store.records import Key
+
+PULLING = "Pulling"
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """reason: PascalCase. message: one sentence with what to do. keys: whose change ends it."""
+    """reason: PascalCase. message: one sentence with what to do. keys: whose change ends it; until: when
+    it is time to look again."""
 
     reason: str
     message: str
     keys: frozenset[Key] = frozenset()
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,9 @@ class Needs:
     outdated_network: str = ""
 
 
-def find_needs(desired: Desired, spec: ContainerSpec, world: World) -> Needs:
+def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Needs:
     create = (
-        _image(spec, world.images.get(spec.image))
+        _image(spec, world, now)
         or _volumes(desired, world)
         or _namespaces(desired, spec, world)
         or _nobody_to_join(desired, world)
@@ -48,10 +52,16 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World) -> Needs:
     return Needs(create, start, world.network_name(outdated) if outdated else "")
 
 
-def _image(spec: ContainerSpec, image: ImageInfo | None) -> Wait | None:
-    if image is not None:
+def _image(spec: ContainerSpec, world: World, now: float) -> Wait | None:
+    if spec.image in world.images:
         return None
-    return Wait("ImageMissing", f"image {spec.image} is not in the store: `setpoint image load FILE`")
+    if spec.pull_policy == "never":
+        hint = f"`setpoint image pull {spec.image}`, or load FILE"
+        return Wait("ImageMissing", f"image {spec.image} is not in the store: {hint}")
+    pull = world.pulls.get(spec.image)
+    if pull is None or pull.retry_at is None or now >= pull.retry_at:
+        return Wait(PULLING, f"image {spec.image} is being pulled")
+    return Wait("PullFailed", pull.message, until=pull.retry_at)
 
 
 def _volumes(desired: Desired, world: World) -> Wait | None:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from agent.reconcile import convert
-from agent.reconcile.world import ABSENT, HOST, Actual, Replica, Sandbox, replica_of
+from agent.reconcile.account import failed_pull
+from agent.reconcile.world import ABSENT, HOST, Actual, Pull, Replica, Sandbox, replica_of
 from runtime.face import Engine
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
 from store.records import Key
@@ -37,6 +38,7 @@ class Observed:
         self.volumes: dict[str, VolumeState] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.images: dict[str, ImageInfo] = {}
+        self.pulls: dict[str, Pull] = {}
         self.running: set[Key] = set()
         self._asked_images: set[str] = set()
         self._states: dict[str, ContainerState] = {}
@@ -189,6 +191,17 @@ class Observed:
             if self.images.get(name) != before:
                 changed.add(name)
         return changed
+
+    def look_at_pull(self, reference: str, now: float) -> Pull | None:
+        """How the fetch of an image stands; None when it went well, or nobody began it."""
+        state = self._engine.pull_state(reference)
+        before = self.pulls.pop(reference, None)
+        if state is None:
+            return None
+        count = before.count if before else 0
+        pull = Pull(count=count) if state.error is None else failed_pull(state.error, count + 1, now)
+        self.pulls[reference] = pull
+        return pull
 
     # --- drift --------------------------------------------------------------------------------
 

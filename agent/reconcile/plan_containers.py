@@ -21,6 +21,7 @@ from agent.reconcile.conditions import PHASES, Phase, Verdict
 from agent.reconcile.container_actions import Context
 from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.memory import Failure
+from agent.reconcile.needs import PULLING
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.removal import (
     blocking_failure,
@@ -68,7 +69,9 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     plans = _one_at_a_time([_plan_replica(context, index) for index in wanted])
     surplus = tuple(r for r in context.actual.replicas if r.index not in wanted)
     cause = context.cause(f"is one more than the {spec.scale} wanted")
+    is_pulling = any(plan.reason == PULLING for plan in plans)
     actions = (
+        *(make.pulls(context) if is_pulling else ()),
         *(action for plan in plans for action in plan.actions),
         *remove_replicas(desired, surplus, world, cause),
         *remove_sandboxes(desired, context.actual.orphan_sandboxes),
@@ -125,7 +128,9 @@ def _plan_missing(
     if failure is not None:
         return _keep_previous(context, stale, failed(failure))
     if wait := context.needs.create:
-        held = ReplicaPlan("Waiting", wait.reason, wait.message, waiting_for=wait.keys)
+        held = ReplicaPlan(
+            "Waiting", wait.reason, wait.message, waiting_for=wait.keys, wake_at=wait.until
+        )  # fmt: skip
         return _keep_previous(context, stale, held)
     create = make.create(context, index, stale)
     stops = make.stops(context, stale, "its replacement is ready to start")

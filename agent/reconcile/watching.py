@@ -75,6 +75,8 @@ class Watching:
             if key is not None:
                 self._tell(key, event)
                 self._know.wake(key)
+        elif event.kind == "image":
+            self._on_pull_end(event.id)
         elif event.kind == "drift":
             self._hint(event.id, event.detail)
         elif event.kind == "repaired":
@@ -88,8 +90,6 @@ class Watching:
             self._know.event(key, "Warning", "OutOfMemory", f"{event.detail}; the container runs on")
         elif event.kind == "warning":
             self._know.event(key, "Warning", "NotAllowedHere", event.detail)
-
-    def _look_soon(self) -> None:
         elif event.kind == "denied":
             self._know.event(key, "Warning", "SyscallDenied", event.detail)
 
@@ -106,6 +106,8 @@ class Watching:
             elif failed.message:
                 know.event(key, "Warning", "PullFailed", failed.message)
             know.wake(key)
+
+    def _look_soon(self) -> None:
         self._is_settled = False
         self._whole_at = self._know.clock.now()
         self._know.wakeup.set()

@@ -197,10 +197,24 @@ class PruneGuard:
 
 
 @dataclass(frozen=True, slots=True)
+class Pull:
+    """An image that is being fetched, or whose last fetch failed: then retry_at says when to try again.
+    count: failures in a row."""
+
+    message: str = ""
+    count: int = 0
+    retry_at: float | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.retry_at is None
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Read only. images: reference -> the image, for all references that due keys name; one that is
-    missing is not in the store. networks, volumes: by their real names. dependents: key -> those
-    that need it."""
+    missing is not in the store. pulls: reference -> how its fetch stands. networks, volumes: by their
+    real names. dependents: key -> those that need it."""
 
     instance: str = "setpoint"
     desired: Mapping[Key, Desired] = field(default_factory=dict)
@@ -208,6 +222,7 @@ class World:
     memory: Mapping[Key, Memory] = field(default_factory=dict)
     verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
     images: Mapping[str, ImageInfo] = field(default_factory=dict)
+    pulls: Mapping[str, Pull] = field(default_factory=dict)
     networks: Mapping[str, NetworkState] = field(default_factory=dict)
     volumes: Mapping[str, VolumeState] = field(default_factory=dict)
     sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)

@@ -33,7 +33,7 @@ from runtime.images.loader import commit, stage_documents
 from runtime.images.progress import Report
 from runtime.images.reference import Reference
 from runtime.images.registry.origin import Origin
-from runtime.images.registry.repository import Document, Repository
+from runtime.images.registry.repository import ATTEMPTS, Document, Repository
 from runtime.images.registry.said import untrusted
 from runtime.images.stage import Stage, StagedImage
 from runtime.images.staging_directory import staging_directory
@@ -69,7 +69,8 @@ def _first_that_has(
     """What the first origin gives; the last one's error when none does."""
     failure: SetpointError = Invalid("pull image", reference.familiar, "there is no registry to ask")
     for origin in origins:
-        repository = Repository(origin.endpoint, reference.path, origin.credential)
+        attempts = ATTEMPTS if origin is origins[-1] else 1  # a mirror that is down has another behind it
+        repository = Repository(origin.endpoint, reference.path, origin.credential, attempts=attempts)
         try:
             return ask(repository)
         except SetpointError as error:

@@ -89,8 +89,8 @@ services:
       failing-job: {condition: service_completed_successfully, required: false}
 
   tool: {<<: *base, profiles: [debug]}
-  no-image: {image: "never/heard:of", pull_policy: never}
-  wants-image: {image: "never/heard:of", pull_policy: missing}
+  no-image: {image: "127.0.0.1:1/never/heard:of", pull_policy: never}
+  wants-image: {image: "127.0.0.1:1/never/heard:of", pull_policy: missing}
   has-image: {<<: *base, pull_policy: never}
 volumes: {shared: {}}
 """
@@ -248,9 +248,9 @@ def test_profiles(project: Project) -> None:
 
 
 def test_pull_policy(project: Project) -> None:
-    for name in ("no-image", "wants-image"):
-        found = becomes(project, name, "Waiting", "never/heard:of is not in the store")
-        assert "setpoint image load" in found["message"]
+    found = becomes(project, "no-image", "Waiting", "never/heard:of is not in the store")
+    assert "setpoint image pull" in found["message"]
+    becomes(project, "wants-image", "Waiting", "127.0.0.1:1: connection refused")
     becomes(project, "has-image", "Running")
 
 

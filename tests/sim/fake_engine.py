@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from runtime.errors import Conflict, Invalid, NotFound, Temporary
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.model import (
     ContainerConfig,
     ContainerState,
@@ -23,6 +23,7 @@ from runtime.model import (
     NetworkConfig,
     NetworkState,
     PortConfig,
+    PullState,
     Resources,
     SandboxConfig,
     SandboxState,
@@ -80,6 +81,7 @@ class FakeEngine:
         self._networks: dict[str, tuple[NetworkConfig, NetworkState]] = {}
         self._volumes: dict[str, tuple[VolumeConfig, VolumeState]] = {}
         self._drifts: list[Drift] = []
+        self._pulls: dict[str, PullState] = {}
         self._watchers: set[asyncio.Queue[EngineEvent]] = set()
         self._next_pid = 1000
 
@@ -334,6 +336,23 @@ class FakeEngine:
         return self.images.get(reference) or next(
             (image for image in self.images.values() if image.id == reference), None
         )
+
+    async def pull(self, reference: str) -> None:
+        await self._begin("pull", reference)
+        self._pulls[reference] = PullState()
+        self._end("pull", reference)
+
+    def pull_state(self, reference: str) -> PullState | None:
+        return self._pulls.get(reference)
+
+    def pulled(self, reference: str, image: ImageInfo | SetpointError) -> None:
+        """How a pull that was begun ends, says a test."""
+        if isinstance(image, SetpointError):
+            self._pulls[reference] = PullState(image)
+        else:
+            del self._pulls[reference]
+            self.images[reference] = image
+        self.emit("image", reference)
 
     async def find_drift(self, subjects: Collection[str] | None = None) -> tuple[Drift, ...]:
         await asyncio.sleep(0)

@@ -262,14 +262,55 @@ def test_a_lost_database_is_rebuilt_from_labels(host: Host) -> None:
     assert not any(op in ("create", "start") for op, _ in host.engine.calls[9:])
 
 
-def test_an_image_that_comes_late(host: Host) -> None:
+NGINX = replace(BUSYBOX, id="sha256:nginx", names=("nginx:1",))
+
+
+def test_an_image_is_fetched(host: Host) -> None:
+    host.submit({NET: NetworkSpec(), WEB: service(image="nginx:1"), DB: service(image="nginx:1")})
+    host.run(1)
+    assert host.status(WEB).conditions[0].reason == "Pulling"
+    host.do(_call(host.engine.pulled, "nginx:1", NGINX))
+    host.settle(5)
+    assert [host.status(key).phase for key in (WEB, DB)] == ["Running", "Running"]
+    assert [call for call in host.engine.calls if call[0] == "pull"] == [("pull", "nginx:1")] * 2
+
+
+def test_an_image_that_is_brought_by_hand(host: Host) -> None:
     host.submit({NET: NetworkSpec(), WEB: service(image="nginx:1")})
     host.run(1)
-    assert host.status(WEB).conditions[0].reason == "ImageMissing"
-    host.engine.images["nginx:1"] = replace(BUSYBOX, id="sha256:nginx", names=("nginx:1",))
+    host.engine.images["nginx:1"] = NGINX
     host.do(_call(host.loop.image_changed, "nginx:1"))
     host.settle(5)
     assert host.status(WEB).phase == "Running"
+
+
+def test_an_image_that_cannot_be_fetched_is_tried_again_and_what_runs_goes_on(host: Host) -> None:
+    up(host, web=service())
+    before = host.running()
+    host.submit({NET: NetworkSpec(), WEB: service(image="nginx:1")})
+    host.run(1)
+    refused = Temporary("pull image", "nginx", "it is asked too often", "", retry_after_seconds=40)
+    host.do(_call(host.engine.pulled, "nginx:1", refused))
+    host.run(1)
+    assert host.status(WEB).conditions[0].reason == "PullFailed"
+    assert "asked too often" in host.status(WEB).conditions[0].message
+    host.run(35)
+    assert len([call for call in host.engine.calls if call[0] == "pull"]) == 1
+    host.run(10)
+    assert len([call for call in host.engine.calls if call[0] == "pull"]) == 2
+    assert host.running() == before
+    host.do(_call(host.engine.pulled, "nginx:1", NGINX))
+    host.settle(5)
+    assert host.status(WEB).phase == "Running"
+    assert host.running() != before
+
+
+def test_a_registry_that_said_no_is_asked_seldom(host: Host) -> None:
+    host.submit({NET: NetworkSpec(), WEB: service(image="nginx:1")})
+    for _ in range(3):
+        host.run(301)
+        host.do(_call(host.engine.pulled, "nginx:1", Invalid("pull image", "nginx", "nobody is let in")))
+    assert len([call for call in host.engine.calls if call[0] == "pull"]) == 3
 
 
 def test_drift_is_repaired_at_once_and_without_a_restart(host: Host) -> None:

@@ -47,7 +47,8 @@ class Document:
 
 
 class Repository:
-    """path: "library/busybox". credential: None asks as anybody. sleep: tests do not wait."""
+    """path: "library/busybox". credential: None asks as anybody. attempts: how often it is asked
+    when it does not answer."""
 
     def __init__(
         self,
@@ -55,12 +56,12 @@ class Repository:
         path: str,
         credential: Credential | None = None,
         *,
-        sleep: Callable[[float], None] = time.sleep,
+        attempts: int = ATTEMPTS,
     ) -> None:
         self.subject = f"{endpoint.host}/{path}"
         self._endpoint = endpoint
         self._url = f"{endpoint.url}/v2/{endpoint.prefix}{path}"
-        self._sleep = sleep
+        self._attempts = attempts
         self._transport = Transport(endpoint)
         scope = f"repository:{endpoint.prefix}{path}:pull"
         self._authorizer = Authorizer(self._transport, endpoint, credential, self.subject, scope)
@@ -132,14 +133,14 @@ class Repository:
 
     def _again(self, ask: Callable[[], _Result]) -> _Result:
         """Again after a while, when the registry says or shows that this may help."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
             try:
                 return ask()
             except Temporary as error:
                 wait = max(0.5 * 2**attempt, error.retry_after_seconds)
-                if attempt == ATTEMPTS - 1 or wait > MAX_WAIT_SECONDS:
+                if attempt == self._attempts - 1 or wait > MAX_WAIT_SECONDS:
                     raise
-                self._sleep(wait)
+                time.sleep(wait)
         raise AssertionError("unreachable")
 
     def _ask(self, method: str, what: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:

@@ -82,12 +82,14 @@ def explained(host: str) -> Iterator[None]:
         ) from None
     except urllib3.exceptions.NameResolutionError:
         raise Temporary(
-            "ask registry", host, "there is no address for that name", "is it spelled right?", 30
+            "ask registry", host, "there is no address for that name", "is it spelled right?"
         ) from None
+    except urllib3.exceptions.NewConnectionError as error:  # which is a TimeoutError by its class
+        raise Temporary("ask registry", host, _reason(error), _DOWN_HINT) from None
     except urllib3.exceptions.TimeoutError:
-        raise Temporary("ask registry", host, "it does not answer", _DOWN_HINT, 10) from None
+        raise Temporary("ask registry", host, "it does not answer", _DOWN_HINT) from None
     except (HTTPError, OSError) as error:
-        raise Temporary("ask registry", host, _reason(error), _DOWN_HINT, 10) from None
+        raise Temporary("ask registry", host, _reason(error), _DOWN_HINT) from None
 
 
 _DOWN_HINT = "what is here already runs without it"
