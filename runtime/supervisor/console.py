@@ -19,17 +19,28 @@ from runtime.supervisor.report import failure, send
 DEVPTS_MAGIC = 0x1CD1
 
 
+def _open_master(root: int) -> int:
+    """Of a devpts and of nothing mounted in it: to open another device or a pipe may already do something."""
+    plain = sys_.RESOLVE_NO_SYMLINKS
+    directory = mounts.open_in_root(root, "/dev/pts", os.O_PATH | os.O_DIRECTORY, plain)
+    try:
+        if sys_.file_system(directory) != DEVPTS_MAGIC:
+            raise Invalid("open terminal", "/dev/pts/ptmx", "not a devpts", "the image is hostile")
+        flags = os.O_RDWR | os.O_NOCTTY
+        return mounts.open_in_root(directory, "ptmx", flags, plain | sys_.RESOLVE_NO_XDEV)
+    finally:
+        os.close(directory)
+
+
 def open_console(process: ProcessPlan, root: int, channel: socket.socket, bind: bool) -> int:
     """A pty of the container's own devpts: its master goes to the parent, the slave is returned."""
     plain = sys_.RESOLVE_NO_SYMLINKS
     try:
-        master = mounts.open_in_root(root, "/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY, plain)
+        master = _open_master(root)
     except OSError as error:
         raise failure(
             "open terminal", "/dev/pts/ptmx", error, "the container needs a devpts mount"
         ) from error
-    if sys_.file_system(master) != DEVPTS_MAGIC:
-        raise Invalid("open terminal", "/dev/pts/ptmx", "not a devpts", "the image is hostile")
     fcntl.ioctl(master, sys_.TIOCSPTLCK, struct.pack("i", 0))
     # By the master itself, not by the name /dev/pts/N, which could be another thing by now.
     slave = fcntl.ioctl(master, sys_.TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)

@@ -52,6 +52,10 @@ MUTATIONS = (
         "", f"{T}/test_e05_kernel_files.py::test_e5_hidden_paths_show_nothing",
     ),
     Mutation(
+        "A4", "runtime/supervisor/console.py", "        if sys_.file_system(directory) != DEVPTS_MAGIC:\n", "        if False:\n",
+        f"{T}/test_a04_console.py::test_a4_what_is_no_devpts_is_not_even_opened",
+    ),
+    Mutation(
         "A5", MOUNTS, "    if sys_.file_system(target) != PROC_MAGIC:\n        return\n", "    return\n",
         f"{T}/test_a05_procfs.py",
     ),
