@@ -69,13 +69,23 @@ def user() -> Iterator[Finding]:
 
 
 def kernel() -> Iterator[Finding]:
-    release = platform.release()
-    numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
+    release, numbers = platform.release(), _release()
     # mount_setattr(2) with idmapped mounts: 5.12; CLONE_INTO_CGROUP: 5.7; openat2(2): 5.6.
     if numbers >= (5, 12):
         yield Finding("kernel", "ok", release)
     else:
         yield Finding("kernel", "missing", release, "needs 5.12 or newer")
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2])
+
+
+def _free_ranges() -> int:
+    from runtime import id_ranges
+
+    taken = id_ranges.taken()
+    return id_ranges.COUNT - len(taken)
 
 
 def calls() -> Iterator[Finding]:
@@ -113,8 +123,12 @@ def namespaces() -> Iterator[Finding]:
         yield Finding(
             "user namespaces", "warn", "off", "needed for userns_mode: sysctl user.max_user_namespaces=15000"
         )
+    elif _release() < (5, 19):
+        yield Finding(
+            "user namespaces", "warn", "no overlay of idmapped layers", "userns_mode: auto needs Linux 5.19"
+        )
     else:
-        yield Finding("user namespaces", "ok", f"up to {count}")
+        yield Finding("user namespaces", "ok", f"up to {count}, {_free_ranges()} ranges of ids free")
 
 
 CONTROLLERS = ("cpu", "memory", "pids")
@@ -168,20 +182,6 @@ def seccomp() -> Iterator[Finding]:
         yield Finding("seccomp", "ok", f"{library}; {' '.join(actions)}")
 
 
-def lsm() -> Iterator[Finding]:
-    modules = read("/sys/kernel/security/lsm")
-    yield Finding("security modules", "ok" if modules else "unknown", modules or "securityfs is not mounted")
-
-
-def confinement(instance: str) -> Iterator[Finding]:
-    """The AppArmor profile of this instance's containers."""
-    from runtime import apparmor
-    from runtime.layout import Layout
-
-    if not apparmor.is_on():
-        yield Finding("AppArmor", "ok", "off in this kernel; containers run without a profile")
-        return
-    name = Layout(instance).apparmor_profile
 def denials() -> Iterator[Finding]:
     """Whether events can name the system calls that containers are refused."""
     from runtime.denials import why_deaf
@@ -196,6 +196,20 @@ def denials() -> Iterator[Finding]:
         yield Finding("seccomp denials", "ok", "are named in events")
 
 
+def lsm() -> Iterator[Finding]:
+    modules = read("/sys/kernel/security/lsm")
+    yield Finding("security modules", "ok" if modules else "unknown", modules or "securityfs is not mounted")
+
+
+def confinement(instance: str) -> Iterator[Finding]:
+    """The AppArmor profile of this instance's containers."""
+    from runtime import apparmor
+    from runtime.layout import Layout
+
+    if not apparmor.is_on():
+        yield Finding("AppArmor", "ok", "off in this kernel; containers run without a profile")
+        return
+    name = Layout(instance).apparmor_profile
     loaded = apparmor.find(name)
     if loaded is not None:
         good = loaded.mode == "enforce"
