@@ -244,7 +244,12 @@ class Assembly:
     def empty_files(self, config: ContainerConfig) -> list[str]:
         """The names of those that are gone or empty."""
         run = self.run_directory(config.id)
-        return [name for name, _ in self._names(config) if not _has_content(f"{run}/{name}")]
+        names = ["resolv.conf"]
+        if config.uts_mode != "host":
+            names.append("hostname")
+        if config.sandbox.mode == "host":
+            names.append("hosts")
+        return [name for name in names if not _has_content(f"{run}/{name}")]
 
     def restore_config(self, config: ContainerConfig) -> dict[str, Any]:
         """The OCI config of a running container, written again."""

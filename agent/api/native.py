@@ -166,7 +166,8 @@ async def why(request: web.Request) -> web.Response:
     except Unavailable:
         commits = ()
     record, seen = context.loop.objects().get(key), context.loop.statuses().get(key)
-    return web.json_response(views.why_view(key, record, seen, steps, commits))
+    view = views.why_view(key, record, seen, steps, commits)
+    return web.json_response(view if key != HOST else {**view, "result": None})  # it is no object
 
 
 async def revisions(request: web.Request) -> web.Response:

@@ -33,6 +33,7 @@ READY_SECONDS = 30.0
 _MANIFEST = """\
 x-sleeper: &sleeper
   image: {image}
+  pull_policy: never
   command: [{program}]
   stop_signal: SIGKILL
   restart: always
@@ -151,7 +152,6 @@ def _start(layout: Layout) -> DrillInstance:
     layout.volumes.mkdir(mode=0o701, parents=True)  # by which a half-made instance is known as one of ours
     tree = layout.data / "manifests" / PROJECT
     tree.mkdir(mode=0o700, parents=True)
-    (tree / "compose.yaml").write_text(manifest(_free_ports(len(CONTAINERS))))
     words = ["agent", "--detach", "--watch", str(tree.parent), "--metrics", ""]
     program = [sys.executable, "-I", "-m", "agent.cli", "--instance", layout.instance]
     done = subprocess.run(
@@ -161,6 +161,9 @@ def _start(layout: Layout) -> DrillInstance:
         raise Temporary("drill", layout.instance, done.stderr.strip().removeprefix("error: "))
     found = DrillInstance(layout)
     list(found.client.import_image(io.BytesIO(image.archive()), image.NAME))
+    # Only now: nobody is to look for that image anywhere else.
+    (tree / "compose.yaml").write_text(manifest(_free_ports(len(CONTAINERS))))
+    found.client.sync(wait=True, timeout_seconds=READY_SECONDS)
     found.client.wait(timeout_seconds=READY_SECONDS)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ LIMIT_SECONDS = 5.0
 TOLD_SECONDS = 2.0
 CALM_SECONDS = 0.3  # a container that has just started is watched after a moment
 READY_SECONDS = 30.0
-NOTICED = "; noticed by "
+NOTICED = re.compile(r", noticed by ([a-z ]+):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def _told(drill: DrillInstance, began_at: float, broken: Broken) -> list[str]:
     if broken.restarts:
         return ["exit"]
     messages = [str(event["message"]) for event in drill.repairs_since(began_at)]
-    return [text.partition(NOTICED)[2] or "itself" for text in messages]
+    found = map(NOTICED.search, messages)
+    return [each.group(1) if each else "itself" for each in found]
 
 
 def _restarted(drill: DrillInstance, before: dict[str, int]) -> tuple[str, ...]:

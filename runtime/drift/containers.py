@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime import cgroups, container_record
 from runtime.assembly import CONFIG, Assembly
 from runtime.bundle import resources_to_oci
+from runtime.cgroup_limits import Write
 from runtime.containers import Entry
 from runtime.drift import limits, remount
 from runtime.errors import Conflict, NotFound, SetpointError, Temporary
@@ -32,6 +34,20 @@ SIGCONT = 18
 _FILES = ("hosts", "resolv.conf", "hostname")
 
 
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What a running container of this config is to have. limits: (file, what it says). rules: of devices,
+    None where they cannot be told. mounts: (place in the container, path on the host)."""
+
+    config: ContainerConfig
+    resources: dict[str, Any]
+    limits: tuple[tuple[str, Write], ...]
+    joined: frozenset[str]
+    rules: frozenset[str] | None
+    mounts: tuple[tuple[str, str], ...]
+    records: tuple[str, ...]
+
+
 class ContainerDrift:
     """Of all containers of an instance."""
 
@@ -40,11 +56,23 @@ class ContainerDrift:
         self._networks = networks
         self._volumes = volumes
         self._client = client
-        self._rules: dict[str, frozenset[str] | None] = {}
+        self._expected: dict[str, _Expected] = {}
 
     def forget(self, id: str) -> None:
         """It ended: with another start it may have other device rules."""
-        self._rules.pop(id, None)
+        self._expected.pop(id, None)
+
+    def _expectation(self, config: ContainerConfig) -> _Expected:
+        """Kept while the config is the same value: most looks find nothing, and this is most of a look."""
+        known = self._expected.get(config.id)
+        if known is None or known.config is not config:
+            resources, path = resources_to_oci(config.resources), self._assembly.cgroup(config.id)
+            known = _Expected(
+                config, resources, limits.wanted(path, resources), limits.joined(resources),
+                self._rules_of(config.id), tuple(self._sources(config)), self._records_of(config.id),
+            )  # fmt: skip
+            self._expected[config.id] = known
+        return known
 
     # --- looking
 
@@ -73,30 +101,29 @@ class ContainerDrift:
             yield "cgroup", "; ".join(told)
         for target, fault in self._mounts(entry.config, pid):
             yield "mount", f"{target} {fault}"
-        if lost := self._lost_records(entry.config.id):
+        if lost := self._lost_records(entry.config):
             yield "record", f"{', '.join(lost)} missing"
         if empty := self._assembly.empty_files(entry.config):
             yield "mount", f"{', '.join(empty)} gone or empty"
 
     def _limits(self, config: ContainerConfig, path: str, pid: int) -> tuple[str, ...]:
-        resources = resources_to_oci(config.resources)
-        left = limits.has_left(path, pid, resources)
+        expected = self._expectation(config)
+        left = limits.has_left(path, pid, expected.joined)
         moved = (f"process {pid} was moved out of its cgroup ({', '.join(left)})",) if left else ()
-        rules = self._rules_of(config.id)
-        devices = limits.find_devices(path, rules) if rules is not None else ()
-        return (*limits.find(path, resources), *devices, *moved)
+        devices = limits.find_devices(path, expected.rules) if expected.rules is not None else ()
+        return (*limits.find(expected.limits), *devices, *moved)
 
     def _rules_of(self, id: str) -> frozenset[str] | None:
-        if id not in self._rules:
-            with contextlib.suppress(NotFound):  # its run directory may be what was damaged
-                oci = self._assembly.read_config(id)
-                self._rules[id] = limits.device_rules(oci["linux"]["resources"].get("devices", ()))
-        return self._rules.get(id)
+        with contextlib.suppress(NotFound):  # its run directory may be what was damaged
+            return limits.device_rules(
+                self._assembly.read_config(id)["linux"]["resources"].get("devices", ())
+            )
+        return None
 
     def _mounts(self, config: ContainerConfig, pid: int) -> Iterator[tuple[str, str]]:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for target, source in self._sources(config):
+            for target, source in self._expectation(config).mounts:
                 if fault := remount.fault(pid, root, target, source):
                     yield target, fault
         finally:
@@ -121,10 +148,13 @@ class ContainerDrift:
             return self._networks.hosts_path(config.sandbox.id)
         return f"{self._assembly.run_directory(config.id)}/{name}"
 
-    def _lost_records(self, id: str) -> list[str]:
+    def _records_of(self, id: str) -> tuple[str, ...]:
         """Without them a later agent or supervisor would not know the container."""
         run, bundle = self._assembly.run_directory(id), self._assembly.bundle(id)
-        wanted = (f"{bundle}/{container_record.NAME}", f"{run}/{CONFIG}", f"{run}/{records.STATE}")
+        return (f"{bundle}/{container_record.NAME}", f"{run}/{CONFIG}", f"{run}/{records.STATE}")
+
+    def _lost_records(self, config: ContainerConfig) -> list[str]:
+        wanted = self._expectation(config).records
         return [path.rpartition("/")[2] for path in wanted if not os.path.exists(path)]  # noqa: PTH110
 
     # --- putting back
@@ -160,13 +190,12 @@ class ContainerDrift:
                 raise NotFound("repair", drift.kind, "there is no such drift of a container")
 
     def _repair_limits(self, config: ContainerConfig, path: str, pid: int) -> None:
-        resources = resources_to_oci(config.resources)
-        if limits.has_left(path, pid, resources):
+        expected = self._expectation(config)
+        if limits.has_left(path, pid, expected.joined):
             limits.take_in(path, pid)
-        limits.put_back(path, resources)
-        rules = self._rules_of(config.id)
-        if rules is not None:
-            limits.put_devices_back(path, rules)
+        limits.put_back(path, expected.resources)
+        if expected.rules is not None:
+            limits.put_devices_back(path, expected.rules)
 
     def _restore_files(self, config: ContainerConfig) -> None:
         """What was mounted, on the host, where it is gone: names as they were, volumes as empty as they
@@ -204,7 +233,7 @@ class ContainerDrift:
 
     async def _restore_records(self, entry: Entry) -> None:
         config, id = entry.config, entry.config.id
-        lost = self._lost_records(id)
+        lost = self._lost_records(config)
         for directory in (self._assembly.run_directory(id), self._assembly.bundle(id)):
             os.makedirs(directory, 0o700, exist_ok=True)  # noqa: PTH103
         if container_record.NAME in lost:

@@ -51,7 +51,7 @@ class Drifts:
         self._index = index
         self._assembly = assembly
         self._networks = networks
-        self._volumes = volumes
+        self._volumes_directory = str(layout.volumes)
         self._on_hint = on_hint
         self._containers = ContainerDrift(assembly, networks, volumes, client)
         self._tripwires = Tripwires(self._on_files)
@@ -144,7 +144,7 @@ class Drifts:
         def users_of(name: str) -> list[str]:
             return self._users_of(volume) if name == DATA else []
 
-        self._tripwires.watch_directory(str(self._layout.volumes / volume), users_of)
+        self._tripwires.watch_directory(f"{self._volumes_directory}/{volume}", users_of)
 
     def _users_of(self, volume: str) -> list[str]:
         return [

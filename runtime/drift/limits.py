@@ -36,8 +36,8 @@ def expected(resources: Mapping[str, Any], found: Hierarchies) -> tuple[Write, .
     named = {write.file for write in limits}
     unlimited = [write._replace(controller="") for write in _UNLIMITED_V2 if write.controller in found.v2]
     unlimited += [write for write in _UNLIMITED if write.controller in found.v1]
-    joined = controllers(resources, found)
-    return (*limits, *(w for w in unlimited if w.file not in named and w.controller in joined))
+    has_cgroup = controllers(resources, found)
+    return (*limits, *(w for w in unlimited if w.file not in named and w.controller in has_cgroup))
 
 
 def files(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
@@ -54,18 +54,26 @@ def files(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{found.directory(controller, path)}/{file}" for controller, file in names)
 
 
-def find(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
-    """Limits that are not as they should be, each in words."""
+def wanted(path: str, resources: Mapping[str, Any]) -> tuple[tuple[str, Write], ...]:
+    """(file, what it says) of a container's cgroup: worked out once, for any number of looks."""
     found = cgroups.hierarchies()
+    return tuple(
+        (f"{found.directory(write.controller, path)}/{write.file}", write)
+        for write in expected(resources, found)
+    )
+
+
+def find(files_wanted: Iterable[tuple[str, Write]]) -> tuple[str, ...]:
+    """Limits that are not as they should be, each in words."""
     told = []
-    for write in expected(resources, found):
+    for file, write in files_wanted:
         try:
-            shown = _read(f"{found.directory(write.controller, path)}/{write.file}")
+            shown = _read(file)
         except OSError as error:
             if not write.optional:
                 told.append(f"{write.file}: {os.strerror(error.errno or 0)}")
             continue
-        if differs(write, shown):
+        if shown != f"{write.value}\n" and differs(write, shown):
             told.append(f"{write.file}: expected {write.value}, found {' '.join(shown.split())}")
     return tuple(told)
 
@@ -112,13 +120,18 @@ def _device_list(path: str) -> frozenset[str]:
     return frozenset(_read(file).splitlines())
 
 
-def has_left(path: str, pid: int, resources: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hierarchies in which a process is in another cgroup than the container's, or one below."""
+def joined(resources: Mapping[str, Any]) -> frozenset[str]:
+    """The hierarchies in which a container has a cgroup."""
+    return frozenset(controllers(resources, cgroups.hierarchies()))
+
+
+def has_left(path: str, pid: int, joined: frozenset[str]) -> tuple[str, ...]:
+    """Those of the joined hierarchies in which a process is in another cgroup than the container's, or one
+    below it."""
     try:
         lines = _read(f"/proc/{pid}/cgroup").splitlines()
     except OSError:
         return ()
-    joined = set(controllers(resources, cgroups.hierarchies()))
     return tuple(
         names or "unified"
         for _number, names, place in (line.split(":", 2) for line in lines)

@@ -46,9 +46,10 @@ def _find(instance: Instance, only: Collection[str] | None) -> Iterator[Drift]:
         }
     for network in networks:
         yield from _bridge_drift(instance, network, found.get(network.bridge), addresses)
+    blocks: dict[str, str] = {}
     for record in boxes:
         try:
-            yield from _sandbox_drift(instance, record, found)
+            yield from _sandbox_drift(instance, record, found, blocks)
         except (KeyError, NotFound):  # it, or its network, went while we looked
             if _is_kept(instance, record):
                 raise
@@ -112,12 +113,14 @@ def _bridge_drift(
         yield Drift("record", network.name, "its record on the disk is missing")
 
 
-def _sandbox_drift(instance: Instance, record: SandboxRecord, found: dict[str, Link]) -> Iterator[Drift]:
+def _sandbox_drift(
+    instance: Instance, record: SandboxRecord, found: dict[str, Link], blocks: dict[str, str]
+) -> Iterator[Drift]:
     if not _is_kept(instance, record):
         return
     if not instance.has_record(record.id):
         yield Drift("record", record.id, "its record in the run directory is missing")
-    if instance.hosts.is_altered(record):
+    if instance.hosts.is_altered(record, blocks):
         yield Drift("hosts", record.id, "the hosts file is missing or altered")
     if not namespaces.is_at(instance.netns_path(record.id), record.inode):
         yield Drift("netns", record.id, "the network namespace is not mounted")

@@ -63,14 +63,15 @@ class HostsFiles:
             except (BlockingIOError, PermissionError):  # its own container keeps it from us: its own loss
                 self._sandboxes.add(record.id)
 
-    def expected(self, record: SandboxRecord) -> str:
-        return self._text(record, {})
+    def is_altered(self, record: SandboxRecord, blocks: dict[str, str]) -> bool:
+        """Whether the file lacks what we wrote. Lines that a container added behind it are its own. blocks:
+        as `_text` takes them, for a look at many; they may be out of date by now."""
+        return self._lacks(record, blocks) and self._lacks(record, {})
 
-    def is_altered(self, record: SandboxRecord) -> bool:
-        """Whether the file lacks what we wrote. Lines that a container added behind it are its own."""
+    def _lacks(self, record: SandboxRecord, blocks: dict[str, str]) -> bool:
         if any(each.network in self._networks for each in record.endpoints):
             return False  # it is due
-        wanted = self.expected(record).encode()
+        wanted = self._text(record, blocks).encode()
         try:
             descriptor = os.open(self.path(record.id), _READ)
         except OSError:

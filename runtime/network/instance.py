@@ -159,7 +159,7 @@ class Instance:
         return os.path.exists(self._record_path(id))  # noqa: PTH110
 
     def has_network_record(self, name: str) -> bool:
-        return os.path.exists(self.network_path(name))  # noqa: PTH110
+        return self.network_path(name).exists()
 
     def network_path(self, name: str) -> Path:
         return self.layout.networks / f"{name}.json"
