@@ -135,7 +135,7 @@ def _named(images: list[dict[str, Any]], name: str) -> dict[str, Any]:
             and len(name) >= 6
         ):
             return image
-    raise NotFound("find image", name, "not in the store", "setpoint image load FILE")
+    raise NotFound("find image", name, "not in the store", f"setpoint image pull {name}")
 
 
 def short_id(identity: str) -> str:
