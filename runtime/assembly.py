@@ -41,7 +41,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Assembly:
-    """pid_of: the process of a running container by its id, None when it does not run. apparmor: the profile
+    """process_of: number and start time of a running container's first process. apparmor: the profile
     of containers that name none, "" for none."""
 
     def __init__(
@@ -50,14 +50,14 @@ class Assembly:
         images: Images,
         volumes: Volumes,
         networks: Networks,
-        pid_of: Callable[[str], int | None],
+        process_of: Callable[[str], tuple[int, int] | None],
         apparmor: str = "",
     ) -> None:
         self._layout = layout
         self._images = images
         self._volumes = volumes
         self._networks = networks
-        self._pid_of = pid_of
+        self._process_of = process_of
         self._containers = os.fspath(layout.containers)
         self._run = os.fspath(layout.run_containers)
         self._filters: dict[tuple[object, ...], str] = {}
@@ -138,6 +138,7 @@ class Assembly:
             pid_namespace=self._namespace(config, config.pid_mode, "pid") if is_starting else "",
             ipc_namespace=self._namespace(config, config.ipc_mode, "ipc") if is_starting else "",
             shm_namespace=self._namespace(config, config.ipc_mode, "mnt") if is_starting else "",
+            joined=self._joined(config) if is_starting else (),
             seccomp=self._filter(config),
             ids=container_ids.ids_of(self._networks, config) if is_starting else 0,
         )
@@ -147,15 +148,21 @@ class Assembly:
         kept, _, other = mode.partition(":")
         if kept != "container":
             return ""
-        pid = self._pid_of(other)
-        if pid is None:
+        process = self._process_of(other)
+        if process is None:
             raise Conflict(
                 "start", config.name, f"its {kind} namespace is that of {other[:12]}, which does not run",
                 "start that one first",
             )  # fmt: skip
         netns = self._networks.netns_path(config.sandbox.id) if config.sandbox.mode != "host" else ""
-        container_ids.refuse_stranger(config, netns, pid, kind, other)
-        return f"/proc/{pid}/ns/{kind}"
+        container_ids.refuse_stranger(config, netns, process[0], kind, other)
+        return f"/proc/{process[0]}/ns/{kind}"
+
+    def _joined(self, config: ContainerConfig) -> tuple[tuple[int, int], ...]:
+        """Whose namespaces it joins: for the supervisor to see that a number is still that process's."""
+        modes = (mode.partition(":") for mode in (config.pid_mode, config.ipc_mode))
+        found = (self._process_of(other) for kept, _, other in modes if kept == "container")
+        return tuple(process for process in found if process is not None)
 
     def _filter(self, config: ContainerConfig) -> str:
         """The compiled seccomp filter's file; each profile is compiled once."""

@@ -68,6 +68,7 @@ class HostPaths:
     volumes: Mapping[str, str] | None = None
     pid_namespace: str = ""
     ipc_namespace: str = ""
+    joined: tuple[tuple[int, int], ...] = ()  # pid and start time of whose namespaces those are
     shm_namespace: str = ""
     seccomp: str = ""
     ids: int = 0
@@ -139,6 +140,8 @@ def _annotations(config: ContainerConfig, paths: HostPaths) -> dict[str, str]:
     }
     if paths.seccomp and not config.security.privileged:
         made["setpoint.seccomp"] = paths.seccomp
+    if paths.joined:
+        made["setpoint.joined"] = json.dumps(paths.joined)
     # What steers this runtime is not for a manifest to say, nor for an image.
     plain = {key: value for key, value in config.annotations.items() if not key.startswith(RESERVED)}
     return {**plain, **made, **{f"{LABEL}{key}": value for key, value in config.labels.items()}}

@@ -61,6 +61,11 @@ class ContainerIndex:
         entry = self._entries.get(id)
         return entry.pid if entry is not None else None
 
+    def process_of(self, id: str) -> tuple[int, int] | None:
+        """The first process of a container that runs, by its number and its start time."""
+        entry = self._entries.get(id)
+        return entry.process if entry is not None and entry.pid is not None else None
+
     def by_first_pid(self, pid: int) -> str | None:
         """Whose first process has this number, or had it in the latest life."""
         return next((id for id, entry in self._entries.items() if entry.process[0] == pid), None)

@@ -72,7 +72,7 @@ class NativeEngine:
         self._client = self._supervised.client
         self.confinement = Confinement(layout)
         self._assembly = Assembly(
-            layout, self.images, self.volumes, self.networks, self._index.pid_of, self.confinement.profile
+            layout, self.images, self.volumes, self.networks, self._index.process_of, self.confinement.profile
         )
         self._life = Life(
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,

@@ -21,6 +21,7 @@ is forked and never blocks on it; the caller reads `channel` with `receive`, and
 from __future__ import annotations
 
 import functools
+import json
 import os
 import socket
 import stat
@@ -29,11 +30,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from runtime import cgroups, syscalls, user_namespaces
-from runtime.errors import Invalid, NotFound
-from runtime.supervisor import child, join, rootfs
+from runtime.errors import Invalid, NotFound, Temporary
+from runtime.supervisor import child, join, records, rootfs
 from runtime.supervisor.console import open_console
 from runtime.supervisor.own_ids import IDS, Users
-from runtime.supervisor.prepare import Plan, prepare, prepare_process
+from runtime.supervisor.prepare import JOINED, Plan, prepare, prepare_process
 from runtime.supervisor.process import identity, write
 from runtime.supervisor.report import Message, receive, to_error
 
@@ -158,10 +159,20 @@ def build(request: LaunchRequest) -> Prepared:
         # From another user namespace there is no way back.
         if plan.id_maps[0] or plan.hooks or _joined(plan) & syscalls.CLONE_NEWUSER:
             return prepared
-        return _build(prepared)
+        prepared = _build(prepared)
+        _confirm_joined(request.config)
+        return prepared
     except BaseException:
         prepared.close()
         raise
+
+
+def _confirm_joined(config: Mapping[str, Any]) -> None:
+    """`Temporary` unless the processes whose namespaces were opened by number are still those that were
+    meant: then no other had the number in between."""
+    for pid, started in json.loads((config.get("annotations") or {}).get(JOINED) or "[]"):
+        if records.start_time(pid) != started:
+            raise Temporary("join namespace", str(pid), "that process has ended", "it is tried again")
 
 
 def fork(prepared: Prepared) -> Launched:

@@ -22,6 +22,7 @@ from runtime.mounts import Mount, Overlay, parse_mounts, propagation_flags
 from runtime.supervisor.own_ids import Users, owned_device, owned_mount, users_of
 
 ROOTFS = "setpoint.rootfs"  # JSON of an Overlay, in place of root.path
+JOINED = "setpoint.joined"  # JSON of (pid, start time) of those whose namespaces are joined
 SECCOMP = "setpoint.seccomp"  # the path of a compiled filter
 TOLD = b"setpoint told:\0\0"
 """In its file between the filter and one that has refusals told: no instruction of BPF (`seccomp_told`)."""

@@ -160,6 +160,9 @@ MUTATIONS = (
         "    if False:\n", f"{T}/test_a19_pid_reuse.py",
     ),
     Mutation(
+        "A19", LAUNCH, "        _confirm_joined(request.config)\n", "", f"{T}/test_a19_pid_reuse.py",
+    ),
+    Mutation(
         "B1", "runtime/removal.py", "_HERE = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS", "_HERE = 0",
         f"{T}/test_b01_removal.py",
     ),

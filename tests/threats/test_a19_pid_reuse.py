@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from runtime.engine import NativeEngine
+from runtime.errors import Temporary
 from runtime.supervisor import records
 from runtime.supervisor.adoption import open_pidfd
+from tests.native import config_of, ended, run
 
 
 @pytest.fixture
@@ -35,3 +38,20 @@ def test_a19_a_number_alone_is_nobody(
     assert (descriptor >= 0) == is_it
     if descriptor >= 0:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("mode", ["pid_mode", "ipc_mode"])
+async def test_a19_a_namespace_is_joined_of_the_one_that_was_meant(engine: NativeEngine, mode: str) -> None:
+    """The number is looked up by the agent and opened by the supervisor: in between it may change hands."""
+    first = config_of(engine, "first", "sleep", "1000", ipc_mode="shareable" if mode == "ipc_mode" else "")
+    await run(engine, first)
+    second = config_of(engine, "second", "true", **{mode: f"container:{first.id}"})
+    await engine.create(second)
+    entry = engine._index.get("test", first.id)
+    pid, started = entry.process
+    entry.process = (pid, started - 1)
+    with pytest.raises(Temporary, match="that process has ended"):
+        await engine.start(second.id)
+    entry.process = (pid, started)
+    await engine.start(second.id)
+    assert (await ended(engine, second.id)).exit_code == 0
