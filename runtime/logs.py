@@ -87,6 +87,7 @@ async def follow_logs(
         files = [_Reader(fd) for fd in _open_all(directory, stack)]
         first = list(_tail(files, query)) if query.tail is not None else []
         current = files[-1] if files else None
+        previous: _Reader | None = None  # what was opened here, and not by _open_all
         for file in files if query.tail is None else ():
             for batch in file.batches():
                 if wanted := [record for record in batch if query.accepts(record)]:
@@ -106,7 +107,9 @@ async def follow_logs(
                 for batch in current.batches() if current is not None else ():  # written before the rename
                     if wanted := [record for record in batch if query.accepts(record)]:
                         yield wanted
-                current = newer
+                if previous is not None:
+                    previous.close()  # a flood rotates every few seconds, for as long as somebody follows it
+                current, previous = newer, newer
                 continue
             if not found:
                 if not was_running or _is_past(query):
@@ -125,6 +128,12 @@ class _Reader:
         self.fd = fd
         self.inode = os.fstat(fd).st_ino
         self.offset = 0
+
+    def close(self) -> None:
+        """May be repeated."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def read(self) -> Iterator[LogRecord]:
         for batch in self.batches():
@@ -229,8 +238,9 @@ def _open_newer(directory: Path, current: _Reader | None, stack: contextlib.Exit
         if index >= len(fds):
             return None
         copy = os.dup(fds[index])
-    stack.callback(os.close, copy)
-    return _Reader(copy)
+    reader = _Reader(copy)
+    stack.callback(reader.close)
+    return reader
 
 
 def _open(path: Path) -> int:

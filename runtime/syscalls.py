@@ -271,7 +271,7 @@ class MountRoot(NamedTuple):
 def mount_root(descriptor: int) -> MountRoot:
     """What a descriptor (O_PATH too) is as a mount point, statx(2) STATX_ATTR_MOUNT_ROOT, kernel 5.8."""
     buffer = ctypes.create_string_buffer(256)
-    if _statx(descriptor, b"", AT_EMPTY_PATH, STATX_NLINK, buffer) < 0:
+    if _statx(descriptor, b"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, buffer) < 0:
         raise _failed("statx", descriptor)
     attributes, links = struct.unpack_from("=QI", buffer, 8)
     return MountRoot(bool(attributes & _STATX_ATTR_MOUNT_ROOT), links)

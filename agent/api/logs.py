@@ -15,7 +15,7 @@ from pathlib import Path
 from runtime.logs import LogQuery, LogRecord, follow_logs, read_logs
 
 GATHER_SECONDS = 0.02  # while following, what comes within it is put in order
-BATCHES = 64  # read ahead of a client, over all replicas
+BATCHES = 4  # read ahead of a client, over all replicas; as objects each is ten times its bytes
 STREAMS = {"stdout": 1, "stderr": 2}
 
 

@@ -161,7 +161,7 @@ class DirectorySource:
     async def _watch_root(self) -> None:
         """Watch the directory; watch it anew when another one has taken its place."""
         try:
-            status = self.path.stat()
+            status = await asyncio.to_thread(self.path.stat)  # a file system may be slow, or hang
             identity = (status.st_dev, status.st_ino)
         except OSError:
             identity = None
