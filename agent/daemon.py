@@ -47,6 +47,7 @@ from store.store import Store
 logger = logging.getLogger("setpoint.agent")
 
 THREADS = 8  # for files, the store and archives
+SOURCE_SECONDS = 2.0  # for the first look at the source, before work goes on with what is remembered
 MakeEngine = Callable[[Layout], Awaitable[Any]]
 
 
@@ -230,7 +231,15 @@ def _start_tasks(
         await asyncio.gather(following, watchdog, room, return_exceptions=True)
 
     stack.push_async_callback(cancel)
-    return {asyncio.ensure_future(context.loop.run()): "loop", following: "source", room: "room watch"}
+    looping = asyncio.ensure_future(_run_loop(context.loop, follower))
+    return {looping: "loop", following: "source", room: "room watch"}
+
+
+async def _run_loop(loop: Loop, follower: Follower) -> None:
+    """What the store remembers may be of before the last commit: of a version that an agent which was
+    killed had replaced already, or of an object that is wanted again. So the source is asked first."""
+    await follower.wait_first_look(SOURCE_SECONDS)
+    await loop.run()
 
 
 async def _until_stopped(stopping: asyncio.Event, tasks: Mapping[asyncio.Task[Any], str]) -> None:

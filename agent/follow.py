@@ -144,6 +144,16 @@ class Follower:
             log.info("the policy changed: revision %s is read again", self._revision.id[:12])
             await self._take_alone(self._revision)
 
+    async def wait_first_look(self, seconds: float) -> None:
+        """Until the source was read once, or could not be, at most so long."""
+        for _ in range(int(seconds / STEP_SECONDS)):
+            if self._make_source is None or self._revision is not None or self._bug or self._is_unreadable():
+                return
+            await asyncio.sleep(STEP_SECONDS)
+
+    def _is_unreadable(self) -> bool:
+        return self._source is not None and bool(self._source.status.error)
+
     # --- for the API --------------------------------------------------------------------------
 
     @property

@@ -15,11 +15,13 @@ from typing import Any
 from runtime import cgroups
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
-from runtime.errors import SetpointError
+from runtime.errors import SetpointError, Temporary
 from runtime.event_stream import EventStream
 from runtime.layout import Layout
 from runtime.oom_watch import OomWatch
 from runtime.supervisor.client import Client
+
+OPEN_TRIES = 3  # each has the time that a supervisor may take to start
 
 
 class Supervised:
@@ -39,9 +41,15 @@ class Supervised:
     async def open(self) -> None:
         """Connect, and take over what runs. Temporary when the supervisor does not come up."""
         self._oom.open()
-        await self.client.open()
-        self.is_up = True
-        await self.look()
+        for left in reversed(range(OPEN_TRIES)):
+            try:
+                await self.client.open_again()
+                self.is_up = True
+                await self.look()
+                return
+            except Temporary:  # it may be killed as we come, and then another is started
+                if not left:
+                    raise
 
     async def close(self) -> None:
         """Tasks first: they use the connection."""

@@ -52,6 +52,18 @@ class Client:
         sock = await asyncio.to_thread(starter.ensure, self._layout)
         await self._use(sock)
 
+    async def open_again(self) -> None:
+        """As `open`; after a connection that was lost while it was made, the next one. Temporary."""
+        reconnecting = self._reconnecting
+        if reconnecting is None:
+            await self.open()
+            return
+        try:
+            async with asyncio.timeout(starter.START_SECONDS):
+                await asyncio.shield(reconnecting)
+        except TimeoutError:
+            raise Temporary("start", "supervisor", "it does not stay", "see supervisor.err") from None
+
     async def _use(self, sock: socket.socket) -> None:
         self._wire = Wire(sock)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)

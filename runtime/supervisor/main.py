@@ -7,6 +7,7 @@ only: what it imports is what every instance pays for in memory.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import os
@@ -117,7 +118,9 @@ def _lock(path: str, waits: bool) -> int:
 def _bind(path: str) -> socket.socket:
     """A listening socket that appears with its mode, in the place of a dead supervisor's."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # of one that was killed right here: we have its lock
     listener.bind(temporary)
     os.chmod(temporary, 0o600)
     listener.listen(64)
@@ -200,7 +203,8 @@ def _protect() -> None:
 
 def _tell_ready(fd: int) -> None:
     if fd >= 0:
-        os.write(fd, b"ready\n")
+        with contextlib.suppress(BrokenPipeError):  # the starter was killed meanwhile: the next one connects
+            os.write(fd, b"ready\n")
         os.close(fd)
 
 

@@ -76,6 +76,8 @@ class Instance:
         self.log = scratch / "agent.log"
         self.client = Client(layout.agent_socket, timeout_seconds=SECONDS + 10)
         self.agent: Victim | None = None
+        self.complaints: list[str] = []
+        self._agents: list[Victim] = []  # closed in the end: somebody may still look at one
         program = Path(__file__).with_name("nursery.py")
         self._nursery = subprocess.Popen(
             [sys.executable, program, layout.instance, self.manifests, self.log],
@@ -88,11 +90,10 @@ class Instance:
     def start_agent(self) -> None:
         """Returns when it has been forked."""
         assert self._nursery.stdin is not None and self._nursery.stdout is not None
-        if self.agent is not None:
-            self.agent.close()
         self._nursery.stdin.write("start\n")
         self._nursery.stdin.flush()
         self.agent = Victim(int(self._nursery.stdout.readline()))
+        self._agents.append(self.agent)
 
     def has_supervisor(self) -> bool:
         return _peer(self.layout.supervisor_socket) != 0
@@ -129,7 +130,8 @@ class Instance:
         self.control.release()
         if self.agent is not None:
             self.kill(agent=True, supervisor=False)
-            self.agent.close()
+        for agent in self._agents:
+            agent.close()
         assert self._nursery.stdin is not None and self._nursery.stdout is not None
         self._nursery.stdin.close()
         self._nursery.stdout.close()

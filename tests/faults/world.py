@@ -34,6 +34,7 @@ class World:
         self._scratch = scratch
         self._archive = archive
         self._port = free_port()  # the same in every round: it is part of what containers are named by
+        self._has_begun = threading.Event()
         self._rounds = 0
         self.instance: Instance | None = None
         self._expected: Counter[str] = Counter()
@@ -69,6 +70,7 @@ class World:
         here = self._here
         self.go_back(story)
         before = self._lives(story)
+        story.first(here)
         here.control.record()
         story.forth(here).join()
         here.settle()
@@ -90,7 +92,9 @@ class World:
         here = self._here
         self.go_back(story)
         before = self._lives(story)
+        story.first(here)
         here.control.arm(point.name, point.nth)
+        self._has_begun.clear()
         worker = threading.Thread(target=self._work, args=(story,))
         worker.start()
         try:
@@ -99,6 +103,7 @@ class World:
                 worker.join()
                 self.check(story, before)
                 return False
+            self._has_begun.wait(SOON_SECONDS)
             self._kill_at(point, both=both)
         finally:
             here.control.release()
@@ -111,7 +116,9 @@ class World:
 
     def _work(self, story: Story) -> None:
         with contextlib.suppress(AssertionError):
-            story.forth(self._here).join()
+            asked = story.forth(self._here)
+            self._has_begun.set()
+            asked.join()
             self._here.settle()
 
     def _await_parked(self, worker: threading.Thread) -> bool:
@@ -141,7 +148,8 @@ class World:
     def check(self, story: Story, before: dict[str, Life]) -> None:
         here = self._here
         self._await_logs(story)
-        problems = [*self._touched(story, before), *self._wrong(story), *self._unplanned()]
+        problems, here.complaints = here.complaints, []
+        problems += [*self._touched(story, before), *self._wrong(story), *self._unplanned()]
         deadline = time.monotonic() + SOON_SECONDS
         while True:
             passing = [*differences(self._expected, shape(here.layout)), *self._doubled()]
@@ -172,7 +180,7 @@ class World:
         for name, each in {**told, **self._here.containers("still")}.items():
             if each["phase"] != "running" or not each["pid"]:
                 yield f"wrong {name}: {each['phase']}"
-            if each["restarts"]:
+            if each["restarts"] and name not in story.may_restart:
                 yield f"wrong {name}: {each['restarts']} restarts"
         with contextlib.suppress(AssertionError):
             until(lambda: not story.word or fetch(self._here.port) == story.word, "the page", SOON_SECONDS)
