@@ -15,7 +15,7 @@ import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
-from runtime import block_groups, cgroups, descriptors, disk, run_directory
+from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_directory
 from runtime.assembly import Assembly
 from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
@@ -117,6 +117,7 @@ class NativeEngine:
             stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
+            await self._clear_leftovers(stack)
             self._denials.open()
             stack.callback(self._denials.close)
             self._drifts.open()
@@ -124,6 +125,16 @@ class NativeEngine:
             self._supervised.on_running = self._drifts.running_changed
             self._watch_network(stack)
             self._opened = stack.pop_all()
+
+    async def _clear_leftovers(self, stack: contextlib.AsyncExitStack) -> None:
+        await asyncio.to_thread(leftovers.clear, self.layout, {entry.config.id for entry in self._index})
+        in_use = {entry.config.image for entry in self._index}
+        sweeping = asyncio.ensure_future(asyncio.to_thread(leftovers.sweep, self.layout, self.images, in_use))
+
+        async def end() -> None:
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+        stack.push_async_callback(end)
 
     async def close(self) -> None:
         """Let go of everything; containers, networks and the supervisor stay. May be repeated."""

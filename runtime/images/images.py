@@ -27,6 +27,7 @@ from runtime.images.index import FILE, Index, Record, locked, prepare_root, read
 from runtime.images.layers import Layers, chain_id
 from runtime.images.reference import Reference, is_digest, parse_reference
 from runtime.images.removal import remove_tree
+from runtime.images.staging_directory import remove_dead_stages
 from runtime.layout import Layout
 from runtime.model import ImageInfo
 
@@ -211,6 +212,18 @@ class Images:
             gone = self._forget(index, Index(tuple(kept)), in_use)
         self._sweep()
         return gone
+
+    def remove_litter(self, *, in_use: Collection[str]) -> None:
+        """Take away what `litter` names, and what was staged for loads that were killed."""
+        if not self._root.is_dir():
+            return
+        with _explained("clean images", ""), locked(self._root):
+            index = read_index(self._root)
+            self._forget(index, index, in_use)
+            for path in self._root.glob(".*.part"):  # written under this lock alone
+                path.unlink()
+        self._sweep()
+        remove_dead_stages(self._root)
 
     # --- inside -------------------------------------------------------------------------------
 

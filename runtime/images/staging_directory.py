@@ -42,6 +42,13 @@ def staging_directory(root: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def remove_dead_stages(root: Path) -> None:
+    """All that belongs to nobody, without a load of one's own."""
+    if any((root / "ingest").glob("*")):
+        with staging_directory(root):
+            return
+
+
 def _dead_directories(ingest: Path, mine: Path) -> list[Path]:
     return [path for path in ingest.iterdir() if path != mine and not _is_alive(path)]
 

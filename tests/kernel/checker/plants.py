@@ -133,14 +133,14 @@ def table_element(layout: Layout) -> Iterator[None]:
 # --- control groups and processes ------------------------------------------------------------------------
 
 
-def roots(layout: Layout) -> list[str]:
+def roots() -> list[str]:
     return list(kernel._hierarchies(Path("/proc/self/mountinfo").read_bytes()))
 
 
 @contextmanager
 def groups(layout: Layout) -> Iterator[None]:
     """In the last hierarchy that the containers have none in, and in the first."""
-    made = [Path(root, layout.cgroup_parent, ID) for root in (roots(layout)[0], roots(layout)[-1])]
+    made = [Path(root, layout.cgroup_parent, ID) for root in (roots()[0], roots()[-1])]
     for path in made:
         path.mkdir(parents=True)
     yield
@@ -152,7 +152,7 @@ def groups(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def process_in_group(layout: Layout) -> Iterator[None]:
-    path = Path(roots(layout)[0], layout.cgroup_parent, ID)
+    path = Path(roots()[0], layout.cgroup_parent, ID)
     path.mkdir(parents=True)
     with sleeping() as pid:
         (path / "cgroup.procs").write_text(str(pid))
@@ -214,6 +214,11 @@ def second_init(layout: Layout) -> Iterator[None]:
 
 def _groups(layout: Layout) -> list[kernel.Group]:
     return list(kernel.read_groups(layout, Path("/proc/self/mountinfo").read_bytes()))
+
+
+def groups_of(layout: Layout, name: str) -> list[kernel.Group]:
+    """A container's, in every hierarchy that it has one in."""
+    return [each for each in _groups(layout) if each.name == bundle(layout, name).id]
 
 
 @contextmanager
