@@ -295,10 +295,14 @@ def supervisor_killed_often_is_always_started_again() -> str:
     for _ in range(8):
         pid = until(lambda: main_pid("setpoint-supervisor"), "a supervisor")
         os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: main_pid("setpoint-supervisor") not in (0, pid), "the next supervisor")
+        wait_replaced("setpoint-supervisor", pid)
     took = time.monotonic() - began
     check_adoption(before, main_pid("setpoint-supervisor"))
     return f"eight times in {took:.0f} s"
+
+
+def wait_replaced(unit: str, pid: int) -> None:
+    until(lambda: main_pid(unit) not in (0, pid), f"another process of {unit}")
 
 
 def those_that_hang_are_replaced() -> str:
@@ -308,7 +312,7 @@ def those_that_hang_are_replaced() -> str:
     for pid in hung.values():
         os.kill(pid, signal.SIGSTOP)
     for unit, pid in hung.items():
-        until(lambda unit=unit, pid=pid: main_pid(unit) not in (0, pid), f"another process of {unit}")
+        wait_replaced(unit, pid)
     took = time.monotonic() - began
     expect("It runs." in page(), "no page while they hang")
     check_adoption(before, main_pid("setpoint-supervisor"))
