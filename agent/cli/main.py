@@ -30,7 +30,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "suspend": ("act", "leave objects alone until resumed"),
     "resume": ("act", "undo suspend"),
     "prune": ("act", "answer a removal that waits for a yes"),
-    "image": ("images", "load, import, list and remove images"),
+    "image": ("images", "pull, load, import, list and remove images"),
+    "login": ("login", "let the agent in at a registry"),
+    "logout": ("login", "forget a login"),
     "network": ("objects", "list networks"),
     "volume": ("objects", "list and remove volumes"),
     "policy": ("policy", "what manifests may ask for on this host"),
@@ -48,7 +50,7 @@ VERBS: dict[str, tuple[str, str]] = {
 GROUPS = (
     ("look", ("status", "get", "describe", "why", "events", "logs", "stats", "top")),
     ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
-    ("things", ("image", "network", "volume")),
+    ("things", ("image", "login", "logout", "network", "volume")),
     ("engine", ("agent", "policy", "down", "doctor", "drill", "oci", "version")),
     ("help", ("explain", "schema", "completion")),
 )

@@ -26,7 +26,7 @@ from runtime.images.registry.challenge import parse_challenges
 from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.said import MAX_WAIT_SECONDS, message_of, to_error, untrusted
-from runtime.images.registry.tokens import Authorizer
+from runtime.images.registry.tokens import WRONG, Authorizer
 from runtime.images.registry.transport import Transport, explained
 
 MAX_REDIRECTS = 5
@@ -154,7 +154,9 @@ class Repository:
         if answer.status in (200, 206):
             return answer
         if answer.status in (401, 403):
-            raise self._authorizer.denied(message_of(answer, self.subject) or "it lets nobody in")
+            said = message_of(answer, self.subject)
+            is_wrong = answer.status == 401 and self._authorizer.header.startswith("Basic ")
+            raise self._authorizer.denied(WRONG if is_wrong else said or "it lets nobody in")
         raise to_error(answer, self.subject, what)
 
     def _follow(

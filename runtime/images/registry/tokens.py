@@ -20,6 +20,7 @@ from runtime.images.registry.said import json_object, retry_after, untrusted
 from runtime.images.registry.transport import Transport, explained
 
 MAX_TOKEN_BYTES = 256 * 1024
+WRONG = "the name or the password is wrong"
 
 
 class Authorizer:
@@ -54,7 +55,7 @@ class Authorizer:
                 if challenge.scheme == "basic" and self._credential and not sent:
                     self.header = self._credential.basic()
                     return self.header
-        raise self.denied("the name or the password is wrong" if sent else "it wants to know who asks")
+        raise self.denied(WRONG if sent else "it wants to know who asks")
 
     def denied(self, reason: str) -> Invalid:
         host = self._endpoint.host
@@ -96,9 +97,7 @@ class Authorizer:
     def _read_token(self, answer: urllib3.BaseHTTPResponse) -> str:
         try:
             if answer.status in (400, 401, 403):
-                raise self.denied(
-                    "the name or the password is wrong" if self._credential else "it lets nobody in"
-                )
+                raise self.denied(WRONG if self._credential else "it lets nobody in")
             if answer.status == 429 or answer.status >= 500:
                 wait = retry_after(answer.headers.get("Retry-After", ""))
                 reason = f"its token service answers {answer.status}"
