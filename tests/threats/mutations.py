@@ -377,4 +377,42 @@ MUTATIONS = (
         "R11", "store/store.py", "                except rows.BAD_ROW as error:\n                    bad.append((dict(row), str(error)))\n",
         "                except RecursionError as error:\n                    bad.append((dict(row), str(error)))\n", "tests/unit/store/test_damage.py",
     ),
+    Mutation(
+        "R16", "agent/reconcile/exits.py", "state.finished_at if state.ended_at is None else state.ended_at",
+        "state.finished_at", "tests/sim/test_clock.py",
+    ),
+    Mutation(
+        "R16", "agent/reconcile/policy.py", "self.started_at if self.began_at is None else self.began_at",
+        "self.started_at", "tests/sim/test_clock.py",
+    ),
+    Mutation(
+        "R16", "agent/reconcile/knowledge.py", "by_this_clock(memory, self.clock.now())", "memory",
+        "tests/sim/test_clock.py",
+    ),
+    Mutation(
+        "R3", "runtime/life.py", "            container_record.mark_run(bundle)\n", "            pass\n",
+        "tests/kernel/daemon/test_reboot.py::test_after_a_reboot_it_is_as_restart_policies_say",
+    ),
+    Mutation(
+        "R25", "runtime/life.py", "        cgroups.thaw_below(path)\n", "        pass\n",
+        "tests/kernel/engine/test_unkillable.py::"
+        "test_frozen_below_its_own_cgroup_is_thawed_and_killed",
+    ),
+    Mutation(
+        "R25", "agent/reconcile/account.py", '        (Unkillable, "unkillable"),\n', "",
+        "tests/kernel/daemon/test_unkillable.py",
+    ),
+    Mutation(
+        "R39", "runtime/answering.py", "                await asyncio.shield(back)\n", "                pass\n",
+        "tests/kernel/engine/test_hung_mounts.py",
+    ),
+    Mutation(
+        "R31", "agent/api/logs.py", "BATCHES = 4 ", "BATCHES = 4096 ",
+        "tests/kernel/daemon/test_hard_times.py::"
+        "test_readers_that_do_not_read_block_no_container_and_cost_little",
+    ),
+    Mutation(
+        "R31", "runtime/logs.py", "                    previous.close()", "                    pass",
+        "tests/unit/runtime/test_follow_logs.py",
+    ),
 )  # fmt: skip
