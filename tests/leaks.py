@@ -110,6 +110,17 @@ def processes(layout: Layout) -> list[int]:
     return sorted(found)
 
 
+def agents(layout: Layout) -> list[int]:
+    """The instance's agents, first of all: they would start again what is killed."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            if {b"agent.cli", layout.instance.encode(), b"agent"} <= set(words) and not _is_zombie(path):
+                found.append(int(path.name))
+    return found
+
+
 def _is_zombie(path: Path) -> bool:
     stat = (path / "stat").read_bytes()
     return stat[stat.rindex(b")") + 2 :][:1] == b"Z"
@@ -143,7 +154,7 @@ def descendants() -> set[int]:
 def clean(layout: Layout) -> None:
     """Remove all of it, whatever state it is in."""
     deadline = time.monotonic() + 10
-    while (pids := processes(layout)) and time.monotonic() < deadline:
+    while (pids := [*agents(layout), *processes(layout)]) and time.monotonic() < deadline:
         _thaw(layout)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):

@@ -378,6 +378,18 @@ MUTATIONS = (
         "                except RecursionError as error:\n                    bad.append((dict(row), str(error)))\n", "tests/unit/store/test_damage.py",
     ),
     Mutation(
+        "R26", "runtime/network/building.py", "dataclasses.replace(each, aliases=())", "each",
+        "tests/kernel/network/test_sandboxes.py::test_a_removed_ones_aliases_leave_its_peers",
+    ),
+    Mutation(
+        "R26", "runtime/engine.py", "            await self._clear_leftovers(stack)\n", "",
+        "tests/kernel/checker/test_start_cleans.py",
+    ),
+    Mutation(
+        "R26", "runtime/network/instance.py", "        self._remove_strays()\n", "",
+        "tests/kernel/checker/test_start_cleans.py",
+    ),
+    Mutation(
         "R16", "agent/reconcile/exits.py", "state.finished_at if state.ended_at is None else state.ended_at",
         "state.finished_at", "tests/sim/test_clock.py",
     ),
