@@ -383,11 +383,11 @@ MUTATIONS = (
     ),
     Mutation(
         "R26", "runtime/engine.py", "            await self._clear_leftovers(stack)\n", "",
-        "tests/kernel/checker/test_start_cleans.py",
+        "tests/kernel/engine/test_leftovers.py",
     ),
     Mutation(
         "R26", "runtime/network/instance.py", "        self._remove_strays()\n", "",
-        "tests/kernel/checker/test_start_cleans.py",
+        "tests/kernel/engine/test_leftovers.py",
     ),
     Mutation(
         "R16", "agent/reconcile/exits.py", "state.finished_at if state.ended_at is None else state.ended_at",
