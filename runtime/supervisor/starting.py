@@ -146,7 +146,13 @@ class Channel:
         container = self._container
         container.start_time = records.start_time(container.pid) or 0
         container.started_at = time.time()
-        records.prepare(container.directory, records.STATE, container.to_record())
+        try:
+            records.prepare(container.directory, records.STATE, container.to_record())
+        except OSError as error:  # a full run directory: what nobody could adopt is not begun
+            reason = f"write its record in {container.directory}: {os.strerror(error.errno or 0)}"
+            self._error = Temporary("start", container.name, reason, "make room in the run directory")
+            self._channel.shutdown(socket.SHUT_WR)
+            return
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it failed: its message says why
             self._channel.send(b"start", socket.MSG_NOSIGNAL)
         records.publish(container.directory, records.STATE)

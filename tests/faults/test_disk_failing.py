@@ -100,7 +100,9 @@ def test_what_runs_goes_on(story: Story, disk: Disk, fail: Callable[[Disk], None
 def metrics_of(version: str) -> str:
     import json
 
-    with urllib.request.urlopen(f"http://{json.loads(version)['agent']['metrics']}/metrics", timeout=5) as page:
+    with urllib.request.urlopen(
+        f"http://{json.loads(version)['agent']['metrics']}/metrics", timeout=5
+    ) as page:
         return str(page.read().decode())
 
 

@@ -16,6 +16,7 @@ from runtime.errors import Temporary
 from runtime.layout import Layout
 from runtime.model import EndpointConfig, MountConfig, NetworkConfig, SandboxConfig, VolumeConfig
 from tests.faults.disks import Disk, small_disk
+from tests.faults.disks import run as commands
 from tests.native import ended, id_of, native_engine, run, shell
 
 BLOCK = 4096
@@ -23,8 +24,26 @@ BLOCK = 4096
 
 @pytest.fixture
 def disk(request: pytest.FixtureRequest, instance: Layout, tmp_path: Path) -> Iterator[Disk]:
+    if request.param == "run directory":
+        instance.run.mkdir(mode=0o711)
+        with small_memory(instance.run) as disk:
+            yield disk
+        return
     with small_disk(instance.data, tmp_path / "disk.img", inodes=request.param) as disk:
         yield disk
+
+
+@contextlib.contextmanager
+def small_memory(point: Path) -> Iterator[Disk]:
+    """A tmpfs of 4 MiB."""
+    commands("mount", "-t", "tmpfs", "-o", "size=4m,mode=0711", "tmpfs", point)
+    disk = Disk(point, point)
+    try:
+        yield disk
+    finally:
+        disk.unmount()
+        if point.exists():
+            point.rmdir()
 
 
 def leave_blocks(disk: Disk, count: int) -> None:
@@ -40,9 +59,10 @@ def leave_inodes(disk: Disk, count: int) -> None:
     [
         (0, leave_blocks, 26, {"volume", "made"}),
         (800, leave_inodes, 18, {"network", "volume", "create", "start", "made"}),
+        ("run directory", leave_blocks, 26, {"start", "made"}),
     ],
     indirect=["disk"],
-    ids=["blocks", "inodes"],
+    ids=["blocks", "inodes", "run directory"],
 )
 async def test_room_ends_at_any_step(
     disk: Disk,
