@@ -30,6 +30,7 @@ from runtime.images.snapshots import prepare
 from runtime.layout import Layout
 from runtime.model import ContainerConfig, ImageInfo, MountConfig
 from runtime.mounts import Overlay
+from runtime.network.hosts import is_too_large
 from runtime.network.names import extra_lines
 from runtime.network.networks import Networks
 from runtime.volumes import DATA, Volumes
@@ -249,7 +250,7 @@ class Assembly:
                 _write(f"{run}/{name}", text, 0o644, container_ids.ids_of(self._networks, config))
 
     def empty_files(self, config: ContainerConfig) -> list[str]:
-        """The names of those that are gone or empty."""
+        """The names of those that are gone, empty or far too large."""
         run = self.run_directory(config.id)
         names = ["resolv.conf"]
         if config.uts_mode != "host":
@@ -302,8 +303,10 @@ class Assembly:
 
 
 def _has_content(path: str) -> bool:
+    """Something, and not so much that it fills the host's memory."""
     try:
-        return os.stat(path, follow_symlinks=False).st_size > 0  # noqa: PTH116
+        found = os.stat(path, follow_symlinks=False)  # noqa: PTH116
+        return found.st_size > 0 and not is_too_large(found)
     except OSError:
         return False
 

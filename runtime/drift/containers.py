@@ -104,7 +104,7 @@ class ContainerDrift:
         if lost := self._lost_records(entry.config):
             yield "record", f"{', '.join(lost)} missing"
         if empty := self._assembly.empty_files(entry.config):
-            yield "mount", f"{', '.join(empty)} gone or empty"
+            yield "mount", f"{', '.join(empty)} gone, empty or over 1 MiB"
 
     def _limits(self, config: ContainerConfig, path: str, pid: int) -> tuple[str, ...]:
         expected = self._expectation(config)

@@ -17,6 +17,8 @@ from runtime.network.records import SandboxRecord
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
+MAX_BYTES = 1024 * 1024  # that a container may add of its own
+
 
 class HostsFiles:
     """The hosts files of an instance, in one directory, named by sandbox."""
@@ -77,6 +79,8 @@ class HostsFiles:
         except OSError:
             return True
         try:
+            if is_too_large(os.fstat(descriptor), len(wanted)):
+                return True
             return os.pread(descriptor, len(wanted), 0) != wanted
         finally:
             os.close(descriptor)
@@ -91,6 +95,12 @@ class HostsFiles:
             if endpoint.network not in blocks:
                 blocks[endpoint.network] = self._book.peer_lines(endpoint.network)
         return self._book.hosts_text(record, blocks)
+
+
+def is_too_large(status: os.stat_result, wanted_bytes: int = 0) -> bool:
+    """Of a file in memory that a container may write to: what it takes up, since a hole takes nothing. It is
+    cut back by the next look; until then the container holds that much of the host's /run."""
+    return status.st_blocks * 512 > MAX_BYTES + wanted_bytes
 
 
 def write_in_place(path: str, text: str, owner: int = 0) -> None:

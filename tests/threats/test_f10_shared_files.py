@@ -62,3 +62,25 @@ async def test_f10_a_lease_on_a_file_of_an_earlier_start_holds_no_start_up(engin
         await engine.start(config.id)
     assert time.monotonic() - begun < 10
     await engine.start(config.id)
+
+
+async def test_f10_a_container_does_not_keep_the_hosts_memory(engine: NativeEngine) -> None:
+    """They lie in the host's /run, which is memory, and all of its services need."""
+    await engine.create_network(NetworkConfig(name="net"))
+    script = (
+        "for f in hosts resolv.conf hostname; do dd if=/dev/zero of=/etc/$f bs=1M count=4; done; touch /done"
+    )
+    config = shell(engine, "box", f"{script}; sleep 1000", sandbox=sandbox("one"))
+    await run(engine, config)
+    await until((engine.layout.containers / config.id / "upper/done").exists)
+    run_directory = engine.layout.run_containers / config.id
+    files = [
+        Path(engine.networks.hosts_path("one")),
+        run_directory / "resolv.conf",
+        run_directory / "hostname",
+    ]
+    assert [file.stat().st_size for file in files] == [4 << 20] * 3
+    for drift in await engine.find_drift():
+        await engine.repair(drift)
+    assert max(file.stat().st_size for file in files) < 4096
+    assert await engine.find_drift() == ()
