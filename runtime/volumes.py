@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from runtime import disk
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.layout import Layout
 from runtime.model import VolumeConfig, VolumeState
@@ -70,11 +71,16 @@ class Volumes:
                 raise Conflict("create volume", name, "it exists with other labels")
             return self._state(existing)
         volume = _Volume(name, dict(config.labels), time.time())
+        directory = self._root / name
+        is_new = not directory.exists()
         try:
-            (self._root / name / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
+            (directory / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
             self._write(volume)
         except OSError as error:
-            raise Temporary("create volume", name, os.strerror(error.errno or 0)) from error
+            if is_new:  # a directory without a record would be taken for a volume
+                with contextlib.suppress(OSError):
+                    remove_tree(directory)
+            raise _unwritten("create volume", name, error, self._root) from error
         self._volumes[name] = volume
         return self._state(volume)
 
@@ -91,7 +97,7 @@ class Volumes:
             del self._volumes[name]
             remove_tree(gone)
         except OSError as error:
-            raise Temporary("delete volume", name, os.strerror(error.errno or 0)) from error
+            raise _unwritten("delete volume", name, error, self._root) from error
 
     def list(self) -> tuple[VolumeState, ...]:
         return tuple(self._state(volume) for volume in self._volumes.values())
@@ -104,12 +110,6 @@ class Volumes:
         """The volume, made without labels if it is not there: a mount of a name makes it, as in Docker."""
         return self.get(name) or self.create(VolumeConfig(_check(name)))
 
-    def path(self, name: str) -> Path:
-        """What is mounted. NotFound when there is no such volume."""
-        if name not in self._volumes:
-            raise NotFound("use volume", name, "there is no such volume")
-        return self._root / name / DATA
-
     def restore(self, name: str) -> None:
         """Make the directory of a volume again, and its record, where somebody removed them."""
         volume = self._volumes.get(name)
@@ -118,6 +118,12 @@ class Volumes:
             return
         (directory / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
         self._write(volume)
+
+    def path(self, name: str) -> Path:
+        """What is mounted. NotFound when there is no such volume."""
+        if name not in self._volumes:
+            raise NotFound("use volume", name, "there is no such volume")
+        return self._root / name / DATA
 
     # --- first use
 
@@ -147,16 +153,21 @@ class Volumes:
             remove_tree(filling)
             if _is_used(directory / DATA):  # somebody else has put something there: it stays
                 return
-            reason = f"copy {target} of the image: {os.strerror(error.errno or 0)}"
-            raise Temporary("fill volume", name, reason) from error
+            raise _unwritten(
+                "fill volume", f"{name} with {target} of the image", error, self._root
+            ) from error
         self._volumes[name] = replace(self._volumes[name], is_filled=True)
         self._write(self._volumes[name])
 
     def _write(self, volume: _Volume) -> None:
         path = self._root / volume.name / RECORD
         temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(volume.to_json()))
-        temporary.rename(path)
+        try:
+            temporary.write_text(json.dumps(volume.to_json()))
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def _state(self, volume: _Volume) -> VolumeState:
         path = str(self._root / volume.name / DATA)
@@ -168,6 +179,10 @@ def _read(path: Path) -> _Volume:
         data = json.loads((path / RECORD).read_text())
         return _Volume(path.name, dict(data["labels"]), float(data["created_at"]), bool(data["is_filled"]))
     return _Volume(path.name, created_at=path.stat().st_mtime)
+
+
+def _unwritten(op: str, subject: str, error: OSError, root: Path) -> Temporary:
+    return disk.explained(op, subject, error, root) or Temporary(op, subject, str(error))
 
 
 def _is_used(data: Path) -> bool:
