@@ -10,6 +10,7 @@ import pytest
 from runtime import cgroups, syscalls
 from runtime.errors import Invalid
 from runtime.supervisor.launch import receive
+from runtime.supervisor.process import GATE_LOST
 from tests.kernel.runtime.conftest import Box, make_busybox, messages_of, mount
 
 
@@ -214,7 +215,7 @@ def test_a_parent_that_goes_away_ends_what_waits(box: Box) -> None:
     assert receive(launched.channel) is not None
     launched.channel.close()
     found = os.waitid(os.P_PIDFD, launched.pidfd, os.WEXITED)
-    assert found is not None and found.si_status == 0
+    assert found is not None and found.si_status == GATE_LOST
 
 
 def test_it_is_in_its_cgroups_with_their_limits(box: Box) -> None:
