@@ -167,3 +167,21 @@ STORIES = (
     Story("agent-start", _one, start_agent, "one", ("web", "job"), is_wish=False, first=lose_agent),
     Story("both-start", _one, start_agent, "one", ("web", "job"), is_wish=False, first=lose_both),
 )
+
+# --- under load
+
+
+def _crowd(instance: Instance) -> None:
+    service = {
+        "image": "busybox:latest",
+        "command": ["sh", "-c", f"{_COUNT}; exec sleep 100000"],
+        "stop_signal": "SIGKILL",
+        "restart": "always",
+    }
+    services = {f"c{number}": service for number in range(CROWD_SIZE)}
+    instance.write({"still": STILL, "crowd": json.dumps({"services": services})})
+
+
+CROWD_SIZE = 20
+CROWD = Story("crowd", _nothing, _asks(_crowd), "")
+CROWD_AGAIN = Story("crowd-goes", _crowd, _asks(_nothing), "")
