@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime import block_groups
 from runtime.images.index import locked
 from runtime.images.removal import remove_tree
 
@@ -27,6 +28,7 @@ def staging_directory(root: Path) -> Iterator[Path]:
     ingest.mkdir(exist_ok=True)
     with locked(root):
         stage = Path(tempfile.mkdtemp(dir=ingest))
+        block_groups.spread(stage)
         lock = os.open(stage / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         for dead in _dead_directories(ingest, stage):
