@@ -431,4 +431,32 @@ MUTATIONS = (
         "R31", "runtime/logs.py", "                    previous.close()", "                    pass",
         "tests/unit/runtime/test_follow_logs.py",
     ),
+    Mutation(
+        "E2u", CHILD, "    sys_.unshare(plan.flags & _OWNED)\n", "    sys_.unshare(plan.flags & (_OWNED & ~sys_.CLONE_NEWNS))\n",
+        f"{T}/test_e02_user_namespaces.py::test_e2_root_inside_is_an_id_without_rights",
+    ),
+    Mutation(
+        "E2u", CHILD, "        if users >= 0:\n", "        if users >= 1 << 30:\n",
+        f"{T}/test_e02_user_namespaces.py::test_e2_all_capabilities_and_nothing_hidden_change_nothing_of_the_host",
+    ),
+    Mutation(
+        "E2u", "runtime/mapped_mounts.py", "            _map(tree, users)\n            sys_.move_mount", "            sys_.move_mount",
+        "tests/kernel/runtime/test_own_ids.py::test_what_is_made_inside_is_zero_on_the_disk",
+    ),
+    Mutation(
+        "E2u", "runtime/id_ranges.py", "        except FileExistsError:\n            return False\n",
+        "        except FileExistsError:\n            return True\n", "tests/unit/runtime/test_id_ranges.py",
+    ),
+    Mutation(
+        "E2u", "runtime/container_ids.py", "    if config.security.privileged:\n", "    if False:\n",
+        f"{T}/test_e02_user_namespaces.py::test_e2_what_would_take_the_boundary_away_is_refused",
+    ),
+    Mutation(
+        "E2u", "runtime/container_ids.py", "    if not is_same:\n", "    if False:\n",
+        f"{T}/test_e02_user_namespaces.py::test_e2_what_would_take_the_boundary_away_is_refused",
+    ),
+    Mutation(
+        "E2u", "runtime/user_namespaces.py", "        if os.fstat(descriptor).st_ino == own:\n", "        if False:\n",
+        "tests/kernel/runtime/test_own_ids.py::test_a_user_namespace_of_ones_own_is_no_boundary",
+    ),
 )  # fmt: skip
