@@ -133,6 +133,9 @@ class Instance:
         if self.agent is not None:
             self.kill(agent=True, supervisor=False)
         for agent in self._agents:
+            agent.kill()
+        for agent in self._agents:
+            assert agent.has_ended(SECONDS), "SIGKILL did not end an agent"
             agent.close()
         assert self._nursery.stdin is not None and self._nursery.stdout is not None
         self._nursery.stdin.close()
