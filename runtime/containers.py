@@ -83,6 +83,7 @@ class Entry:
         ended = record.get("finished_boot_seconds")
         is_of_this_boot = ended is not None and record.get("boot_id") == records.boot_id()
         self.ended_at = steady.at(ended) if ended is not None and is_of_this_boot else None
+        self.began_at = steady.at(process[1] / steady.TICKS_PER_SECOND) if is_of_this_boot else None
         self.exit_code = record.get("exit_code")
         self.oom_killed = bool(record.get("oom_killed"))
         waiters, self.waiters = self.waiters, []

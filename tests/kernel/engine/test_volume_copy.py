@@ -128,7 +128,7 @@ def test_a_copy_that_fails_leaves_an_empty_volume(
 
     with monkeypatch.context() as patched:
         patched.setattr(volume_copy, "_copy_bytes", fail)
-        with pytest.raises(Exception, match="No space"):
+        with pytest.raises(Exception, match="no space left"):
             _fill(instance, (top,))
     assert list((instance.volumes / "v" / "_data").iterdir()) == []
     assert len(list(_fill(instance, (top,)).iterdir())) == 5
