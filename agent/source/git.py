@@ -59,6 +59,7 @@ class GitSource:
         self._status = SourceStatus(str(path))
         self._wake = asyncio.Event()
         self._watch = Watch(self._wake.set, lambda path: True)
+        self._sandbox = sandbox
         self._objects = ObjectReader(repository.git_directory, sandbox)
         self._reader = CommitReader(self._objects)
         self._used_at = 0.0
@@ -89,6 +90,7 @@ class GitSource:
     def _close(self) -> None:
         self._watch.stop()
         self._objects.close()
+        self._sandbox.close()
 
     def _directories(self) -> list[tuple[Path, bool]]:
         common = self.repository.common_directory

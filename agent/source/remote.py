@@ -150,6 +150,7 @@ class RemoteSource:
                 self._wake.clear()
         finally:
             await asyncio.to_thread(self._objects.close)
+            await asyncio.to_thread(self._sandbox.close)
 
     def _delay(self) -> float:
         """Longer after each failure; with jitter, so that many machines do not ask at once."""

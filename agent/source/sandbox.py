@@ -111,6 +111,15 @@ class Sandbox:
                     self._joins = _make(self._cgroup)
             return self._joins
 
+    def close(self) -> None:
+        """Remove the control groups; what still runs in them ends. The next start makes them anew."""
+        with self._lock:
+            if self._joins:
+                self._joins = ()
+                with contextlib.suppress(OSError, SetpointError):
+                    cgroups.kill(self._cgroup)
+                    cgroups.delete(self._cgroup)
+
     def oom_kills(self) -> int:
         """How often the kernel ended something for want of memory."""
         total = 0
