@@ -11,6 +11,7 @@ import pytest
 from agent.cli.main import GROUPS, VERBS, main
 from agent.manifest.objects import Revision
 from agent.manifest.reader import read
+from agent.registries.read import read_registries
 
 ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "ops/decisions/README.md")
@@ -46,8 +47,11 @@ def test_the_commands_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_manifests_of_the_readme_are_valid() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    registries, blocks = [], []
+    for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
+        (registries if "kind: Registries" in block else blocks).append(block)
+    assert read_registries(registries[0].encode(), "README.md").by_domain
+    assert (len(registries), len(blocks)) == (1, 2)
     for number, block in enumerate(blocks):
         named = re.match(r"# (\S+\.yaml)\n", block)
         name = named[1] if named else f"shop/{number}.yaml"
