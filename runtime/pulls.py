@@ -89,7 +89,8 @@ class Pulls:
                 running.reports.remove(report)
 
     async def close(self) -> None:
-        """Give up what is under way. What was fetched in part goes with the next pull."""
+        """Give up what is under way, loads too. What was fetched in part goes with the next pull."""
+        self._images.give_up()
         works = [*self._begun.values(), *(each.work for each in self._running.values())]
         for work in works:
             work.cancel()

@@ -3,8 +3,8 @@
     IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
 The parent reads `{"progress": ...}` lines and at the end one `{"images": [...]}` or `{"error": ...}`.
-One process for a load, not for a layer. The worker is killed when the thread that waits for it ends,
-and what it had staged is removed by the next load.
+One process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or
+when it is given up, and what it had staged is removed by the next load.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,11 @@ class IsolatedImages(Images):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
-        self._layout = layout
+        self._workers = _Workers(layout)
+
+    def give_up(self) -> None:
+        """End what is under way at once, with `Temporary` for who waits for it, and begin nothing more."""
+        self._workers.end()
 
     def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
         return self._run(["load", str(path)], progress)
@@ -74,36 +79,73 @@ class IsolatedImages(Images):
     def _run(
         self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
     ) -> tuple[ImageInfo, ...]:
-        found = _run(self._layout, arguments, progress, told)
+        found = self._workers.run(arguments, progress, told)
         return tuple(self.get(info.id) or info for info in found)
 
 
-def _run(
-    layout: Layout, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes
-) -> tuple[ImageInfo, ...]:
-    command = [
-        sys.executable, "-P", "-m", "runtime.images.worker",
-        layout.instance, str(layout.data_root), str(layout.run_root), *arguments,
-    ]  # fmt: skip
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        with contextlib.suppress(BrokenPipeError), process.stdin:
-            process.stdin.write(told)  # less than a pipe holds
+class _Workers:
+    """The workers that live. One that is blocked in a read would keep its thread, and so the agent's end."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._living: set[subprocess.Popen[bytes]] = set()
+        self._is_ended = False
+
+    def end(self) -> None:
+        with self._lock:
+            self._is_ended = True
+            for process in self._living:
+                process.kill()
+
+    def run(
+        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes
+    ) -> tuple[ImageInfo, ...]:
         last: dict[str, Any] = {}
-        for line in process.stdout:
-            last = json.loads(line)
-            if progress is not None and "progress" in last:
-                progress(_to_progress(last["progress"]))
-    if "error" in last:
-        raise _to_error(last["error"])
-    if "images" not in last:
-        raise Temporary(
-            f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
-            "it may have used too much memory",
-        )  # fmt: skip
-    return tuple(ImageInfo(**_with_tuples(image)) for image in last["images"])
+        with self._begun(arguments) as process:
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(told)  # less than a pipe holds
+            for line in process.stdout:
+                last = json.loads(line)
+                if progress is not None and "progress" in last:
+                    progress(_to_progress(last["progress"]))
+        if "error" in last:
+            raise _to_error(last["error"])
+        if "images" not in last:
+            if self._is_ended:
+                raise _given_up(arguments)
+            raise Temporary(
+                f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
+                "it may have used too much memory",
+            )  # fmt: skip
+        return tuple(ImageInfo(**_with_tuples(image)) for image in last["images"])
+
+    @contextlib.contextmanager
+    def _begun(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+        command = [
+            sys.executable, "-P", "-m", "runtime.images.worker",
+            self._layout.instance, str(self._layout.data_root), str(self._layout.run_root), *arguments,
+        ]  # fmt: skip
+        with self._lock:
+            if self._is_ended:
+                raise _given_up(arguments)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+            )
+            self._living.add(process)
+        try:
+            with process:
+                yield process
+        finally:
+            with self._lock:
+                self._living.discard(process)
+
+
+def _given_up(arguments: Sequence[str]) -> Temporary:
+    return Temporary(
+        f"{arguments[0]} image", arguments[1], "given up: the agent stops", "ask again when it runs"
+    )
 
 
 def _with_tuples(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +194,9 @@ def main(arguments: Sequence[str]) -> int:
         else:
             found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
     except SetpointError as error:
-        fields = [error.op, error.subject, error.reason, error.hint]
+        fields: list[object] = [error.op, error.subject, error.reason, error.hint]
+        if isinstance(error, Temporary):
+            fields.append(error.retry_after_seconds)
         _print({"error": {"kind": type(error).__name__, "fields": fields}})
         return 1
     except MemoryError:
