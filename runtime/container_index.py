@@ -2,6 +2,7 @@
 
     containers/<id>/         a bundle: whole when its container.json is there
     containers/.gone-<id>    one on its way out
+    containers/.broken-<id>  one whose record could not be read: for a person to look at
 
 Filled at `open`, kept by the engine's own calls. Decides nothing about what runs.
 """
@@ -9,8 +10,11 @@ Filled at `open`, kept by the engine's own calls. Decides nothing about what run
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from runtime import container_record
@@ -20,7 +24,10 @@ from runtime.layout import Layout
 from runtime.removal import remove_tree
 from runtime.supervisor import records
 
+log = logging.getLogger(__name__)
+
 GONE = ".gone-"
+BROKEN = ".broken-"
 
 
 class ContainerIndex:
@@ -79,12 +86,14 @@ class ContainerIndex:
     # --- on disk
 
     def read(self) -> None:
-        """Whole bundles become entries; half-made ones and those on their way out are removed."""
+        """Whole bundles become entries; half-made ones and those on their way out are removed. One whose
+        record is damaged, or is of a newer Setpoint, is set aside with all that its container wrote."""
         for path in self._containers.iterdir():
+            if path.name.startswith(BROKEN):
+                continue
             found = None if path.name.startswith(".") else container_record.read(str(path))
             if found is None or found[0].id != path.name:
-                with contextlib.suppress(OSError):
-                    remove_tree(path)
+                self._clear(path)
                 continue
             entry = Entry(*found)
             self.add(entry)
@@ -93,6 +102,18 @@ class ContainerIndex:
                 entry.ended(exit_record)
             has_run = container_record.has_run(str(path)) or (path / "log").exists()
             entry.has_started = exit_record is not None or has_run
+
+    def _clear(self, path: Path) -> None:
+        is_damaged = not path.name.startswith(".") and container_record.is_there(str(path))
+        with contextlib.suppress(OSError):
+            if not is_damaged:
+                remove_tree(path)
+                return
+            aside = path.with_name(f"{BROKEN}{path.name}-{int(time.time())}")
+            log.warning(
+                "the record of container %s cannot be read: its files are kept in %s", path.name, aside
+            )
+            path.rename(aside)
 
     def exit_record(self, id: str) -> dict[str, Any] | None:
         """How the container ended last, as the supervisor wrote it down."""

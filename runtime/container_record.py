@@ -134,6 +134,17 @@ def read(bundle: str) -> tuple[ContainerConfig, float] | None:
     return None
 
 
+def is_there(bundle: str) -> bool:
+    """Whether the bundle has a record at all, if one that cannot be read. An empty one is none: a power cut
+    leaves it of a bundle that was made in the last seconds (`write`)."""
+    try:
+        return os.stat(f"{bundle}/{NAME}", follow_symlinks=False).st_size > 0  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
 def mark_run(bundle: str) -> None:
     """The container runs, or ran. A bundle that is being removed, or a full disk, has no mark."""
     with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import stat
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 
@@ -107,12 +108,14 @@ class NativeEngine:
             self.confinement.open()
             stack.push_async_callback(self.confinement.close)
             self.layout.containers.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.layout.data.chmod(0o700)
+            if stat.S_IMODE(self.layout.data.stat().st_mode) != 0o700:  # read-only disks take no chmod
+                self.layout.data.chmod(0o700)
             block_groups.spread(self.layout.containers)
+            self._index.read()
+            leftovers.check_bundles(self.layout, self._ids())
             self.networks.open()
             stack.callback(self.networks.close)
             self.volumes.open()
-            self._index.read()
             self._life.sandboxes.update((each.id, each) for each in self.networks.list_sandboxes())
             stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
@@ -126,8 +129,11 @@ class NativeEngine:
             self._watch_network(stack)
             self._opened = stack.pop_all()
 
+    def _ids(self) -> set[str]:
+        return {entry.config.id for entry in self._index}
+
     async def _clear_leftovers(self, stack: contextlib.AsyncExitStack) -> None:
-        await asyncio.to_thread(leftovers.clear, self.layout, {entry.config.id for entry in self._index})
+        await asyncio.to_thread(leftovers.clear, self.layout, self._ids())
         in_use = {entry.config.image for entry in self._index}
         sweeping = asyncio.ensure_future(asyncio.to_thread(leftovers.sweep, self.layout, self.images, in_use))
 

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from runtime import cgroups
-from runtime.errors import SetpointError
+from runtime.errors import Conflict, SetpointError
 from runtime.images.images import Images
 from runtime.layout import Layout
 from runtime.removal import remove_tree
@@ -45,14 +45,29 @@ def clear(layout: Layout, containers: Collection[str]) -> None:
                 (layout.networks / name).unlink()
 
 
+def check_bundles(layout: Layout, containers: Collection[str]) -> None:
+    """Conflict when containers run and none has a bundle: then it is the bundles that are missing, and all
+    that goes by them would take what runs for rubbish. Before anything is removed."""
+    parent = f"/{layout.cgroup_parent}"
+    if not containers and any(cgroups.list_pids(f"{parent}/{name}") for name in _groups(layout)):
+        raise Conflict(
+            "open engine", layout.instance, f"containers run, and {layout.containers} knows none of them",
+            f"is the disk of {layout.data} mounted? `setpoint down` ends them",
+        )  # fmt: skip
+
+
 def _clear_groups(layout: Layout, containers: Collection[str]) -> None:
     """First whoever lives there: a process whose container is gone is nobody's."""
     parent = f"/{layout.cgroup_parent}"
-    stray = {name for directory in cgroups.existing(parent) for name in _directories(directory)}
-    for name in stray - set(containers):
+    for name in _groups(layout) - set(containers):
         with contextlib.suppress(SetpointError, OSError):
             cgroups.kill(f"{parent}/{name}")
             cgroups.delete(f"{parent}/{name}", _CGROUP_SECONDS)
+
+
+def _groups(layout: Layout) -> set[str]:
+    parent = f"/{layout.cgroup_parent}"
+    return {name for directory in cgroups.existing(parent) for name in _directories(directory)}
 
 
 def sweep(layout: Layout, images: Images, in_use: Collection[str]) -> None:

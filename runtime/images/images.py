@@ -215,8 +215,8 @@ class Images:
 
     def remove_litter(self, *, in_use: Collection[str]) -> None:
         """Take away what `litter` names, and what was staged for loads that were killed."""
-        if not self._root.is_dir():
-            return
+        if not Path(self._index_path).exists():
+            return  # that is no reason to take away all images
         with _explained("clean images", ""), locked(self._root):
             index = read_index(self._root)
             self._forget(index, index, in_use)
