@@ -103,6 +103,7 @@ def ensure(name: str, stamp: Path) -> apparmor.Loaded:
             return found
         raise apparmor.failed(name, "apparmor_parser is not installed any more")
     loaded = apparmor.load(name, program)
+    stamp.touch(0o600)  # its directory is one that containers' ids pass through
     stamp.write_text(f"{wanted} {loaded.digest}")
     return loaded
 

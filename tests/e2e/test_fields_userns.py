@@ -39,7 +39,11 @@ services:
   far: {<<: *base, user: "70000"}
   init: {<<: *base, init: true, <<: *big, oom_score_adj: 100}
   terminal: {<<: *base, tty: true, stdin_open: true, command: [sh]}
-  caps: {<<: *base, cap_drop: [ALL], cap_add: [SYS_ADMIN, NET_ADMIN], security_opt: ["seccomp=unconfined"]}
+  caps:
+    <<: *base
+    cap_drop: [ALL]
+    cap_add: [SYS_ADMIN, NET_ADMIN]
+    security_opt: ["seccomp=unconfined", "apparmor=unconfined"]
   nnp: {<<: *base, security_opt: ["no-new-privileges:true"], pids_limit: 30, mem_limit: 64m}
   sysctl: {<<: *base, sysctls: {net.ipv4.ip_default_ttl: "33", kernel.shmmax: "4096"}}
   device: {<<: *base, devices: ["/dev/fuse:/dev/mine"]}

@@ -159,6 +159,7 @@ def test_it_is_loaded_once_for_a_boot_and_again_when_it_changes(
 ) -> None:
     stamp = layout.run / "apparmor"
     first = confinement.ensure(NAME, stamp)
+    assert stamp.stat().st_mode & 0o777 == 0o600  # whoever passes through its directory
     assert (first.mode, first.digest) == ("enforce", "of-0")
     assert confinement.ensure(NAME, stamp) == first
     assert len(kernel.loads()) == 1
