@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import gc
 import logging
@@ -37,7 +38,7 @@ from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
 from runtime.disk import Ballast
-from runtime.errors import Conflict, Invalid
+from runtime.errors import Conflict, Invalid, Temporary
 from runtime.layout import Layout
 from runtime.pulls import FindOrigins
 from store.errors import StoreError
@@ -56,7 +57,7 @@ def run(settings: Settings, make_engine: MakeEngine | None = None) -> int:
     SetpointError for what keeps it from starting."""
     prepare(settings.layout)
     with instance_lock(settings.layout):
-        log.set_up(settings.log_level, settings.log_format, settings.layout.data / "agent.log")
+        log.set_up(settings.log_level, settings.log_format, log.file_of(settings.layout))
         return asyncio.run(_run(settings, make_engine or _native_engine_of(settings)))
 
 
@@ -77,7 +78,7 @@ def instance_lock(layout: Layout) -> Iterator[None]:
     """One agent an instance: the kernel frees the lock with the process, however it ends. Conflict when
     another agent holds it."""
     path = layout.data / "agent.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = _open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -95,6 +96,19 @@ def instance_lock(layout: Layout) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    """Also on a disk that has turned read-only: what runs is taken over all the same."""
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | flags)
+        hint = "the data need a disk that can be written"
+        raise Temporary("start agent", str(path), error.strerror or str(error), hint) from error
 
 
 def _native_engine_of(settings: Settings) -> MakeEngine:
@@ -180,7 +194,8 @@ def _store(settings: Settings) -> Iterator[Store]:
             event = EventRecord(
                 time.time(), Key("setpoint", "store", "store"), "Warning", "StoreDamaged", note
             )
-            store.write(Batch(events=(event,)))
+            with contextlib.suppress(StoreError):  # it is in the log
+                store.write(Batch(events=(event,)))
         yield store
     finally:
         store.close()
@@ -193,7 +208,15 @@ def _open_store(layout: Layout) -> Store:
             return Store(layout.database)
         except StoreError:
             if not Ballast(layout.data).give_up_part():
-                raise
+                return _open_standin(layout)
+
+
+def _open_standin(layout: Layout) -> Store:
+    """On a disk that cannot be written: what runs is taken over by what is remembered of it."""
+    store = Store(layout.database, standin=layout.run / "store")
+    if store.is_standin:
+        logger.error("%s cannot be written: what happens is kept in memory", layout.database)
+    return store
 
 
 @contextlib.asynccontextmanager

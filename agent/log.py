@@ -6,6 +6,7 @@ What containers print is not here (see `runtime.logs`), nor what was decided (ev
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import logging
@@ -15,8 +16,21 @@ import sys
 import time
 from pathlib import Path
 
+from runtime.layout import Layout
+
 MAX_BYTES = 10 * 1024 * 1024  # of agent.log; one older file is kept
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def file_of(layout: Layout) -> Path:
+    """Where an agent in the background logs: with the data, or in memory while their disk is read-only."""
+    path = layout.data / "agent.log"
+    try:  # nothing less tells: ext4 that met an error is no read-only mount to access(2)
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EIO):
+            return layout.run / path.name
+    return path
 
 
 def set_up(level: str, form: str, log_file: Path) -> None:

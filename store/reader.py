@@ -17,7 +17,9 @@ from urllib.parse import quote
 from store import rows
 from store.errors import Damaged, StoreError, Unavailable
 from store.records import EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+from store.standin import copy_database, is_full
 
+_MEMORY = "/dev/shm"  # noqa: S108  a directory of a name that nobody can guess is made in it
 Record = TypeVar("Record")
 
 
@@ -84,16 +86,28 @@ def _connect(path: str | Path) -> sqlite3.Connection | None:
         return None
     except OSError as error:
         raise Unavailable("read", str(path), error.strerror or str(error)) from error
-    immutable = "" if Path(f"{path}-wal").exists() else "&immutable=1"
+    has_wal = Path(f"{path}-wal").exists()
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=ro{immutable}", uri=True, timeout=2.0, isolation_level=None
-        )
-        connection.row_factory = sqlite3.Row
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-        connection.execute("BEGIN")
+        if has_wal and is_full(path.parent):
+            import tempfile  # late: a `status` pays for it on a full disk alone
+
+            with tempfile.TemporaryDirectory(dir=_MEMORY) as directory:
+                return _begun(copy_database(path, Path(directory)), "")
+        return _begun(path, "" if has_wal else "&immutable=1")
     except sqlite3.Error as error:
         raise _explain(path, error) from error
+    except OSError as error:
+        raise Unavailable("read", str(path), error.strerror or str(error)) from error
+
+
+def _begun(path: Path, immutable: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro{immutable}", uri=True, timeout=2.0, isolation_level=None
+    )
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    connection.execute("BEGIN")
+    connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # all its files are open from here on
     return connection
 
 

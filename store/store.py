@@ -8,6 +8,7 @@ May be called from any thread (one lock). Never holds a transaction open between
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from sqlalchemy.pool import StaticPool
 from store import rows, tables
 from store.errors import Damaged, StoreError, TooNew, Unavailable
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+from store.standin import copy_database, is_full, remove_copy
 
 BUSY_TIMEOUT_SECONDS = 5.0
 KEEP_EVENTS = 100_000
@@ -44,8 +46,14 @@ class Store:
     notes: sentences about what was done at opening (a damaged file moved aside); say them in an event.
     last_event_id: the id of the newest event, 0 when there is none; a follower compares it.
 
+    standin: a directory in memory. A file that cannot be written is read from a copy there, `write` raises
+    Unavailable, and each write first tries to return to the file (is_standin tells).
+
     Raises TooNew, Unavailable; StoreError for what else keeps the file from being opened.
     """
+
+    _engine: sa.Engine
+    _connection: sa.Connection
 
     def __init__(
         self,
@@ -53,29 +61,78 @@ class Store:
         *,
         keep_events: int = KEEP_EVENTS,
         keep_events_seconds: float = KEEP_EVENTS_SECONDS,
+        standin: Path | None = None,
     ) -> None:
         self._name = str(path_or_url)
         self._path = None if "://" in self._name else Path(path_or_url)
         self._keep_events = keep_events
         self._keep_events_seconds = keep_events_seconds
         self._lock = threading.Lock()
+        self._standin: Path | None = None
         self._untrimmed = 0
         self.notes: tuple[str, ...] = ()
         self.last_event_id = 0
         self._upserts: dict[str, Any] = {}
         self._listeners: tuple[Callable[[int], None], ...] = ()
         try:
-            self._open()
-        except Damaged as error:
-            self._begin_afresh(error)
+            self._open_or_begin_afresh()
+        except TooNew:
+            raise
+        except StoreError as error:
+            if standin is None or self._path is None:
+                raise
+            self._open_standin(self._path, standin, error)
+
+    @property
+    def is_standin(self) -> bool:
+        """The file cannot be written: what was remembered is read from a copy."""
+        return self._standin is not None
 
     # --- opening and closing ------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open_or_begin_afresh(self) -> None:
+        try:
+            self._open(self._path)
+        except Damaged as error:
+            self._begin_afresh(error)
+
+    def _open_standin(self, path: Path, directory: Path, error: StoreError) -> None:
+        try:
+            copy = copy_database(path, directory)
+        except OSError:
+            raise error from None
+        try:
+            self._open(copy)
+        except Damaged:  # moved aside when the file can be written
+            remove_copy(copy)
+            self._open(copy)
+        with self._connection.begin():
+            self._connection.exec_driver_sql("PRAGMA query_only = ON")
+        self._standin = copy
+
+    def _return_to_file(self) -> None:
+        """From the copy, which nobody wrote to. The lock is held. StoreError, and then the copy stays."""
+        if self._standin is None:
+            return
+        engine, connection, copy = self._engine, self._connection, self._standin
+        try:
+            self._open(self._path)
+        except Damaged:
+            self._standin = None
+            raise
+        except StoreError:
+            self._engine, self._connection = engine, connection
+            raise
+        self._standin = None
+        connection.close()
+        engine.dispose()
+        remove_copy(copy)
+
+    def _open(self, path: Path | None) -> None:
         url = self._name
-        if self._path is not None:
-            _make_file(self._path)
-            url = f"sqlite:///{self._path}"
+        if path is not None:
+            _make_file(path)
+            url = f"sqlite:///{path}"
         options: dict[str, Any] = {}
         if url.startswith("sqlite"):
             options = {
@@ -150,10 +207,15 @@ class Store:
         if self._path is None:
             raise error
         last = self.last_event_id
-        aside = quarantine(self._path)
+        try:
+            aside = quarantine(self._path)
+        except OSError as why:
+            raise Unavailable(
+                "open", self._name, f"{error.reason}, and it cannot be moved aside: {why}"
+            ) from why
         note = f"database was damaged ({error.reason}); moved aside to {aside}, began a fresh one"
         self.notes = (*self.notes, note)
-        self._open()
+        self._open(self._path)
         self.last_event_id = max(last, self.last_event_id)
 
     def close(self) -> None:
@@ -304,6 +366,7 @@ class Store:
             return
         with self._lock:
             try:
+                self._return_to_file()
                 self._write_once(batch)
             except Damaged as error:
                 self._engine.dispose()
@@ -452,8 +515,12 @@ def _make_file(path: Path) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        if is_full(path.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno in _DISK:
+            raise Unavailable("open", str(path), reason, "look at the disk and the kernel's log") from error
         raise StoreError("open", str(path), reason, "the directory must be writable by root") from error
 
 
@@ -474,6 +541,7 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+_DISK = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _UNAVAILABLE: Mapping[int, tuple[str, str]] = {
     sqlite3.SQLITE_FULL: ("no space left on device", "free some space"),

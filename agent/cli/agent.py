@@ -157,11 +157,15 @@ def _policy(name: str | None) -> Path | None:
 def detach(arguments: Namespace, settings: Settings) -> int:
     """Start an agent that outlives us, and return when it answers. One that runs already is left as it
     is, if it follows the same source."""
+    from agent.log import file_of
+
     running = agent_pid(arguments.instance)
     if running:
         return _already(arguments, settings, running)
-    log = settings.layout.data / "agent.log"
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = file_of(settings.layout)
+    log.parent.mkdir(
+        mode=0o711 if log.is_relative_to(settings.layout.run) else 0o700, parents=True, exist_ok=True
+    )
     # The agent keeps the file within bounds while its standard error is open on it (agent.log).
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "ab") as file:
