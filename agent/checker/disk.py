@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.checker import names
 from agent.checker.processes import lives
 from runtime import container_record
 from runtime.errors import Invalid
@@ -33,7 +35,8 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """One container. life: None when nothing says that it was started, or its end was noted."""
+    """One container. life: None when nothing says that it was started, or its end was noted. lacks: files
+    that it needs while it runs, and that are gone."""
 
     id: str
     config: ContainerConfig
@@ -41,6 +44,7 @@ class Bundle:
     life: Life | None
     has_ended: bool
     log_bytes: int
+    lacks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,7 +80,8 @@ def read_disk(layout: Layout) -> Disk:
     sandboxes = _sandboxes(layout)
     volumes = _volumes(layout, strays)
     _stray_runs(layout, bundles, sandboxes, strays)
-    _stray_temporaries(layout, strays)
+    _find_strangers(layout.data, names.DATA, strays)
+    _find_strangers(layout.run, names.RUN, strays)
     return Disk(
         bundles, networks, sandboxes, volumes, run_ids, lives_, strays,
         is_there=layout.data.is_dir() or layout.run.is_dir(),
@@ -105,9 +110,16 @@ def _bundles(layout: Layout, found_lives: Mapping[str, Life], strays: dict[str, 
             life_records.read(str(place / name), life_records.EXIT) is not None
             for place in (layout.containers, layout.run_containers)
         )
-        found[name] = Bundle(name, *read, found_lives.get(name), has_ended, _log_bytes(path / "log"))
-        _find_new(path, strays)
+        life = found_lives.get(name)
+        lacks = _lacks(layout, read[0]) if life is not None and life.is_there else ()
+        found[name] = Bundle(name, *read, life, has_ended, _log_bytes(path / "log"), lacks)
+        _find_strangers(path, names.BUNDLE, strays)
     return found
+
+
+def _lacks(layout: Layout, config: ContainerConfig) -> tuple[str, ...]:
+    there = set(_names(layout.run_containers / config.id))
+    return tuple(name for name in names.needed(config) if name not in there)
 
 
 def _life(layout: Layout, id: str) -> Life | None:
@@ -168,9 +180,7 @@ def _volumes(layout: Layout, strays: dict[str, str]) -> frozenset[str]:
             strays[str(path)] = "a volume that is half removed"
             continue
         found.add(name)
-        for left in (".filling", "volume.new"):
-            if left in _names(path):
-                strays[str(path / left)] = "half of a volume's first content" if left[0] == "." else TEMPORARY
+        _find_strangers(path, names.VOLUME, strays)
     return frozenset(found)
 
 
@@ -183,31 +193,28 @@ def _stray_runs(
     for name in _names(layout.run_containers):
         if name not in bundles:
             strays[str(layout.run_containers / name)] = "the run directory of a container that is no more"
+        else:
+            _find_strangers(layout.run_containers / name, names.RUN_OF_ONE, strays)
     for directory in (layout.run / "sandboxes", layout.run / "hosts", layout.netns):
         for name in _names(directory):
             if name.removesuffix(".json") not in sandboxes:
                 strays[str(directory / name)] = "belongs to a sandbox that is no more"
 
 
-TEMPORARY = "a file that was being written"
-
-
-def _stray_temporaries(layout: Layout, strays: dict[str, str]) -> None:
-    for directory in (
-        layout.data,
-        layout.run,
-        *(layout.run_containers / n for n in _names(layout.run_containers)),
-    ):
-        _find_new(directory, strays)
-    for name in _names(layout.run):
-        if name.startswith("supervisor.sock.") and name != "supervisor.sock.lock":
-            strays[str(layout.run / name)] = "the socket of a supervisor that did not come up"
-
-
-def _find_new(directory: Path, strays: dict[str, str]) -> None:
+def _find_strangers(directory: Path, known: re.Pattern[str], strays: dict[str, str]) -> None:
     for name in _names(directory):
-        if name.endswith((".new", ".tmp")):
-            strays[str(directory / name)] = TEMPORARY
+        if not known.fullmatch(name):
+            strays[str(directory / name)] = _why(name)
+
+
+def _why(name: str) -> str:
+    if name.endswith((".new", ".tmp")):
+        return "a file that was being written"
+    if name == ".filling":
+        return "half of a volume's first content"
+    if name.startswith("supervisor.sock."):
+        return "the socket of a supervisor that did not come up"
+    return "nothing of ours has that name"
 
 
 def below(directories: Iterable[Path], path: str) -> bool:

@@ -26,11 +26,13 @@ from store.records import Key
 @dataclass(frozen=True, slots=True)
 class Inside:
     """A running container by the kernel's word. targets: its mount points. limits: how its control
-    groups differ from its record. inits: processes that are the first of a pid namespace of their own."""
+    groups differ from its record. inits: processes that are the first of a pid namespace of their own.
+    homeless: control groups that its first process is to be in, and is not."""
 
     targets: frozenset[str] = frozenset()
     limits: tuple[str, ...] = ()
     inits: tuple[int, ...] = ()
+    homeless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,20 @@ def _inside(layout: Layout, disk: Disk, kernel: Kernel) -> dict[str, Inside]:
     pids: dict[str, set[int]] = {}
     for group in kernel.groups:
         pids.setdefault(group.name, set()).update(group.pids)
+    by_path = {group.path: frozenset(group.pids) for group in kernel.groups}
     found = {}
     for id, bundle in disk.bundles.items():
         if not bundle.is_live or bundle.life is None:
             continue
-        limits = cgroups.find_drift(
-            f"/{layout.cgroup_parent}/{id}", resources_to_oci(bundle.config.resources)
-        )
+        path, resources = f"/{layout.cgroup_parent}/{id}", resources_to_oci(bundle.config.resources)
+        limits = cgroups.find_drift(path, resources)
         inits = tuple(sorted(pid for pid in pids.get(id, ()) if inner_pids(pid) == (1,)))
-        found[id] = Inside(mount_targets(bundle.life.pid), limits, inits)
+        homeless = tuple(
+            each
+            for each in cgroups.directories(path, resources)
+            if bundle.life.pid not in by_path.get(each, frozenset())
+        )
+        found[id] = Inside(mount_targets(bundle.life.pid), limits, inits, homeless)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.checker import names
 from agent.checker.disk import Bundle
 from agent.checker.finding import Finding
 from agent.checker.rows import desired_of
@@ -73,6 +74,11 @@ def _wrong_inside(seen: Seen, bundle: Bundle) -> Iterator[Finding]:
     subject = f"container {bundle.name}"
     for text in inside.limits:
         yield Finding("wrong", f"{subject} limit {text.split(':')[0]}", text, _REPAIR)
+    for path in inside.homeless:
+        yield Finding("wrong", f"{subject} cgroup {path}", "its first process is not in it", "restart it")
+    needed = names.needed(bundle.config)
+    for name in bundle.lacks:
+        yield Finding("wrong", f"{subject} file {name}", f"it is gone, and {needed[name]}", "restart it")
     for mount in bundle.config.mounts:
         target = "/" + mount.target.strip("/")
         if inside.targets and target not in inside.targets:

@@ -79,6 +79,7 @@ class Instance:
         self.client = Client(layout.agent_socket, timeout_seconds=SECONDS + 10)
         self.agent: Victim | None = None
         self.complaints: list[str] = []
+        self.deaths = 0
         self._agents: list[Victim] = []  # closed in the end: somebody may still look at one
         program = Path(__file__).with_name("nursery.py")
         self._nursery = subprocess.Popen(
@@ -114,6 +115,7 @@ class Instance:
 
     def kill(self, *, agent: bool, supervisor: bool, supervisor_pid: int = 0) -> None:
         """At once, and wait until they are gone. supervisor_pid: of one that does not serve yet."""
+        self.deaths += 1
         found = Victim(supervisor_pid) if supervisor_pid else self.supervisor() if supervisor else None
         victims = [found] if supervisor else []
         if agent:
@@ -169,13 +171,19 @@ class Instance:
         thread.start()
         return thread
 
-    def settle(self, seconds: float = SECONDS) -> None:
+    def settle_until_death(self) -> None:
+        """As `settle`, and no further than to the next kill: who killed settles what comes of it."""
+        deaths = self.deaths
+        with contextlib.suppress(AssertionError):
+            self.settle(is_over=lambda: self.deaths != deaths)
+
+    def settle(self, seconds: float = SECONDS, is_over: Callable[[], bool] = lambda: False) -> None:
         """Until all that is wanted is there and ready, and nothing is under way."""
         until(self.answers, "the agent answers", seconds)
         until(self.has_supervisor, "a supervisor serves", seconds)
         deadline = time.monotonic() + seconds
         last: Any = None
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not is_over():
             with contextlib.suppress(SetpointError):
                 last = self.client.sync(wait=True, timeout_seconds=LOOK_SECONDS)
                 if last["ready"]:

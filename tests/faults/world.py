@@ -1,5 +1,9 @@
-"""The world that a walk kills in: one instance, a container that nobody may touch, and the six questions that
-are asked after each death: is anything lost, wrong, doubled, leaked, stuck, or touched without need?"""
+"""The world that a walk kills in: one instance, and a container that nobody may touch.
+
+After each death `agent.checker` says whether anything is lost, wrong, doubled, leaked, stuck or touched. What
+is asked here is what it cannot know: what this world is to be made of, that no program of it ends by itself,
+what they write, and that the page is served.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,22 @@ import contextlib
 import socket
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from agent import checker
+from agent.checker import Snapshot
+from agent.checker.disk import read_disk
 from runtime.layout import Layout
 from runtime.logs import LogQuery, read_logs
-from tests import leaks
 from tests.faults.control import Seen
 from tests.faults.instance import Instance, free_port, until
 from tests.faults.points import Point
-from tests.faults.shape import differences, shape
 from tests.faults.stories import LINES, Story
 
 SOON_SECONDS = 3.0  # what ends by itself may take this long to be gone
 QUIET_SECONDS = 0.3  # after the last answer: the journal writes a little later
-Life = tuple[int, float]
 
 
 class World:
@@ -37,7 +40,7 @@ class World:
         self._has_begun = threading.Event()
         self._rounds = 0
         self.instance: Instance | None = None
-        self._expected: Counter[str] = Counter()
+        self._expected: frozenset[str] = frozenset()
 
     @property
     def _here(self) -> Instance:
@@ -69,7 +72,7 @@ class World:
         """The points that a story passes. What the world is like then is what it must be like each time."""
         here = self._here
         self.go_back(story)
-        before = self._lives(story)
+        before = checker.take(self._layout)
         story.first(here)
         here.control.record()
         story.forth(here).join()
@@ -77,7 +80,7 @@ class World:
         self._await_logs(story)
         time.sleep(QUIET_SECONDS)  # there is no condition for: it has nothing more to write
         seen = here.control.seen()
-        self._expected = shape(here.layout)
+        self._expected = parts(here.layout)
         self.check(story, before)
         return seen
 
@@ -91,7 +94,7 @@ class World:
         """Kill at a point, and look at what became of it. False: nobody came by."""
         here = self._here
         self.go_back(story)
-        before = self._lives(story)
+        before = checker.take(self._layout)
         story.first(here)
         here.control.arm(point.name, point.nth)
         self._has_begun.clear()
@@ -119,7 +122,7 @@ class World:
             asked = story.forth(self._here)
             self._has_begun.set()
             asked.join()
-            self._here.settle()
+            self._here.settle_until_death()
 
     def _await_parked(self, worker: threading.Thread) -> bool:
         quiet_from = 0.0
@@ -143,64 +146,45 @@ class World:
             story.forth(self._here).join()
         self._here.settle()
 
-    # --- the six questions
+    # --- what became of it
 
-    def check(self, story: Story, before: dict[str, Life]) -> None:
+    def check(self, story: Story, before: Snapshot) -> None:
         here = self._here
         self._await_logs(story)
         problems, here.complaints = here.complaints, []
-        problems += [*self._touched(story, before), *self._wrong(story), *self._unplanned()]
-        deadline = time.monotonic() + SOON_SECONDS
-        while True:
-            passing = [*differences(self._expected, shape(here.layout)), *self._doubled()]
-            if not passing or time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
-        problems += [*passing, *self._lost_output(story)]
+        problems += self._page(story)
+        found = checker.check(here.layout, before, patience_seconds=SOON_SECONDS)
+        problems += map(str, found)
+        problems += [*self._other_parts(), *self._ended(story, before), *self._unplanned()]
+        problems += self._lost_output(story)
         assert not problems, "\n".join([*problems, here.tail()])
 
-    def _lives(self, story: Story) -> dict[str, Life]:
-        """Who may not be touched, by its process and its start."""
-        found = {}
-        for project, names in (("still", ("clock",)), ("shop", story.kept)):
-            told = self._here.containers(project) if names else {}
-            for name in names:
-                found[f"{project}/{name}"] = (told[name]["pid"], told[name]["started_at"])
-        return found
+    def _other_parts(self) -> Iterator[str]:
+        """The rows say what is wanted; here it is known without them."""
+        now = parts(self._layout)
+        yield from (f"lost {each}: no row wants it any more" for each in sorted(self._expected - now))
+        yield from (f"leaked {each}: and a row wants it" for each in sorted(now - self._expected))
 
-    def _touched(self, story: Story, before: dict[str, Life]) -> Iterator[str]:
-        after = self._lives(story)
-        for name, life in before.items():
-            if after.get(name) != life:
-                yield f"touched {name}: {life} -> {after.get(name)}"
+    def _ended(self, story: Story, before: Snapshot) -> Iterator[str]:
+        """Whoever's doing it was: no program here ends by itself, and each is begun once."""
+        now = checker.take(self._layout).containers
+        for name in ("still-clock-1", *(f"shop-{each}-1" for each in story.kept)):
+            if name not in now or now[name].process != before.containers[name].process:
+                yield f"touched {name}: {before.containers[name]} -> {now.get(name)}"
+        for each in self._here.client.status()["objects"]:
+            if each["restarts"] and each["key"].rpartition("/")[2] not in story.may_restart:
+                yield f"touched {each['key']}: {each['restarts']} restarts"
 
-    def _wrong(self, story: Story) -> Iterator[str]:
-        """Neither running, nor reachable, or run more than once."""
-        told = self._here.containers("shop") if story.word else {}
-        for name, each in {**told, **self._here.containers("still")}.items():
-            if each["phase"] != "running" or not each["pid"]:
-                yield f"wrong {name}: {each['phase']}"
-            if each["restarts"] and name not in story.may_restart:
-                yield f"wrong {name}: {each['restarts']} restarts"
+    def _page(self, story: Story) -> Iterator[str]:
         with contextlib.suppress(AssertionError):
             until(lambda: not story.word or fetch(self._here.port) == story.word, "the page", SOON_SECONDS)
             return
         yield f"wrong page: {fetch(self._here.port)!r}"
 
     def _unplanned(self) -> Iterator[str]:
-        """A world that is as wanted leaves nothing to do."""
+        """By the agent's word: a world that is as wanted leaves nothing to do."""
         for action in self._here.client.plan()["actions"]:
             yield f"stuck: to do still: {action}"
-
-    def _doubled(self) -> Iterator[str]:
-        """A container has one first process: all others descend from it."""
-        names = {path.name for path in leaks.cgroups(self._layout) if len(path.name) == 64}
-        for name in names:
-            pids = _pids(self._layout, name)
-            heads = [pid for pid in pids if _parent(pid) not in pids]
-            if len(heads) != 1:
-                shown = ", ".join(f"{pid} {leaks.command_of(pid)}" for pid in heads)
-                yield f"{'doubled' if heads else 'lost'} process of {name[:12]}: {shown}"
 
     def _await_logs(self, story: Story) -> None:
         """The shop's containers have said all that they have to say."""
@@ -227,6 +211,19 @@ class World:
         return [record.text for record in read_logs(directory, LogQuery())]
 
 
+def parts(layout: Layout) -> frozenset[str]:
+    """Names of what is there: of containers that run and of those that do not, networks and volumes."""
+    disk = read_disk(layout)
+    states = {True: "running", False: "ended"}
+    return frozenset(
+        [
+            *(f"{states[each.is_live]} container {each.name}" for each in disk.bundles.values()),
+            *(f"network {name}" for name in disk.networks),
+            *(f"volume {name}" for name in disk.volumes),
+        ]
+    )
+
+
 def fetch(port: int) -> str:
     """The page of a published port, "" when nobody answers."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
@@ -244,18 +241,3 @@ def _gaps(lines: list[bytes]) -> str:
     pairs = zip([-1, *numbers], numbers, strict=False)
     breaks = [f"{had} then {has}" for had, has in pairs if has != had + 1]
     return f"{len(lines)} lines; {'; '.join(breaks[:5])}"
-
-
-def _pids(layout: Layout, name: str) -> set[int]:
-    found: set[int] = set()
-    for path in leaks.cgroups(layout):
-        if path.name == name:
-            with contextlib.suppress(OSError):
-                found.update(int(word) for word in (path / "cgroup.procs").read_text().split())
-    return found
-
-
-def _parent(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    return 0

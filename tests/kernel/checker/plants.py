@@ -45,6 +45,10 @@ def bundle_path(layout: Layout) -> Path:
     return layout.containers / bundle(layout, "b").id
 
 
+def config_path(layout: Layout) -> Path:
+    return layout.run_containers / bundle(layout, "b").id / "config.json"
+
+
 def names(layout: Layout) -> dict[str, str]:
     """What subjects may name in braces."""
     disk = read_disk(layout)
@@ -52,6 +56,8 @@ def names(layout: Layout) -> dict[str, str]:
         "instance": layout.instance,
         "run": str(layout.run),
         "data": str(layout.data),
+        "bundle": str(bundle_path(layout)),
+        "run_of_b": str(config_path(layout).parent),
         "bridge": disk.networks["shop_other"].bridge,
         "id": ID,
         "veth": layout.link_name("ve", "planted"),
@@ -219,6 +225,17 @@ def _groups(layout: Layout) -> list[kernel.Group]:
 def groups_of(layout: Layout, name: str) -> list[kernel.Group]:
     """A container's, in every hierarchy that it has one in."""
     return [each for each in _groups(layout) if each.name == bundle(layout, name).id]
+
+
+@contextmanager
+def process_elsewhere(layout: Layout) -> Iterator[None]:
+    """A container's first process in no control group of its own, in one hierarchy."""
+    life = bundle(layout, "b").life
+    group = next(each for each in groups_of(layout, "b") if life is not None and life.pid in each.pids)
+    assert life is not None
+    Path(group.path).parents[1].joinpath("cgroup.procs").write_text(str(life.pid))
+    yield
+    Path(group.path, "cgroup.procs").write_text(str(life.pid))
 
 
 @contextmanager
