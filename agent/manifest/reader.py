@@ -4,7 +4,8 @@
              -> checks over all -> Manifest
 
 A Reader keeps the results of files and projects, so that one changed file among 10,000 costs that
-file. `read` is the same without a memory. Pure: what is read comes in with the revision.
+file and its project: what is left to do for all is a comparison of identities. `read` is the same without
+a memory. Pure: what is read comes in with the revision.
 """
 
 from __future__ import annotations
@@ -46,28 +47,91 @@ class Reader:
         self.profiles = profiles
         self.home = home
         self._base: str | None = None
+        self._given: Mapping[str, bytes] = {}
         self._files: dict[str, FileResult | None] = {}
         self._projects: dict[str, ProjectResult] = {}
+        self._notable: dict[str, FileResult] = {}
+        self._dependents: dict[str, set[str]] = {}
+        self._shadowed: dict[str, str] = {}
+        self._overridden: set[str] = set()
+        self._manifest: Manifest | None = None
 
     def read(self, revision: Revision) -> Manifest:
         """The manifest of a revision; objects that did not change are the same values as before."""
         if revision.base != self._base:
-            self._base, self._files, self._projects = revision.base, {}, {}
+            self._base, self._given, self._files, self._projects = revision.base, {}, {}, {}
+            self._manifest = None
         options = ReadOptions(self.environment, revision.base, self.home, self.profiles)
+        manifest = self._read_changed(revision.files, options) or self._read_all(revision.files, options)
+        self._manifest, self._given = manifest, revision.files
+        return manifest
+
+    def _read_changed(self, files: Mapping[str, bytes], options: ReadOptions) -> Manifest | None:
+        """The same files as before, some with another content: those alone. None when there is more to it
+        (a file that came or went, names a project for the first time or the last, is an override)."""
+        given = self._given
+        if self._manifest is None or files.keys() != given.keys():
+            return None
+        changed = {path for path, data in files.items() if given[path] is not data and given[path] != data}
+        for path in tuple(changed):
+            changed |= self._dependents.get(path, set())
+        if not changed:
+            return self._manifest
+        results: dict[str, FileResult] = {}
+        for path in sorted(changed):
+            before = self._files[path]
+            if before is None:
+                continue  # no manifest by its name; who depends on it is among the changed
+            result = read_one(path, files, options)
+            if result is None or (result.form, result.projects) != (before.form, before.projects):
+                return None
+            results[path] = result
+        self._take(results)
+        return self._assembled()
+
+    def _take(self, results: Mapping[str, FileResult]) -> None:
+        """Put these in the place of what was known of their files."""
+        for path, result in results.items():
+            before = self._files[path]
+            for needed, _ in before.dependencies if before else ():
+                self._dependents.get(needed, set()).discard(path)
+            self._files[path] = result
+            self._note(path, result)
+        shown = {path: result for path, result in results.items() if path not in self._shadowed}
+        for project in {project for result in shown.values() for project in result.projects}:
+            group = tuple(shown.get(file.path, file) for file in self._projects[project].files)
+            self._projects[project] = check_project(project, group)
+
+    def _note(self, path: str, result: FileResult) -> None:
+        """Remember who depends on what, and who has more to say than its objects."""
+        for needed, _ in result.dependencies:
+            self._dependents.setdefault(needed, set()).add(path)
+        if (result.errors or result.warnings or result.is_frozen) and path not in self._shadowed:
+            self._notable[path] = result
+        else:
+            self._notable.pop(path, None)
+
+    def _read_all(self, files: Mapping[str, bytes], options: ReadOptions) -> Manifest:
         old = self._files
-        files = revision.files
         self._files = {
             path: before
             if (before := old.get(path)) and _is_current(before, files)
             else read_one(path, files, options)
             for path in sorted(files)
         }
-        shadowed = _shadowed(revision.files)
-        results = [
-            result for path, result in self._files.items() if result is not None and path not in shadowed
-        ]
-        self._projects = _check_projects(results, self._projects)
-        return _assemble(results, list(self._projects.values()), shadowed)
+        self._shadowed = _shadowed(files)
+        self._notable, self._dependents = {}, {}
+        results = [result for result in self._files.values() if result is not None]
+        for result in results:
+            self._note(result.path, result)
+        shown = [result for result in results if result.path not in self._shadowed]
+        self._overridden = _overridden(shown)
+        self._projects = _check_projects(shown, self._projects)
+        return self._assembled()
+
+    def _assembled(self) -> Manifest:
+        notable, projects = list(self._notable.values()), list(self._projects.values())
+        return _assemble(notable, projects, self._shadowed, self._overridden)
 
 
 def _is_current(result: FileResult, files: Mapping[str, bytes]) -> bool:
@@ -125,16 +189,20 @@ def _same(before: Sequence[FileResult], now: Sequence[FileResult]) -> bool:
 
 
 def _assemble(
-    results: list[FileResult], projects: list[ProjectResult], shadowed: Mapping[str, str]
+    results: list[FileResult],
+    projects: list[ProjectResult],
+    shadowed: Mapping[str, str],
+    overridden: set[str],
 ) -> Manifest:
-    """All that is wanted, but nothing of a file that has an error anywhere."""
+    """All that is wanted, but nothing of a file that has an error anywhere. results: of files that have
+    more to say than their objects."""
     overall = check_all(projects)
     errors = [error for result in results for error in result.errors]
     errors += [error for project in projects for error in project.errors] + list(overall.errors)
     frozen = {result.path for result in results if result.is_frozen} | set(overall.frozen)
     for project in projects:
         frozen |= project.frozen
-    frozen |= _overridden(results)
+    frozen |= overridden
     objects: dict[Key, Object] = {}
     for project in projects:
         objects |= project.objects_outside(frozen)

@@ -41,20 +41,30 @@ class Inventory:
     def submit(self, manifest: Manifest, revision: str, now: float) -> tuple[list[Key], set[Key]]:
         """Take a whole manifest. The keys whose spec changed, appeared or is to go; and those whose
         place alone changed."""
-        changed: list[Key] = []
-        before, deleting = self._submitted, self.deleting
-        for key, wanted in manifest.objects.items():
-            if before.get(key) is wanted and not (deleting and key in deleting):
-                continue  # the very same value: 10,000 of these are one millisecond
-            if self._want(wanted, "git", revision, now):
-                changed.append(key)
-        self._submitted = manifest.objects
+        before, objects = self._submitted, manifest.objects
+        has_frozen = bool(self.frozen_files or manifest.frozen_files)
+        other = self._others(before, objects)
+        changed = [key for key in other if self._want(objects[key], "git", revision, now)]
+        self._submitted = objects
         frozen = self._freeze(manifest.frozen_files, manifest.denied)
-        for key in sorted((self._from_source - manifest.objects.keys()) - self.deleting):
-            if not self.is_frozen(self.records[key].file):
-                self.let_go(key, revision, now)
-                changed.append(key)
+        added = sum(key not in before for key in other)
+        if has_frozen or not before or len(before) + added != len(objects):
+            for key in sorted((self._from_source - objects.keys()) - self.deleting):
+                if not self.is_frozen(self.records[key].file):
+                    self.let_go(key, revision, now)
+                    changed.append(key)
         return changed + self.keep_default_network(now), frozen
+
+    def _others(self, before: Mapping[Key, Object], now: Mapping[Key, Object]) -> list[Key]:
+        """The wanted keys that have another value than before, or are being removed. The very same values
+        are nearly all of them, and comparing identities is what a commit costs that changes one."""
+        if now is before:
+            found = []
+        else:
+            found = [key for key, wanted in now.items() if before.get(key) is not wanted]
+        if self.deleting:
+            found += [key for key in sorted(self.deleting) if key in now and before.get(key) is now[key]]
+        return found
 
     def _want(self, wanted: Object, owner: str, revision: str, now: float) -> bool:
         """Whether the spec changed. A changed place is taken over without a new generation."""

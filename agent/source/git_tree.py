@@ -1,14 +1,14 @@
 """A commit's files, read from git's objects: no work tree, no checkout, so that no link or filter of a
 repository ever acts. Used by `git` (a work tree's HEAD) and by `remote` (a mirror).
 
-Trees and blobs are kept by their id, so that a commit which changes one file costs the trees on the
-way to it and that one blob.
+A directory whose tree has the id that it had before is as it was: a commit which changes one file costs
+the trees on the way to it and that one blob.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from agent.manifest.objects import Revision
 from agent.source.git_program import GitObject, ObjectReader
@@ -40,6 +40,20 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Directory:
+    """A tree at its place. prefix: its path and "/"; blobs: path -> id; below: (prefix, id) of the trees in
+    it that are read; files: path -> content, empty until the blobs are read."""
+
+    prefix: str
+    id: str
+    count: int
+    below: tuple[tuple[str, str], ...]
+    blobs: dict[str, str]
+    left_out: tuple[str, ...]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     id: str
     tree: str
@@ -59,8 +73,7 @@ class CommitReader:
     def __init__(self, objects: ObjectReader) -> None:
         self.objects = objects
         self.warnings: tuple[str, ...] = ()
-        self._trees: dict[str, Listing] = {}
-        self._blobs: dict[str, bytes] = {}
+        self._directories: dict[str, Directory] = {}
 
     def commit(self, name: str) -> Commit | None:
         """The commit that a ref or id names, or None."""
@@ -73,14 +86,17 @@ class CommitReader:
 
     def files(self, commit: Commit, path: str) -> dict[str, bytes]:
         """The wanted files below path ("" is the whole). Raises PathMissing, Unreadable."""
-        blobs, warnings = self._list(self._descend(commit.tree, path))
-        if len(blobs) > MAX_FILES:
+        found = self._list(self._descend(commit.tree, path))
+        if sum(len(directory.blobs) for directory in found.values()) > MAX_FILES:
             raise Unreadable(f"too many files (over {MAX_FILES})")
-        self._read_blobs(set(blobs.values()))
-        files = {name: self._blobs[id] for name, id in blobs.items()}
+        self._read_blobs(found)
+        files: dict[str, bytes] = {}
+        for directory in found.values():
+            files.update(directory.files)
         if sum(map(len, files.values())) > MAX_TOTAL_BYTES:
             raise Unreadable(f"manifests are too large (over {MAX_TOTAL_BYTES} bytes in all)")
-        self.warnings = tuple(warnings)
+        self._directories = found
+        self.warnings = tuple(text for directory in found.values() for text in directory.left_out)
         return files
 
     def revision(self, commit: Commit, path: str, source: str, base: str) -> Revision:
@@ -88,56 +104,77 @@ class CommitReader:
 
     def _descend(self, tree: str, path: str) -> str:
         for part in path.split("/") if path else ():
-            found = dict(self._load([tree])[tree].trees).get(part)
+            found = dict(self._load({tree})[tree].trees).get(part)
             if found is None:
                 raise PathMissing(path)
             tree = found
         return tree
 
-    def _list(self, root: str) -> tuple[dict[str, str], list[str]]:
-        """path -> blob id of the wanted files, level by level; and what is left out."""
-        blobs: dict[str, str] = {}
-        warnings: list[str] = []
-        used: dict[str, Listing] = {}
+    def _list(self, root: str) -> dict[str, Directory]:
+        """prefix -> directory, level by level; the very same values for those that did not change."""
+        before = self._directories
+        found: dict[str, Directory] = {}
+        listings: dict[str, Listing] = {}
         level = [("", root)]
         seen = 0
         for _ in range(MAX_DEPTH):
-            trees = self._load([id for _, id in level])
-            used |= trees
+            listings |= self._load(
+                {id for prefix, id in level if not _is_at(before, prefix, id)} - listings.keys()
+            )
             below: list[tuple[str, str]] = []
-            for prefix, tree in level:
-                listing = trees[tree]
-                seen += listing.count
+            for prefix, id in level:
+                is_same = _is_at(before, prefix, id)
+                directory = before[prefix] if is_same else _directory(prefix, id, listings[id])
+                seen += directory.count
                 if seen > MAX_ENTRIES:
                     raise Unreadable(f"too many files (over {MAX_ENTRIES} entries)")
-                below += [(f"{prefix}{name}/", id) for name, id in listing.trees if not name.startswith(".")]
-                warnings += [prefix + text for text in listing.left_out]
-                blobs |= [(prefix + name, id) for name, id in listing.blobs]
+                found[prefix] = directory
+                below += directory.below
             level = below
             if not level:
                 break
-        self._trees = used
-        return blobs, warnings
+        return found
 
-    def _load(self, ids: list[str]) -> dict[str, Listing]:
-        """The entries of trees, from memory or from git."""
-        result = {id: self._trees[id] for id in ids if id in self._trees}
-        missing = [id for id in dict.fromkeys(ids) if id not in result]
-        for id, found in zip(missing, self.objects.read(missing, MAX_TREE_BYTES), strict=True):
-            result[id] = _listing(parse_tree(_content(found, id, "tree"), len(id) // 2))
-        return result
+    def _load(self, ids: Collection[str]) -> dict[str, Listing]:
+        """The entries of trees, from git."""
+        return {
+            id: _listing(parse_tree(_content(found, id, "tree"), len(id) // 2))
+            for id, found in zip(ids, self.objects.read(ids, MAX_TREE_BYTES), strict=True)
+        }
 
-    def _read_blobs(self, ids: set[str]) -> None:
-        """Bring the blobs in memory to exactly those. A blob over the limit becomes one that the
-        manifest reader refuses with its place."""
-        missing = [id for id in ids if id not in self._blobs]
-        for id in self._blobs.keys() - ids:
-            del self._blobs[id]
-        for id, found in zip(missing, self.objects.read(missing, MAX_FILE_BYTES), strict=True):
-            if found is not None and found.data is None:
-                self._blobs[id] = bytes(MAX_FILE_BYTES)
-            else:
-                self._blobs[id] = _content(found, id, "blob")
+    def _read_blobs(self, found: Mapping[str, Directory]) -> None:
+        """Fill the directories that are new; what lay elsewhere, or beside, before is not read again. A blob
+        over the limit becomes one that the manifest reader refuses with its place."""
+        before = self._directories
+        new = [directory for prefix, directory in found.items() if before.get(prefix) is not directory]
+        known: dict[str, bytes] = {}
+        for prefix, old in before.items():
+            if found.get(prefix) is not old:
+                known.update((id, old.files[path]) for path, id in old.blobs.items())
+        missing = list(
+            dict.fromkeys(id for directory in new for id in directory.blobs.values() if id not in known)
+        )
+        for id, blob in zip(missing, self.objects.read(missing, MAX_FILE_BYTES), strict=True):
+            is_too_large = blob is not None and blob.data is None
+            known[id] = bytes(MAX_FILE_BYTES) if is_too_large else _content(blob, id, "blob")
+        for directory in new:
+            directory.files.update((path, known[id]) for path, id in directory.blobs.items())
+
+
+def _is_at(directories: Mapping[str, Directory], prefix: str, id: str) -> bool:
+    found = directories.get(prefix)
+    return found is not None and found.id == id
+
+
+def _directory(prefix: str, id: str, listing: Listing) -> Directory:
+    return Directory(
+        prefix,
+        id,
+        listing.count,
+        tuple((f"{prefix}{name}/", id) for name, id in listing.trees if not name.startswith(".")),
+        {prefix + name: id for name, id in listing.blobs},
+        tuple(prefix + text for text in listing.left_out),
+    )
 
 
 def _content(found: GitObject | None, id: str, type: str) -> bytes:
