@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from runtime.id_ranges import END, SIZE
 from runtime.supervisor.own_ids import IDS
 from runtime.user_namespaces import mapping
 from tests.kernel.runtime.conftest import Box
 
 FIRST = END - SIZE  # any range will do: these boxes have no instance that would claim one
+
+KERNEL = tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+needs_mapped_tmpfs = pytest.mark.skipif(
+    KERNEL < (6, 3), reason="owners of files on a tmpfs are mapped from Linux 6.3 on"
+)
 
 
 def give_ids(box: Box, first: int = FIRST) -> Box:

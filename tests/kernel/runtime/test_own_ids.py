@@ -14,7 +14,7 @@ import pytest
 from runtime import syscalls, user_namespaces
 from runtime.errors import Invalid, SetpointError, Unsupported
 from tests.kernel.runtime.conftest import Box, mount
-from tests.kernel.runtime.own_ids import FIRST, give_ids, owner
+from tests.kernel.runtime.own_ids import FIRST, KERNEL, give_ids, needs_mapped_tmpfs, owner
 
 NET_BIND = 1 << 10
 
@@ -120,6 +120,7 @@ def test_a_file_system_that_cannot_is_named(own: Box, overlay: Path, source: str
     assert "userns_mode: host" in raised.value.hint
 
 
+@needs_mapped_tmpfs
 def test_what_the_kernel_shows_is_bound_as_it_is(own: Box) -> None:
     bind(own, Path("/sys/kernel"), "rbind", "ridmap", "ro", target="/srv/sys")
     bind(own, Path("/dev"), "rbind", "ridmap", target="/srv/dev")
@@ -127,6 +128,15 @@ def test_what_the_kernel_shows_is_bound_as_it_is(own: Box) -> None:
     assert found.output.split()[:2] == ["/srv/sys/mm", "65534"] and "touch" in found.output
 
 
+@pytest.mark.skipif(KERNEL >= (6, 3), reason="this kernel maps the owners of files on a tmpfs")
+def test_a_tmpfs_that_an_older_kernel_cannot_map_is_named(own: Box) -> None:
+    bind(own, Path("/dev"), "rbind", "ridmap", target="/srv/dev")
+    with pytest.raises(Unsupported, match="/dev/shm is on tmpfs") as raised:
+        own.launch("true")
+    assert "kernel 6.3" in raised.value.hint
+
+
+@needs_mapped_tmpfs
 def test_the_mounts_below_a_bind_are_mapped_too(own: Box, tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "x", tmp_path / "a/b"], check=True)
