@@ -144,8 +144,7 @@ class Life:
             await self._clear_cgroup(config.id)
             record = await self._client.start(config.id, bundle, **fields)
         entry.is_paused = False
-        if not entry.has_started:
-            container_record.mark_run(bundle)
+        container_record.mark_run(bundle)  # always: an event may have told us first that it runs
         self._supervised.started(entry, record)
         for warning in record.get("warnings", ()):
             self._events.publish("warning", config.id, warning)

@@ -92,9 +92,9 @@ async def test_a_half_made_bundle_and_a_half_deleted_one_are_swept(
     half = instance.containers / id_of("half")
     (half / "upper").mkdir(parents=True)
     (instance.containers / f".gone-{id_of('gone')}" / "upper").mkdir(parents=True)
-    damaged = instance.containers / id_of("damaged")
-    damaged.mkdir()
-    (damaged / "container.json").write_text("{")
+    empty = instance.containers / id_of("empty")
+    empty.mkdir()
+    (empty / "container.json").write_text("")
     async with another_engine(instance) as second:
         assert [state.name for state in second.list()] == ["one"]
         assert [path.name for path in instance.containers.iterdir()] == [config.id]

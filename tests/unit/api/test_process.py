@@ -199,7 +199,7 @@ def test_a_broken_answer_is_said(tmp_path: Path, answer: bytes, reason: str) -> 
     ],
 )
 def test_every_form_of_a_body_is_read(tmp_path: Path, answer: bytes) -> None:
-    assert answering(tmp_path, answer).status() == {"ready": 1}
+    assert answering(tmp_path, answer).get("/status") == {"ready": 1}
 
 
 def test_the_client_imports_nothing_heavy() -> None:
