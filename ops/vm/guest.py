@@ -324,7 +324,8 @@ def check_adoption(before: dict[str, int], supervisor: int) -> None:
     expect(all(is_alive(pid) for pid in before.values()), f"ended with it: {before}")
     expect("It runs." in page(), "the page is another one")
     until(lambda: status()["ready"] and pids() == before, "ready with the same processes")
-    setpoint("exec", "hello/web", "--", "true")
+    # Its connection may not be there yet: that alone makes nothing unready.
+    until(lambda: setpoint("exec", "hello/web", "--", "echo", "done"), "a further process in a container")
     expect(main_pid("setpoint-supervisor") == supervisor, "the supervisor did not stay")
 
 
