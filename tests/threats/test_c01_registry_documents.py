@@ -1,4 +1,4 @@
-"""C1: a registry that lies: of digests, sizes, types, of what a document is (CVE-2021-41190, CVE-2024-3727)."""
+"""C1: a registry that lies: of digests, sizes, types, of what it is (CVE-2021-41190, CVE-2024-3727)."""
 
 from __future__ import annotations
 
@@ -147,7 +147,8 @@ def another_content(registry: BadRegistry, image: BadImage) -> None:
 LIES["digest header lies"] = headers(Docker_Content_Digest=OTHER)
 for name, said in {
     "octets": "application/octet-stream", "json": "application/json", "html": "text/html", "empty": "",
-    "index": OCI_INDEX, "docker index": DOCKER_INDEX, "docker manifest": DOCKER_MANIFEST, "config": OCI_CONFIG,
+    "index": OCI_INDEX, "docker index": DOCKER_INDEX, "docker manifest": DOCKER_MANIFEST,
+    "config": OCI_CONFIG,
     "long": "a/" + "b" * 9000, "two": f"{OCI_MANIFEST}, {OCI_INDEX}", "case": OCI_MANIFEST.upper(),
 }.items():  # fmt: skip
     LIES[f"content type {name}"] = headers(Content_Type=said)
@@ -155,7 +156,8 @@ LIES["schema 1"] = raw(b'{"schemaVersion":1,"fsLayers":[]}', SCHEMA_1)
 LIES["schema 1 as a manifest"] = raw(b'{"schemaVersion":1,"fsLayers":[],"history":[]}')
 LIES["packed"] = raw(gzip.compress(b"{}"))
 for name, data in {
-    "nothing": b"", "no json": b"{", "null": b"null", "list": b"[]", "text": b'"a"', "not a number": b'{"a":NaN}',
+    "nothing": b"", "no json": b"{", "null": b"null", "list": b"[]", "text": b'"a"',
+    "not a number": b'{"a":NaN}',
     "nested": BOMB, "no text": b"\xff\xfe\x00", "too long": b" " * (5 << 20), "empty object": b"{}",
 }.items():  # fmt: skip
     LIES[f"manifest {name}"] = raw(data)

@@ -30,7 +30,7 @@ def check_login(endpoint: Endpoint, credential: Credential) -> None:
             said = message_of(answer, endpoint.host) if answer.status == 403 else ""
             raise authorizer.denied(said or WRONG)
         if answer.status != 200:
-            raise to_error(answer, endpoint.host, "registry/v2")
+            raise to_error(answer, endpoint.host, "registry/v2", authorizer.without_secrets)
         answer.close()
     except Invalid as error:
         raise Invalid("log in to", endpoint.host, error.reason, error.hint) from None

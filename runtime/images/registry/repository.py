@@ -27,7 +27,7 @@ from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.said import MAX_WAIT_SECONDS, message_of, to_error, untrusted
 from runtime.images.registry.tokens import WRONG, Authorizer
-from runtime.images.registry.transport import Transport, explained
+from runtime.images.registry.transport import Transport, explained, take_time
 
 MAX_REDIRECTS = 5
 ATTEMPTS = 5
@@ -79,7 +79,7 @@ class Repository:
 
     def open_blob(self, digest: str, size: int) -> BlobReader:
         """A reader of a blob's bytes; use it as a context."""
-        return BlobReader(self.subject, size, lambda offset: self._start_blob(digest, offset))
+        return BlobReader(self.subject, size, lambda offset: self._start_blob(digest, offset, size))
 
     # --- what is there ------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Repository:
         parts, left = [], MAX_DOCUMENT_BYTES + 1
         try:
             with explained(self._endpoint.host):
-                while left and (data := answer.read(left)):
+                while left and (data := answer.read1(left)):
                     parts.append(data)
                     left -= len(data)
         finally:
@@ -117,10 +117,11 @@ class Repository:
         said = answer.headers.get("Docker-Content-Digest", "")
         return said if is_digest(said) else ""
 
-    def _start_blob(self, digest: str, offset: int) -> tuple[urllib3.BaseHTTPResponse, int]:
+    def _start_blob(self, digest: str, offset: int, size: int) -> tuple[urllib3.BaseHTTPResponse, int]:
         """The answer, and at which byte it begins: not every registry knows ranges."""
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
         answer = self._again(lambda: self._ask("GET", f"blobs/{digest}", headers))
+        take_time(answer, size)
         if answer.status != 206:
             return answer, 0
         said = answer.headers.get("Content-Range", "")
@@ -157,7 +158,7 @@ class Repository:
             said = message_of(answer, self.subject)
             is_wrong = answer.status == 401 and self._authorizer.header.startswith("Basic ")
             raise self._authorizer.denied(WRONG if is_wrong else said or "it lets nobody in")
-        raise to_error(answer, self.subject, what)
+        raise to_error(answer, self.subject, what, self._authorizer.without_secrets)
 
     def _follow(
         self, method: str, url: str, headers: Mapping[str, str], authorization: str
@@ -170,7 +171,15 @@ class Repository:
                 return answer
             target = answer.headers.get("Location", "")
             answer.close()
-            url = urljoin(url, target)
-            if not target or urlsplit(url).username is not None:
-                raise untrusted(self.subject, "it sends us on to nowhere")
+            url = self._next(url, target)
         raise untrusted(self.subject, f"it sends us on more than {MAX_REDIRECTS} times")
+
+    def _next(self, url: str, target: str) -> str:
+        try:
+            url = urljoin(url, target)
+            is_good = bool(target and urlsplit(url).hostname) and urlsplit(url).username is None
+        except ValueError:
+            is_good = False
+        if not is_good:
+            raise untrusted(self.subject, f"it sends us on to nowhere: {target[:100]!r}")
+        return url

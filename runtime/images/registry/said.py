@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import urllib3
@@ -15,9 +18,12 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_WAIT_SECONDS = 60.0
 
 
-def to_error(answer: urllib3.BaseHTTPResponse, subject: str, what: str) -> SetpointError:
-    """The error for an answer that is neither a success nor a 401 or 403. what: "manifests/TAG", …"""
-    status, said = answer.status, message_of(answer, subject)
+def to_error(
+    answer: urllib3.BaseHTTPResponse, subject: str, what: str, clean: Callable[[str], str]
+) -> SetpointError:
+    """The error for an answer that is neither a success nor a 401 or 403. what: "manifests/TAG", …
+    clean: takes our secrets out of what the registry says."""
+    status, said = answer.status, clean(message_of(answer, subject))
     if status == 404:
         return NotFound("pull image", subject, f"there is no {_named(what)}", "see which tags there are")
     words = "it is asked too often" if status == 429 else f"it answers {status}"
@@ -46,12 +52,19 @@ def untrusted(subject: str, reason: str) -> Invalid:
     return Invalid("pull image", subject, reason, "the registry is broken or not to be trusted")
 
 
-def retry_after(text: str) -> float:
-    """Seconds (RFC 9110, 10.2.3); a date counts as the longest that we wait."""
+def retry_after(text: str, now: float | None = None) -> float:
+    """Seconds, or a date (RFC 9110, 10.2.3); at most a day. What is neither counts as the longest that a
+    pull waits for. now: as time.time()."""
     if not text:
         return 1.0
-    is_number = text.isascii() and text.isdecimal() and len(text) < 9
-    return min(float(text), 86400.0) if is_number else MAX_WAIT_SECONDS
+    if text.isascii() and text.isdecimal() and len(text) < 9:
+        return min(float(text), 86400.0)
+    try:
+        date = parsedate_to_datetime(text[:100])
+        at = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return MAX_WAIT_SECONDS
+    return min(max(at - (time.time() if now is None else now), 0.0), 86400.0)
 
 
 def json_object(data: bytes) -> Mapping[str, Any]:

@@ -57,8 +57,18 @@ class Authorizer:
                     return self.header
         raise self.denied(WRONG if sent else "it wants to know who asks")
 
+    def without_secrets(self, text: str) -> str:
+        """What a registry says, should it say back what it was told."""
+        known = self._credential
+        secrets = [self.header.partition(" ")[2]]
+        if known is not None:
+            secrets += [known.password, known.identity_token, known.basic().partition(" ")[2]]
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
     def denied(self, reason: str) -> Invalid:
-        host = self._endpoint.host
+        host, reason = self._endpoint.host, self.without_secrets(reason)
         hint = f"see `setpoint login {host}`" if self._credential is None else "log in again"
         return Invalid("pull image", self._subject, f"the registry does not let us in: {reason}", hint)
 
@@ -76,7 +86,10 @@ class Authorizer:
 
     def _checked(self, realm: str) -> bool:
         """Whether the place that gives tokens may be told who we are. `Invalid` when it would have to be."""
-        parts = urlsplit(realm)
+        try:
+            parts = urlsplit(realm)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
             raise untrusted(self._subject, f"it names no place to get a token at: {realm[:100]!r}")
         may = may_be_told(self._endpoint, parts.netloc)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import math
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,9 +23,12 @@ from urllib3.exceptions import HTTPError
 
 from runtime.errors import Invalid, Temporary
 from runtime.images.registry.endpoints import Endpoint
+from runtime.images.registry.patience import PatientSocket, PatientTLSSocket, too_slow
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 30.0
+HEAD_SECONDS = 60.0
+DOCUMENT_SECONDS = 120.0  # for all of an answer; blobs have `take_time`
 USER_AGENT = "setpoint"
 _AT_ONCE = 8
 
@@ -48,9 +53,13 @@ class Transport:
     ) -> urllib3.BaseHTTPResponse:
         """The answer's head; its body is read by the caller, who closes it. `Temporary` when the host does
         not answer, `Invalid` when it may not be trusted."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname or ""
+        except ValueError as error:
+            raise _nowhere(self._endpoint.host, error) from None
         is_own = parts.netloc.lower() == self._endpoint.host.lower()
-        self._check_scheme(parts.scheme, parts.hostname or "", is_own=is_own)
+        self._check_scheme(parts.scheme, host, is_own=is_own)
         manager = self._own if is_own else self._others
         with explained(parts.netloc):
             return manager.request(
@@ -76,6 +85,8 @@ def explained(host: str) -> Iterator[None]:
         yield
     except _Forbidden as error:
         raise Invalid("ask registry", host, str(error), "no registry is there") from None
+    except urllib3.exceptions.LocationValueError as error:
+        raise _nowhere(host, error) from None
     except urllib3.exceptions.SSLError as error:
         raise Invalid(
             "ask registry", host, f"its certificate is not trusted: {_tls_reason(error)}", _TLS_HINT
@@ -86,8 +97,8 @@ def explained(host: str) -> Iterator[None]:
         ) from None
     except urllib3.exceptions.NewConnectionError as error:  # which is a TimeoutError by its class
         raise Temporary("ask registry", host, _reason(error), _DOWN_HINT) from None
-    except urllib3.exceptions.TimeoutError:
-        raise Temporary("ask registry", host, "it does not answer", _DOWN_HINT) from None
+    except urllib3.exceptions.TimeoutError as error:
+        raise Temporary("ask registry", host, too_slow(error) or "it does not answer", _DOWN_HINT) from None
     except (HTTPError, OSError) as error:
         raise Temporary("ask registry", host, _reason(error), _DOWN_HINT) from None
 
@@ -104,6 +115,11 @@ def _reason(error: Exception) -> str:
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror.lower()
     return "the connection broke" if isinstance(error, HTTPError) else str(error)[:200]
+
+
+def _nowhere(host: str, error: Exception) -> Invalid:
+    """urlsplit and urllib3 say it by a ValueError each."""
+    return Invalid("ask registry", host, f"it sends us to no address: {str(error)[:200]!r}", "")
 
 
 def _tls_reason(error: Exception) -> str:
@@ -125,6 +141,7 @@ def _context(endpoint: Endpoint) -> ssl.SSLContext:
         if endpoint.ca_file:
             context.load_default_certs()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = PatientTLSSocket
         if endpoint.certificate_file:
             context.load_cert_chain(endpoint.certificate_file, endpoint.key_file or None)
     except (OSError, ssl.SSLError) as error:
@@ -144,17 +161,56 @@ class _Forbidden(Exception):
 
 
 class _Checked:
-    """Looks at the address that was connected to, before anything is said: what a name meant a moment
-    ago counts for nothing. Link-local is where clouds keep their machines' secrets."""
+    """Looks at the address before it connects, and at the one that was connected to, before anything is
+    said: what a name meant a moment ago counts for nothing. Link-local is where clouds keep their
+    machines' secrets. Hands out sockets that do not wait for ever."""
 
     def _new_conn(self) -> socket.socket:
+        _refuse(self._dns_host)  # type: ignore[attr-defined]
         connected: socket.socket = super()._new_conn()  # type: ignore[misc]
-        address = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        if mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified:
+        if reason := _forbidden(connected.getpeername()[0]):
             connected.close()
-            raise _Forbidden(f"{mapped} is not an address to fetch images from")
-        return connected
+            raise _Forbidden(reason)
+        seconds = connected.gettimeout()
+        patient = PatientSocket(connected.family, connected.type, connected.proto, connected.detach())
+        patient.settimeout(seconds)
+        return patient
+
+    def getresponse(self) -> Any:
+        """The whole head in HEAD_SECONDS: each of its bytes alone may come in time."""
+        # Kept here: the answer has it alone when the server closes after it.
+        sock: PatientSocket | PatientTLSSocket = self.sock  # type: ignore[attr-defined]
+        sock.expires_at, sock.left = time.monotonic() + HEAD_SECONDS, math.inf
+        answer = super().getresponse()  # type: ignore[misc]
+        sock.expires_at = time.monotonic() + DOCUMENT_SECONDS
+        answer.patience = sock
+        return answer
+
+
+def take_time(answer: urllib3.BaseHTTPResponse, size: int) -> None:
+    """For a blob, of size bytes: it may take long while it comes fast enough. With the sizes of its chunks
+    it is not many times as long."""
+    sock: PatientSocket | PatientTLSSocket = answer.patience  # type: ignore[attr-defined]
+    sock.expires_at, sock.left = math.inf, 8 * size + (1 << 20)
+
+
+def _refuse(host: str) -> None:
+    """Raises _Forbidden for a host all of whose addresses are; who has none is told by the connect."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return
+    reasons = [_forbidden(str(entry[4][0])) for entry in found]
+    if reasons and all(reasons):
+        raise _Forbidden(reasons[0])
+
+
+def _forbidden(text: str) -> str:
+    """Why an address is none of a registry, or ""."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    is_one = mapped.is_link_local or mapped.is_multicast or mapped.is_unspecified
+    return f"{mapped} is not an address to fetch images from" if is_one else ""
 
 
 class _CheckedConnection(_Checked, HTTPConnection):
