@@ -16,7 +16,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from runtime import errors
 
@@ -291,6 +291,12 @@ class Client:
     def pull_image(self, reference: str) -> Iterator[dict[str, Any]]:
         """Fetch an image from its registry. Yields as load_image."""
         yield from self.lines("POST", "/image/pull", {"reference": reference})
+
+    def check_images(self, names: Sequence[str], *, repair: bool) -> Iterator[dict[str, Any]]:
+        """Compare images, all when there is no name, with their digests. Yields progress and {"finding": …};
+        the last line is {"checked": count}."""
+        query = {"names": json.dumps(list(names)), **({"repair": "1"} if repair else {})}
+        yield from self.lines("POST", "/image/check", query)
 
     def import_image(self, archive: str | Path | IO[bytes], name: str) -> Iterator[dict[str, Any]]:
         """Make an image of a root file system's tar. Yields as load_image."""

@@ -15,6 +15,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_directory
 from runtime.assembly import Assembly
@@ -51,6 +52,9 @@ from runtime.pulls import FindOrigins, Pulls, Report
 from runtime.stats import read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
+
+if TYPE_CHECKING:
+    from runtime.images.check import Finding
 
 HINTS_SECONDS = 0.02  # between two readings of what the network's monitor heard
 
@@ -358,6 +362,15 @@ class NativeEngine:
     async def pull_image(self, reference: str, report: Report | None = None) -> ImageInfo:
         """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched."""
         return await self.pulls.pull(reference, report)
+
+    async def check_images(
+        self, image_ids: Sequence[str], *, repair: bool, report: Report | None = None
+    ) -> tuple[Finding, ...]:
+        """What is damaged of these images, of all when there is none. repair: from what is here."""
+        busy = sorted({entry.config.image for entry in self._index if entry.is_running})
+        return await asyncio.to_thread(
+            lambda: self.images.check(image_ids, repair=repair, busy=busy, progress=report)
+        )
 
     def list_images(self) -> tuple[ImageInfo, ...]:
         return self.images.list()

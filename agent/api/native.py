@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import execute, streams, things, views
+from agent.api import execute, image_check, streams, things, views
 from agent.api.context import Context
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.client import PREFIX
@@ -63,6 +63,7 @@ def add_routes(app: web.Application) -> None:
         ("POST", "/image/load", streams.load_image),
         ("POST", "/image/pull", streams.pull_image),
         ("POST", "/image/import", streams.import_image),
+        ("POST", "/image/check", image_check.check_images),
         ("POST", "/down", streams.down),
         ("GET", "/logs" + key, streams.logs),
         ("POST", "/exec" + key, execute.execute),

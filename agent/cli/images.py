@@ -38,6 +38,10 @@ def add_image(parser: Parser) -> None:
     listing.add_argument("-q", "--quiet", action="store_true", help="only ids")
     listing.outputs()
     listing.examples("setpoint image ls", "setpoint image ls -q busybox:latest")
+    check = commands.add("check", "compare images with their digests")
+    check.add_argument("names", nargs="*", metavar="NAME", help="only these; exit code 1 when one is damaged")
+    check.add_argument("--repair", action="store_true", help="unpack again, or pull again, what is damaged")
+    check.examples("setpoint image check", "setpoint image check --repair nginx:1.27")
     remove = commands.add("rm", "remove images")
     remove.add_argument("names", nargs="+", metavar="NAME", help="name:tag or id")
     remove.add_argument("--force", action="store_true", help="also when objects want it")
@@ -46,7 +50,7 @@ def add_image(parser: Parser) -> None:
 
 
 def run_image(arguments: Namespace) -> int:
-    verbs = {"pull": _pull, "load": _load, "import": _import, "ls": _list, "rm": _remove}
+    verbs = {"pull": _pull, "load": _load, "import": _import, "ls": _list, "rm": _remove, "check": _check}
     return verbs[arguments.command](arguments)
 
 
@@ -69,6 +73,12 @@ def _import(arguments: Namespace) -> int:
     if arguments.file == "-":
         return _show(client.import_image(sys.stdin.buffer, arguments.image))
     return _show(client.import_image(_existing("import image", arguments.file), arguments.image))
+
+
+def _check(arguments: Namespace) -> int:
+    from agent.cli.image_check import check
+
+    return check(connect(arguments), arguments.names, repair=arguments.repair)
 
 
 def _existing(op: str, name: str) -> str:

@@ -100,6 +100,11 @@ class Images:
                 found.append(self._info(known.index, image_id))
         return tuple(sorted(found, key=lambda info: (-info.created_at, info.names, info.id)))
 
+    def names(self, image_id: str) -> tuple[str, ...]:
+        """All names of an image, also of one that is damaged."""
+        records = self._current().index.of_image(image_id)
+        return tuple(sorted(parse_reference(record.name).familiar for record in records if record.name))
+
     def layer_directories(self, image_id: str) -> tuple[Path, ...]:
         """The trees of an image's layers, lowest first. `NotFound` when one is missing."""
         return tuple(Path(path) for path in reversed(self.stack(image_id).lower))

@@ -2,7 +2,7 @@
 
     IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
-The parent reads `{"progress": ...}` lines and at the end one `{"images": [...]}` or `{"error": ...}`.
+The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`.
 One process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or
 when it is given up, and what it had staged is removed by the next load.
 """
@@ -32,6 +32,7 @@ from runtime.supervisor import interpreter
 from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
+    from runtime.images.check import Finding
     from runtime.images.progress import Progress
     from runtime.images.registry.origin import Origin
 
@@ -79,8 +80,23 @@ class IsolatedImages(Images):
     def _run(
         self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
     ) -> tuple[ImageInfo, ...]:
-        found = self._workers.run(arguments, progress, told)
+        found = [ImageInfo(**_with_tuples(image)) for image in self._workers.run(arguments, progress, told)]
         return tuple(self.get(info.id) or info for info in found)
+
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        repair: bool,
+        busy: Sequence[str],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[Finding, ...]:
+        """As `check.check_images`, of all images when image_ids is empty."""
+        from runtime.images.check import Finding
+
+        told = json.dumps({"image_ids": list(image_ids), "repair": repair, "busy": list(busy)}).encode()
+        found = self._workers.run(["check", "images"], progress, told)
+        return tuple(Finding(**finding) for finding in found)
 
 
 class _Workers:
@@ -100,7 +116,7 @@ class _Workers:
 
     def run(
         self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes
-    ) -> tuple[ImageInfo, ...]:
+    ) -> list[dict[str, Any]]:
         last: dict[str, Any] = {}
         with self._begun(arguments) as process:
             assert process.stdin is not None and process.stdout is not None
@@ -112,14 +128,14 @@ class _Workers:
                     progress(_to_progress(last["progress"]))
         if "error" in last:
             raise _to_error(last["error"])
-        if "images" not in last:
+        if "found" not in last:
             if self._is_ended:
                 raise _given_up(arguments)
             raise Temporary(
                 f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
                 "it may have used too much memory",
             )  # fmt: skip
-        return tuple(ImageInfo(**_with_tuples(image)) for image in last["images"])
+        return list(last["found"])
 
     @contextlib.contextmanager
     def _begun(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
@@ -185,12 +201,16 @@ def main(arguments: Sequence[str]) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    images = Images(Layout(instance, Path(data_root), Path(run_root)))
+    layout = Layout(instance, Path(data_root), Path(run_root))
+    images = Images(layout)
+    found: Sequence[Any]
     try:
         if verb == "load":
             found = images.load(Path(path), _Reporter())
         elif verb == "pull":
             found = (images.pull(path, _read_origins(), _Reporter()),)
+        elif verb == "check":
+            found = _check(layout)
         else:
             found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
     except SetpointError as error:
@@ -203,8 +223,17 @@ def main(arguments: Sequence[str]) -> int:
         fields = [f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb"]
         _print({"error": {"kind": "Invalid", "fields": fields}})
         return 1
-    _print({"images": [asdict(info) for info in found]})
+    _print({"found": [asdict(each) for each in found]})
     return 0
+
+
+def _check(layout: Layout) -> Sequence[Finding]:
+    from runtime.images.check import check_images
+
+    told = json.load(sys.stdin)
+    return check_images(
+        layout.images, told["image_ids"], _Reporter(), repair=told["repair"], busy=told["busy"]
+    )
 
 
 def _read_origins() -> list[Origin]:
