@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from runtime.errors import SetpointError
 from tests.faults.instance import Instance, until
@@ -43,15 +44,28 @@ services:
   job:
     <<: *base
     command: [sh, -c, '%(count)s; exec sleep 100000']
+    volumes: ["%(bind)s:/bind"]
 networks: {front: {}}
 volumes: {data: {}}
 """
 
 
-def shop(instance: Instance, word: str = "one", pids: int = 100) -> str:
+def bound(instance: Instance) -> Path:
+    """What the shop sees at /bind: its file `begun` has a line for each time that a program began."""
     bind = instance.manifests.parent.parent / "bind"
     bind.mkdir(exist_ok=True)
-    return SHOP % {"count": _COUNT, "word": word, "port": instance.port, "bind": bind, "pids": pids}
+    return bind
+
+
+def shop(instance: Instance, word: str = "one", pids: int = 100) -> str:
+    bind = bound(instance)
+    return SHOP % {
+        "count": f"echo >>/bind/begun; {_COUNT}",
+        "word": word,
+        "port": instance.port,
+        "bind": bind,
+        "pids": pids,
+    }
 
 
 def _no_more(_instance: Instance) -> None:

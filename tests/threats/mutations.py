@@ -205,6 +205,18 @@ MUTATIONS = (
         "        if False:\n", f"{T}/test_b08_image_volumes.py::test_b8_a_target_that_is_none_is_refused",
     ),
     Mutation(
+        "B9", "runtime/images/compare.py", " or _hash(left) == _hash(right) else", " or True else",
+        f"{T}/test_b09_damaged_layers.py",
+    ),
+    Mutation(
+        "B9", "runtime/images/check.py", "        if key in self._busy_layers:\n", "        if False:\n",
+        "tests/kernel/images/test_check.py::test_a_tree_that_runs_is_left",
+    ),
+    Mutation(
+        "B9", "runtime/images/check.py", "        if not self._content.is_whole(layer.digest):\n", "        if False:\n",
+        "tests/kernel/images/test_check.py::test_a_damaged_blob_is_for_a_registry_to_give",
+    ),
+    Mutation(
         "B10", PROCESS, "        sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)\n", "        pass\n",
         f"{T}/test_b10_weak_images.py::test_b10_set_user_id_is_without_effect",
     ),
@@ -342,6 +354,21 @@ MUTATIONS = (
         f"{T}/test_h07_git_server.py",
     ),
     Mutation("H7", "agent/source/git_program.py", "            if left <= 0:\n                raise TimeoutError\n", "            left = 1\n", f"{T}/test_h07_git_server.py::test_h7_an_answer_in_drops_ends_in_time"),
+    Mutation(
+        "R1", "agent/daemon.py", "    await follower.wait_first_look(SOURCE_SECONDS)\n", "",
+        "tests/unit/source/test_first_look_before_work.py",
+    ),
+    Mutation(
+        "R2", "runtime/supervisor/server.py", "        self._write_exit(container, record)\n        _reap(zombie)\n",
+        "        _reap(zombie)\n        self._write_exit(container, record)\n",
+        "tests/unit/supervisor/test_exit_order.py",
+    ),
+    Mutation(
+        "R2", "runtime/supervisor/starting.py", "        try:\n            records.prepare(container.directory, records.STATE, container.to_record())\n",
+        "        try:\n            self._channel.send(b\"start\", socket.MSG_NOSIGNAL)\n"
+        "            records.prepare(container.directory, records.STATE, container.to_record())\n",
+        f"{F}/test_orders.py",
+    ),
     Mutation(
         "R4", "runtime/images/stage.py", "            syncfs(descriptor)\n", "            pass\n",
         f"{F}/test_power_loss.py::test_an_image_is_whole_or_absent",
