@@ -150,6 +150,7 @@ async def pull_image(request: web.Request) -> web.StreamResponse:
     context, reference = context_of(request), request.query.get("reference", "")
     if not reference:
         raise Invalid("pull image", "", "no reference")
+    context.loop.check_image("pull image", reference)
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     def report(progress: Any) -> None:
@@ -167,6 +168,7 @@ async def import_image(request: web.Request) -> web.StreamResponse:
     context, name = context_of(request), request.query.get("name", "")
     if not name:
         raise Invalid("import image", "", "no name for it")
+    context.loop.check_image("import image", name)
 
     def load(path: Path, report: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
         return (context.engine.images.import_rootfs(path, name, None, report),)

@@ -20,7 +20,7 @@ from agent.manifest.checks import DEFAULT_NETWORK, uses_default_network
 from agent.manifest.objects import Manifest, ManifestError, Object, Revision, Where
 from agent.manifest.reader import Reader
 from agent.manifest.spec import ContainerSpec
-from agent.policy.judge import Violation, judge
+from agent.policy.judge import Violation, judge, judge_image
 from agent.policy.place import Places
 from agent.policy.policy import OPEN, STRICT, Policy
 from agent.policy.read import BadPolicy, read_policy
@@ -114,6 +114,15 @@ class Gate:
             raise Invalid("put", str(wanted.key), f"the policy cannot be read: {error.problems[0]}") from None
         for violation in judge(policy, wanted.key, wanted.spec):
             raise Invalid("put", str(wanted.key), violation.message(policy), violation.hint)
+
+    def check_image(self, op: str, reference: str) -> None:
+        """Raises Invalid for an image that nobody may run, however it comes. op: "pull image", …"""
+        try:
+            policy = self.policy()
+        except BadPolicy as error:
+            raise Invalid(op, reference, f"the policy cannot be read: {error.problems[0]}") from None
+        if violation := judge_image(policy, reference):
+            raise Invalid(op, reference, violation.message(policy), violation.hint)
 
 
 class GatedReader:

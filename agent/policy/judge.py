@@ -67,6 +67,15 @@ def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Viol
     return ()
 
 
+def judge_image(policy: Policy, image: str) -> Violation | None:
+    """An image that comes by hand, for no project: what one of them may run, may come."""
+    rules = [policy.allow, *(rule.allow for rule in policy.projects.values())]
+    patterns = [rule.images for rule in rules if rule.images is not None]
+    if policy.is_open or policy.allow.images is None or any(_is_image(each, image) for each in patterns):
+        return None
+    return Violation("images", ("image",), f"image {image}", "add it to images there")
+
+
 def _refused(rule: str, place: Place, text: str, example: str = "") -> Violation:
     return Violation(rule, place, text, f"add {example or 'it'} to {rule} there, or remove it here")
 

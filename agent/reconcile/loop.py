@@ -213,6 +213,10 @@ class Loop:
             know.judge_revision()
         know.record_revision()
 
+    def check_image(self, op: str, reference: str) -> None:
+        """Raises Invalid for an image that the policy lets nobody run."""
+        self._gate.check_image(op, reference)
+
     async def put(self, wanted: Object, owner: str = API_OWNER) -> None:
         """One object wanted by somebody else than the source (the Docker API). Returns when stored.
         `Conflict` when a manifest wants it, `Invalid` when the policy refuses it."""

@@ -486,4 +486,76 @@ MUTATIONS = (
         "E2u", "runtime/user_namespaces.py", "        if os.fstat(descriptor).st_ino == own:\n", "        if False:\n",
         "tests/kernel/runtime/test_own_ids.py::test_a_user_namespace_of_ones_own_is_no_boundary",
     ),
+    Mutation(
+        "C1", 'runtime/images/registry/repository.py', '            if is_digest(said) and said != digest:\n',
+        '            if False:\n', f"{T}/test_c01_registry_documents.py",
+    ),
+    Mutation(
+        "C1", 'runtime/images/pull.py', '        if (document.media_type, len(document.data)) != (entry.media_type, entry.size):\n',
+        '        if False:\n', f"{T}/test_c01_registry_documents.py",
+    ),
+    Mutation(
+        "C1", 'runtime/images/documents.py', '    if not isinstance(layers, list) or "manifests" in value:\n',
+        '    if not isinstance(layers, list):\n', f"{T}/test_c01_registry_documents.py",
+    ),
+    Mutation(
+        "C1", 'runtime/images/pull.py', '    if len(config) != descriptor.size or digest_of(config) != descriptor.digest:\n',
+        '    if False:\n', f"{T}/test_c01_registry_documents.py",
+    ),
+    Mutation(
+        "C2", 'runtime/images/registry/repository.py', 'if authorization and is_own else {}',
+        'if authorization else {}', f"{T}/test_c02_credentials.py::test_c2_a_password_does_not_go_along_to_another_host",
+    ),
+    Mutation(
+        "C2", 'runtime/images/registry/tokens.py', '        if self._credential is not None and not may:\n',
+        '        if False:\n', f"{T}/test_c02_credentials.py::test_f7_a_token_server_that_wants_it_sent_away_is_told_nothing",
+    ),
+    Mutation(
+        "C2", 'runtime/images/registry/transport.py', '        _refuse(self._dns_host)  # type: ignore[attr-defined]\n',
+        '', f"{T}/test_c02_credentials.py::test_c2_no_connection_is_tried_to_where_clouds_keep_secrets",
+    ),
+    Mutation(
+        "C2", 'runtime/images/registry/transport.py', '        if scheme == "https" or (scheme',
+        '        if scheme in ("http", "https") or (scheme', f"{T}/test_c02_credentials.py::test_c2_an_http_realm_of_an_https_registry",
+    ),
+    Mutation(
+        'F7', 'runtime/images/registry/tokens.py', '            text = text.replace(secret, "***")\n',
+        '            pass\n', f"{T}/test_c02_credentials.py::test_f7_a_registry_that_says_a_password_back_is_not_repeated",
+    ),
+    Mutation(
+        "C3", 'runtime/images/registry/transport.py', '        context.minimum_version = ssl.TLSVersion.TLSv1_2\n',
+        '        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n', f"{T}/test_c03_tls.py",
+    ),
+    Mutation(
+        "C3", 'runtime/images/registry/transport.py', '_options(Endpoint(endpoint.host)))',
+        '_options(endpoint))', f"{T}/test_c03_tls.py::test_c3_the_authority_of_one_registry_does_not_count_for_where_it_sends_us",
+    ),
+    Mutation(
+        "C5", 'runtime/images/registry/transport.py', '= time.monotonic() + HEAD_SECONDS, math.inf\n',
+        '= math.inf, math.inf\n', f"{T}/test_c05_registry_hard_times.py::test_c5_an_answer_that_costs_nothing_but_a_moment[manifest-one header drips]",
+    ),
+    Mutation(
+        "C5", 'runtime/images/registry/patience.py', '        if self.left < 0:\n',
+        '        if False:\n', f"{T}/test_c05_registry_hard_times.py::test_c5_an_answer_that_costs_nothing_but_a_moment[layer-endless trailers]",
+    ),
+    Mutation(
+        "C5", 'runtime/images/registry/patience.py', '            if self._received < SLOW_BYTES:\n',
+        '            if False:\n', f"{T}/test_c05_registry_hard_times.py::test_c5_an_answer_that_costs_nothing_but_a_moment[layer-a body drips]",
+    ),
+    Mutation(
+        "C5", 'runtime/images/registry/blob_reader.py', '        self._failures = 1 if self._at - self._broke_at >= GETS_ON_BYTES else self._failures + 1\n',
+        '        self._failures = 1\n', f"{T}/test_c05_registry_hard_times.py::test_c5_a_layer_that_comes_in_crumbs_over_a_connection_each",
+    ),
+    Mutation(
+        "C5", 'runtime/images/registry/repository.py', 'range(MAX_REDIRECTS + 1)',
+        'range(MAX_REDIRECTS * 100)', f"{T}/test_c05_registry_hard_times.py::test_c5_one_that_goes_in_circles",
+    ),
+    Mutation(
+        "C5", 'runtime/images/worker.py', '            fields.append(error.retry_after_seconds)\n',
+        '            pass\n', f"{T}/test_c05_registry_hard_times.py::test_c5_when_to_try_again_is_told_by_the_worker_too",
+    ),
+    Mutation(
+        'H6', 'agent/api/streams.py', '    context.loop.check_image("pull image", reference)\n',
+        '', "tests/unit/api/test_policy.py",
+    ),
 )  # fmt: skip

@@ -177,7 +177,8 @@ class Repository:
     def _next(self, url: str, target: str) -> str:
         try:
             url = urljoin(url, target)
-            is_good = bool(target and urlsplit(url).hostname) and urlsplit(url).username is None
+            parts = urlsplit(url)
+            is_good = bool(target and parts.hostname) and parts.username is None and target.isprintable()
         except ValueError:
             is_good = False
         if not is_good:

@@ -87,7 +87,7 @@ class Authorizer:
     def _checked(self, realm: str) -> bool:
         """Whether the place that gives tokens may be told who we are. `Invalid` when it would have to be."""
         try:
-            parts = urlsplit(realm)
+            parts = urlsplit(realm if realm.isprintable() else "")
         except ValueError:
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import Invalid
+
 from .agents import Agent, ApiEngine, Place
 from .conftest import COMPOSE
 from .test_native import until
@@ -102,5 +104,21 @@ def test_without_a_policy_a_remote_repository_is_not_root(place: Place, kind: st
         else:
             assert errors == []
             assert client.wait(timeout_seconds=20)["met"]
+    finally:
+        agent.stop()
+
+
+def test_an_image_by_hand_goes_through_the_same_gate(place: Place, policy: Path, tmp_path: Path) -> None:
+    policy.write_text(policy.read_text() + "allow: {images: [lab.example/*]}\n")
+    archive = tmp_path / "rootfs.tar"
+    archive.write_bytes(b"x" * 1024)
+    agent = start(place, policy)
+    try:
+        for lines in (
+            agent.client.pull_image("evil.example/app:1"),
+            agent.client.import_image(archive, "evil.example/app:1"),
+        ):
+            with pytest.raises(Invalid, match=r"evil\.example/app:1 is not allowed by .*rule images"):
+                list(lines)
     finally:
         agent.stop()

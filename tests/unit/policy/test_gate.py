@@ -137,3 +137,30 @@ def test_what_no_manifest_describes_is_judged_alike(file: Path) -> None:
     file.write_text("kind: [")
     with pytest.raises(Invalid, match="the policy cannot be read"):
         Gate(file).check(wanted)
+
+
+@pytest.mark.parametrize(
+    ("rules", "allowed", "refused"),
+    [
+        ("", ("nginx", "evil.example/x"), ()),
+        ("allow: {images: [docker.io/library/*]}\n",
+         ("nginx:1", "docker.io/library/a"), ("evil.example/x", "me/x")),
+        ("allow: {images: [docker.io/library/*]}\nprojects: {shop: {images: [lab.example/*]}}\n",
+         ("nginx", "lab.example/a"), ("evil.example/x",)),
+        ("projects: {shop: {images: [lab.example/*]}}\n", ("nginx", "evil.example/x"), ()),
+    ],
+)  # fmt: skip
+def test_an_image_by_hand(file: Path, rules: str, allowed: tuple[str, ...], refused: tuple[str, ...]) -> None:
+    file.write_text(GOOD + rules)
+    gate = Gate(file)
+    for name in allowed:
+        gate.check_image("pull image", name)
+    for name in refused:
+        with pytest.raises(Invalid, match=f"image {name} is not allowed by {file} .rule images."):
+            gate.check_image("pull image", name)
+
+
+def test_no_image_by_hand_under_a_policy_that_cannot_be_read(file: Path) -> None:
+    file.write_text("a: [")
+    with pytest.raises(Invalid, match="the policy cannot be read"):
+        Gate(file).check_image("pull image", "nginx")
