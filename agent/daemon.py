@@ -47,6 +47,7 @@ from store.store import Store
 
 logger = logging.getLogger("setpoint.agent")
 
+COLLECT_AFTER = 10_000  # new objects between two looks of the garbage collector; Python's own is 700
 THREADS = 8  # for files, the store and archives
 SOURCE_SECONDS = 2.0  # for the first look at the source, before work goes on with what is remembered
 MakeEngine = Callable[[Layout], Awaitable[Any]]
@@ -293,9 +294,11 @@ def _handle_signals(stopping: asyncio.Event) -> None:
 
 
 def _free_start_up_memory() -> None:
-    """What the imports left behind goes, and the rest is never looked at again by the collector."""
+    """What the imports left behind goes, and the rest is never looked at again by the collector. From then
+    on it looks rarely: nearly all that we make is freed by its count of references."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 # --- the source -----------------------------------------------------------------------------------

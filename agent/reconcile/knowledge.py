@@ -306,13 +306,12 @@ class Knowledge:
 
     def _stuck(self) -> str:
         """Why nothing goes on, "" while something does."""
-        first = ""
-        for key in sorted(self.unsettled):
+        for key in self.unsettled:
             verdict = self.verdicts.get(key)
             if verdict is None or not PHASES[verdict.phase].is_stalled:
                 return ""
-            first = first or f"{key} is {verdict.phase}: {verdict.message}"
-        return first
+        first = min(self.unsettled)
+        return f"{first} is {self.verdicts[first].phase}: {self.verdicts[first].message}"
 
     def record_revision(self) -> None:
         if record := self.revisions.take_changed():

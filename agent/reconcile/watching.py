@@ -5,6 +5,7 @@ a look for drift where something stirred. Wakes keys, decides nothing. Called by
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -44,6 +45,9 @@ class Watching:
             self._look.cancel()
 
     def next_at(self) -> float:
+        """Never, while a look is under way: its end wakes the loop."""
+        if self._look is not None and not self._look.done():
+            return math.inf
         return self._whole_at if self._drift_at is None else min(self._whole_at, self._drift_at)
 
     def start_due(self, now: float) -> None:
@@ -51,10 +55,14 @@ class Watching:
         if self._look is not None and not self._look.done():
             return
         if now >= self._whole_at:
-            self._look = asyncio.get_running_loop().create_task(self.look_whole(in_turns=self._is_settled))
+            look = self.look_whole(in_turns=self._is_settled)
             self._is_settled = True
         elif self._drift_at is not None and now >= self._drift_at:
-            self._look = asyncio.get_running_loop().create_task(self._look_at_hinted())
+            look = self._look_at_hinted()
+        else:
+            return
+        self._look = asyncio.get_running_loop().create_task(look)
+        self._look.add_done_callback(lambda _look: self._know.wakeup.set())
 
     # --- events -------------------------------------------------------------------------------
 
