@@ -189,6 +189,16 @@ def test_c5_nor_does_a_token_server(
     store.refuses(image.name, registry, Credential("me", "x"))
 
 
+def test_c5_a_head_has_an_end_of_its_own(
+    registry: BadRegistry, store: Store, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast its bytes come."""
+    monkeypatch.setattr("runtime.images.registry.transport.HEAD_SECONDS", 0.3)
+    image = registry.put_image()
+    registry.answer(image.manifest_path, BAD["one header drips"])
+    assert "takes too long" in store.refuses(image.name, registry).reason
+
+
 def test_c5_one_that_goes_in_circles(registry: BadRegistry, store: Store) -> None:
     image = registry.put_image()
     registry.answer(image.manifest_path, Answer(302, {"Location": image.manifest_path}))
