@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent.api.context import Context
 from agent.api.requests import context_of, flag
-from agent.api.streams import _progress_view, _write_lines
+from agent.api.streams import progress_view, write_lines
 from runtime.errors import Invalid, NotFound, SetpointError
 
 
@@ -27,7 +27,7 @@ async def check_images(request: web.Request) -> web.StreamResponse:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise Invalid("check images", "", "names is no JSON list of names")
     ids = [_id_of(context, name) for name in names]
-    return await _write_lines(request, _check(context, ids, repair=flag(request, "repair")))
+    return await write_lines(request, _check(context, ids, repair=flag(request, "repair")))
 
 
 def _id_of(context: Context, name: str) -> str:
@@ -42,7 +42,7 @@ async def _check(context: Context, ids: Sequence[str], *, repair: bool) -> Async
     loop = asyncio.get_running_loop()
 
     def report(progress: Any) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, _progress_view(progress))
+        loop.call_soon_threadsafe(queue.put_nowait, progress_view(progress))
 
     work = asyncio.ensure_future(_find(context, ids, report, repair=repair))
     context.streams.add(work)

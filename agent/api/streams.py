@@ -107,7 +107,7 @@ async def _write_frames(response: web.StreamResponse, frames: list[tuple[int, by
 # --- lines of JSON --------------------------------------------------------------------------------
 
 
-async def _write_lines(request: web.Request, lines: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+async def write_lines(request: web.Request, lines: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
     """Answer with the lines as they come; an error before the first is an answer of its own."""
     response: web.StreamResponse | None = None
     try:
@@ -155,12 +155,12 @@ async def pull_image(request: web.Request) -> web.StreamResponse:
 
     def report(progress: Any) -> None:
         if queue.qsize() < PROGRESS_QUEUE:
-            queue.put_nowait(_progress_view(progress))
+            queue.put_nowait(progress_view(progress))
 
     async def pull() -> tuple[ImageInfo, ...]:
         return (await context.engine.pull_image(reference, report),)
 
-    return await _write_lines(request, _follow(context, asyncio.ensure_future(pull()), queue, lambda: None))
+    return await write_lines(request, _follow(context, asyncio.ensure_future(pull()), queue, lambda: None))
 
 
 async def import_image(request: web.Request) -> web.StreamResponse:
@@ -185,12 +185,12 @@ async def _take_archive(request: web.Request, load: Load) -> web.StreamResponse:
         descriptor = await _receive(request, context.settings.layout.data)
         path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")  # not /proc/self: a worker opens it
         lines = _start_load(context, path, load, lambda: os.close(descriptor))
-        return await _write_lines(request, lines)
+        return await write_lines(request, lines)
     if not is_root(request):
         raise Invalid("load image", given, "only root may name a path", "send the archive itself")
     if not os.path.isabs(given):  # noqa: PTH117
         raise Invalid("load image", given, "not an absolute path")
-    return await _write_lines(request, _start_load(context, Path(given), load, lambda: None))
+    return await write_lines(request, _start_load(context, Path(given), load, lambda: None))
 
 
 async def _receive(request: web.Request, directory: Path) -> int:
@@ -229,7 +229,7 @@ def _start_load(
 
     def report(progress: Any) -> None:
         if queue.qsize() < PROGRESS_QUEUE:
-            loop.call_soon_threadsafe(queue.put_nowait, _progress_view(progress))
+            loop.call_soon_threadsafe(queue.put_nowait, progress_view(progress))
 
     return _follow(context, asyncio.ensure_future(asyncio.to_thread(load, path, report)), queue, end)
 
@@ -262,7 +262,7 @@ async def _follow_load(
     yield {"images": [{"id": image.id, "names": list(image.names)} for image in images]}
 
 
-def _progress_view(progress: Any) -> dict[str, Any]:
+def progress_view(progress: Any) -> dict[str, Any]:
     return {name: getattr(progress, name) for name in progress.__dataclass_fields__}
 
 
@@ -274,7 +274,7 @@ async def down(request: web.Request) -> web.StreamResponse:
     (with ?volumes=1 volumes too), and end the agent. ?timeout= seconds for the orderly part."""
     context = context_of(request)
     seconds = number(request, "timeout", DOWN_SECONDS, most=86400.0) or DOWN_SECONDS
-    return await _write_lines(request, _down(context, seconds, with_volumes=flag(request, "volumes")))
+    return await write_lines(request, _down(context, seconds, with_volumes=flag(request, "volumes")))
 
 
 async def _down(context: Context, seconds: float, *, with_volumes: bool) -> AsyncIterator[dict[str, Any]]:

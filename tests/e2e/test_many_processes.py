@@ -67,15 +67,20 @@ def test_an_init_reaps_what_its_container_leaves(story: Story) -> None:
     new = story.pid("shop/container/web")
     assert new != pid
     eventually(lambda: has_slept(new), "the last has begun")
-    eventually(lambda: zombies_of(new) == 0, "the init waits for them")
+    eventually(lambda: len(children_of(new)) == 1, "all 200 have ended, and the init waited for them")
+    assert zombies_of(new) == 0
     supervisor = int(Path(f"/proc/{new}/stat").read_text().rpartition(")")[2].split()[1])
     assert zombies_of(supervisor) == 0
     assert zombies_of(story.agent_pid()) == 0
 
 
+def children_of(init: int) -> list[str]:
+    return Path(f"/proc/{init}/task/{init}/children").read_text().split()
+
+
 def has_slept(init: int) -> bool:
     """The loop is over: the program is `sleep`."""
-    for child in Path(f"/proc/{init}/task/{init}/children").read_text().split():
+    for child in children_of(init):
         with contextlib.suppress(OSError):
             if b"1007" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
                 return True
