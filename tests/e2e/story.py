@@ -18,7 +18,7 @@ from runtime.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".venv/bin/setpoint"
-SECONDS = 30.0
+SECONDS = max(30.0, float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "0")))
 T = TypeVar("T")
 
 

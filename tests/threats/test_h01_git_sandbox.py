@@ -17,6 +17,7 @@ from agent.source.sandbox import ALL_READ, Sandbox, reach_to_fetch
 from agent.source.source import Unreadable
 from runtime import cgroups, landlock
 from runtime.layout import Layout
+from tests.native import PATIENCE_SECONDS
 from tests.threats.test_h07_git_server import program, write
 
 __all__ = ["program"]
@@ -37,8 +38,9 @@ def sandbox(instance: Layout) -> Iterator[Sandbox]:
     cgroups.delete(f"/{instance.git_cgroup}")
 
 
-def fetch(sandbox: Sandbox, mirror: Path, **options: float) -> str:
-    return run(["fetch"], directory=mirror, sandbox=sandbox, reach=reach_to_fetch(mirror, None), **options)
+def fetch(sandbox: Sandbox, mirror: Path, timeout_seconds: float = 30.0) -> str:
+    reach = reach_to_fetch(mirror, None)
+    return run(["fetch"], directory=mirror, sandbox=sandbox, reach=reach, timeout_seconds=timeout_seconds)
 
 
 @needs_landlock
@@ -115,7 +117,7 @@ def test_h7_it_forks_in_a_group_of_its_own(program: Path, mirror: Path, sandbox:
     script = "i=0; while [ $i -lt 200 ]; do sleep 20 & i=$((i+1)); done; echo done"
     write(program, f"({script}) 2>got; ls /proc/self/task | wc -l")
     with contextlib.suppress(Unreadable):
-        fetch(sandbox, mirror, timeout_seconds=2)
+        fetch(sandbox, mirror, timeout_seconds=PATIENCE_SECONDS / 10)
     directory = next(
         Path(file).parent for file in sandbox._files() if (Path(file).parent / "pids.max").exists()
     )
