@@ -57,7 +57,8 @@ def leave_inodes(disk: Disk, count: int) -> None:
 @pytest.mark.parametrize(
     ("disk", "leave", "most", "expected"),
     [
-        (0, leave_blocks, 26, {"volume", "made"}),
+        # Where blocks end depends on how many a directory has left: not always at the volume.
+        (0, leave_blocks, 26, {"create", "made"}),
         (800, leave_inodes, 18, {"network", "volume", "create", "start", "made"}),
         ("run directory", leave_blocks, 26, {"start", "made"}),
     ],
