@@ -37,7 +37,7 @@ def test_a_login_counts_from_the_next_pull_on(
     assert "does not let us in" in story.said and f"setpoint login {registry.host}" in story.said
 
     words = ("login", registry.host, "-u", "me", "--password-stdin", "--registries", settings)
-    story.setpoint(*words, stdin="wrong\n", code=1)
+    story.setpoint(*words, stdin="not-it-at-all\n", code=1)
     assert "the name or the password is wrong" in story.said
     assert not (tmp_path / "docker/config.json").exists()
     assert story.setpoint(*words, stdin=f"{SECRET}\n") == f"logged in to {registry.host}\n"
