@@ -24,7 +24,7 @@ from agent.follow import problem_view
 from agent.reconcile.actions import Action
 from agent.reconcile.world import HOST
 from runtime.errors import Invalid, NotFound
-from store.errors import Unavailable
+from store.errors import StoreError, Unavailable
 from store.records import EventRecord
 
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
@@ -103,7 +103,7 @@ def events_of(context: Context, **query: Any) -> list[EventRecord]:
     waiting = context.loop.journal.waiting_events()  # first: some of them may be written meanwhile
     try:
         found = list(context.store.events(**query))
-    except Unavailable:  # what is in memory is better than nothing; the alarm says the rest
+    except (StoreError, OSError):  # what is in memory is better than nothing; the alarm says the rest
         found = []
     there = {(event.at, event.key, event.reason, event.message) for event in found} if waiting else set()
     key, project = query.get("key"), query.get("project")
