@@ -15,6 +15,7 @@ import posixpath
 import re
 from typing import Any
 
+from agent.manifest.host_file import BadFile, read_one
 from agent.manifest.nodes import Node
 from agent.manifest.parse_values import (
     Broken,
@@ -23,14 +24,12 @@ from agent.manifest.parse_values import (
     choice,
     fields,
     filled,
-    guard,
     items,
     list_of,
     named,
     text,
 )
-from agent.manifest.reading import Reading, ReadOptions, Refuse
-from agent.manifest.yaml_nodes import BadYaml, read_documents
+from agent.manifest.reading import Reading, Refuse
 from agent.policy.policy import (
     CONFINEMENTS,
     NAMESPACES,
@@ -47,29 +46,13 @@ from runtime.errors import Invalid
 PORT = re.compile(r"(?:(\[[0-9a-fA-F:.]+\]|[0-9.]+):)?([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?")
 
 
-class BadPolicy(Exception):
-    """problems: one line each, `file:line:column: what (hint: …)`."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
+class BadPolicy(BadFile):
+    pass
 
 
 def read_policy(data: bytes, origin: str) -> Policy:
     """Raises BadPolicy. origin: the file's path, for messages."""
-    r = Reading(origin, {origin: data}, ReadOptions())
-    policy = None
-    try:
-        documents = read_documents(data, r.report)
-        if len(documents) == 1:
-            policy = guard(r, documents[0], _policy)
-        else:
-            r.report(1, 1, f"a policy is one document, and here are {len(documents)}")
-    except BadYaml as error:
-        r.report(error.line, error.column, error.message, error.hint)
-    if r.errors or policy is None:
-        raise BadPolicy(*(str(error) for error in r.errors))
-    return policy
+    return read_one(data, origin, _policy, "a policy", BadPolicy)
 
 
 def _policy(r: Reading, node: Node) -> Policy:

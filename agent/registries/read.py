@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from agent.manifest.host_file import BadFile, read_one
 from agent.manifest.nodes import Node
 from agent.manifest.parse_values import (
     Broken,
@@ -24,39 +25,21 @@ from agent.manifest.parse_values import (
     choice,
     fields,
     filled,
-    guard,
     list_of,
     named,
 )
-from agent.manifest.reading import Reading, ReadOptions, Refuse
-from agent.manifest.yaml_nodes import BadYaml, read_documents
+from agent.manifest.reading import Reading, Refuse
 from runtime.errors import Invalid
 from runtime.images.registry.endpoints import Endpoint, Registries, Registry, check_host, host_of
 
 
-class BadRegistries(Exception):
-    """problems: one line each, `file:line:column: what (hint: …)`."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
-        self.problems = problems
+class BadRegistries(BadFile):
+    pass
 
 
 def read_registries(data: bytes, origin: str) -> Registries:
     """Raises BadRegistries. origin: the file's path, for messages."""
-    r = Reading(origin, {origin: data}, ReadOptions())
-    found = None
-    try:
-        documents = read_documents(data, r.report)
-        if len(documents) == 1:
-            found = guard(r, documents[0], _registries)
-        else:
-            r.report(1, 1, f"the file is one document, and here are {len(documents)}")
-    except BadYaml as error:
-        r.report(error.line, error.column, error.message, error.hint)
-    if r.errors or found is None:
-        raise BadRegistries(*(str(error) for error in r.errors))
-    return found
+    return read_one(data, origin, _registries, "the file", BadRegistries)
 
 
 def _registries(r: Reading, node: Node) -> Registries:
