@@ -81,6 +81,22 @@ def test_a_file_that_is_gone_takes_its_objects_with_it() -> None:
     assert mine.read(revision()).objects == {}
 
 
+def test_a_file_that_goes_over_to_another_project_takes_its_objects_with_it(reads: list[str]) -> None:
+    mine = Reader()
+    mine.read(revision(**compose(a=OTHER, b=WEB)))
+    moved = mine.read(revision(**compose(a=b"name: c\n" + OTHER, b=WEB)))
+    assert {key.project for key in moved.objects if key.kind == "container"} == {"b", "c"}
+    assert "b/compose.yaml" not in reads[2:]  # all are asked for, and those that are as before not read
+
+
+def test_what_is_no_manifest_by_its_name_changes_nothing(reads: list[str]) -> None:
+    mine = Reader()
+    first = mine.read(revision(**compose(a=OTHER), **{"a__notes.txt": b"one"}))
+    second = mine.read(revision(**compose(a=OTHER), **{"a__notes.txt": b"two"}))
+    assert first == second
+    assert reads == ["a/compose.yaml"]
+
+
 def test_checks_see_what_changed_elsewhere() -> None:
     mine = Reader()
     one = b"services: {a: {image: x, ports: ['80:80']}}"
