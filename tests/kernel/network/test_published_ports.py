@@ -13,6 +13,7 @@ from runtime.layout import Layout
 from runtime.model import PortConfig, SandboxConfig
 from runtime.network.networks import Networks
 from runtime.network.remove import remove_all
+from tests import leaks
 from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
@@ -169,6 +170,7 @@ async def test_port_of_another_instance_is_refused_with_its_name(lab: Lab, tmp_p
     finally:
         networks.close()
         remove_all(beside)
+        leaks.clean(beside)
 
 
 async def test_port_on_an_address_that_the_host_lacks_waits(lab: Lab) -> None:
