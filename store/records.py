@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from store.image_memory import ImageMemory
 
 
 class Key(NamedTuple):
@@ -121,6 +124,9 @@ class Batch:
     statuses: tuple[StatusRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
     revisions: tuple[RevisionRecord, ...] = ()
+    images: ImageMemory | None = None  # written
+    images_forgotten: ImageMemory | None = None  # deleted, by their keys
 
     def __bool__(self) -> bool:
-        return bool(self.objects or self.removed or self.statuses or self.events or self.revisions)
+        changed = self.objects or self.removed or self.statuses or self.events or self.revisions
+        return bool(changed or self.images or self.images_forgotten)

@@ -23,8 +23,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
 
-from store import rows, tables
+from store import image_tables, rows, tables
 from store.errors import Damaged, StoreError, TooNew, Unavailable
+from store.image_memory import ImageMemory
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 from store.standin import copy_database, is_full, remove_copy
 
@@ -286,6 +287,11 @@ class Store:
             found = self._records(query, rows.revision_record)
         return found[0] if found else None
 
+    def images(self) -> ImageMemory:
+        """All that is remembered of images."""
+        with self._lock, self._errors("read"), self._connection.begin():
+            return image_tables.read(self._records)
+
     def _records(self, query: sa.Select[Any], decode: Any) -> list[Any]:
         """What a query finds; a row that no Setpoint wrote is left out, and said once."""
         try:
@@ -400,6 +406,11 @@ class Store:
             self._upsert(tables.objects, [scrub(rows.object_row(r)) for r in batch.objects])
             self._upsert(tables.statuses, [scrub(rows.status_row(r)) for r in batch.statuses])
             self._upsert(tables.revisions, [scrub(rows.revision_row(r)) for r in batch.revisions])
+            if batch.images_forgotten:
+                image_tables.delete(self._connection, batch.images_forgotten)
+            if batch.images:
+                for table, values in image_tables.rows_of(batch.images):
+                    self._upsert(table, [scrub(value) for value in values])
             numbered = [scrub(rows.event_row(r, last + n)) for n, r in enumerate(batch.events, 1)]
             if numbered:
                 self._connection.execute(_INSERT_EVENT, numbered)

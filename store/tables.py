@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 # Oldest first. A migration adds its revision here; tests hold this list to the scripts.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 HEAD = REVISIONS[-1]
 
 metadata = MetaData()
@@ -79,6 +79,48 @@ revisions = Table(
     Column("subject", Text, nullable=False),
     Column("author", Text, nullable=False),
     Index("revisions_by_time", "seen_at"),
+)
+
+# What is remembered of images (`store.image_memory`).
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+good_images = Table(
+    "good_images",
+    metadata,
+    Column("project", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("image", String, primary_key=True),
+    Column("reference", Text, nullable=False),
+    Column("revision", String, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("removed_at", Float),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("seen_at", Float, nullable=False),
+    Column("used_at", Float, nullable=False),
+    Column("checked_at", Float),
+    Column("damage", Text, nullable=False),
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("reference", String, primary_key=True),
+    Column("digest", String, primary_key=True),
+    Column("seen_at", Float, nullable=False),
 )
 
 # Alembic's own table, declared here so that a fresh database needs no Alembic.

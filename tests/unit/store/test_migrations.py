@@ -17,11 +17,11 @@ from store.store import Store
 
 from .conftest import an_object, key
 
-SECOND = """
+NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{head}"
 
 def upgrade():
     with op.batch_alter_table("objects") as table:
@@ -65,7 +65,7 @@ def test_the_list_of_revisions_is_that_of_the_scripts() -> None:
 def migrations_with(tmp_path: Path, last: str) -> Path:
     copy = tmp_path / "migrations"
     shutil.copytree(migrate.MIGRATIONS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "versions" / "0002_note.py").write_text(SECOND.format(last=last))
+    (copy / "versions" / "9999_note.py").write_text(NEXT.format(head=tables.HEAD, last=last))
     return copy
 
 
@@ -76,13 +76,13 @@ def test_an_older_database_is_led_to_head_with_its_rows(
     store.write(Batch(objects=(an_object(),)))
     store.close()
     monkeypatch.setattr(migrate.upgrade, "__defaults__", ("head", migrations_with(tmp_path, "")))
-    monkeypatch.setattr(tables, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(tables, "HEAD", "0002")
+    monkeypatch.setattr(tables, "REVISIONS", (*tables.REVISIONS, "9999"))
+    monkeypatch.setattr(tables, "HEAD", "9999")
     store = Store(path)
     assert store.load()[0] == {key(): an_object(owner="api")}
     store.close()
     with sqlite3.connect(path) as raw:
-        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
         assert raw.execute("SELECT note FROM objects").fetchall() == [("kept",)]
     raw.close()
 
@@ -96,14 +96,30 @@ def test_a_migration_that_fails_changes_nothing(
     before = columns_of(path)
     broken = migrations_with(tmp_path, 'op.execute("INSERT INTO nowhere VALUES (1)")')
     monkeypatch.setattr(migrate.upgrade, "__defaults__", ("head", broken))
-    monkeypatch.setattr(tables, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(tables, "HEAD", "0002")
+    monkeypatch.setattr(tables, "REVISIONS", (*tables.REVISIONS, "9999"))
+    monkeypatch.setattr(tables, "HEAD", "9999")
     with pytest.raises(Exception, match="nowhere"):
         Store(path)
     assert columns_of(path) == before
     monkeypatch.undo()
     store = Store(path)
     assert store.load()[0] == {key(): an_object()}
+    store.close()
+
+
+def test_a_database_of_the_first_schema_is_led_to_head(path: Path) -> None:
+    path.parent.mkdir()
+    engine = engine_for(path)
+    with engine.connect() as connection:
+        migrate.upgrade(connection, "0001")
+        connection.execute(
+            sa.text("INSERT INTO revisions VALUES ('c0ffee', 'git', 1, 'applied', '', 2, '', '')")
+        )
+        connection.commit()
+    engine.dispose()
+    store = Store(path)
+    assert [revision.id for revision in store.revisions()] == ["c0ffee"]
+    assert not store.images()
     store.close()
 
 
