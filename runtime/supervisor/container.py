@@ -56,6 +56,7 @@ class Container:
         self.outputs: list[Output | Console] = []
         self.attachments: list[Attachment] = []
         self.on_started: list[Callable[[BaseException | None], None]] = []
+        self.failure: BaseException | None = None
         self.waiting: list[Reply] = []
         self.warnings: list[str] = []
         self.on_stdin_closed: Callable[[], None] = lambda: None
@@ -82,7 +83,9 @@ class Container:
     # --- stdio
 
     def tell_started(self, error: BaseException | None) -> None:
-        """To all who wait for the start, once: None when the program runs."""
+        """To all who wait for the start, once: None when the program runs. failure keeps why it does not,
+        for who asks before the child is reaped."""
+        self.failure = error
         callbacks, self.on_started = self.on_started, []
         for callback in callbacks:
             callback(error)

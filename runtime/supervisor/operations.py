@@ -41,8 +41,8 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
     name = _name(message)
     is_held = bool(message.get("hold"))
     container = server.containers.get(name)
-    if container is not None and container.is_running:
-        _answer_started(container, reply, None, is_held)
+    if container is not None and (container.is_running or container.failure is not None):
+        _answer_started(container, reply, container.failure, is_held)
         return
     if container is None:
         container = Container(server.loop, message, f"{server.run_directory}/{name}")

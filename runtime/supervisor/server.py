@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import struct
+import sys
 import time
 
 from runtime.errors import SetpointError
@@ -170,7 +171,9 @@ class Supervisor:
                 reply.error(ValueError("no such operation"))
                 return
             operation(self, message, fds, reply)
-        except (SetpointError, OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever it is: who gets no answer waits for ever
+            if not isinstance(error, (SetpointError, OSError, ValueError, KeyError, TypeError)):
+                sys.excepthook(type(error), error, error.__traceback__)
             reply.error(error)
         finally:
             for fd in fds:

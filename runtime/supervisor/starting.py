@@ -13,7 +13,9 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import socket
+import sys
 import time
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from runtime.supervisor.server import Supervisor
 
 MAX_CONFIG_BYTES = 8 << 20
+EXECUTE_SECONDS = 60.0  # from the fork to its program: after the root is built, it has one file to open
 MAX_TOGETHER = 16  # built and not yet forked: some ten descriptors each, and a wait for the first of them
 _oom_score: int | None = None
 
@@ -99,7 +102,8 @@ def _fork(server: Supervisor, pending: Pending) -> Channel | None:
     container = pending.container
     try:
         launched = launch.fork(pending.prepared)
-    except (SetpointError, OSError) as error:
+    except Exception as error:  # of this one alone: others wait for their own
+        tell_bug(error)
         server.containers.pop(container.name, None)
         container.close()
         container.tell_started(error)
@@ -110,6 +114,12 @@ def _fork(server: Supervisor, pending: Pending) -> Channel | None:
     container.is_child = True
     server.register(container)
     return Channel(server, container, launched.channel)
+
+
+def tell_bug(error: Exception) -> None:
+    """Its traceback for whoever mends it; the starter gets an answer all the same."""
+    if not isinstance(error, (SetpointError, OSError)):
+        sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _close(stdio: tuple[int, int, int]) -> None:
@@ -136,13 +146,20 @@ class Channel:
         self._container = container
         self._channel = channel
         self._error: Exception | None = None
+        self._deadline = server.loop.call_later(EXECUTE_SECONDS, self._on_deadline)
         channel.setblocking(False)
-        container.read_channel_to_end = self.read
+        container.read_channel_to_end = lambda: self.read(is_last=True)
         server.loop.watch(channel.fileno(), READ, lambda _events: self.read())
 
     def open_gate(self) -> None:
         """Let the child go on, now that a record names it. It is the container's only once the child was
         told: see `adoption.has_begun`."""
+        try:
+            self._open_gate()
+        except Exception as error:
+            self._give_up(error)
+
+    def _open_gate(self) -> None:
         container = self._container
         container.start_time = records.start_time(container.pid) or 0
         container.started_at = time.time()
@@ -157,30 +174,53 @@ class Channel:
             self._channel.send(b"start", socket.MSG_NOSIGNAL)
         records.publish(container.directory, records.STATE)
 
-    def read(self) -> None:
+    def _on_deadline(self) -> None:
+        reason = f"its program was not executed within {EXECUTE_SECONDS:.0f} s"
+        hint = "it is tried again; does the file system of its program answer?"
+        self._give_up(Temporary("start", self._container.name, reason, hint))
+
+    def _give_up(self, error: Exception) -> None:
+        """End a child that nobody will call a container, and say why."""
+        tell_bug(error)
+        self._error = error
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._container.pidfd, signal.SIGKILL)
+        self._end()
+
+    def read(self, is_last: bool = False) -> None:
         """All messages that are there; the end of them means that the program runs, or that the child
-        has failed."""
-        container = self._container
-        if container.is_running or self._channel.fileno() < 0:
+        has failed. is_last: the child has ended, and only another's copy keeps its channel open."""
+        if self._container.is_running or self._channel.fileno() < 0:
             return
+        try:
+            is_over = self._take_messages() or is_last
+        except Exception as error:
+            self._give_up(error)
+            return
+        if is_over:
+            self._end()
+
+    def _take_messages(self) -> bool:
+        """Whether there will be no more."""
+        container = self._container
         while True:
             try:
                 message = launch.receive(self._channel)
             except BlockingIOError:
-                return
+                return False
             except ConnectionResetError:
                 continue  # it ended with "start" unread; what it said before is still there
             if message is None:
-                break
+                return True
             if "console" in message.body:
                 container.set_console(message.descriptor)
             elif "error" in message.body:
                 self._error = error_from_json(dict(message.body["error"]))
             elif "warning" in message.body:
                 container.warnings.append(str(message.body["warning"]))
-        self._end()
 
     def _end(self) -> None:
+        self._deadline.cancel()
         self._server.loop.forget(self._channel.fileno())
         self._channel.close()
         container = self._container
