@@ -32,9 +32,13 @@ from runtime.layout import Layout
 from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
+    from runtime.images.collection import Holding
+    from runtime.images.compose import Composition
     from runtime.images.progress import Progress
+    from runtime.images.pushed import Pushed
     from runtime.images.registry.origin import Origin
     from runtime.images.stage import StagedImage
+    from runtime.images.stock import Stock
 
 _HEX = re.compile(r"[0-9a-f]{4,64}")
 _MAX_REMEMBERED = 10_000
@@ -102,8 +106,7 @@ class Images:
 
     def names(self, image_id: str) -> tuple[str, ...]:
         """All names of an image, also of one that is damaged."""
-        records = self._current().index.of_image(image_id)
-        return tuple(sorted(parse_reference(record.name).familiar for record in records if record.name))
+        return _names_of(self._current().index, image_id)
 
     def layer_directories(self, image_id: str) -> tuple[Path, ...]:
         """The trees of an image's layers, lowest first. `NotFound` when one is missing."""
@@ -163,6 +166,21 @@ class Images:
         self._sweep()
         return self._loaded(staged)
 
+    def push(
+        self, reference: str, origin: Origin, progress: Callable[[Progress], None] | None = None
+    ) -> Pushed:
+        """Bring an image to the registry of its name. `NotFound` when it, or a packed layer of it, is not
+        here; `Invalid` for a registry that does not let us, `Temporary` for one in need."""
+        from runtime.images.push import push_image
+
+        index = self._current().index
+        record = _resolve(index, reference)
+        if record is None:
+            raise _not_found("push image", reference)
+        asked = _pushable(record, reference)
+        with _explained("push image", reference):
+            return push_image(self._root, index, record, asked, origin, progress or _ignore)
+
     def import_rootfs(
         self,
         path: Path,
@@ -182,6 +200,22 @@ class Images:
             staged = load_rootfs(self._root, path, name, config or {}, host_platform(), progress or _ignore)
         return self._loaded(staged)
 
+    def compose(
+        self,
+        wanted: Composition,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        moves_names: bool = True,
+    ) -> ImageInfo:
+        """Make an image of another one's layers and new ones (`layer_writer`); durable when it returns.
+        `NotFound` for a base that is gone, `Conflict` when a name must not move and is another image's."""
+        from runtime.images.compose import compose
+
+        with _explained("make image", ", ".join(name.familiar for name in wanted.names)):
+            prepare_root(self._root)
+            staged = compose(self._root, wanted, progress or _ignore, moves_names=moves_names)
+        return self._loaded(staged)
+
     def tag(self, source: str, reference: str) -> None:
         """Give an image another name; an image that had it loses it. `NotFound` for the source."""
         name = _taggable(parse_reference(reference))
@@ -191,7 +225,8 @@ class Images:
             record = _resolve(index, source)
             if record is None:
                 raise _not_found("tag image", source)
-            write_index(self._root, index.with_record(replace(record, name=name.canonical)))
+            tagged = replace(record, name=name.canonical, is_pulled=False)
+            write_index(self._root, index.with_record(tagged))
 
     def remove(self, reference: str, *, in_use: Collection[str], force: bool = False) -> tuple[str, ...]:
         """Take a name away, and the image with its last one. in_use: ids of images that containers have.
@@ -217,6 +252,44 @@ class Images:
             gone = self._forget(index, Index(tuple(kept)), in_use)
         self._sweep()
         return gone
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """All images with what each is made of, for `collection.judge`."""
+        from runtime.images.stock import holdings_of
+
+        return holdings_of(self._current().index, self._content, self._layers)
+
+    def stock(self) -> Stock:
+        """What all of it takes on disk, by the sizes that are kept."""
+        from runtime.images.stock import stock_of
+
+        return stock_of(self.holdings(), self._content, self._layers)
+
+    def forget(self, judged: Mapping[str, tuple[str, ...]], *, in_use: Collection[str]) -> tuple[Record, ...]:
+        """Take the entries of images away, and nothing else: what they are made of goes with the next
+        `remove_litter`. judged: id -> the names that it had when that was decided; with others it stays."""
+        with _explained("remove images", ""), locked(self._existing_root()):
+            index = read_index(self._root)
+            going = judged.keys() - set(in_use)
+            gone = tuple(
+                record
+                for record in index.records
+                if record.image_id in going and _names_of(index, record.image_id) == judged[record.image_id]
+            )
+            after = Index(tuple(record for record in index.records if record not in gone))
+            present = Holdings(self._content.digests(), self._layers.keys())
+            self._write_index_making_room(index, after, find_garbage(present, self._needs(after, in_use)))
+        return gone
+
+    def restore(self, records: Collection[Record]) -> None:
+        """Give back what `forget` took: a container came to need it meanwhile. A name that is another
+        image's by now stays with that one."""
+        with _explained("keep images", ""), locked(self._existing_root()):
+            index = read_index(self._root)
+            for record in records:
+                is_taken = bool(record.name) and index.find(record.name) is not None
+                index = index.with_record(replace(record, name="") if is_taken else record)
+            write_index(self._root, index)
 
     def remove_litter(self, *, in_use: Collection[str]) -> None:
         """Take away what `litter` names, and what was staged for loads that were killed."""
@@ -264,10 +337,17 @@ class Images:
         except NotFound:
             return staged.info
 
+    def stack_of(self, diff_ids: Sequence[str]) -> Stack:
+        """The same of layers that belong to no image yet, lowest first. `NotFound` when one is missing."""
+        return self._stack(diff_ids, "of a build")
+
     def _read_stack(self, index: Index, image_id: str) -> Stack:
-        found = self._layers.find_all(self._info(index, image_id).layers)
+        return self._stack(self._info(index, image_id).layers, image_id[:19])
+
+    def _stack(self, diff_ids: Sequence[str], subject: str) -> Stack:
+        found = self._layers.find_all(diff_ids)
         if found is None:
-            raise NotFound("read image", image_id[:19], "it lacks one of its layers", "load the image again")
+            raise NotFound("read image", subject, "it lacks one of its layers", "load the image again")
         roots = [layer.record.root for layer in found if layer.record.root]
         lower = tuple(os.fspath(self._layers.tree(layer.key)) for layer in reversed(found))
         return Stack(lower, roots[-1] if roots else (0o755, 0, 0))
@@ -395,6 +475,11 @@ def _without(index: Index, record: Record, text: str, in_use: frozenset[str], *,
     return index
 
 
+def _names_of(index: Index, image_id: str) -> tuple[str, ...]:
+    names = (record.name for record in index.of_image(image_id) if record.name)
+    return tuple(sorted(parse_reference(name).familiar for name in names))
+
+
 def _is_name_of(record: Record, text: str) -> bool:
     with contextlib.suppress(SetpointError):
         reference = parse_reference(text)
@@ -406,6 +491,13 @@ def _taggable(reference: Reference) -> Reference:
     if reference.digest:
         raise Invalid("name image", reference.familiar, "a new name has no digest", "write NAME:TAG")
     return reference
+
+
+def _pushable(record: Record, text: str) -> Reference:
+    """Nothing goes anywhere under a name that is none: an id, also a short one, says no registry."""
+    if is_digest(text) or not _is_name_of(record, text):
+        raise Invalid("push image", text, "an id says nothing of a registry", "push it by a name")
+    return parse_reference(text)
 
 
 def _not_found(op: str, reference: str) -> NotFound:

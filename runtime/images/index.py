@@ -25,6 +25,7 @@ NAME_KEY = "org.opencontainers.image.ref.name"
 ID_KEY = "setpoint.image.id"
 SOURCE_KEY = "setpoint.image.source-digest"
 SIZE_KEY = "setpoint.image.size"
+PULLED_KEY = "setpoint.image.pulled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Record:
     """One name of an image, or an image without one.
 
     name: canonical, or "". image_id: the config's digest. source_digest: of the index that the
-    manifest was chosen from, or "": a reference by digest may mean either. size_bytes: unpacked.
+    manifest was chosen from, or "": a reference by digest may mean either. size_bytes: unpacked. is_pulled: a
+    registry gave it under this name, and can give it again.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Record:
     media_type: str
     size_bytes: int
     source_digest: str = ""
+    is_pulled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ def _to_record(entry: Descriptor) -> Record:
         )
     return Record(
         notes.get(NAME_KEY, ""), notes[ID_KEY], entry.digest, entry.size, entry.media_type, int(size),
-        notes.get(SOURCE_KEY, ""),
+        notes.get(SOURCE_KEY, ""), notes.get(PULLED_KEY) == "yes",
     )  # fmt: skip
 
 
@@ -139,6 +142,7 @@ def _from_record(record: Record) -> dict[str, object]:
     notes = {
         NAME_KEY: record.name, ID_KEY: record.image_id,
         SIZE_KEY: str(record.size_bytes), SOURCE_KEY: record.source_digest,
+        PULLED_KEY: "yes" if record.is_pulled else "",
     }  # fmt: skip
     return {
         "mediaType": record.media_type,

@@ -9,17 +9,17 @@ renamed before syncfs(2), so that a power cut leaves no layer with holes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.errors import Temporary
+from runtime.errors import Conflict, Temporary
 from runtime.images.archive import Source, open_source
 from runtime.images.config import parse_config
 from runtime.images.content import digest_of
 from runtime.images.documents import Descriptor, Platform
 from runtime.images.formats import FoundImage, build_manifest, find_images, layer_type
-from runtime.images.index import Record, locked, read_index, write_index
+from runtime.images.index import Index, Record, locked, read_index, write_index
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.progress import Report
 from runtime.images.reference import Reference
@@ -65,9 +65,14 @@ def load_rootfs(
 
 
 def commit(
-    root: Path, stage: Stage, stage_images: Callable[[Stage], tuple[StagedImage, ...]]
+    root: Path,
+    stage: Stage,
+    stage_images: Callable[[Stage], tuple[StagedImage, ...]],
+    *,
+    moves_names: bool = True,
 ) -> tuple[StagedImage, ...]:
-    """Stage, sync, and rename under the lock; again when a removal was faster."""
+    """Stage, sync, and rename under the lock; again when a removal was faster. `Conflict` when a name is
+    another image's and must not move."""
     for _ in range(_ATTEMPTS):
         images = stage_images(stage)
         stage.sync()
@@ -75,12 +80,27 @@ def commit(
             if stage.forget_lost(images):
                 continue
             index = read_index(root)
+            if not moves_names:
+                refuse_moves(index, [(image.info.id, image.names) for image in images])
             stage.place()
             for record in _records(images):
                 index = index.with_record(record)
             write_index(root, index)
             return images
     raise Temporary("load image", str(root), "its layers are removed as fast as they are loaded")
+
+
+def refuse_moves(index: Index, images: Iterable[tuple[str, Iterable[Reference]]]) -> None:
+    """`Conflict` for a name that another image has: who may hand us an archive must not be able to change
+    what a container is made of. images: id and names."""
+    for image_id, names in images:
+        for name in names:
+            known = index.find(name.canonical)
+            if known is not None and known.image_id != image_id:
+                raise Conflict(
+                    "name image", name.familiar, f"it is another image here, {known.image_id[7:19]}",
+                    "--force moves the name to the new one; or remove it first",
+                )  # fmt: skip
 
 
 def _stage_image(stage: Stage, source: Source, image: FoundImage) -> StagedImage:
@@ -117,5 +137,5 @@ def _records(images: Sequence[StagedImage]) -> Iterator[Record]:
         for name in [name.canonical for name in image.names] or [""]:
             yield Record(
                 name, image.info.id, image.info.digest, image.manifest_size, image.media_type,
-                image.info.size_bytes, image.source_digest,
+                image.info.size_bytes, image.source_digest, image.is_pulled,
             )  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -140,7 +141,7 @@ def _stage(stage: Stage, repository: Repository, found: FoundImage) -> StagedIma
                 stage.add_blob(future.result(), layer.digest)
             descriptors.append(stage.describe(layer.digest))
             stage.unpack_all(descriptors, info.layers)
-    return stage_documents(stage, found, descriptors)
+    return replace(stage_documents(stage, found, descriptors), is_pulled=True)
 
 
 @contextlib.contextmanager

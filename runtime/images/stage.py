@@ -35,6 +35,7 @@ class StagedImage:
     source_digest: str
     blobs: tuple[str, ...]
     layers: tuple[str, ...]
+    is_pulled: bool = False
 
 
 class Stage:
@@ -105,6 +106,13 @@ class Stage:
             self._whole.add(digest)
             return True
         return False
+
+    def keep_blob(self, digest: str) -> bool:
+        """Count a blob of an image that is here already, without reading it. Whether it is there."""
+        if self._content.size(digest) is None:
+            return False
+        self._whole.add(digest)
+        return True
 
     # --- layers -------------------------------------------------------------------------------
 
