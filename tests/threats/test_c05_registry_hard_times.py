@@ -156,6 +156,16 @@ def test_c5_an_answer_that_costs_nothing_but_a_moment(
     assert grown(before) < GROWTH_BYTES
 
 
+@pytest.mark.parametrize("name", ["chunks that drip", "a chunk size that drips"])
+def test_c5_a_layer_that_drips_is_given_up_for_that(
+    name: str, registry: BadRegistry, store: Store, quick: list[float]
+) -> None:
+    """And not at its end, for what it was: that may be years away."""
+    image = registry.put_image()
+    registry.answer(image.layer_path, BAD[name])
+    assert "less than 64 KiB a minute" in store.refuses(image.name, registry).reason
+
+
 @pytest.mark.parametrize("name", ["a body drips", "an endless body", "a head drips", "silence in the body"])
 @pytest.mark.parametrize("status", [401, 500])
 def test_c5_nor_does_an_error(
