@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runtime.images.dockerfile.image_config import ImageConfig
-from runtime.images.dockerfile.stages import Remark
+from runtime.images.dockerfile.lines import Remark
 from runtime.images.dockerfile.steps import Base, FromImage, Step
 
 Bases = Mapping[FromImage, ImageConfig]

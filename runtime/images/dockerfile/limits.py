@@ -1,0 +1,22 @@
+"""What a Dockerfile may cost before it is refused. Pure numbers, far above what real ones have.
+
+Each bounds a product: lines by their length, instructions by the variables they copy, one expansion and
+all of them together. Docker's own reader ends at lines of 64 KiB (bufio.MaxScanTokenSize).
+"""
+
+from __future__ import annotations
+
+FILE_BYTES = 2 * 1024 * 1024
+LINE_CHARACTERS = 64 * 1024 - 1  # one physical line
+STATEMENT_CHARACTERS = 256 * 1024  # an instruction with its continuation lines
+INSTRUCTIONS = 4000
+STAGES = 500
+WORDS = 10_000  # of one instruction
+VARIABLES = 1000  # ENV and ARG in force at one time
+PORTS = 10_000  # as many as an image's config may have (images.config.MAX_ITEMS)
+VALUE_CHARACTERS = 128 * 1024  # MAX_ARG_STRLEN of the kernel: no process could be given more in one string
+EXPANDED_CHARACTERS = 16 * 1024 * 1024  # of a whole plan
+DEPTH = 32  # `${a:-${b:-…}}`
+PATTERN_CHARACTERS = 1024  # of `${v#pattern}`, of a COPY pattern and of a line of .dockerignore
+IGNORE_PATTERNS = 5000
+PROBLEMS = 50  # told at once
