@@ -35,7 +35,9 @@ def clean_path(name: bytes, subject: str, limits: Limits) -> bytes:
         raise _invalid(subject, name, "has '..' in its path")
     if len(parts) > limits.depth:
         raise _invalid(subject, name, f"is deeper than {limits.depth} directories")
-    if len(name) > limits.component_bytes and any(len(part) > limits.component_bytes for part in parts):
+    if len(name) > limits.component_bytes and any(
+        len(part.removeprefix(WHITEOUT_PREFIX)) > limits.component_bytes for part in parts
+    ):
         raise _invalid(subject, name, f"has a part longer than {limits.component_bytes} bytes")
     return b"/".join(parts)
 

@@ -23,7 +23,7 @@ Kind = Literal["file", "hardlink", "symlink", "char", "block", "directory", "fif
 
 BLOCK_BYTES = 512
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
-_HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
+HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _CHECKSUM_AT = 148
 _CHECKSUM_END = 156
 _KINDS: dict[bytes, Kind] = {
@@ -90,7 +90,7 @@ def read_entries(
 def _split(block: bytes, subject: str) -> tuple[bytes, tuple[bytes, ...]]:
     if len(block) != BLOCK_BYTES:
         raise _invalid(subject, "ends inside a header")
-    fields: tuple[bytes, ...] = _HEADER.unpack(block)
+    fields: tuple[bytes, ...] = HEADER.unpack(block)
     try:
         stored = _parse_number(fields[6])
     except ValueError:

@@ -1,0 +1,172 @@
+"""Walks a root file system that strangers fill, also while they change it, and sees nothing but it.
+
+    walk([upper]) ─> Found, ...                               as it is on the disk, overlayfs' marks, too
+    walk([upper, lower, ...], is_merged=True) ─> Found, ...   as the container sees it, but for its mounts
+
+A name is opened with O_PATH and O_NOFOLLOW in a directory that is held open, and a directory by its path with
+openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS) from the root's descriptor: no link is ever followed, whoever
+swaps directories with links meanwhile, and no device or FIFO is opened. Called by the layer writer, by export
+and by diff.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from runtime.errors import Invalid
+from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.syscalls import (
+    RESOLVE_BENEATH,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+    openat2,
+)
+
+OPAQUE = "trusted.overlay.opaque"
+_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EAGAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something below the root, itself b"". descriptor: O_PATH, open until the next one is asked for."""
+
+    path: bytes
+    status: os.stat_result
+    descriptor: int
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_whiteout(self) -> bool:
+        """overlayfs' mark for a name of the layers below that was deleted."""
+        return stat.S_ISCHR(self.status.st_mode) and self.status.st_rdev == 0
+
+    @property
+    def is_opaque(self) -> bool:
+        """A directory that hides all of the layers below it."""
+        return self.is_directory and self.xattr(OPAQUE) == b"y"
+
+    def xattr(self, name: str) -> bytes | None:
+        """Of a file or a directory; None when it has none of that name."""
+        try:
+            return os.getxattr(f"/proc/self/fd/{self.descriptor}", name)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+                return None
+            raise
+
+    def open(self) -> int:
+        """A descriptor to read a file with: of what was found, whatever its name means by now."""
+        return os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
+
+
+def walk(
+    roots: Sequence[int], subject: str, limits: Limits = DEFAULT_LIMITS, *, is_merged: bool = False
+) -> Iterator[Found]:
+    """Everything, parents first and each directory's names sorted. roots: descriptors of directories, topmost
+    first. is_merged: whiteouts and opaque directories hide what is below, and are not shown themselves.
+    Entries that vanish meanwhile are left out.
+
+    `Invalid` for a tree that is deeper or larger than an image can be.
+    """
+    with _held(os.open(".", _NAME, dir_fd=roots[0])) as top:
+        yield Found(b"", os.fstat(top), top)
+    waiting: list[tuple[bytes, tuple[int, ...]]] = [(b"", tuple(roots))]
+    count = 1
+    while waiting:
+        path, below = waiting.pop()
+        directories: list[tuple[bytes, tuple[int, ...]]] = []
+        for found, layers in _children(path, below, is_merged=is_merged):
+            count += 1
+            _check(found.path, count, subject, limits)
+            yield found
+            if found.is_directory:
+                directories.append((found.path, layers))
+        waiting += reversed(directories)
+
+
+def _children(
+    path: bytes, roots: Sequence[int], *, is_merged: bool
+) -> Iterator[tuple[Found, tuple[int, ...]]]:
+    """The entries of a directory, each with those of `roots` that a directory is made of."""
+    with contextlib.ExitStack() as stack:
+        opened = [(root, each) for root in roots if (each := _open_directory(root, path, stack)) >= 0]
+        for name in sorted({os.fsencode(name) for _, each in opened for name in os.listdir(each)}):  # noqa: PTH208
+            whole = path + b"/" + name if path else name
+            with contextlib.ExitStack() as held:
+                found, layers = _look(whole, name, opened, held, is_merged=is_merged)
+                if found is not None:
+                    yield found, layers
+
+
+def _look(
+    path: bytes,
+    name: bytes,
+    opened: Sequence[tuple[int, int]],
+    held: contextlib.ExitStack,
+    *,
+    is_merged: bool,
+) -> tuple[Found | None, tuple[int, ...]]:
+    """The topmost entry of that name, and the roots that a merged directory is made of."""
+    first: Found | None = None
+    layers: list[int] = []
+    for root, directory in opened:
+        found = _open_name(path, name, directory, held)
+        if found is None:
+            continue
+        if first is not None and not found.is_directory:
+            break  # a file, or a whiteout, below a directory: nothing of what is below it is seen
+        if is_merged and found.is_whiteout:
+            break
+        first = first or found
+        layers.append(root)
+        if not found.is_directory or (is_merged and found.is_opaque):
+            break
+    return first, tuple(layers)
+
+
+def _open_name(path: bytes, name: bytes, directory: int, held: contextlib.ExitStack) -> Found | None:
+    try:
+        descriptor = held.enter_context(_held(os.open(name, _NAME, dir_fd=directory)))
+    except FileNotFoundError:
+        return None
+    return Found(path, os.fstat(descriptor), descriptor)
+
+
+def _open_directory(root: int, path: bytes, stack: contextlib.ExitStack) -> int:
+    """-1 when it is no directory any more."""
+    try:
+        return stack.enter_context(_held(openat2(root, path or b".", _DIRECTORY, resolve=_RESOLVE)))
+    except OSError as error:
+        if error.errno in _GONE:
+            return -1
+        raise
+
+
+@contextlib.contextmanager
+def _held(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: bytes, count: int, subject: str, limits: Limits) -> None:
+    shown = path[:200].decode(errors="replace")
+    if count > limits.entries:
+        raise Invalid("read files", subject, f"more than {limits.entries} files", "keep them in a volume")
+    if path.count(b"/") >= limits.depth:
+        raise Invalid("read files", subject, f"{shown!r} is deeper than {limits.depth} directories")
+    if len(path) > limits.name_bytes:
+        raise Invalid("read files", subject, f"{shown!r} is longer than {limits.name_bytes} bytes")
