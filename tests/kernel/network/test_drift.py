@@ -25,6 +25,10 @@ def _bridge(lab: Lab) -> str:
     return next(each.bridge for each in lab.networks.list() if each.name == "web")
 
 
+def _setting(lab: Lab) -> Path:
+    return Path(f"/proc/sys/net/ipv4/conf/{_bridge(lab)}/route_localnet")
+
+
 def _inside(lab: Lab, *arguments: str) -> None:
     instance = lab.networks._instance
     with instance.opened("one") as netns, instance.home.inside(netns):
@@ -43,6 +47,15 @@ DAMAGES: dict[str, tuple[set[tuple[str, str]], Damage]] = {
     "gateway address removed": (
         {("bridge", "web")},
         lambda lab: run("ip", "address", "flush", "dev", _bridge(lab)),
+    ),
+    "setting of a bridge changed": ({("bridge", "web")}, lambda lab: _setting(lab).write_text("0")),
+    "record of a network removed": (
+        {("record", "web")},
+        lambda lab: lab.networks._instance.network_path("web").unlink(),
+    ),
+    "record of a sandbox removed": (
+        {("record", "one")},
+        lambda lab: (lab.layout.run / "sandboxes" / "one.json").unlink(),
     ),
     "veth deleted": ({("veth", "one")}, lambda lab: run("ip", "link", "delete", _link(lab))),
     "veth down": ({("veth", "one")}, lambda lab: run("ip", "link", "set", _link(lab), "down")),
@@ -137,7 +150,20 @@ async def test_damage_is_found_and_put_back(lab: Lab, name: str) -> None:
         lab.networks.repair(each)
     assert lab.networks.find_drift() == ()
     assert os.stat(lab.networks.netns_path("one")).st_ino == inode
+    assert _setting(lab).read_text() == "1\n"
+    assert lab.networks._instance.network_path("web").exists()
+    assert (lab.layout.run / "sandboxes" / "one.json").exists()
     await _all_is_well(lab)
+
+
+async def test_a_bridges_mtu(lab: Lab) -> None:
+    lab.network("web", mtu=1400)
+    run("ip", "link", "set", _bridge(lab), "mtu", "1300")
+    (found,) = lab.networks.find_drift()
+    assert (found.kind, found.subject) == ("bridge", "web") and "MTU 1300" in found.detail
+    lab.networks.repair(found)
+    assert lab.networks.find_drift() == ()
+    assert "mtu 1400" in run("ip", "link", "show", _bridge(lab))
 
 
 async def test_a_look_changes_nothing(lab: Lab) -> None:
