@@ -6,18 +6,8 @@ that no test notices is a defence that could be lost without a word.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mutation(NamedTuple):
-    """row: of the list of known attacks. test: a pytest node, or a file of which one test must fail."""
-
-    row: str
-    file: str
-    old: str
-    new: str
-    test: str
-
+from tests.threats.drift_mutations import DRIFT
+from tests.threats.mutation import Mutation
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
 PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
@@ -558,4 +548,5 @@ MUTATIONS = (
         'H6', 'agent/api/streams.py', '    context.loop.check_image("pull image", reference)\n',
         '', "tests/unit/api/test_policy.py",
     ),
+    *DRIFT,
 )  # fmt: skip
