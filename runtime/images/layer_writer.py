@@ -84,7 +84,7 @@ def write_tree(
     for found in walk([root], subject, limits):
         if leaves_out(found.path):
             continue
-        _refuse_elsewhere(found, subject)
+        refuse_elsewhere(found, subject)
         for entry, descriptor in _of_layer(found, entries, subject):
             write_entry(write, entry, descriptor)
     write(END)
@@ -111,7 +111,8 @@ def _mark(name: bytes) -> Entry:
     return Entry(name, "file", 0, 0, 0, 0, 0, b"", 0, 0, {})
 
 
-def _refuse_elsewhere(found: Found, subject: str) -> None:
+def refuse_elsewhere(found: Found, subject: str) -> None:
+    """`Unsupported` for what overlayfs keeps in another place than it shows it in."""
     if not found.is_directory and not stat.S_ISREG(found.status.st_mode):
         return
     for name in _ELSEWHERE:

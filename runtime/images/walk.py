@@ -80,37 +80,37 @@ def walk(
 
     `Invalid` for a tree that is deeper or larger than an image can be.
     """
-    with _held(os.open(".", _NAME, dir_fd=roots[0])) as top:
+    with owned(os.open(".", _NAME, dir_fd=roots[0])) as top:
         yield Found(b"", os.fstat(top), top)
     waiting: list[tuple[bytes, tuple[int, ...]]] = [(b"", tuple(roots))]
     count = 1
     while waiting:
         path, below = waiting.pop()
         directories: list[tuple[bytes, tuple[int, ...]]] = []
-        for found, layers in _children(path, below, is_merged=is_merged):
+        for found, layers in children(path, below, is_merged=is_merged):
             count += 1
-            _check(found.path, count, subject, limits)
+            check(found.path, count, subject, limits)
             yield found
             if found.is_directory:
                 directories.append((found.path, layers))
         waiting += reversed(directories)
 
 
-def _children(
+def children(
     path: bytes, roots: Sequence[int], *, is_merged: bool
 ) -> Iterator[tuple[Found, tuple[int, ...]]]:
     """The entries of a directory, each with those of `roots` that a directory is made of."""
     with contextlib.ExitStack() as stack:
-        opened = [(root, each) for root in roots if (each := _open_directory(root, path, stack)) >= 0]
+        opened = [(root, each) for root in roots if (each := open_directory(root, path, stack)) >= 0]
         for name in sorted({os.fsencode(name) for _, each in opened for name in os.listdir(each)}):  # noqa: PTH208
             whole = path + b"/" + name if path else name
             with contextlib.ExitStack() as held:
-                found, layers = _look(whole, name, opened, held, is_merged=is_merged)
+                found, layers = look(whole, name, opened, held, is_merged=is_merged)
                 if found is not None:
                     yield found, layers
 
 
-def _look(
+def look(
     path: bytes,
     name: bytes,
     opened: Sequence[tuple[int, int]],
@@ -118,11 +118,12 @@ def _look(
     *,
     is_merged: bool,
 ) -> tuple[Found | None, tuple[int, ...]]:
-    """The topmost entry of that name, and the roots that a merged directory is made of."""
+    """The topmost entry of that name, and the roots that a merged directory is made of. opened: (root,
+    descriptor of the directory in it). What is opened lives as long as `held`."""
     first: Found | None = None
     layers: list[int] = []
     for root, directory in opened:
-        found = _open_name(path, name, directory, held)
+        found = open_name(path, name, directory, held)
         if found is None:
             continue
         if first is not None and not found.is_directory:
@@ -136,18 +137,18 @@ def _look(
     return first, tuple(layers)
 
 
-def _open_name(path: bytes, name: bytes, directory: int, held: contextlib.ExitStack) -> Found | None:
+def open_name(path: bytes, name: bytes, directory: int, held: contextlib.ExitStack) -> Found | None:
     try:
-        descriptor = held.enter_context(_held(os.open(name, _NAME, dir_fd=directory)))
+        descriptor = held.enter_context(owned(os.open(name, _NAME, dir_fd=directory)))
     except FileNotFoundError:
         return None
     return Found(path, os.fstat(descriptor), descriptor)
 
 
-def _open_directory(root: int, path: bytes, stack: contextlib.ExitStack) -> int:
+def open_directory(root: int, path: bytes, stack: contextlib.ExitStack) -> int:
     """-1 when it is no directory any more."""
     try:
-        return stack.enter_context(_held(openat2(root, path or b".", _DIRECTORY, resolve=_RESOLVE)))
+        return stack.enter_context(owned(openat2(root, path or b".", _DIRECTORY, resolve=_RESOLVE)))
     except OSError as error:
         if error.errno in _GONE:
             return -1
@@ -155,14 +156,15 @@ def _open_directory(root: int, path: bytes, stack: contextlib.ExitStack) -> int:
 
 
 @contextlib.contextmanager
-def _held(descriptor: int) -> Iterator[int]:
+def owned(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _check(path: bytes, count: int, subject: str, limits: Limits) -> None:
+def check(path: bytes, count: int, subject: str, limits: Limits) -> None:
+    """`Invalid` for more than an image can hold."""
     shown = path[:200].decode(errors="replace")
     if count > limits.entries:
         raise Invalid("read files", subject, f"more than {limits.entries} files", "keep them in a volume")
