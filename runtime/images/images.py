@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from runtime.images.progress import Progress
     from runtime.images.pushed import Pushed
     from runtime.images.registry.origin import Origin
+    from runtime.images.saver import Archive, Form
     from runtime.images.stage import StagedImage
     from runtime.images.stock import Stock
 
@@ -107,6 +108,20 @@ class Images:
     def names(self, image_id: str) -> tuple[str, ...]:
         """All names of an image, also of one that is damaged."""
         return _names_of(self._current().index, image_id)
+
+    def save(self, references: Sequence[str], form: Form) -> Archive:
+        """What `saver` writes of these images, several of them in one archive. `NotFound`, `Invalid`. A name
+        that was asked for is the image's in the archive; an id gives it none."""
+        from runtime.images.saver import plan_archive
+
+        index = self._current().index
+        wanted = []
+        for reference in references:
+            record = _resolve(index, reference)
+            if record is None:
+                raise _not_found("save image", reference)
+            wanted.append((record, record.name if _is_name_of(record, reference) else ""))
+        return plan_archive(self._content, wanted, form)
 
     def layer_directories(self, image_id: str) -> tuple[Path, ...]:
         """The trees of an image's layers, lowest first. `NotFound` when one is missing."""
