@@ -27,6 +27,7 @@ from agent import log, systemd
 from agent.api.context import Context
 from agent.api.server import Servers
 from agent.follow import Follower
+from agent.images.keeper import ImageKeeper
 from agent.manifest.objects import Manifest, Revision
 from agent.manifest.reader import Reader, read
 from agent.metrics import Metrics
@@ -160,10 +161,18 @@ async def _assemble(
         observer=metrics,
         gate=gate_of(settings),
     )
+    images = ImageKeeper(engine, loop, store.images, settings.image_rules, settings.image_look_seconds)
+    await images.load()
+    loop.on_settled(images.settled)
     await loop.start()
     stack.push_async_callback(_stop_loop, loop, settings.stop_seconds)
     room = RoomWatch(settings.layout, loop)
-    loop.on_disk_trouble(lambda needs_ballast: room.look_soon(needs_ballast=needs_ballast))
+
+    def on_disk_trouble(needs_ballast: bool) -> None:
+        room.look_soon(needs_ballast=needs_ballast)
+        images.look_soon()
+
+    loop.on_disk_trouble(on_disk_trouble)
     follower = Follower(source_of(settings), reader_of(settings), loop, metrics, _source_kind(settings))
     context = Context(
         settings=settings,
@@ -172,6 +181,7 @@ async def _assemble(
         store=store,
         follower=follower,
         room=room,
+        images=images,
         metrics=metrics,
         version=VERSION,
         read_files=lambda files: _read_files(settings, files),
@@ -248,15 +258,16 @@ def _start_tasks(
     following = asyncio.ensure_future(follower.run())
     watchdog = asyncio.ensure_future(systemd.keep_watchdog_quiet())
     room = asyncio.ensure_future(context.room.run())
+    images = asyncio.ensure_future(context.images.run())
 
     async def cancel() -> None:
-        for task in (following, watchdog, room):
+        for task in (following, watchdog, room, images):
             task.cancel()
-        await asyncio.gather(following, watchdog, room, return_exceptions=True)
+        await asyncio.gather(following, watchdog, room, images, return_exceptions=True)
 
     stack.push_async_callback(cancel)
     looping = asyncio.ensure_future(_run_loop(context.loop, follower))
-    return {looping: "loop", following: "source", room: "room watch"}
+    return {looping: "loop", following: "source", room: "room watch", images: "image keeper"}
 
 
 async def _run_loop(loop: Loop, follower: Follower) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from runtime.errors import Invalid
+from runtime.images.collection import Rules
 from runtime.layout import Layout
 
 VERSION = "0.1.0"
@@ -33,6 +34,7 @@ class Settings:
     registries: mirrors and certificates (agent.registries); None is /etc/INSTANCE/registries.yaml.
     git_credentials: a file as git-credential-store(1) has it. environment: what `${VAR}` in a manifest finds,
     before `.env`; nothing of the agent's own environment, which is nobody's desired state.
+    image_rules: which images go by themselves; image_look_seconds: how often that is looked at.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
     a terminal, else JSON. Raises Invalid.
     """
@@ -53,6 +55,8 @@ class Settings:
     log_level: str = "info"
     log_format: LogFormat = "auto"
     full_pass_seconds: float = 30.0
+    image_rules: Rules = field(default_factory=Rules)
+    image_look_seconds: float = 300.0
     socket_group: str = "setpoint"
     stop_seconds: float = 10.0  # what is under way may take this long to end at a stop
 
@@ -61,9 +65,19 @@ class Settings:
             raise Invalid("start agent", "", "both a directory and a git URL", "give --watch or --git")
         if self.log_level not in LOG_LEVELS:
             raise Invalid("start agent", self.log_level, "not a log level", f"one of {', '.join(LOG_LEVELS)}")
-        for name in ("git_poll_seconds", "list_seconds", "full_pass_seconds", "stop_seconds"):
+        times = (
+            "git_poll_seconds",
+            "list_seconds",
+            "full_pass_seconds",
+            "stop_seconds",
+            "image_look_seconds",
+        )
+        for name in times:
             if not 0 < getattr(self, name) < 1e9:
                 raise Invalid("start agent", name, f"{getattr(self, name)} is not a time above zero")
+        rules = self.image_rules
+        if not 0 < rules.low <= rules.high <= 1 or min(rules.max_age_seconds, rules.grace_seconds) < 0:
+            raise Invalid("start agent", "images", "the marks are not HIGH:LOW per cent of the disk", "85:80")
         self.metrics_endpoint()
 
     def metrics_endpoint(self) -> tuple[str, int] | None:

@@ -60,6 +60,10 @@ class Pulls:
         error = self._failed.get(reference)
         return PullState(error) if error is not None else None
 
+    def running(self) -> tuple[str, ...]:
+        """The canonical names of what is being fetched."""
+        return tuple(self._running)
+
     async def _fetch(self, reference: str) -> None:
         error: SetpointError | None = None
         try:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from agent.images.keeper import ImageKeeper
 from agent.manifest.objects import Manifest
 from agent.metrics import Metrics
 from agent.reconcile.loop import Loop
@@ -50,6 +51,7 @@ class Context:
     store: Store
     follower: Follower
     room: RoomWatch
+    images: ImageKeeper
     metrics: Metrics
     version: str
     read_files: Callable[[Mapping[str, bytes]], Awaitable[Manifest]]

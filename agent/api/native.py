@@ -90,7 +90,7 @@ def status_of(context: Context) -> dict[str, Any]:
 
 def alarms_of(context: Context) -> list[dict[str, Any]]:
     """What is wrong with the disk, and what is not stored."""
-    found = [context.room.alarm.view()] if context.room.alarm else []
+    found = [alarm.view() for alarm in (context.room.alarm, context.images.alarm) if alarm]
     journal = context.loop.journal
     if journal.is_failing:
         message = f"{journal.waiting} records are in memory alone: the store cannot be written"

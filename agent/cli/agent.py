@@ -5,6 +5,7 @@ Only here do options become Settings. The agent itself is agent.daemon. Stopping
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import signal
@@ -48,6 +49,17 @@ def add_agent(parser: Parser) -> None:
     )
     parser.add_argument(
         "--registries", metavar="FILE", help="mirrors and certificates (/etc/INSTANCE/registries.yaml)"
+    )
+    parser.add_argument(
+        "--image-marks", type=marks, metavar="HIGH:LOW", default=(85.0, 80.0),
+        help="over HIGH %% of the disk unused images go, to LOW (85:80)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-age", type=seconds, metavar="TIME", default=30 * 86400.0,
+        help="unused images go after this; 0 is never (30d)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-grace", type=seconds, metavar="TIME", default=3600.0, help="and never before this (1h)"
     )
     parser.add_argument(
         "--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME} in manifests"
@@ -98,6 +110,7 @@ def run_agent(arguments: Namespace) -> int:
 def settings_of(arguments: Namespace) -> Settings:
     """Raises Invalid for what cannot be right: nothing was started then."""
     from agent.settings import METRICS_ADDRESS, Settings
+    from runtime.images.collection import Rules
     from runtime.layout import Layout
 
     watch = Path(arguments.watch).absolute() if arguments.watch else None
@@ -118,7 +131,22 @@ def settings_of(arguments: Namespace) -> Settings:
         metrics_address=METRICS_ADDRESS if arguments.metrics is None else arguments.metrics,
         log_level=arguments.log_level,
         log_format=arguments.log_format,
+        image_rules=Rules(
+            high=arguments.image_marks[0] / 100,
+            low=arguments.image_marks[1] / 100,
+            max_age_seconds=arguments.image_age,
+            grace_seconds=arguments.image_grace,
+        ),
     )
+
+
+def marks(text: str) -> tuple[float, float]:
+    """`85:80`: per cent of the disk, high and low."""
+    high, _, low = text.partition(":")
+    try:
+        return float(high), float(low)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HIGH:LOW in per cent; write 85:80") from None
 
 
 def _credentials(name: str | None) -> Path | None:
@@ -209,6 +237,8 @@ def words_of(arguments: Namespace) -> list[str]:
         words += ["--policy", str(Path(arguments.policy).absolute())]
     if arguments.registries:
         words += ["--registries", str(Path(arguments.registries).absolute())]
+    words += ["--image-marks", ":".join(f"{mark:g}" for mark in arguments.image_marks)]
+    words += ["--image-age", f"{arguments.image_age}s", "--image-grace", f"{arguments.image_grace}s"]
     if arguments.env_file:
         words += ["--env-file", str(Path(arguments.env_file).absolute())]
     if arguments.metrics is not None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from agent.images.notes import Notes
 from store.errors import Damaged
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 
@@ -58,6 +59,7 @@ class Journal:
         self._removed: set[Key] = set()
         self._events: deque[EventRecord] = deque(maxlen=MAX_WAITING_EVENTS)
         self._revisions: dict[str, RevisionRecord] = {}
+        self.notes = Notes(self._soon)
         self._writer: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         self._failures = 0
@@ -121,16 +123,14 @@ class Journal:
     def waiting(self) -> int:
         """How many records are in memory alone."""
         dirty = len(self._dirty_objects) + len(self._dirty_statuses)
-        return dirty + len(self._removed) + len(self._events) + len(self._revisions)
+        return dirty + len(self._removed) + len(self._events) + len(self._revisions) + self.notes.waiting
 
     def waiting_events(self) -> tuple[EventRecord, ...]:
         """Those that nobody can read from the store yet, oldest first."""
         return (*self._being_written, *self._events)
 
     def _is_waiting(self) -> bool:
-        return bool(
-            self._dirty_objects or self._dirty_statuses or self._removed or self._events or self._revisions
-        )
+        return self.waiting > 0
 
     async def flush(self) -> bool:
         """Write all that waits; True when it is stored."""
@@ -157,12 +157,15 @@ class Journal:
             return True
 
     def _take(self) -> Batch:
+        images, images_forgotten = self.notes.take()
         batch = Batch(
             objects=tuple(self._objects[key] for key in self._dirty_objects if key in self._objects),
             removed=tuple(self._removed),
             statuses=tuple(self._statuses[key] for key in self._dirty_statuses if key in self._statuses),
             events=tuple(self._events),
             revisions=tuple(self._revisions.values()),
+            images=images,
+            images_forgotten=images_forgotten,
         )
         self._dirty_objects.clear()
         self._dirty_statuses.clear()
@@ -179,11 +182,13 @@ class Journal:
         self._events.clear()
         self._events.extend((*batch.events, *newer))
         self._revisions = {record.id: record for record in batch.revisions} | self._revisions
+        self.notes.put_back(batch.images, batch.images_forgotten)
 
     def _write_all_again(self, error: Damaged) -> None:
         """The store is empty now. Its loss is an event, since a person must hear of it."""
         self._dirty_objects.update(self._objects)
         self._dirty_statuses.update(self._statuses)
+        self.notes.write_all_again()
         note = f"{error}; the file was moved aside, and a fresh one is written from memory"
         if not any(event.key == STORE for event in self._events):
             self._events.append(EventRecord(time.time(), STORE, "Warning", "StoreDamaged", note))

@@ -88,6 +88,7 @@ class Knowledge:
         self._waiters: dict[Key, set[Key]] = {}
         self._waits: dict[Key, frozenset[Key]] = {}
         self.on_disk_trouble: Callable[[bool], None] = lambda _needs_ballast: None
+        self.on_settled: Callable[[Key], None] = lambda _key: None
         self.world = World(
             instance=instance,
             desired=self.inventory.desired,
@@ -172,6 +173,7 @@ class Knowledge:
             self.unsettled.discard(key)
             if self.inventory.converged(key) or not was_settled:
                 self.feed.changed()
+                self.on_settled(key)
         else:
             self.unsettled.add(key)
         self.publish(key)

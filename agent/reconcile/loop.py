@@ -37,6 +37,7 @@ from agent.reconcile.watching import Watching
 from agent.reconcile.world import HOST
 from runtime.errors import Conflict, NotFound
 from runtime.face import Engine
+from runtime.model import ImageInfo
 from store.records import EventRecord, Key, ObjectRecord, StatusRecord
 
 __all__ = ["Clock", "Loop", "LoopSettings", "Observer", "Remembers"]
@@ -377,6 +378,16 @@ class Loop:
     def on_disk_trouble(self, tell: Callable[[bool], None]) -> None:
         """Have `tell(needs_ballast)` called when a write to the disk may have failed."""
         self._know.on_disk_trouble = tell
+
+    def on_settled(self, tell: Callable[[Key], None]) -> None:
+        """Have `tell(key)` called when an object came to be as it is wanted."""
+        self._know.on_settled = tell
+
+    def image_of(self, key: Key) -> ImageInfo | None:
+        """The image that an object's reference means now, as planning sees it."""
+        desired = self._know.inventory.desired.get(key)
+        spec = desired.spec if desired is not None else None
+        return self._know.observed.images.get(spec.image) if isinstance(spec, ContainerSpec) else None
 
     def note(self, key: Key, type: str, reason: str, message: str) -> None:
         """An event of something that is no object of a manifest."""
