@@ -26,7 +26,7 @@ from runtime import bundle, container_ids, disk, mount_points, mounts, security
 from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.images.images import Images
-from runtime.images.snapshots import prepare
+from runtime.images.snapshots import prepare, prepare_layers
 from runtime.layout import Layout
 from runtime.model import ContainerConfig, ImageInfo, MountConfig
 from runtime.mounts import Overlay
@@ -36,6 +36,7 @@ from runtime.network.networks import Networks
 from runtime.volumes import DATA, Volumes
 
 CONFIG = "config.json"
+NO_IMAGE = ImageInfo("", (), 0, 0.0, "", "linux")
 # O_NONBLOCK: what lives on of an earlier start may hold a lease on a file that it had (fcntl(2)).
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -87,6 +88,8 @@ class Assembly:
         ]
 
     def image(self, config: ContainerConfig, op: str) -> ImageInfo:
+        if config.layers is not None:
+            return NO_IMAGE
         image = self._images.get(config.image)
         if image is None:
             raise NotFound(op, config.name, f"image {config.image[:19]} is not in the store", "load it again")
@@ -101,14 +104,18 @@ class Assembly:
         image = self.image(config, "create")
         bundle = self.bundle(config.id)
         _make_directory(bundle)
-        overlay = self._overlay(config.id, image)
+        overlay = self._overlay(config, image)
         await self._make_volumes(config, image)
         self._checked[config.id] = self._oci(config, image, overlay, is_starting=False)
 
-    def _overlay(self, id: str, image: ImageInfo) -> Overlay:
+    def _overlay(self, config: ContainerConfig, image: ImageInfo) -> Overlay:
         if not self._mount_points:
             self._mount_points = mount_points.make(self._layout.mount_points)
-        overlay = prepare(self._images, image.id, Path(self.bundle(id)))
+        place = Path(self.bundle(config.id))
+        if config.layers is None:
+            overlay = prepare(self._images, image.id, place)
+        else:
+            overlay = prepare_layers(self._images, config.layers, place)
         return replace(overlay, lower=(*overlay.lower, self._mount_points))
 
     def _oci(
@@ -262,7 +269,7 @@ class Assembly:
     def restore_config(self, config: ContainerConfig) -> dict[str, Any]:
         """The OCI config of a running container, written again."""
         image = self.image(config, "write config")
-        oci = self._oci(config, image, self._overlay(config.id, image), is_starting=True)
+        oci = self._oci(config, image, self._overlay(config, image), is_starting=True)
         self.write_config(config.id, oci)
         return oci
 
@@ -274,7 +281,7 @@ class Assembly:
         if checked is not None and not depends:
             return checked
         image = self.image(config, "start")
-        return self._oci(config, image, self._overlay(config.id, image), is_starting=True)
+        return self._oci(config, image, self._overlay(config, image), is_starting=True)
 
     def forget(self, id: str) -> None:
         """A container that is no more."""

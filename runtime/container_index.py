@@ -42,6 +42,10 @@ class ContainerIndex:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
+    def images(self) -> set[str]:
+        """The ids of the images that containers have."""
+        return {entry.config.image for entry in self if entry.config.image}
+
     def find(self, id: str) -> Entry | None:
         return self._entries.get(id)
 

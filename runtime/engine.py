@@ -13,7 +13,8 @@ import asyncio
 import contextlib
 import socket
 import stat
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,6 +96,7 @@ class NativeEngine:
         )
         self._denials = Denials(layout.cgroup_parent, self._on_denied, self._index.by_first_pid)
         self._opened = contextlib.AsyncExitStack()
+        self._creating: Counter[str] = Counter()  # images of containers that are being made
 
     @property
     def is_supervisor_up(self) -> bool:
@@ -138,7 +140,7 @@ class NativeEngine:
 
     async def _clear_leftovers(self, stack: contextlib.AsyncExitStack) -> None:
         await asyncio.to_thread(leftovers.clear, self.layout, self._ids())
-        in_use = {entry.config.image for entry in self._index}
+        in_use = self._index.images()
         sweeping = asyncio.ensure_future(asyncio.to_thread(leftovers.sweep, self.layout, self.images, in_use))
 
         async def end() -> None:
@@ -196,7 +198,11 @@ class NativeEngine:
 
     async def create(self, config: ContainerConfig) -> None:
         disk.check_room("create", config.name, self.layout.data)
-        await self._life.create(config)
+        self._creating[config.image] += 1
+        try:
+            await self._life.create(config)
+        finally:
+            self._creating[config.image] -= 1
 
     async def start(self, id: str) -> None:
         await self._life.start(id)
@@ -367,7 +373,7 @@ class NativeEngine:
         self, image_ids: Sequence[str], *, repair: bool, report: Report | None = None
     ) -> tuple[Finding, ...]:
         """What is damaged of these images, of all when there is none. repair: from what is here."""
-        busy = sorted({entry.config.image for entry in self._index if entry.is_running})
+        busy = sorted({entry.config.image for entry in self._index if entry.is_running} - {""})
         return await asyncio.to_thread(
             lambda: self.images.check(image_ids, repair=repair, busy=busy, progress=report)
         )
@@ -377,8 +383,26 @@ class NativeEngine:
 
     async def remove_image(self, reference: str, *, force: bool = False) -> tuple[str, ...]:
         """Take a name or an image away; what went, in words. Conflict while a container needs it."""
-        in_use = {entry.config.image for entry in self._index}
+        in_use = self._index.images()
         return await asyncio.to_thread(lambda: self.images.remove(reference, in_use=in_use, force=force))
+
+    def images_in_use(self) -> set[str]:
+        """Ids of images that containers have, stopped ones too, or are being made of."""
+        return set(self._index.images()) | {
+            image for image, count in self._creating.items() if image and count
+        }
+
+    async def collect_images(self, judged: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+        """Remove images, each unless it has other names by now than those it was judged with, or a container
+        came to need it; the ids of those that went. Then what no image needs."""
+        in_use = self.images_in_use()
+        gone = await asyncio.to_thread(lambda: self.images.forget(judged, in_use=in_use))
+        # From here on nobody finds them. Who found one before is making a container of it, or has.
+        in_use = self.images_in_use()
+        if back := [record for record in gone if record.image_id in in_use]:
+            await asyncio.to_thread(self.images.restore, back)
+        await asyncio.to_thread(lambda: self.images.remove_litter(in_use=in_use))
+        return tuple(dict.fromkeys(record.image_id for record in gone if record.image_id not in in_use))
 
     # --- drift
 

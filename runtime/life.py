@@ -179,7 +179,8 @@ class Life:
             raise unkillable("stop", config.name, path)
 
     def _stop_signal(self, config: ContainerConfig, signal: str) -> int:
-        image = self._images.get(config.image) if not (signal or config.stop_signal) else None
+        is_said = signal or config.stop_signal or config.layers is not None
+        image = None if is_said else self._images.get(config.image)
         return parse_signal(signal or config.stop_signal or (image.stop_signal if image else "") or "TERM")
 
     async def _release(self, entry: Entry) -> None:

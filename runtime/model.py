@@ -126,7 +126,8 @@ class ContainerConfig:
 
     id: 64 hex digits, derived by the caller, so that a repeated create meets itself.
     name: unique in the instance, as people see it (project-service-1).
-    image: the id of an image that is in the store ("sha256:…" of its config).
+    image: the id of an image that is in the store ("sha256:…" of its config); "" with layers.
+    layers: diff ids of layers in the store, lowest first, in place of an image's: a step of a build.
     entrypoint, command: None takes the image's; () clears it.
     environment: added to, and overriding, the image's.
     labels: kept in the bundle as annotations; they are how a lost database is rebuilt.
@@ -168,6 +169,7 @@ class ContainerConfig:
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3
     annotations: Mapping[str, str] = field(default_factory=dict)  # for an OCI runtime
+    layers: tuple[str, ...] | None = None
     replaces: tuple[str, ...] = ()
 
 

@@ -25,7 +25,7 @@ def read_image_litter(layout: Layout, disk: Disk) -> ImageLitter:
     if not root.is_dir():
         return ImageLitter()
     strays: dict[str, str] = {}
-    in_use = {bundle.config.image for bundle in disk.bundles.values()}
+    in_use = {bundle.config.image for bundle in disk.bundles.values()} - {""}
     for path in Images(layout).litter(in_use=in_use):
         strays[str(path)] = "no image needs it"
     stages = _names(root / "ingest")
