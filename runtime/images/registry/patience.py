@@ -15,6 +15,7 @@ from typing import Any
 # Slower than this is as good as not at all.
 SLOW_SECONDS = 60.0
 SLOW_BYTES = 64 * 1024
+SEND_SECONDS = 60.0  # for each piece that is sent
 
 
 class TooSlow(TimeoutError):
@@ -44,6 +45,15 @@ class _Patience:
                 raise TooSlow(f"it sends less than {SLOW_BYTES // 1024} KiB a minute")
             self._waited, self._received = 0.0, 0
         return count
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """With a time limit of its own: urllib3 sends with the one for connecting."""
+        seconds = self.gettimeout()  # type: ignore[attr-defined]
+        self.settimeout(SEND_SECONDS)  # type: ignore[attr-defined]
+        try:
+            super().sendall(data, flags)  # type: ignore[misc]
+        finally:
+            self.settimeout(seconds)  # type: ignore[attr-defined]
 
 
 class PatientSocket(_Patience, socket.socket):

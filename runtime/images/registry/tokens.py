@@ -128,6 +128,12 @@ class Authorizer:
 
 
 def _with_query(url: str, fields: Mapping[str, str]) -> str:
+    """Several scopes are said one by one here, and with spaces between in a form (spec/auth)."""
     parts = urlsplit(url)
-    query = "&".join(filter(None, (parts.query, urlencode(fields))))
+    pairs = [(key, each) for key, value in fields.items() for each in _scopes(key, value)]
+    query = "&".join(filter(None, (parts.query, urlencode(pairs))))
     return parts._replace(query=query, fragment="").geturl()
+
+
+def _scopes(key: str, value: str) -> list[str]:
+    return value.split() if key == "scope" else [value]

@@ -12,7 +12,7 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,10 +49,15 @@ class Transport:
         self._others.clear()
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None = None,
+        read_seconds: float = IDLE_SECONDS,
     ) -> urllib3.BaseHTTPResponse:
         """The answer's head; its body is read by the caller, who closes it. `Temporary` when the host does
-        not answer, `Invalid` when it may not be trusted."""
+        not answer in read_seconds, `Invalid` when it may not be trusted."""
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""
@@ -65,6 +70,7 @@ class Transport:
             return manager.request(
                 method, url, body=body, headers={"User-Agent": USER_AGENT, **headers},
                 redirect=False, retries=False, preload_content=False, decode_content=False,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
             )  # fmt: skip
 
     def _check_scheme(self, scheme: str, host: str, *, is_own: bool) -> None:
@@ -131,8 +137,7 @@ def _tls_reason(error: Exception) -> str:
 
 
 def _options(endpoint: Endpoint) -> dict[str, Any]:
-    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=IDLE_SECONDS)
-    return {"timeout": timeout, "ssl_context": _context(endpoint), "retries": False}
+    return {"ssl_context": _context(endpoint), "retries": False}
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:
@@ -177,10 +182,12 @@ class _Checked:
         return patient
 
     def getresponse(self) -> Any:
-        """The whole head in HEAD_SECONDS: each of its bytes alone may come in time."""
+        """The whole head in HEAD_SECONDS (or what its asker gives it): each of its bytes alone may come in
+        time."""
         # Kept here: the answer has it alone when the server closes after it.
         sock: PatientSocket | PatientTLSSocket = self.sock  # type: ignore[attr-defined]
-        sock.expires_at, sock.left = time.monotonic() + HEAD_SECONDS, math.inf
+        patience = max(HEAD_SECONDS, self.timeout or 0.0)  # type: ignore[attr-defined]
+        sock.expires_at, sock.left = time.monotonic() + patience, math.inf
         answer = super().getresponse()  # type: ignore[misc]
         sock.expires_at = time.monotonic() + DOCUMENT_SECONDS
         answer.patience = sock
