@@ -19,13 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
-from runtime.images.build.cache import held
 from runtime.images.config import parse_config, parse_diff_ids
 from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest
-from runtime.images.facts import EVERYTHING, Admission, ImageFacts
 from runtime.images.garbage import Holdings, find_garbage
-from runtime.images.gate import Gate
 from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
 from runtime.images.layers import Layers, chain_id
 from runtime.images.reference import Reference, is_digest, parse_reference
@@ -72,12 +69,10 @@ class _Known:
 
 
 class Images:
-    """The image store below `layout.images`. Makes its directories when something is first stored.
-    admission: who says which images may come here, and be used."""
+    """The image store below `layout.images`. Makes its directories when something is first stored."""
 
-    def __init__(self, layout: Layout, admission: Admission = EVERYTHING) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._root = layout.images
-        self._gate = Gate(layout.images, admission)
         self._index_path = os.fspath(layout.images / FILE)
         self._content = Content(layout.images)
         self._layers = Layers(layout.images)
@@ -100,31 +95,6 @@ class Images:
         if len(known.resolved) < _MAX_REMEMBERED:
             known.resolved[reference] = info
         return info
-
-    def admitted(self, op: str, reference: str) -> ImageInfo:
-        """The same for who builds on it or runs it: `NotFound`, and as `Admission.admit_image` for one that
-        may not be used."""
-        info = self.get(reference)
-        if info is None:
-            raise _not_found(op, reference)
-        if self._gate.has_image_rules():
-            self._gate.admit_one_of(op, reference, self.facts(reference))
-        return info
-
-    def facts(self, reference: str) -> tuple[ImageFacts, ...]:
-        """What is known of an image that is here, () when it is not: with the name that it is asked for by,
-        or for an id with each name that it has."""
-        index = self._current().index
-        record = _resolve(index, reference)
-        if record is None:
-            return ()
-        if is_digest(reference) or not _is_name_of(record, reference):
-            return tuple(self._facts(index, each, "") for each in index.of_image(record.image_id))
-        return (self._facts(index, record, parse_reference(reference).canonical),)
-
-    def _facts(self, index: Index, record: Record, name: str) -> ImageFacts:
-        architecture = self._info(index, record.image_id).architecture
-        return self._gate.facts_of(name, record, architecture)
 
     def list(self) -> tuple[ImageInfo, ...]:
         """All images, those without a name too, newest first. One that is damaged is left out."""
@@ -190,8 +160,7 @@ class Images:
 
         with _explained("load image", str(path)):
             prepare_root(self._root)
-            admit = self._gate.admit_for("load image")
-            staged = load_archive(self._root, path, host_platform(), progress or _ignore, admit=admit)
+            staged = load_archive(self._root, path, host_platform(), progress or _ignore)
         self._sweep()
         return tuple(map(self._loaded, staged))
 
@@ -206,12 +175,9 @@ class Images:
         from runtime.images.pull import pull_image
 
         asked = parse_reference(reference)
-        self._gate.check_image("pull image", asked.canonical)
         with _explained("pull image", reference):
             prepare_root(self._root)
-            staged = pull_image(
-                self._root, asked, origins, host_platform(), progress or _ignore, admission=self._gate
-            )  # fmt: skip
+            staged = pull_image(self._root, asked, origins, host_platform(), progress or _ignore)
         self._sweep()
         return self._loaded(staged)
 
@@ -246,10 +212,7 @@ class Images:
         name = _taggable(parse_reference(reference))
         with _explained("import image", str(path)):
             prepare_root(self._root)
-            admit = self._gate.admit_for("import image")
-            staged = load_rootfs(
-                self._root, path, name, config or {}, host_platform(), progress or _ignore, admit=admit
-            )  # fmt: skip
+            staged = load_rootfs(self._root, path, name, config or {}, host_platform(), progress or _ignore)
         return self._loaded(staged)
 
     def compose(
@@ -265,8 +228,7 @@ class Images:
 
         with _explained("make image", ", ".join(name.familiar for name in wanted.names)):
             prepare_root(self._root)
-            admit = self._gate.admit_for("make image")
-            staged = compose(self._root, wanted, progress or _ignore, moves_names=moves_names, admit=admit)
+            staged = compose(self._root, wanted, progress or _ignore, moves_names=moves_names)
         return self._loaded(staged)
 
     def tag(self, source: str, reference: str) -> None:
@@ -278,8 +240,6 @@ class Images:
             record = _resolve(index, source)
             if record is None:
                 raise _not_found("tag image", source)
-            if self._gate.has_image_rules():
-                self._gate.admit_tag(self._facts(index, record, name.canonical), name.canonical)
             tagged = replace(record, name=name.canonical, is_pulled=False)
             write_index(self._root, index.with_record(tagged))
 
@@ -457,7 +417,6 @@ class Images:
         for image_id in in_use:
             if image_id not in named:  # its entry is lost, its container is not
                 yield self._need(image_id, "")
-        yield from held(self._root)
 
     def _need(self, image_id: str, manifest_digest: str) -> Holdings | None:
         try:

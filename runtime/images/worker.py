@@ -1,0 +1,282 @@
+"""A load or a pull in a process of its own, bounded in memory: what the agent uses, against bombs.
+
+    IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
+
+The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`.
+One process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or
+when it is given up, and what it had staged is removed by the next load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime import errors
+from runtime.errors import SetpointError, Temporary
+from runtime.images.images import Images
+from runtime.layout import Layout
+from runtime.model import ImageInfo
+from runtime.supervisor import interpreter
+from runtime.syscalls import PR_SET_PDEATHSIG, prctl
+
+if TYPE_CHECKING:
+    from runtime.images.check import Finding
+    from runtime.images.progress import Progress
+    from runtime.images.pushed import Pushed
+    from runtime.images.registry.origin import Origin
+
+MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
+_REPORT_SECONDS = 0.1
+_REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+class IsolatedImages(Images):
+    """`Images` that pull, load and import in a process of their own. They block: call them in a thread.
+
+    A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self._workers = _Workers(layout)
+
+    def give_up(self) -> None:
+        """End what is under way at once, with `Temporary` for who waits for it, and begin nothing more."""
+        self._workers.end()
+
+    def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
+        return self._run(["load", str(path)], progress)
+
+    def pull(
+        self,
+        reference: str,
+        origins: Sequence[Origin],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImageInfo:
+        """Who we are goes over a pipe: arguments can be read by everybody on the host."""
+        told = json.dumps([asdict(origin) for origin in origins]).encode()
+        return self._run(["pull", reference], progress, told)[0]
+
+    def push(
+        self, reference: str, origin: Origin, progress: Callable[[Progress], None] | None = None
+    ) -> Pushed:
+        from runtime.images.pushed import Pushed
+
+        told = json.dumps([asdict(origin)]).encode()
+        return Pushed(**self._workers.run(["push", reference], progress, told)[0])
+
+    def import_rootfs(
+        self,
+        path: Path,
+        reference: str,
+        config: Mapping[str, object] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ImageInfo:
+        return self._run(["import", str(path), reference, json.dumps(dict(config or {}))], progress)[0]
+
+    def _run(
+        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
+    ) -> tuple[ImageInfo, ...]:
+        found = [ImageInfo(**_with_tuples(image)) for image in self._workers.run(arguments, progress, told)]
+        return tuple(self.get(info.id) or info for info in found)
+
+    def check(
+        self,
+        image_ids: Sequence[str],
+        *,
+        repair: bool,
+        busy: Sequence[str],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[Finding, ...]:
+        """As `check.check_images`, of all images when image_ids is empty."""
+        from runtime.images.check import Finding
+
+        told = json.dumps({"image_ids": list(image_ids), "repair": repair, "busy": list(busy)}).encode()
+        found = self._workers.run(["check", "images"], progress, told)
+        return tuple(Finding(**finding) for finding in found)
+
+
+class _Workers:
+    """The workers that live. One that is blocked in a read would keep its thread, and so the agent's end."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._living: set[subprocess.Popen[bytes]] = set()
+        self._is_ended = False
+
+    def end(self) -> None:
+        with self._lock:
+            self._is_ended = True
+            for process in self._living:
+                process.kill()
+
+    def run(
+        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes
+    ) -> list[dict[str, Any]]:
+        last: dict[str, Any] = {}
+        with self._begun(arguments) as process:
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(told)  # less than a pipe holds
+            for line in process.stdout:
+                last = json.loads(line)
+                if progress is not None and "progress" in last:
+                    progress(_to_progress(last["progress"]))
+        if "error" in last:
+            raise _to_error(last["error"])
+        if "found" not in last:
+            if self._is_ended:
+                raise _given_up(arguments)
+            raise Temporary(
+                f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
+                "it may have used too much memory",
+            )  # fmt: skip
+        return list(last["found"])
+
+    @contextlib.contextmanager
+    def _begun(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+        command = [
+            sys.executable, "-P", "-m", "runtime.images.worker",
+            self._layout.instance, str(self._layout.data_root), str(self._layout.run_root), *arguments,
+        ]  # fmt: skip
+        with self._lock:
+            if self._is_ended:
+                raise _given_up(arguments)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+            )
+            self._living.add(process)
+        try:
+            with process:
+                yield process
+        finally:
+            with self._lock:
+                self._living.discard(process)
+
+
+def _given_up(arguments: Sequence[str]) -> Temporary:
+    return Temporary(
+        f"{arguments[0]} image", arguments[1], "given up: the agent stops", "ask again when it runs"
+    )
+
+
+def _with_tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of the caller's but the way to this package."""
+    return {"PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+            **interpreter.environment()}  # fmt: skip
+
+
+def _to_progress(value: Mapping[str, Any]) -> Progress:
+    from runtime.images.progress import Progress
+
+    return Progress(**value)
+
+
+def _to_error(value: Mapping[str, Any]) -> SetpointError:
+    kind = getattr(errors, value["kind"], SetpointError)
+    error = kind(*value["fields"])
+    assert isinstance(error, SetpointError)
+    return error
+
+
+# --- the worker's side ------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str]) -> int:
+    instance, data_root, run_root, verb, path, *rest = arguments
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if interpreter.FAILPOINTS in os.environ:
+        from runtime import failpoints
+
+        failpoints.install("images")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    layout = Layout(instance, Path(data_root), Path(run_root))
+    images = Images(layout)
+    found: Sequence[Any]
+    try:
+        if verb == "load":
+            found = images.load(Path(path), _Reporter())
+        elif verb == "pull":
+            found = (images.pull(path, _read_origins(), _Reporter()),)
+        elif verb == "push":
+            found = (images.push(path, _read_origins()[0], _Reporter()),)
+        elif verb == "check":
+            found = _check(layout)
+        else:
+            found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
+    except SetpointError as error:
+        fields: list[object] = [error.op, error.subject, error.reason, error.hint]
+        if isinstance(error, Temporary):
+            fields.append(error.retry_after_seconds)
+        _print({"error": {"kind": type(error).__name__, "fields": fields}})
+        return 1
+    except MemoryError:
+        fields = [f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb"]
+        _print({"error": {"kind": "Invalid", "fields": fields}})
+        return 1
+    _print({"found": [asdict(each) for each in found]})
+    return 0
+
+
+def _check(layout: Layout) -> Sequence[Finding]:
+    from runtime.images.check import check_images
+
+    told = json.load(sys.stdin)
+    return check_images(
+        layout.images, told["image_ids"], _Reporter(), repair=told["repair"], busy=told["busy"]
+    )
+
+
+def _read_origins() -> list[Origin]:
+    from runtime.images.registry.credentials import Credential
+    from runtime.images.registry.endpoints import Endpoint
+    from runtime.images.registry.origin import Origin
+
+    return [
+        Origin(
+            Endpoint(**_with_tuples(each["endpoint"])),
+            Credential(**each["credential"]) if each["credential"] else None,
+        )
+        for each in json.load(sys.stdin)
+    ]
+
+
+class _Reporter:
+    """Prints progress, ten times a second at most."""
+
+    def __init__(self) -> None:
+        self._next_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at = now + _REPORT_SECONDS
+            _print({"progress": asdict(progress)})
+
+
+def _print(value: Mapping[str, object]) -> None:
+    print(json.dumps(value), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
