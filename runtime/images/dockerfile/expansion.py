@@ -234,7 +234,7 @@ class _Reader:
         is_all = self._peek() == "/"
         self._at += is_all
         pattern, _ = self.read_until("/", True, depth + 1)
-        replacement, _ = self.read_until("}", self._rules.keeps_escapes, depth + 1)
+        replacement, _ = self.read_until("}", True, depth + 1)
         value = self._value(name) or ""
         return shell_patterns.replace(
             value, pattern, replacement, self._rules.escape, is_all, VALUE_CHARACTERS

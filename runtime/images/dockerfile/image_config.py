@@ -1,7 +1,6 @@
 """An image's config while it is being built, and what each instruction makes of it. Pure.
 
     apply(config, instruction) -> config        every word of the instruction expanded
-    from_document, to_document                  the `config` object of an image's JSON
 
 What a container of the image starts with, as Docker's and OCI's image config have it. None of entrypoint
 and command is "not set", which is not the same as ().
@@ -166,7 +165,7 @@ def _united(there: tuple[str, ...], more: tuple[str, ...], most: int, what: str)
 
 
 def _checked_variables(environment: Pairs) -> Pairs:
-    for name, _ in environment[-limits.WORDS :]:
+    for name, _ in environment:
         if not name or "=" in name:
             raise Mistake(f"{shown(name)} is no variable's name", "write ENV NAME=VALUE", name)
     if len(environment) > limits.VARIABLES:

@@ -6,7 +6,7 @@ keep their quotes and `$`: what they come to depends on the base image and the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +14,21 @@ class Place:
     """Where in the Dockerfile. Lines count from 1, both included; here-documents belong to it.
 
     text: the source without comments, lines joined, for people and for the history.
+    marks: (offset in text, line, column) of each physical line in it.
     """
 
     first: int
     last: int
     text: str = ""
+    marks: tuple[tuple[int, int, int], ...] = field(default=(), repr=False, compare=False)
+
+    def position(self, word: str) -> tuple[int, int]:
+        """Line and column of a word of it; column 0 where it is not found as it is."""
+        offset = self.text.find(word) if word and self.marks else -1
+        if offset < 0:
+            return self.first, 0
+        begin, line, column = max(mark for mark in self.marks if mark[0] <= offset)
+        return line, column + offset - begin
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from runtime.images.dockerfile import documents, limits, words
-from runtime.images.dockerfile.instructions import HereDocument
+from runtime.images.dockerfile.instructions import HereDocument, Place
 from runtime.images.dockerfile.problems import Mistake, Problem, shown
 
 _DIRECTIVE = re.compile(r"#[ \t]*([a-zA-Z][a-zA-Z0-9]*)[ \t]*=[ \t]*(\S.*)", re.DOTALL)
@@ -33,24 +33,10 @@ class Directives:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """text: continued lines joined, comments left out, no space around it. first, last: as of a Place.
+    """place.text: continued lines joined, comments left out, no space around it."""
 
-    marks: (offset in text, line, column) of each physical line in it, for `position`.
-    """
-
-    text: str
-    first: int
-    last: int
-    marks: tuple[tuple[int, int, int], ...]
+    place: Place
     documents: tuple[HereDocument, ...] = ()
-
-    def position(self, word: str) -> tuple[int, int]:
-        """Line and column of a word of the statement; column 0 where it is not found as it is."""
-        offset = self.text.find(word) if word else -1
-        if offset < 0:
-            return self.first, 0
-        begin, line, column = max(mark for mark in self.marks if mark[0] <= offset)
-        return line, column + offset - begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +135,7 @@ def _continued(
     if has_gap:
         found.remarks.append(Remark(number, "an empty line in a continued instruction"))
     text = "".join(pieces).rstrip()
-    return Statement(text, number, last, tuple(marks)) if text else None
+    return Statement(Place(number, last, text, tuple(marks))) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,24 +166,24 @@ def _without_continuation(line: str, escape: str) -> tuple[str, bool]:
 
 
 def _with_documents(found: Lines, lines: Iterator[tuple[int, str]], statement: Statement) -> Statement:
-    if "<<" not in statement.text:
+    if "<<" not in statement.place.text:
         return statement
     try:
-        heads = _heads(statement.text)
+        heads = _heads(statement.place.text)
     except Mistake as mistake:
-        found.problems.append(Problem(*statement.position(mistake.word), mistake.text, mistake.hint))
+        found.problems.append(Problem(*statement.place.position(mistake.word), mistake.text, mistake.hint))
         return statement
-    last = statement.last
+    last = statement.place.last
     read: list[HereDocument] = []
     for head in heads:
         document, last = _read_document(lines, head, last)
         if document is None:
             text = f"the here-document {shown(head.name)} has no end"
             hint = f"add a line with {head.name} alone"
-            found.problems.append(Problem(*statement.position(f"<<{head.name}"), text, hint))
+            found.problems.append(Problem(*statement.place.position(f"<<{head.name}"), text, hint))
             break
         read.append(document)
-    return replace(statement, last=last, documents=tuple(read))
+    return Statement(replace(statement.place, last=last), tuple(read))
 
 
 def _heads(text: str) -> tuple[documents.Head, ...]:

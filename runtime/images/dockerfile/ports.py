@@ -24,7 +24,7 @@ def read_ports(words: tuple[str, ...]) -> tuple[str, ...]:
 
 def _ports(word: str) -> list[str]:
     published, _, container = word.rpartition(":")
-    numbers, slash, protocol = container.partition("/")
+    numbers, _, protocol = container.partition("/")
     protocol = protocol.lower() or "tcp"
     if protocol not in _PROTOCOLS:
         hint = did_you_mean(protocol, _PROTOCOLS) or "tcp, udp or sctp"

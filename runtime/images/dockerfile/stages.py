@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.images.dockerfile import instructions, limits, syntax
+from runtime.images.dockerfile.early import check_early
 from runtime.images.dockerfile.instructions import Arg, Instruction, Place
 from runtime.images.dockerfile.lines import Directives, Lines, Remark, Statement, read_lines
 from runtime.images.dockerfile.problems import DockerfileInvalid, Mistake, Problem
@@ -82,8 +83,8 @@ class _Body:
         try:
             self._place(statement, syntax.read_instruction(statement, self._escape))
         except Mistake as mistake:
-            self.problems.append(Problem(*statement.position(mistake.word), mistake.text, mistake.hint))
-            self._is_lost |= statement.text[:4].upper() == "FROM"
+            self.problems.append(Problem(*statement.place.position(mistake.word), mistake.text, mistake.hint))
+            self._is_lost |= statement.place.text[:4].upper() == "FROM"
 
     def finished(self) -> tuple[Stage, ...]:
         return tuple(
@@ -96,12 +97,13 @@ class _Body:
             self._begin(instruction)
             return
         self._remark(instruction)
+        check_early(instruction, self._escape)
         if self.stages:
             self.stages[-1][1].append(instruction)
         elif isinstance(instruction, Arg):
             self.global_arguments.append(instruction)
         elif not self._is_lost:
-            keyword = statement.text.split(maxsplit=1)[0]
+            keyword = statement.place.text.split(maxsplit=1)[0]
             raise Mistake(f"{keyword.upper()} stands before the first FROM", "only ARG may", keyword)
 
     def _begin(self, begin: instructions.From) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from runtime.images.dockerfile import documents, durations, instructions, words
+from runtime.images.dockerfile import documents, durations, instructions, mounts, words
 from runtime.images.dockerfile.instructions import CommandLine, HereDocument, Instruction, Place
 from runtime.images.dockerfile.lines import Statement
 from runtime.images.dockerfile.problems import Mistake, did_you_mean, shown
@@ -46,14 +46,14 @@ class _Parts:
 
 
 def read_instruction(statement: Statement, escape: str) -> instructions.From | Instruction:
-    split = words.split(statement.text)
+    place = statement.place
+    split = words.split(place.text)
     reader = _READERS.get(split.keyword)
-    keyword = statement.text.split(maxsplit=1)[0]
+    keyword = place.text.split(maxsplit=1)[0]
     if reader is None:
         hint = did_you_mean(split.keyword, _READERS) or "an instruction is the first word of a line"
         raise Mistake(f"there is no instruction {shown(keyword)}", hint, keyword)
     flags = words.read_flags(split.keyword, split.flags, _FLAGS.get(split.keyword, {}))
-    place = Place(statement.first, statement.last, statement.text)
     return reader(_Parts(split.keyword, flags, split.rest, place, statement.documents, escape))
 
 
@@ -127,6 +127,8 @@ def _run(parts: _Parts) -> instructions.Run:
         raise Mistake("a step of a build is never privileged", "leave --security away", "--security")
     if parts.flags.all("device"):
         raise Mistake("a step of a build gets no devices", "leave --device away", "--device")
+    for mount in parts.flags.all("mount"):
+        mounts.check_mount(mount)
     command = _command(parts.rest)
     if not command.words and not parts.documents:
         raise Mistake("RUN has nothing to run", "write RUN COMMAND")
@@ -280,7 +282,7 @@ def _on_build(parts: _Parts) -> instructions.OnBuild:
     if keyword.upper() in ("ONBUILD", "FROM", "MAINTAINER"):
         raise Mistake(f"{keyword.upper()} cannot be a trigger", "name it without ONBUILD", keyword)
     place = parts.place
-    read_instruction(Statement(parts.rest, place.first, place.last, (), parts.documents), parts.escape)
+    read_instruction(Statement(Place(place.first, place.last, parts.rest), parts.documents), parts.escape)
     expression = parts.rest + "".join(f"\n{one.raw}{one.name}" for one in parts.documents)
     return instructions.OnBuild(place, expression)
 
