@@ -21,7 +21,6 @@ from runtime.images.content import Content
 from runtime.images.documents import OCI_INDEX, Manifest, parse_json, parse_manifest
 from runtime.images.formats import CONTAINERD_NAME, OCI_NAME, blob_member
 from runtime.images.index import Record
-from runtime.images.reference import parse_reference
 from runtime.images.tarwriter import END, folder, header, member
 
 Form = Literal["docker-archive", "oci-archive"]
@@ -145,7 +144,7 @@ def _entries(content: Content, image: SavedImage) -> Iterator[dict[str, Any]]:
 def _docker(image: SavedImage) -> dict[str, Any]:
     return {
         "Config": blob_member(image.manifest.config.digest),
-        "RepoTags": [parse_reference(name).familiar for name in image.names] or None,
+        "RepoTags": list(image.names) or None,  # whole: podman would make localhost/busybox of a short one
         "Layers": [blob_member(layer.digest) for layer in image.manifest.layers],
     }
 

@@ -1,0 +1,70 @@
+"""Other engines beside ours, each in directories of its own: docker (its daemon started by hand) and podman.
+
+with dockerd(folder) as docker:        docker("load", "-i", archive).stdout
+podman = podman_in(folder)             podman("images").stdout
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+Engine = Callable[..., subprocess.CompletedProcess[str]]
+HAS_DOCKER = shutil.which("dockerd") is not None and shutil.which("docker") is not None
+HAS_PODMAN = shutil.which("podman") is not None
+PATIENCE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def dockerd(folder: Path) -> Iterator[Engine]:
+    """A daemon without networks, ended with the block. The socket's path must be short (unix(7))."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [
+        "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "-p", folder / "pid",
+        "-H", f"unix://{folder}/sock", "--bridge", "none", "--iptables=false", "--ip6tables=false",
+        "--ip-forward=false", "--ip-masq=false",
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def docker(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{folder}/sock", "DOCKER_CONFIG": str(folder)}
+        return _run(["docker", *words], environment, check=check)
+
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while docker("version", check=False).returncode:
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "dockerd does not answer"
+            time.sleep(0.05)
+        yield docker
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def podman_in(folder: Path) -> Engine:
+    """podman with its storage below the folder; for images, so that nothing of it is mounted or runs."""
+    options = [
+        "podman", "--root", folder / "root", "--runroot", folder / "run", "--tmpdir", folder / "tmp",
+        "--runtime", "runc", "--storage-driver", "vfs", "--log-level", "error",
+    ]  # fmt: skip
+
+    def podman(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PODMAN_IGNORE_CGROUPSV1_WARNING": "1"}
+        return _run([*options, *words], environment, check=check)
+
+    return podman
+
+
+def _run(
+    command: list[str | Path], environment: dict[str, str], *, check: bool
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert not check or done.returncode == 0, f"{command}: {done.stderr}"
+    return done
