@@ -317,6 +317,32 @@ class Client:
     def remove_image(self, reference: str, *, force: bool = False) -> dict[str, Any]:
         return self._object(self.post("/image/rm", {"reference": reference, "force": force}))
 
+    def disk_use(self, seconds: float = 2.0) -> dict[str, Any]:
+        """What the instance takes on disk, by kind; trees are counted within so many seconds."""
+        query = {"seconds": seconds}
+        return self._object(self.get("/system/df", query, timeout_seconds=seconds + self.timeout_seconds))
+
+    def plan_prune(self, **wishes: Any) -> dict[str, Any]:
+        """all, volumes, until (seconds): {"things": […], "bytes": …}."""
+        return self._object(self.get("/system/prune", wishes))
+
+    def prune_system(self, **wishes: Any) -> dict[str, Any]:
+        """The same, taken."""
+        return self._object(self.post("/system/prune", wishes, timeout_seconds=3600.0))
+
+    def hold_image(self, reference: str, seconds: float, owner: str = "", id: str = "") -> dict[str, Any]:
+        """A lease: the image is kept for that time."""
+        query: Query = {
+            "reference": reference, "seconds": seconds, "owner": owner or None, "id": id or None,
+        }  # fmt: skip
+        return self._object(self.post("/image/hold", query))
+
+    def release_image(self, id: str) -> dict[str, Any]:
+        return self._object(self.post("/image/release", {"id": id}))
+
+    def image_leases(self) -> list[dict[str, Any]]:
+        return self._array(self.get("/image/leases"))
+
     def networks(self) -> list[dict[str, Any]]:
         return self._array(self.get("/networks"))
 

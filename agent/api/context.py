@@ -58,6 +58,7 @@ class Context:
     stop: Callable[[], None]
     started_at: float = 0.0
     metrics_address: str = ""  # where it is served, with the port that the kernel chose
+    instance_use: Any = None  # made when it is first asked for (agent.api.system)
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import execute, image_check, streams, things, views
+from agent.api import execute, image_check, streams, system, things, views
 from agent.api.context import Context
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.client import PREFIX
@@ -64,6 +64,12 @@ def add_routes(app: web.Application) -> None:
         ("POST", "/image/pull", streams.pull_image),
         ("POST", "/image/import", streams.import_image),
         ("POST", "/image/check", image_check.check_images),
+        ("GET", "/system/df", system.disk_use),
+        ("GET", "/system/prune", system.plan_prune),
+        ("POST", "/system/prune", system.prune),
+        ("GET", "/image/leases", system.leases),
+        ("POST", "/image/hold", system.hold_image),
+        ("POST", "/image/release", system.release_image),
         ("POST", "/down", streams.down),
         ("GET", "/logs" + key, streams.logs),
         ("POST", "/exec" + key, execute.execute),

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.cli import output
+from agent.cli import image_leases, output
 from agent.cli.connect import connect
 from agent.cli.image_progress import Progress
-from agent.cli.parser import Parser
+from agent.cli.parser import Parser, seconds
 from runtime.errors import NotFound
 
 
@@ -26,6 +26,7 @@ def add_image(parser: Parser) -> None:
     pull.add_argument(
         "names", nargs="+", metavar="NAME", help="name[:tag][@digest]; a host before it, or the hub's"
     )
+    pull.add_argument("--lease", type=seconds, metavar="TIME", default=0.0, help="keep it for this time")
     pull.examples("setpoint image pull nginx:1.27", "setpoint image pull ghcr.io/org/app@sha256:…")
     take = commands.add("import", "make an image of a root file system's tar")
     take.add_argument("file", metavar="FILE", help="tar, also packed; - reads stdin")
@@ -46,11 +47,13 @@ def add_image(parser: Parser) -> None:
     remove.add_argument("names", nargs="+", metavar="NAME", help="name:tag or id")
     remove.add_argument("--force", action="store_true", help="also when objects want it")
     remove.examples("setpoint image rm lab/base:1")
+    image_leases.add(commands)
     parser.examples("setpoint image load busybox.tar", "setpoint image ls")
 
 
 def run_image(arguments: Namespace) -> int:
     verbs = {"pull": _pull, "load": _load, "import": _import, "ls": _list, "rm": _remove, "check": _check}
+    verbs |= dict.fromkeys(("hold", "release", "leases"), image_leases.run)
     return verbs[arguments.command](arguments)
 
 
@@ -58,6 +61,8 @@ def _pull(arguments: Namespace) -> int:
     client = connect(arguments)
     for name in arguments.names:
         _show(client.pull_image(name), "pulled")
+        if arguments.lease:
+            image_leases.hold(client, name, arguments.lease)
     return 0
 
 

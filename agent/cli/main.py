@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "network": ("objects", "list networks"),
     "volume": ("objects", "list and remove volumes"),
     "policy": ("policy", "what manifests may ask for on this host"),
+    "system": ("system", "what takes room on the disk, and what of it may go"),
     "agent": ("agent", "run the agent, start it in the background, stop it"),
     "down": ("down", "stop and remove everything this instance runs"),
     "explain": ("explain", "what a manifest field means"),
@@ -51,7 +52,7 @@ GROUPS = (
     ("look", ("status", "get", "describe", "why", "events", "logs", "stats", "top")),
     ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
     ("things", ("image", "login", "logout", "network", "volume")),
-    ("engine", ("agent", "policy", "down", "doctor", "drill", "oci", "version")),
+    ("engine", ("agent", "system", "policy", "down", "doctor", "drill", "oci", "version")),
     ("help", ("explain", "schema", "completion")),
 )
 

@@ -87,7 +87,7 @@ class ImageKeeper:
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._sleep(FIRST_LOOK_SECONDS)
+        await self._sleep(min(FIRST_LOOK_SECONDS, self._look_seconds))
         while True:
             self._wakeup.clear()
             try:
@@ -140,6 +140,10 @@ class ImageKeeper:
                 await self._take(going)
             return found
 
+    async def look_only(self) -> tuple[Judgement, ...]:
+        """What `look` would judge; nothing goes."""
+        return (await self._judge(None))[0]
+
     async def plan(self, asked: Asked) -> tuple[Judgement, ...]:
         """What would go if a person asked so."""
         return (await self._judge(asked))[0]
@@ -148,7 +152,7 @@ class ImageKeeper:
         """Take what a person asks for; of what went."""
         async with self._turn:
             found, _ = await self._judge(asked)
-            gone = await self._take([each for each in found if each.goes])
+            gone = await self._take([each for each in found if each.goes])  # and what no image needs
             self._wakeup.set()  # the alarm may be over
             return gone
 
