@@ -1,7 +1,8 @@
 """The policy file of an instance, and the gate that manifests go through. Used by the daemon's reader, by
-`plan` and by `validate`; the API asks `check`.
+`plan` and by `validate`; the API asks `check`, and the image store `admit_image` for every image that comes.
 
     file, as it is now ─> Policy ─> admit(manifest) ─> Manifest without what is refused
+                                 ─> admit_image(facts)─> nothing, or an error
 
 A file that cannot be read, or that somebody else than root can write, refuses everything: nothing new is
 applied, and what runs goes on. A missing one means `default`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +22,13 @@ from agent.manifest.checks import DEFAULT_NETWORK, uses_default_network
 from agent.manifest.objects import Manifest, ManifestError, Object, Revision, Where
 from agent.manifest.reader import Reader
 from agent.manifest.spec import ContainerSpec
-from agent.policy.judge import Violation, judge, judge_image
+from agent.policy.images import Refusal, has_rules, judge_image, judge_name, rule_of
+from agent.policy.judge import Violation, judge
 from agent.policy.place import Places
 from agent.policy.policy import OPEN, STRICT, Policy
 from agent.policy.read import BadPolicy, read_policy
-from runtime.errors import Invalid
+from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.images.facts import ImageFacts
 from store.records import Key
 
 MAX_BYTES = 1024 * 1024
@@ -115,14 +119,34 @@ class Gate:
         for violation in judge(policy, wanted.key, wanted.spec):
             raise Invalid("put", str(wanted.key), violation.message(policy), violation.hint)
 
-    def check_image(self, op: str, reference: str) -> None:
-        """Raises Invalid for an image that nobody may run, however it comes. op: "pull image", …"""
+    # --- images: a runtime.images.facts.Admission ----------------------------------------------
+
+    def has_image_rules(self) -> bool:
+        return has_rules(self.known())
+
+    def wants_signatures(self, name: str) -> bool:
+        policy = self.known()
+        rule = rule_of(policy, name) if has_rules(policy) else None
+        return rule is not None and bool(rule.signed_by)
+
+    def check_image(self, op: str, name: str) -> None:
+        """Raises Invalid for an image that nobody may run, by its name alone. op: "pull image", …"""
+        policy = self._policy_for(op, name)
+        if refusal := judge_name(policy, name):
+            raise _refused(op, name, policy, refusal, 0.0)
+
+    def admit_image(self, op: str, facts: ImageFacts) -> None:
+        """The one gate of images, however they come: raises Invalid for one that nobody may run, Temporary
+        for one that is too young."""
+        policy, now = self._policy_for(op, facts.name), time.time()
+        if refusal := judge_image(policy, facts, now):
+            raise _refused(op, facts.name, policy, refusal, now)
+
+    def _policy_for(self, op: str, subject: str) -> Policy:
         try:
-            policy = self.policy()
+            return self.policy()
         except BadPolicy as error:
-            raise Invalid(op, reference, f"the policy cannot be read: {error.problems[0]}") from None
-        if violation := judge_image(policy, reference):
-            raise Invalid(op, reference, violation.message(policy), violation.hint)
+            raise Invalid(op, subject, f"the policy cannot be read: {error.problems[0]}") from None
 
 
 class GatedReader:
@@ -179,6 +203,13 @@ def _used_networks(before: Mapping[Key, Object], kept: Mapping[Key, Object]) -> 
         if isinstance(wanted.spec, ContainerSpec) and uses_default_network(wanted.spec)
     }
     return {key: before[key] for key in users - kept.keys() if key in before}
+
+
+def _refused(op: str, name: str, policy: Policy, refusal: Refusal, now: float) -> SetpointError:
+    message = refusal.message(policy, name)
+    if refusal.until is None:
+        return Invalid(op, name, message, refusal.hint)
+    return Temporary(op, name, message, refusal.hint, max(refusal.until - now, 1.0))
 
 
 def _noun(key: Key) -> str:

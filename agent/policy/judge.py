@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.manifest.spec import AnySpec, ContainerSpec, Mount, Port
+from agent.policy.images import is_id, is_in_list, judge_rule
 from agent.policy.policy import Allow, Bind, Policy, PortRange
-from runtime.errors import Invalid
-from runtime.images.reference import parse_reference
 from runtime.security import DEFAULT_CAPABILITIES, normal_capability
 from store.records import Key
 
@@ -44,15 +43,20 @@ under a list is the beginning of one of its texts."""
 @dataclass(frozen=True, slots=True)
 class Violation:
     """rule: as the policy names it. place: the field in the manifest, for its line and column. text: what
-    was asked for. hint: what would allow it."""
+    was asked for. hint: what would allow it. line: of the rule in the policy's file, 0 for none. because:
+    more than that the rule does not name it."""
 
     rule: str
     place: Place
     text: str
     hint: str
+    line: int = 0
+    because: str = ""
 
     def message(self, policy: Policy) -> str:
-        return f"{self.text} is not allowed by {policy.origin} (rule {self.rule})"
+        place = f"{policy.origin}:{self.line}" if self.line else policy.origin
+        more = f": {self.because}" if self.because else ""
+        return f"{self.text} is not allowed by {place} (rule {self.rule}){more}"
 
 
 def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Violation, ...]:
@@ -61,19 +65,10 @@ def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Viol
         return ()
     allow = policy.allowed(key.project, file)
     if isinstance(spec, ContainerSpec):
-        return (*_container(allow, spec), *_required(policy, spec))
+        return (*_container(allow, spec), *_image(policy, allow, spec), *_required(policy, spec))
     if spec.external and not _matches(allow.external, spec.name or key.name):
         return (_refused("external", ("external",), f"external {key.kind} {spec.name or key.name}"),)
     return ()
-
-
-def judge_image(policy: Policy, image: str) -> Violation | None:
-    """An image that comes by hand, for no project: what one of them may run, may come."""
-    rules = [policy.allow, *(rule.allow for rule in policy.projects.values())]
-    patterns = [rule.images for rule in rules if rule.images is not None]
-    if policy.is_open or policy.allow.images is None or any(_is_image(each, image) for each in patterns):
-        return None
-    return Violation("images", ("image",), f"image {image}", "add it to images there")
 
 
 def _refused(rule: str, place: Place, text: str, example: str = "") -> Violation:
@@ -102,8 +97,20 @@ def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
     for name in sorted(spec.sysctls):
         if not _matches(allow.sysctls, name.replace("/", ".")):
             yield _refused("sysctls", ("sysctls", name), f"sysctl {name}", name)
-    if allow.images is not None and not _is_image(allow.images, spec.image):
-        yield _refused("images", ("image",), f"image {spec.image}")
+
+
+def _image(policy: Policy, allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+    """By its name, as far as that goes: what the image is, is looked at before it runs (`needs`)."""
+    image = spec.image
+    if is_id(image):  # what it is called here is known when it is looked for
+        return
+    if allow.images is not None and not is_in_list(allow.images, image):
+        hint = "add it to images there, or remove it here"
+        yield Violation("images", ("image",), f"image {image}", hint, policy.lines.get("images", 0))
+    elif refusal := judge_rule(policy, image):
+        yield Violation(
+            refusal.rule, ("image",), f"image {image}", refusal.hint, refusal.line, refusal.text
+        )  # fmt: skip
 
 
 def _namespaces(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
@@ -183,16 +190,6 @@ def _holds(known: PortRange, port: Port) -> bool:
     if port.published is None:  # one that is free, out of the host's range for such
         return known.first <= 1024 and known.last == 65535
     return known.first <= port.published and (port.published_last or port.published) <= known.last
-
-
-def _is_image(patterns: tuple[str, ...], image: str) -> bool:
-    """By its whole name, `docker.io/library/nginx:1.27`, or that without its tag."""
-    try:
-        reference = parse_reference(image)
-    except Invalid:  # what is no name at all, pulls nothing; said by who reads it
-        return False
-    names = (reference.canonical, reference.repository)
-    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
 def bind_root(policy: Policy, source: str) -> str:

@@ -87,14 +87,35 @@ class ProjectRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRule:
+    """What an image must be whose host and path fit match. line: in the policy's file. pinned: its name has
+    a digest. minimum_age_seconds: since this host first saw it. architectures: () is any. signed_by: public
+    keys in PEM form, of which one must have signed it; identities: patterns for the name it was signed
+    under, () is any."""
+
+    name: str
+    match: tuple[str, ...]
+    line: int = 0
+    deny: bool = False
+    pinned: bool = False
+    minimum_age_seconds: float = 0.0
+    architectures: frozenset[str] = frozenset()
+    signed_by: tuple[bytes, ...] = ()
+    identities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """origin: the file, or what stands for it, as messages name it. is_open: nothing is refused."""
+    """origin: the file, or what stands for it, as messages name it. is_open: nothing is refused. images: the
+    first that fits an image is its rule. lines: of the rules for all in the file, where it has them."""
 
     origin: str = ""
     allow: Allow = Allow()
     projects: Mapping[str, ProjectRule] = field(default_factory=dict)
     require: frozenset[str] = frozenset()
     is_open: bool = False
+    images: tuple[ImageRule, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     def allowed(self, project: str, file: str) -> Allow:
         """What an object of project may ask for that file describes ("" for none, as by the API)."""

@@ -6,6 +6,10 @@ allow: {namespaces: [network], binds: [/srv/data, "/etc/localtime:ro"]}
 projects:
   media: {below: media, devices: [/dev/dri]}
 require: [no_new_privileges]
+images:
+  ours: {match: [registry.example.com/shop/*], signed_by: ["-----BEGIN PUBLIC KEY-----…"]}
+  hub: {match: [docker.io/*], pinned: true, minimum_age: 72h, architectures: [amd64]}
+  rest: {match: ["*"], deny: true}
 """
 
 from __future__ import annotations
@@ -16,16 +20,18 @@ import re
 from typing import Any
 
 from agent.manifest.host_file import BadFile, read_one
-from agent.manifest.nodes import Node
+from agent.manifest.nodes import Mapping, Node
 from agent.manifest.parse_values import (
     Broken,
     Parser,
     boolean,
     choice,
+    duration,
     fields,
     filled,
     items,
     list_of,
+    matching,
     named,
     text,
 )
@@ -36,6 +42,7 @@ from agent.policy.policy import (
     REQUIREMENTS,
     Allow,
     Bind,
+    ImageRule,
     Policy,
     PortRange,
     ProjectRule,
@@ -62,12 +69,24 @@ def _policy(r: Reading, node: Node) -> Policy:
         "allow": _allow,
         "projects": lambda r, node: named(r, node, _project, "project"),
         "require": _words(*REQUIREMENTS),
+        "images": _images,
     }
     values = fields(r, node, table, required=("apiVersion", "kind"), nullable=())
     if r.errors:
         raise Broken
     allow, projects = values.get("allow", Allow()), values.get("projects", {})
-    return Policy(r.file, allow, projects, values.get("require", frozenset()))
+    return Policy(
+        r.file, allow, projects, values.get("require", frozenset()), images=values.get("images", ()),
+        lines=_lines(node, "allow"),
+    )  # fmt: skip
+
+
+def _lines(node: Node, section: str) -> dict[str, int]:
+    """Where each rule of a section is written."""
+    found = node.entries.get(section) if isinstance(node, Mapping) else None
+    inner = found.value if found is not None else None
+    entries = inner.entries if isinstance(inner, Mapping) else {}
+    return {name: entry.key.line for name, entry in entries.items()}
 
 
 def _words(*known: str) -> Parser[frozenset[str]]:
@@ -147,3 +166,55 @@ def _project(r: Reading, node: Node) -> ProjectRule:
     values = fields(r, node, {**ALLOW, "below": _below_directory})
     below = values.pop("below", "")
     return ProjectRule(Allow(**values), below)
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def _images(r: Reading, node: Node) -> tuple[ImageRule, ...]:
+    """In the order in which they are written, which counts."""
+    rules: dict[str, dict[str, Any]] = named(r, node, _image_rule, "rule")
+    lines = (
+        {name: entry.key.line for name, entry in node.entries.items()} if isinstance(node, Mapping) else {}
+    )
+    return tuple(ImageRule(name, line=lines[name], **values) for name, values in rules.items())
+
+
+def _image_rule(r: Reading, node: Node) -> dict[str, Any]:
+    table: dict[str, Parser[Any]] = {
+        "match": list_of(_image_pattern),
+        "deny": boolean,
+        "pinned": boolean,
+        "minimum_age": duration,
+        "architectures": lambda r, node: frozenset(items(r, node, ARCHITECTURE)),
+        "signed_by": list_of(_key),
+        "identities": list_of(filled),
+    }
+    values = fields(r, node, table, required=("match",))
+    if "identities" in values and not values.get("signed_by"):
+        raise Refuse("identities say nothing without signed_by")
+    if "minimum_age" in values:
+        values["minimum_age_seconds"] = values.pop("minimum_age")
+    return values
+
+
+ARCHITECTURE = matching(r"[a-z0-9_]{1,32}", "as in an image: amd64, arm64, arm, 386, riscv64")
+
+
+def _image_pattern(r: Reading, node: Node) -> str:
+    """Of a host and a path: tags and digests are no part of it."""
+    value = filled(r, node)
+    if "@" in value or ":" in value.rpartition("/")[2] or value != value.lower():
+        raise Refuse(f'"{value}" is not a host and a path', "as docker.io/library/*, without a tag")
+    if value != "*" and "/" not in value:
+        raise Refuse(f'"{value}" names no host', f"write {value}/*, docker.io/library/{value}, or *")
+    return value
+
+
+def _key(r: Reading, node: Node) -> bytes:
+    from agent.policy.signatures import BadKey, read_key  # late: it is for those who ask for signatures
+
+    try:
+        return read_key(text(r, node))
+    except BadKey as error:
+        raise Refuse(f"the key {error}", "paste what is in cosign.pub, after signed_by: [- |]") from None

@@ -17,6 +17,7 @@ from runtime.errors import NotFound
 from runtime.images.config import parse_diff_ids
 from runtime.images.content import Content
 from runtime.images.documents import Descriptor, parse_json, parse_manifest
+from runtime.images.facts import Admit, admit_all
 from runtime.images.formats import FoundImage, build_manifest, layer_type
 from runtime.images.index import read_index
 from runtime.images.limits import DEFAULT_LIMITS
@@ -43,11 +44,13 @@ class Composition:
     names: tuple[Reference, ...] = ()
 
 
-def compose(root: Path, wanted: Composition, report: Report, *, moves_names: bool = True) -> StagedImage:
+def compose(
+    root: Path, wanted: Composition, report: Report, *, moves_names: bool = True, admit: Admit = admit_all
+) -> StagedImage:
     """Put it into the store. `Conflict` when a name is another image's and must not move."""
     with staging_directory(root) as directory:
         return compose_in(
-            root, Stage(root, directory, report, DEFAULT_LIMITS), wanted, moves_names=moves_names
+            root, Stage(root, directory, report, DEFAULT_LIMITS, admit), wanted, moves_names=moves_names
         )
 
 

@@ -18,6 +18,7 @@ from runtime.images.archive import Source, open_source
 from runtime.images.config import parse_config
 from runtime.images.content import digest_of
 from runtime.images.documents import Descriptor, Platform
+from runtime.images.facts import Admit, ImageFacts, admit_all
 from runtime.images.formats import FoundImage, build_manifest, find_images, layer_type
 from runtime.images.index import Index, Record, locked, read_index, write_index
 from runtime.images.limits import DEFAULT_LIMITS, Limits
@@ -31,7 +32,13 @@ _ATTEMPTS = 5
 
 
 def load_archive(
-    root: Path, path: Path, host: Platform, report: Report, limits: Limits = DEFAULT_LIMITS
+    root: Path,
+    path: Path,
+    host: Platform,
+    report: Report,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    admit: Admit = admit_all,
 ) -> tuple[StagedImage, ...]:
     """Take all images of an archive into the store, and give them their names."""
 
@@ -40,15 +47,22 @@ def load_archive(
 
     with staging_directory(root) as directory, open_source(path, directory, limits) as source:
         found = find_images(source, host)
-        return commit(root, Stage(root, directory, report, limits), stage_images)
+        return commit(root, Stage(root, directory, report, limits, admit), stage_images)
 
 
 def load_rootfs(
-    root: Path, path: Path, name: Reference, config: Mapping[str, object], host: Platform, report: Report
+    root: Path,
+    path: Path,
+    name: Reference,
+    config: Mapping[str, object],
+    host: Platform,
+    report: Report,
+    *,
+    admit: Admit = admit_all,
 ) -> StagedImage:
     """Make an image of one layer from the tar of a root file system."""
     with staging_directory(root) as directory:
-        stage = Stage(root, directory, report, DEFAULT_LIMITS)
+        stage = Stage(root, directory, report, DEFAULT_LIMITS, admit)
         part = stage.new_path("blob")
         blob, created_at = ingest_rootfs(path, part, DEFAULT_LIMITS)
         stage.add_blob(part, blob.digest)
@@ -72,9 +86,11 @@ def commit(
     moves_names: bool = True,
 ) -> tuple[StagedImage, ...]:
     """Stage, sync, and rename under the lock; again when a removal was faster. `Conflict` when a name is
-    another image's and must not move."""
+    another image's and must not move. All images come in by here, and none that is not admitted."""
     for _ in range(_ATTEMPTS):
         images = stage_images(stage)
+        for facts in _facts(images):
+            stage.admit(facts)
         stage.sync()
         with locked(root):
             if stage.forget_lost(images):
@@ -130,6 +146,16 @@ def stage_documents(stage: Stage, image: FoundImage, descriptors: Sequence[Descr
         blobs=(*documents, *(descriptor.digest for descriptor in descriptors)),
         layers=keys,
     )
+
+
+def _facts(images: Sequence[StagedImage]) -> Iterator[ImageFacts]:
+    """Of every name. An image without one is judged when it gets one, or is to run by its id."""
+    for image in images:
+        digests = tuple(filter(None, (image.info.digest, image.source_digest)))
+        for name in image.names:
+            yield ImageFacts(
+                name.canonical, digests, image.info.architecture, is_exact=not image.is_pulled
+            )  # fmt: skip
 
 
 def _records(images: Sequence[StagedImage]) -> Iterator[Record]:

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from runtime.images.documents import (
     parse_json,
     parse_manifest,
 )
+from runtime.images.facts import EVERYTHING, Admission, ImageFacts, Signature
 from runtime.images.formats import FoundImage, FoundLayer
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.loader import commit, stage_documents
@@ -52,19 +54,23 @@ def pull_image(
     host: Platform,
     report: Report,
     limits: Limits = DEFAULT_LIMITS,
+    *,
+    admission: Admission = EVERYTHING,
 ) -> StagedImage:
-    """Fetch an image and give it the name that it was asked for by. The origins are asked in turn."""
+    """Fetch an image and give it the name that it was asked for by. The origins are asked in turn: one that
+    has an image that is not admitted may be a mirror that lacks its signatures."""
 
     def pull_from(repository: Repository) -> StagedImage:
         found = find_image(repository, reference, host)
+        _admit(admission, repository, reference, found)
         with staging_directory(root) as directory:
-            stage = Stage(root, directory, report, limits)
+            stage = Stage(root, directory, report, limits, partial(admission.admit_image, "pull image"))
             return commit(root, stage, lambda stage: (_stage(stage, repository, found),))[0]
 
-    return _first_that_has(reference, origins, pull_from)
+    return first_that_has(reference, origins, pull_from)
 
 
-def _first_that_has(
+def first_that_has(
     reference: Reference, origins: Sequence[Origin], ask: Callable[[Repository], _Result]
 ) -> _Result:
     """What the first origin gives; the last one's error when none does."""
@@ -101,6 +107,20 @@ def find_image(repository: Repository, reference: Reference, host: Platform) -> 
     name = reference.with_digest(reference.digest) if reference.digest else reference
     source = top.digest if top is not chosen else ""
     return FoundImage((name,), config, layers, chosen.data, chosen.media_type, source)
+
+
+def _admit(admission: Admission, repository: Repository, reference: Reference, found: FoundImage) -> None:
+    """Before a byte of a layer is fetched; what is signed is asked for where somebody wants to know."""
+    if not admission.has_image_rules():
+        return
+    digests = tuple(filter(None, (digest_of(found.manifest), found.source_digest)))
+    signatures: tuple[Signature, ...] = ()
+    if admission.wants_signatures(reference.canonical):
+        from runtime.images.registry.signatures import find_signatures  # late: few ask for them
+
+        signatures = find_signatures(repository, digests)
+    architecture = parse_config(found.config, digest_of(found.config)).architecture
+    admission.admit_image("pull image", ImageFacts(reference.canonical, digests, architecture, signatures))
 
 
 def _choose(repository: Repository, document: Document, host: Platform) -> Document:

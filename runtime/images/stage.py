@@ -14,6 +14,7 @@ from pathlib import Path
 from runtime.images.archive import Source
 from runtime.images.content import Content, digest_of, ingest, sync_directory
 from runtime.images.documents import Descriptor
+from runtime.images.facts import Admit, admit_all
 from runtime.images.formats import FoundLayer, layer_type
 from runtime.images.layers import TREE, LayerRecord, Layers, ProgressReader, chain_id, unpack_layer
 from runtime.images.limits import Limits
@@ -39,9 +40,13 @@ class StagedImage:
 
 
 class Stage:
-    """One load's staged content, and what of it is in the store already."""
+    """One load's staged content, and what of it is in the store already. admit: asked by `commit` about each
+    image, before it has a name; the default is for what gives none."""
 
-    def __init__(self, root: Path, directory: Path, report: Report, limits: Limits) -> None:
+    def __init__(
+        self, root: Path, directory: Path, report: Report, limits: Limits, admit: Admit = admit_all
+    ) -> None:
+        self.admit = admit
         self._directory = directory
         self._content = Content(root)
         self._layers = Layers(root)
