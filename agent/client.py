@@ -292,6 +292,30 @@ class Client:
         """Fetch an image from its registry. Yields as load_image."""
         yield from self.lines("POST", "/image/pull", {"reference": reference})
 
+    def push_image(self, reference: str) -> Iterator[dict[str, Any]]:
+        """Bring an image to its registry. Yields progress; the last line is {"pushed": {…}}."""
+        yield from self.lines("POST", "/image/push", {"reference": reference})
+
+    def tag_image(self, source: str, reference: str) -> dict[str, Any]:
+        """Give an image another name."""
+        return self._object(self.post("/image/tag", {"source": source, "reference": reference}))
+
+    def inspect_image(self, reference: str, *, remote: bool = False, platform: str = "") -> dict[str, Any]:
+        """All that is known of an image; remote: as its registry has it now, for this host or a platform."""
+        query = {"reference": reference, "remote": remote, "platform": platform or None}
+        return self._object(self.get("/image/inspect", query, timeout_seconds=300.0))
+
+    def image_tags(self, reference: str, *, limit: int = 1000) -> list[str]:
+        """The tags that a registry has of a name."""
+        query = {"reference": reference, "limit": limit}
+        tags = self._object(self.get("/image/tags", query, timeout_seconds=300.0)).get("tags")
+        return [str(tag) for tag in tags] if isinstance(tags, list) else []
+
+    def search_images(self, word: str, *, registry: str = "", limit: int = 25) -> list[dict[str, Any]]:
+        """Repositories of a registry, the hub's when it is "", with a word in their names."""
+        query = {"word": word, "registry": registry or None, "limit": limit}
+        return self._array(self.get("/image/search", query, timeout_seconds=300.0))
+
     def check_images(self, names: Sequence[str], *, repair: bool) -> Iterator[dict[str, Any]]:
         """Compare images, all when there is no name, with their digests. Yields progress and {"finding": …};
         the last line is {"checked": count}."""

@@ -50,12 +50,14 @@ from runtime.model import (
 from runtime.network.networks import Networks
 from runtime.processes import Process
 from runtime.pulls import FindOrigins, Pulls, Report
+from runtime.registry_calls import RegistryCalls
 from runtime.stats import read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
 
 if TYPE_CHECKING:
     from runtime.images.check import Finding
+    from runtime.images.pushed import Pushed
 
 HINTS_SECONDS = 0.02  # between two readings of what the network's monitor heard
 
@@ -70,6 +72,7 @@ class NativeEngine:
         self.layout = layout
         self.images = IsolatedImages(layout)
         self.pulls = Pulls(self.images, find_origins, self._on_pull)
+        self.registries = RegistryCalls(self.images, find_origins)
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
         self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)
@@ -368,6 +371,10 @@ class NativeEngine:
     async def pull_image(self, reference: str, report: Report | None = None) -> ImageInfo:
         """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched."""
         return await self.pulls.pull(reference, report)
+
+    async def push_image(self, reference: str, report: Report | None = None) -> Pushed:
+        """Bring an image to the registry of its name. It ends when who waits for it goes away."""
+        return await self.registries.push(reference, report)
 
     async def check_images(
         self, image_ids: Sequence[str], *, repair: bool, report: Report | None = None

@@ -11,7 +11,10 @@ from agent.cli import output
 
 SHOWN_SECONDS = 0.1
 SPEED_SECONDS = 5.0  # of the last so many
-_WORDS = {"fetch": "fetching", "copy": "copying", "unpack": "unpacking", "sync": "writing to the disk"}
+_WORDS = {
+    "send": "sending", "fetch": "fetching", "copy": "copying", "unpack": "unpacking",
+    "sync": "writing to the disk",
+}  # fmt: skip
 
 
 class Progress:

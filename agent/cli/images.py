@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.cli import image_leases, output
+from agent.cli import image_details, image_leases, image_registry, output
 from agent.cli.connect import connect
 from agent.cli.image_progress import Progress
 from agent.cli.parser import Parser, seconds
-from runtime.errors import NotFound
+from agent.client import AgentDown
+from runtime.errors import NotFound, SetpointError
 
 
 def add_image(parser: Parser) -> None:
@@ -48,12 +49,16 @@ def add_image(parser: Parser) -> None:
     remove.add_argument("--force", action="store_true", help="also when objects want it")
     remove.examples("setpoint image rm lab/base:1")
     image_leases.add(commands)
+    image_details.add_commands(commands)
+    image_registry.add_commands(commands)
     parser.examples("setpoint image load busybox.tar", "setpoint image ls")
 
 
 def run_image(arguments: Namespace) -> int:
     verbs = {"pull": _pull, "load": _load, "import": _import, "ls": _list, "rm": _remove, "check": _check}
     verbs |= dict.fromkeys(("hold", "release", "leases"), image_leases.run)
+    verbs |= {"push": image_registry.push, "search": image_registry.search, "tags": image_registry.tags}
+    verbs |= {"inspect": image_details.inspect, "history": image_details.history, "tag": image_details.tag}
     return verbs[arguments.command](arguments)
 
 
@@ -159,7 +164,15 @@ def short_id(identity: str) -> str:
 
 def _remove(arguments: Namespace) -> int:
     client = connect(arguments)
+    failed = False
     for name in arguments.names:
-        client.remove_image(name, force=arguments.force)
+        try:
+            client.remove_image(name, force=arguments.force)
+        except AgentDown:
+            raise
+        except SetpointError as error:  # one that cannot go keeps none of the others
+            output.print_error(error)
+            failed = True
+            continue
         print(f"removed {output.clean(name)}")
-    return 0
+    return int(failed)

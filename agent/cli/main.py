@@ -30,7 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "suspend": ("act", "leave objects alone until resumed"),
     "resume": ("act", "undo suspend"),
     "prune": ("act", "answer a removal that waits for a yes"),
-    "image": ("images", "pull, load, import, list and remove images"),
+    "image": ("images", "pull, push, load, import, inspect, list and remove images"),
     "login": ("login", "let the agent in at a registry"),
     "logout": ("login", "forget a login"),
     "network": ("objects", "list networks"),

@@ -34,6 +34,7 @@ from runtime.model import ImageInfo
 if TYPE_CHECKING:
     from runtime.images.collection import Holding
     from runtime.images.compose import Composition
+    from runtime.images.details import ImageDetails
     from runtime.images.progress import Progress
     from runtime.images.pushed import Pushed
     from runtime.images.registry.origin import Origin
@@ -230,6 +231,15 @@ class Images:
             prepare_root(self._root)
             staged = compose(self._root, wanted, progress or _ignore, moves_names=moves_names)
         return self._loaded(staged)
+
+    def details(self, reference: str) -> ImageDetails:
+        """All that is known of an image. `NotFound`, `Invalid` for one that is damaged."""
+        from runtime.images.details import read_details
+
+        record = _resolve(self._current().index, reference)
+        if record is None:
+            raise _not_found("inspect image", reference)
+        return read_details(self._root, record)
 
     def tag(self, source: str, reference: str) -> None:
         """Give an image another name; an image that had it loses it. `NotFound` for the source."""

@@ -11,6 +11,7 @@ import ipaddress
 import math
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -24,6 +25,7 @@ from urllib3.exceptions import HTTPError
 from runtime.errors import Invalid, Temporary
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.patience import PatientSocket, PatientTLSSocket, too_slow
+from runtime.images.registry.proxies import Proxy, proxy_for
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 30.0
@@ -38,15 +40,24 @@ class Transport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._own = urllib3.PoolManager(maxsize=_AT_ONCE, **_options(endpoint))
-        # Others are met with the system's authorities, and never with the endpoint's client certificate.
-        self._others = urllib3.PoolManager(maxsize=_AT_ONCE, **_options(Endpoint(endpoint.host)))
-        for manager in (self._own, self._others):
-            manager.pool_classes_by_scheme = {"http": _CheckedPool, "https": _CheckedTLSPool}
+        self._lock = threading.Lock()
+        self._managers: dict[tuple[bool, Proxy | None], urllib3.PoolManager] = {}
+        self._context = _context(endpoint)  # a certificate that cannot be read is said before all
 
     def close(self) -> None:
-        self._own.clear()
-        self._others.clear()
+        for manager in self._managers.values():
+            manager.clear()
+
+    def _manager(self, scheme: str, host: str, *, is_own: bool) -> urllib3.PoolManager:
+        """Others are met with the system's authorities, and never with the endpoint's client certificate."""
+        proxy = proxy_for(scheme, host)
+        if proxy is not None:
+            _refuse(urlsplit(f"//{host}").hostname or "")  # the proxy would go there for us
+        with self._lock:
+            if (is_own, proxy) not in self._managers:
+                context = self._context if is_own else _context(Endpoint(self._endpoint.host))
+                self._managers[is_own, proxy] = _new_manager(context, proxy)
+            return self._managers[is_own, proxy]
 
     def request(
         self,
@@ -65,9 +76,8 @@ class Transport:
             raise _nowhere(self._endpoint.host, error) from None
         is_own = parts.netloc.lower() == self._endpoint.host.lower()
         self._check_scheme(parts.scheme, host, is_own=is_own)
-        manager = self._own if is_own else self._others
         with explained(parts.netloc):
-            return manager.request(
+            return self._manager(parts.scheme, parts.netloc, is_own=is_own).request(
                 method, url, body=body, headers={"User-Agent": USER_AGENT, **headers},
                 redirect=False, retries=False, preload_content=False, decode_content=False,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
@@ -97,6 +107,8 @@ def explained(host: str) -> Iterator[None]:
         raise Invalid(
             "ask registry", host, f"its certificate is not trusted: {_tls_reason(error)}", _TLS_HINT
         ) from None
+    except urllib3.exceptions.ProxyError as error:
+        raise Temporary("ask registry", host, f"its proxy: {_proxy_reason(error)}", _PROXY_HINT) from None
     except urllib3.exceptions.NameResolutionError:
         raise Temporary(
             "ask registry", host, "there is no address for that name", "is it spelled right?"
@@ -111,6 +123,7 @@ def explained(host: str) -> Iterator[None]:
 
 _DOWN_HINT = "what is here already runs without it"
 _TLS_HINT = "set ca or insecure for this registry in registries.yaml"
+_PROXY_HINT = "see HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the agent"
 
 
 def _reason(error: Exception) -> str:
@@ -121,6 +134,13 @@ def _reason(error: Exception) -> str:
     if isinstance(inner, OSError) and inner.strerror:
         return inner.strerror.lower()
     return "the connection broke" if isinstance(error, HTTPError) else str(error)[:200]
+
+
+def _proxy_reason(error: urllib3.exceptions.ProxyError) -> str:
+    """What it answers to CONNECT is in the words of an OSError without a number."""
+    inner = error.original_error
+    text = str(inner) if type(inner) is OSError and not inner.strerror else _reason(error)
+    return text[:200] if text.isprintable() else "it does not answer as a proxy does"
 
 
 def _nowhere(host: str, error: Exception) -> Invalid:
@@ -136,8 +156,15 @@ def _tls_reason(error: Exception) -> str:
     return text[:200]
 
 
-def _options(endpoint: Endpoint) -> dict[str, Any]:
-    return {"ssl_context": _context(endpoint), "retries": False}
+def _new_manager(context: ssl.SSLContext, proxy: Proxy | None) -> urllib3.PoolManager:
+    options: dict[str, Any] = {"maxsize": _AT_ONCE, "ssl_context": context, "retries": False}
+    if proxy is None:
+        manager = urllib3.PoolManager(**options)
+    else:
+        said = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+        manager = urllib3.ProxyManager(proxy.url, proxy_headers={"User-Agent": USER_AGENT, **said}, **options)
+    manager.pool_classes_by_scheme = {"http": _CheckedPool, "https": _CheckedTLSPool}
+    return manager
 
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:

@@ -1,0 +1,99 @@
+"""What registries say of images without a pull: what a tag means, what an image is, which tags and
+repositories there are. Called by the worker; each answer is a list of plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.images.content import digest_of
+from runtime.images.documents import INDEX_TYPES, parse_index, parse_json, parse_manifest
+from runtime.images.images import host_platform
+from runtime.images.platforms import parse_platform
+from runtime.images.pull import find_image, first_that_has
+from runtime.images.reference import parse_reference
+from runtime.images.registry.listing import list_tags, search
+from runtime.images.registry.origin import Origin
+from runtime.images.registry.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteDigest:
+    """digest: what the registry has under that name now, an index's where it is one."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteImage:
+    """source_digest: of the index that the manifest was chosen from, or "". size_bytes: packed."""
+
+    name: str
+    digest: str
+    source_digest: str
+    media_type: str
+    size_bytes: int
+    layers: tuple[Mapping[str, Any], ...]
+    platforms: tuple[str, ...]
+    config: Mapping[str, Any]
+    config_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteTag:
+    name: str
+
+
+def ask(what: str, subject: str, origins: Sequence[Origin], more: Mapping[str, Any]) -> Sequence[Any]:
+    """what: "digest", "describe", "tags" or "search"; more: what else it takes."""
+    verbs: Mapping[str, Callable[..., Sequence[Any]]] = {
+        "digest": _digest, "describe": _describe, "tags": _tags, "search": _search,
+    }  # fmt: skip
+    return verbs[what](subject, origins, **more)
+
+
+def _digest(name: str, origins: Sequence[Origin]) -> Sequence[RemoteDigest]:
+    """By HEAD; a registry that does not say it then is asked for the document."""
+    asked = parse_reference(name)
+
+    def find(repository: Repository) -> str:
+        return repository.digest(asked.tag) or repository.manifest(asked.tag).digest
+
+    return (RemoteDigest(asked.digest or first_that_has(asked, origins, find)),)
+
+
+def _describe(name: str, origins: Sequence[Origin], platform: str = "") -> Sequence[RemoteImage]:
+    asked = parse_reference(name)
+    wanted = parse_platform(platform) if platform else host_platform()
+
+    def find(repository: Repository) -> RemoteImage:
+        top = repository.manifest(asked.digest or asked.tag)
+        platforms: tuple[str, ...] = ()
+        if top.media_type in INDEX_TYPES:
+            entries = parse_index(top.data, top.media_type, repository.subject)
+            platforms = tuple(str(entry.platform) for entry in entries if entry.platform)
+        found = find_image(repository, asked, wanted)
+        manifest = parse_manifest(found.manifest, found.manifest_type, repository.subject)
+        layers = tuple(
+            {"media_type": each.media_type, "digest": each.digest, "size_bytes": each.size}
+            for each in manifest.layers
+        )
+        return RemoteImage(
+            asked.familiar, digest_of(found.manifest), found.source_digest, found.manifest_type,
+            sum(each.size for each in manifest.layers), layers, platforms,
+            parse_json(found.config, "config"), manifest.config.digest,
+        )  # fmt: skip
+
+    return (first_that_has(asked, origins, find),)
+
+
+def _tags(name: str, origins: Sequence[Origin], most: int) -> Sequence[RemoteTag]:
+    asked = parse_reference(name)
+    return tuple(map(RemoteTag, first_that_has(asked, origins, lambda each: list_tags(each, most))))
+
+
+def _search(word: str, origins: Sequence[Origin], domain: str, most: int) -> Sequence[Any]:
+    """The registry itself: mirrors have only what somebody asked them for."""
+    return search(domain, word, origins[-1], most)
