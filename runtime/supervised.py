@@ -74,6 +74,8 @@ class Supervised:
 
     async def look(self) -> None:
         """What runs and what does not, now. Ends that nobody told of are told."""
+        # Of before the question: what is started while we look is not in the answer, and has not ended.
+        ran = {entry.config.id: entry.process for entry in self._index if entry.is_running}
         listed = {record["name"]: record for record in (await self.client.call("list"))["containers"]}
         for id, record in listed.items():
             entry = self._index.find(id)
@@ -89,7 +91,8 @@ class Supervised:
             if id in listed:
                 continue
             if entry.is_running:
-                self._on_exit(id, self._index.exit_record(id) or {"finished_at": time.time()})
+                if ran.get(id) == entry.process:
+                    self._on_exit(id, self._index.exit_record(id) or {"finished_at": time.time()})
             elif entry.finished_at is None and (record := self._index.exit_record(id)):
                 # It ended after the index was read, and before we were told of ends.
                 self._on_exit(id, record)

@@ -39,18 +39,7 @@ def world(instance: Layout, tmp_path: Path, busybox_archive: Path) -> Iterator[W
     made.close()
 
 
-OPEN = pytest.mark.xfail(
-    strict=False,
-    reason="a supervisor killed while it builds the root of a replacement: the version before may be started"
-    " once more, end with a process that stays in its v2 group, and keep the new one from its port",
-)
-
-
-@pytest.mark.parametrize(
-    "story",
-    [pytest.param(story, marks=OPEN if story.name == "replace" else ()) for story in STORIES],
-    ids=lambda story: story.name,
-)
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 def test_a_kill_at_any_point_is_settled_by_the_next_pass(world: World, story: Story) -> None:
     world.begin()
     seen = world.record(story)
