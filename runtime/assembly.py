@@ -25,8 +25,8 @@ from typing import Any
 from runtime import bundle, container_ids, disk, mount_points, mounts, security
 from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
-from runtime.images.images import Images
-from runtime.images.snapshots import prepare, prepare_layers
+from runtime.images.images import Images, Stack
+from runtime.images.snapshots import prepare, prepare_stack
 from runtime.layout import Layout
 from runtime.model import ContainerConfig, ImageInfo, MountConfig
 from runtime.mounts import Overlay
@@ -88,7 +88,7 @@ class Assembly:
         ]
 
     def image(self, config: ContainerConfig, op: str) -> ImageInfo:
-        if config.layers is not None:
+        if config.lower is not None:
             return NO_IMAGE
         image = self._images.get(config.image)
         if image is None:
@@ -112,10 +112,10 @@ class Assembly:
         if not self._mount_points:
             self._mount_points = mount_points.make(self._layout.mount_points)
         place = Path(self.bundle(config.id))
-        if config.layers is None:
+        if config.lower is None:
             overlay = prepare(self._images, image.id, place)
         else:
-            overlay = prepare_layers(self._images, config.layers, place)
+            overlay = prepare_stack(Stack(config.lower, config.lower_root), place)
         return replace(overlay, lower=(*overlay.lower, self._mount_points))
 
     def _oci(

@@ -176,6 +176,7 @@ def environment(config: ContainerConfig, image: ImageInfo) -> tuple[str, ...]:
         if name and separator:
             found[name] = value
     found.update(config.environment)
+    found.update(config.secret_environment)
     return tuple(f"{name}={value}" for name, value in found.items())
 
 

@@ -32,6 +32,7 @@ from runtime.model import (
 NAME = "container.json"
 MAX_BYTES = 16 << 20
 HAS_RUN = 0o400
+SECRET = "secret_environment"
 _encode = json.JSONEncoder(separators=(",", ":"), default=lambda value: to_json(value)).encode
 _TYPES = (
     ContainerConfig, SandboxConfig, EndpointConfig, PortConfig, MountConfig, DeviceConfig, Security,
@@ -42,6 +43,8 @@ _TYPES = (
 def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
     found = []
     for each in fields(kind):
+        if each.name == SECRET:
+            continue
         default = each.default_factory() if each.default_factory is not MISSING else each.default
         found.append((each.name, default))
     return tuple(found)

@@ -86,6 +86,11 @@ class Layout:
         return self.data / "images"
 
     @property
+    def builds(self) -> Path:
+        """The history and logs of builds, and the directories of their cache mounts."""
+        return self.data / "builds"
+
+    @property
     def mount_points(self) -> Path:
         """The lowest layer of every container's root."""
         return self.data / "mount-points"
@@ -109,6 +114,11 @@ class Layout:
     def run_containers(self) -> Path:
         """One directory a started container: FIFOs, pid, exit record, hosts and resolv.conf."""
         return self.run / "containers"
+
+    @property
+    def run_builds(self) -> Path:
+        """One directory a live build: its secrets, which never reach a disk."""
+        return self.run / "builds"
 
     @property
     def netns(self) -> Path:

@@ -179,7 +179,7 @@ class Life:
             raise unkillable("stop", config.name, path)
 
     def _stop_signal(self, config: ContainerConfig, signal: str) -> int:
-        is_said = signal or config.stop_signal or config.layers is not None
+        is_said = signal or config.stop_signal or config.lower is not None
         image = None if is_said else self._images.get(config.image)
         return parse_signal(signal or config.stop_signal or (image.stop_signal if image else "") or "TERM")
 

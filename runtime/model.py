@@ -126,10 +126,12 @@ class ContainerConfig:
 
     id: 64 hex digits, derived by the caller, so that a repeated create meets itself.
     name: unique in the instance, as people see it (project-service-1).
-    image: the id of an image that is in the store ("sha256:…" of its config); "" with layers.
-    layers: diff ids of layers in the store, lowest first, in place of an image's: a step of a build.
+    image: the id of an image that is in the store ("sha256:…" of its config); "" with lower.
+    lower: directories in place of an image's layers, topmost first, and lower_root: the mode, uid and gid of
+    the root that they make: a step of a build.
     entrypoint, command: None takes the image's; () clears it.
     environment: added to, and overriding, the image's.
+    secret_environment: the same, and never written to a disk: gone when the agent is.
     labels: kept in the bundle as annotations; they are how a lost database is rebuilt.
     replaces: ids of containers that it takes over from, and whose name it may bear beside them.
     """
@@ -169,7 +171,9 @@ class ContainerConfig:
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3
     annotations: Mapping[str, str] = field(default_factory=dict)  # for an OCI runtime
-    layers: tuple[str, ...] | None = None
+    lower: tuple[str, ...] | None = None
+    lower_root: tuple[int, int, int] = (0o755, 0, 0)
+    secret_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     replaces: tuple[str, ...] = ()
 
 

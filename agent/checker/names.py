@@ -11,14 +11,15 @@ from runtime.model import ContainerConfig
 
 DATA = re.compile(
     r"setpoint\.db(-wal|-shm|-journal|\.damaged-.*)?|agent\.lock|agent\.log(\.1)?"
-    r"|ballast|containers|images|manifests|mount-points|networks|seccomp|source|volumes"
+    r"|ballast|builds|containers|images|manifests|mount-points|networks|seccomp|source|volumes"
 )
 RUN = re.compile(
-    r"apparmor|containers|hosts|netns|sandboxes|setpoint\.sock|supervisor\.(err|sock|sock\.lock)"
+    r"apparmor|builds|containers|hosts|netns|sandboxes|setpoint\.sock|supervisor\.(err|sock|sock\.lock)"
 )
 BUNDLE = re.compile(r"container\.json|exit\.json|log|upper|work")
 RUN_OF_ONE = re.compile(
     r"(config|state|exit)\.json|hosts|hostname|resolv\.conf|stdin|std(out|err)(\.spool)?|console\.spool"
+    r"|paused-for-commit"
 )
 VOLUME = re.compile(r"_data|volume\.json")
 

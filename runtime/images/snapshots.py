@@ -9,7 +9,6 @@ container's mount namespace is the only place where its root ever appears.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import NotFound
@@ -25,15 +24,11 @@ def prepare(images: Images, image_id: str, container_dir: Path) -> Overlay:
 
     Absolute paths, lower directories topmost first. `NotFound` when a layer or `container_dir` is missing.
     """
-    return _prepare(images.stack(image_id), container_dir)
+    return prepare_stack(images.stack(image_id), container_dir)
 
 
-def prepare_layers(images: Images, diff_ids: Sequence[str], container_dir: Path) -> Overlay:
-    """The same over layers that no image has yet, lowest first: a step of a build."""
-    return _prepare(images.stack_of(diff_ids), container_dir)
-
-
-def _prepare(stack: Stack, container_dir: Path) -> Overlay:
+def prepare_stack(stack: Stack, container_dir: Path) -> Overlay:
+    """The same over layers that need not be an image's: a step of a build."""
     base = os.fspath(container_dir)
     upper, work = f"{base}/{UPPER}", f"{base}/{WORK}"
     try:

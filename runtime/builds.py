@@ -1,0 +1,218 @@
+"""Builds of images beside an engine: each in a process of its own, its RUN steps as the engine's containers.
+
+    order ─> python -m runtime.images.build.worker ─ asks ─> base images, steps
+                         └─ events ─> who asked, and the history
+
+Called by the agent, in the event loop. A build that nobody waits for any more is ended, with all it ran. What
+a killed agent left of one is removed by `open`: containers by their label, files by their names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.build_history import History, Record
+from runtime.build_steps import BuildSteps, StepLimits
+from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.images.build.asks import MAX_LINE_BYTES, error_from, error_to
+from runtime.images.build.order import BuildOrder, to_json
+from runtime.images.worker import environment
+from runtime.model import ImageInfo
+
+if TYPE_CHECKING:
+    from runtime.engine import NativeEngine
+
+AT_ONCE = 4
+_REPOSITORY = Path(__file__).resolve().parent.parent
+Report = Callable[[Mapping[str, Any]], None]
+GetImage = Callable[[str, bool], Awaitable[ImageInfo]]
+"""(reference, whether to ask the registry though it is here) -> the image. It judges what may be built on."""
+
+
+class Builds:
+    """engine: an open one. get_image: finds or fetches base images."""
+
+    def __init__(self, engine: NativeEngine, get_image: GetImage) -> None:
+        self._engine = engine
+        self._layout = engine.layout
+        self._get_image = get_image
+        self._steps = BuildSteps(engine)
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._running: set[str] = set()
+        self.history = History(self._layout.builds / "history")
+
+    async def open(self) -> None:
+        """Remove what builds of an agent that ended have left."""
+        await self._steps.clear()
+        await asyncio.to_thread(self._clear_files)
+
+    def _clear_files(self) -> None:
+        shutil.rmtree(self._layout.run_builds, ignore_errors=True)
+        self.history.close_broken()
+
+    async def run(self, order: BuildOrder, report: Report, limits: StepLimits = StepLimits()) -> ImageInfo:
+        """The image. report hears each event: {"kind": "step" | "log" | "end" | "base" | "remark", …}."""
+        async with self._room:
+            self._running.add(order.id)
+            record = await asyncio.to_thread(self.history.begin, _summary(order))
+            build = _Build(order, record, report, limits, self._steps, self._get_image)
+            try:
+                image_id = await build.run(self._command())
+                image = self._engine.image(image_id)
+                if image is None:
+                    raise Temporary("build image", image_id[:19], "it was removed as it was made", "again")
+                record.end(state="done", image=image.id, ended_at=time.time(), **build.counts())
+                return image
+            except BaseException as error:
+                said = str(error) if isinstance(error, SetpointError) else type(error).__name__
+                is_cancelled = isinstance(error, asyncio.CancelledError)
+                said = "cancelled" if is_cancelled else said
+                record.end(state="failed", error=said, ended_at=time.time(), **build.counts())
+                raise
+            finally:
+                await asyncio.shield(self._end(order.id))
+
+    async def _end(self, id: str) -> None:
+        self._running.discard(id)
+        await self._steps.clear(id)
+        await asyncio.to_thread(shutil.rmtree, self._layout.run_builds / id, ignore_errors=True)
+        if not self._running:
+            await self._steps.end_network()
+
+    def _command(self) -> list[str]:
+        layout = self._layout
+        return [
+            sys.executable, "-P", "-m", "runtime.images.build.worker",
+            layout.instance, str(layout.data_root), str(layout.run_root),
+        ]  # fmt: skip
+
+
+class _Build:
+    """One build's process, and what it asks."""
+
+    def __init__(
+        self,
+        order: BuildOrder,
+        record: Record,
+        report: Report,
+        limits: StepLimits,
+        steps: BuildSteps,
+        get_image: GetImage,
+    ) -> None:
+        self._order = order
+        self._record = record
+        self._report = report
+        self._limits = limits
+        self._steps = steps
+        self._get_image = get_image
+        self._answering: set[asyncio.Task[None]] = set()
+        self._ends: dict[str, int] = {}
+
+    def counts(self) -> dict[str, int]:
+        """How many steps were run, and how many were there already."""
+        return {"run": self._ends.get("done", 0), "cached": self._ends.get("cached", 0)}
+
+    async def run(self, command: list[str]) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            env=environment(), limit=MAX_LINE_BYTES,
+        )  # fmt: skip
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            self._send(process.stdin, to_json(self._order))
+            last: dict[str, Any] = {}
+            async for line in process.stdout:
+                last = json.loads(line)
+                if "event" in last:
+                    self._hear(last["event"])
+                elif "ask" in last:
+                    self._begin(process.stdin, last)
+            await process.wait()
+        finally:
+            for task in self._answering:
+                task.cancel()
+            await asyncio.gather(*self._answering, return_exceptions=True)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if "error" in last:
+            raise error_from(last["error"])
+        if "found" in last:
+            return str(last["found"])
+        raise Temporary(
+            "build image", self._order.id[:12], f"its process ended with status {process.returncode}",
+            "it may have used too much memory",
+        )  # fmt: skip
+
+    def _hear(self, event: Mapping[str, Any]) -> None:
+        if event.get("kind") == "end":
+            how = str(event.get("how"))
+            self._ends[how] = self._ends.get(how, 0) + 1
+        self._record.add(event)
+        self._report(event)
+
+    def _send(self, stream: asyncio.StreamWriter, value: Mapping[str, Any]) -> None:
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            stream.write(json.dumps(value).encode() + b"\n")
+
+    def _begin(self, stream: asyncio.StreamWriter, question: Mapping[str, Any]) -> None:
+        task = asyncio.ensure_future(self._answer(stream, question))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, stream: asyncio.StreamWriter, question: Mapping[str, Any]) -> None:
+        answer: dict[str, Any] = {"answer": question["ask"]}
+        try:
+            answer["value"] = await self._value(question)
+        except SetpointError as error:
+            answer["error"] = error_to(error)
+        except Exception as error:
+            said = SetpointError("build image", "", f"internal error, please report it: {error!r}")
+            answer["error"] = error_to(said)
+        self._send(stream, answer)
+
+    async def _value(self, question: Mapping[str, Any]) -> Any:
+        match question["kind"]:
+            case "image":
+                return (await self._get_image(str(question["reference"]), bool(question["pull"]))).id
+            case "run":
+                return await self._steps.run(
+                    self._order.id, question, self._limits, self._on_line(int(question["step"]))
+                )
+            case "forget":
+                return await self._steps.forget(self._order.id, int(question["step"]))
+            case kind:
+                raise Invalid("build image", str(kind), "not a question")
+
+    def _on_line(self, number: int) -> Callable[[str, bytes], None]:
+        secrets = [content for content in self._order.secrets.values() if len(content) >= 4]
+
+        def on_line(stream: str, line: bytes) -> None:
+            for secret in secrets:  # what a step prints by mistake is no part of a log that is kept
+                line = line.replace(secret.strip(), b"***") if secret.strip() else line
+            text = line.decode("utf-8", "replace").rstrip("\r")
+            self._hear({"kind": "log", "step": number, "stream": stream, "text": text})
+
+        return on_line
+
+
+def _summary(order: BuildOrder) -> dict[str, Any]:
+    """What is kept of an order: neither secrets nor the values of arguments."""
+    return {
+        "id": order.id, "tags": list(order.tags), "context": order.context, "dockerfile": order.dockerfile,
+        "target": order.target, "arguments": sorted(order.arguments), "state": "running",
+        "started_at": time.time(),
+    }  # fmt: skip
+
+
+def new_id() -> str:
+    return os.urandom(16).hex()

@@ -1,0 +1,107 @@
+"""What a build is asked to do. Pure values, and their JSON: they cross a pipe to the build's own process.
+
+Secrets are in them: an order is never written to a disk, a log or an argument list.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from runtime.errors import Invalid
+
+ContextKind = Literal["none", "directory", "tar"]
+Network = Literal["default", "none", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOrder:
+    """One build.
+
+    id: 32 hex digits, which name its directories. context: a directory, or the file of a tar. dockerfile: its
+    path in the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
+    the image. secrets: id -> content. ssh: id -> the path of an agent's socket on this host. epoch:
+    SOURCE_DATE_EPOCH, no time in the image is later. platform "" is this machine's.
+    """
+
+    id: str
+    context_kind: ContextKind = "none"
+    context: str = ""
+    dockerfile: str = ""
+    dockerfile_text: str | None = None
+    tags: tuple[str, ...] = ()
+    target: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    network: Network = "default"
+    no_cache: bool = False
+    pull: bool = False
+    platform: str = ""
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    ssh: Mapping[str, str] = field(default_factory=dict)
+    epoch: int | None = None
+
+
+def to_json(order: BuildOrder) -> dict[str, Any]:
+    """As `from_json` takes it."""
+    return {
+        "id": order.id, "context_kind": order.context_kind, "context": order.context,
+        "dockerfile": order.dockerfile, "dockerfile_text": order.dockerfile_text, "tags": list(order.tags),
+        "target": order.target, "arguments": dict(order.arguments), "labels": dict(order.labels),
+        "network": order.network, "no_cache": order.no_cache, "pull": order.pull, "platform": order.platform,
+        "secrets": {id: base64.b64encode(content).decode() for id, content in order.secrets.items()},
+        "ssh": dict(order.ssh), "epoch": order.epoch,
+    }  # fmt: skip
+
+
+def from_json(data: Mapping[str, Any]) -> BuildOrder:
+    """The inverse, of what a client sent, too. `Invalid` for what cannot be an order."""
+    try:
+        return BuildOrder(
+            id=_text(data["id"]),
+            context_kind=_choice(data.get("context_kind", "none"), ("none", "directory", "tar")),
+            context=_text(data.get("context", "")),
+            dockerfile=_text(data.get("dockerfile", "")),
+            dockerfile_text=None if (text := data.get("dockerfile_text")) is None else _text(text),
+            tags=tuple(map(_text, data.get("tags", ()))),
+            target=_text(data.get("target", "")),
+            arguments=_texts(data.get("arguments", {})),
+            labels=_texts(data.get("labels", {})),
+            network=_choice(data.get("network", "default"), ("default", "none", "host")),
+            no_cache=bool(data.get("no_cache")),
+            pull=bool(data.get("pull")),
+            platform=_text(data.get("platform", "")),
+            secrets={
+                _text(id): base64.b64decode(content, validate=True)
+                for id, content in data.get("secrets", {}).items()
+            },
+            ssh=_texts(data.get("ssh", {})),
+            epoch=None if (epoch := data.get("epoch")) is None else _seconds(epoch),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Invalid("build image", "", f"not an order of a build: {error}") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError("not text")
+    return value
+
+
+def _texts(value: Mapping[object, object]) -> dict[str, str]:
+    return {_text(key): _text(each) for key, each in value.items()}
+
+
+def _choice(value: object, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+    return value
+
+
+def _seconds(value: object) -> int:
+    """As an image's dates can have: up to the year 9999."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 253_402_300_799:
+        raise ValueError("SOURCE_DATE_EPOCH is not a count of seconds since 1970")
+    return value
