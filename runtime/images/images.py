@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
+from runtime.images.build.cache import held
 from runtime.images.config import parse_config, parse_diff_ids
 from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest
@@ -427,6 +428,7 @@ class Images:
         for image_id in in_use:
             if image_id not in named:  # its entry is lost, its container is not
                 yield self._need(image_id, "")
+        yield from held(self._root)
 
     def _need(self, image_id: str, manifest_digest: str) -> Holdings | None:
         try:
