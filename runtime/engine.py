@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_directory
 from runtime.assembly import Assembly
 from runtime.confinement import Confinement
+from runtime.container_files import ContainerFiles
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
 from runtime.denials import Denials
@@ -28,6 +29,7 @@ from runtime.drift.drifts import Drifts
 from runtime.errors import Conflict, SetpointError
 from runtime.event_stream import EventStream
 from runtime.execs import Execs
+from runtime.images.facts import EVERYTHING, Admission, ImageFacts
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from runtime.life import Life
@@ -65,12 +67,18 @@ HINTS_SECONDS = 0.02  # between two readings of what the network's monitor heard
 class NativeEngine:
     """open() before anything else, close() at the end: containers run on.
 
-    find_origins: whom to ask for an image that is to be pulled; it may block.
+    find_origins: whom to ask for an image that is to be pulled; it may block. admission: which images may
+    come here, and be used.
     """
 
-    def __init__(self, layout: Layout, find_origins: FindOrigins | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        find_origins: FindOrigins | None = None,
+        admission: Admission = EVERYTHING,
+    ) -> None:
         self.layout = layout
-        self.images = IsolatedImages(layout)
+        self.images = IsolatedImages(layout, admission)
         self.pulls = Pulls(self.images, find_origins, self._on_pull)
         self.registries = RegistryCalls(self.images, find_origins)
         self.volumes = Volumes(layout)
@@ -87,6 +95,7 @@ class NativeEngine:
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
             self.confinement,
         )  # fmt: skip
+        self.files = ContainerFiles(layout, self._index, self.images, self._life)
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,
@@ -129,6 +138,7 @@ class NativeEngine:
             stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
+            await self.files.open()
             await self._clear_leftovers(stack)
             self._denials.open()
             stack.callback(self._denials.close)
@@ -351,6 +361,15 @@ class NativeEngine:
                 raise Conflict("delete volume", name, f"{entry.config.name} uses it", "delete that one first")
         await asyncio.to_thread(self.volumes.delete, name)
 
+    def volume_users(self) -> dict[str, str]:
+        """Volume -> the name of a container that has it."""
+        return {
+            mount.source: entry.config.name
+            for entry in self._index
+            for mount in entry.config.mounts
+            if mount.kind == "volume"
+        }
+
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return self.volumes.list()
 
@@ -361,6 +380,9 @@ class NativeEngine:
 
     def image(self, reference: str) -> ImageInfo | None:
         return self.images.get(reference)
+
+    def image_facts(self, reference: str) -> tuple[ImageFacts, ...]:
+        return self.images.facts(reference)
 
     async def pull(self, reference: str) -> None:
         self.pulls.begin(reference)
