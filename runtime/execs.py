@@ -16,6 +16,8 @@ from runtime.errors import Conflict, Invalid
 from runtime.model import ExecResult
 from runtime.supervisor.client import Client
 
+WAIT_SECONDS = 5.0  # for a supervisor that follows one that died; 0.2 s are usual
+
 
 class Execs:
     """Processes and streams in the containers of an index."""
@@ -36,6 +38,7 @@ class Execs:
         working_dir: str = "",
         environment: Sequence[str] = (),
     ) -> ExecResult:
+        await self._client.wait_up(WAIT_SECONDS)
         process = self._process("exec", id, argv, user, working_dir, environment)
         return await processes.run_captured(self._client, id, process, timeout_seconds, max_output_bytes)
 
@@ -52,6 +55,7 @@ class Execs:
         size: tuple[int, int] = (0, 0),
     ) -> processes.Process:
         """Start argv inside a running container with pipes, or a terminal of size (rows, columns)."""
+        await self._client.wait_up(WAIT_SECONDS)
         process = self._process("exec", id, argv, user, working_dir, environment)
         process["terminal"] = terminal
         if terminal and all(size):
@@ -76,6 +80,7 @@ class Execs:
         """A socket's descriptor, the caller's now: what the container writes from here on, and its stdin.
         framed: with the Docker Engine API's 8-byte headers, which a terminal never has. A container that
         was created and not started yet loses nothing."""
+        await self._client.wait_up(WAIT_SECONDS)
         entry = self._index.get("attach", id)
         _result, fds = await self._client.call_fds(
             "attach", name=id, streams=list(streams), framed=framed and not entry.config.tty,

@@ -67,8 +67,8 @@ class Client:
     async def _use(self, sock: socket.socket) -> None:
         self._wire = Wire(sock)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
-        self._connected.set()
         await self.call("subscribe")
+        self._connected.set()  # it has answered: a connection may still be taken for one that is dying
 
     async def close(self) -> None:
         """Leave the supervisor and the containers running."""
@@ -125,6 +125,13 @@ class Client:
                     await self.call("give_console", name=name, fds=(held["console"],))
 
     # --- requests
+
+    async def wait_up(self, seconds: float) -> None:
+        """Until a supervisor is there, for at most so long: one that died is followed by the next within a
+        moment. What is asked afterwards tells when none came."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._connected.wait()
 
     async def call(self, op: str, *, fds: tuple[int, ...] = (), **fields: Any) -> Message:
         """One request, for its result; descriptors that come with it are closed. Raises what the

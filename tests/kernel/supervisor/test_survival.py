@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from runtime.engine import NativeEngine
+from runtime.errors import Temporary
 from runtime.layout import Layout
 from runtime.supervisor import starter
 from tests.native import (
+    PATIENCE_SECONDS,
     another_engine,
     config_of,
     ended,
@@ -71,6 +73,30 @@ async def test_output_and_exit_while_no_supervisor_runs(engine: NativeEngine) ->
     state = engine.state(config.id)
     assert state is not None and state.phase == "stopped"
     assert output(engine, config.id) == b"last words\n"
+
+
+async def test_who_runs_a_command_as_it_dies_waits_for_the_next(engine: NativeEngine) -> None:
+    config = config_of(engine, "one", "sleep", "1000")
+    await run(engine, config)
+    os.kill(await supervisor_pid(engine), signal.SIGKILL)
+    await until(lambda: not engine.is_supervisor_up)
+    result = await engine.exec(config.id, ["echo", "done"], timeout_seconds=PATIENCE_SECONDS)
+    assert (result.exit_code, result.output) == (0, b"done\n")
+
+
+async def test_nobody_waits_for_ever_for_one_that_does_not_come(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(engine, "one", "sleep", "1000")
+    await run(engine, config)
+    monkeypatch.setattr("runtime.execs.WAIT_SECONDS", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(starter, "ensure", lambda _layout: (_ for _ in ()).throw(OSError("none today")))
+        os.kill(await supervisor_pid(engine), signal.SIGKILL)
+        await until(lambda: not engine.is_supervisor_up)
+        with pytest.raises(Temporary, match="it is being started again"):
+            await engine.start_exec(config.id, ["true"])
+    await until(lambda: engine.is_supervisor_up)
 
 
 async def test_an_adopted_container_tells_its_exit_code(engine: NativeEngine) -> None:
