@@ -1,0 +1,175 @@
+"""What is read of containers' root file systems: the whole as a tar, what changed, an image of it.
+
+    index ─> the directories of its layers ─> a worker (`images.container_work`) reads them
+
+Called by the agent through the engine. Nothing here enters a container or its mounts: a container that runs
+is read as it changes, and paused while an image is made of it, unless that is not wanted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.container_index import ContainerIndex
+from runtime.containers import Entry
+from runtime.errors import Conflict, NotFound, SetpointError
+from runtime.images.snapshots import UPPER
+from runtime.images.stop import Stop
+from runtime.images.worker import IsolatedImages
+from runtime.layout import Layout
+from runtime.life import Life
+from runtime.model import ImageInfo
+
+if TYPE_CHECKING:
+    from runtime.images.container_commit import Commit
+    from runtime.images.progress import Progress
+
+Report = Callable[["Progress"], None]
+PAUSED = "paused-for-commit"
+AT_ONCE = 8  # exports, diffs and commits under way; more of them wait
+_READ_BYTES = 1 << 18
+
+
+class ContainerFiles:
+    def __init__(self, layout: Layout, index: ContainerIndex, images: IsolatedImages, life: Life) -> None:
+        self._layout = layout
+        self._index = index
+        self._images = images
+        self._life = life
+        self._threads = ThreadPoolExecutor(AT_ONCE, "container-files")
+
+    async def changes(self, id: str) -> list[tuple[str, str]]:
+        """(A, C or D; path) of what a container changed of its image's files, sorted by path. What is no
+        UTF-8 in a path is escaped as by os.fsdecode."""
+        entry = self._index.get("diff", id)
+        layers = self._layers("diff", entry)
+        found = await self._run("diff", entry.config.name, layers)
+        self._check_there("diff", entry)
+        return [(change["kind"], change["path"]) for change in found]
+
+    async def export(self, id: str) -> AsyncIterator[bytes]:
+        """The tar of a container's root, without its mounts, piece by piece. An error may come after the
+        first pieces: what was given so far is no archive then. A reader that is slow, or goes away, holds up
+        nothing but the worker."""
+        entry = self._index.get("export", id)
+        layers = self._layers("export", entry)
+        stop = Stop()
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        work = asyncio.ensure_future(self._run("export", entry.config.name, layers, writing, stop))
+        try:
+            async with _reader(reading) as pipe:
+                while data := await pipe.read(_READ_BYTES):
+                    yield data
+            await work
+            self._check_there("export", entry)
+        finally:
+            stop.ask()
+            with contextlib.suppress(SetpointError, asyncio.CancelledError):  # it is for nobody any more
+                await asyncio.shield(work)
+
+    async def _run(
+        self, verb: str, name: str, layers: Sequence[str], pipe: int = -1, stop: Stop | None = None
+    ) -> list[dict[str, Any]]:
+        """In a thread of our own: a client that reads slowly must not keep those that all the agent shares.
+        The worker has its own descriptor of the pipe; with ours open, its end would never be seen."""
+        loop = asyncio.get_running_loop()
+        begin = functools.partial(self._images.work, verb, name, layers, pipe, stop)
+        try:
+            return await loop.run_in_executor(self._threads, begin)
+        finally:
+            if pipe >= 0:
+                os.close(pipe)
+
+    async def commit(
+        self, id: str, wanted: Commit, *, pauses: bool = True, report: Report | None = None
+    ) -> ImageInfo:
+        """Make an image of a container: wanted without what follows from it (container, upper, image, at).
+        pauses: it stands still while its files are read. `Conflict` when another image has the name."""
+        entry = self._index.get("commit", id)
+        name, upper = entry.config.name, self._layers("commit", entry)[0]
+        wanted = replace(wanted, container=name, upper=upper, image=entry.config.image, at=time.time())
+        loop, written = asyncio.get_running_loop(), asyncio.Event()
+
+        def told(progress: Progress) -> None:
+            if progress.step == "written":
+                loop.call_soon_threadsafe(written.set)
+            elif report is not None:
+                report(progress)
+
+        async with self._standing_still(entry, pauses=pauses):
+            work = asyncio.ensure_future(self._commit(wanted, told))
+            read = asyncio.ensure_future(written.wait())
+            await asyncio.wait({work, read}, return_when=asyncio.FIRST_COMPLETED)
+            read.cancel()
+            self._check_there("commit", entry)
+        return await work
+
+    async def _commit(self, wanted: Commit, told: Report) -> ImageInfo:
+        begin = functools.partial(self._images.commit, wanted, told)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, begin)
+
+    @contextlib.asynccontextmanager
+    async def _standing_still(self, entry: Entry, *, pauses: bool) -> AsyncIterator[None]:
+        """The mark says that nobody asked for the pause, should we be killed meanwhile."""
+        id = entry.config.id
+        if not pauses or not entry.is_running or entry.is_paused:
+            yield
+            return
+        mark = self._mark(id)
+        mark.touch(mode=0o600)
+        try:
+            await self._life.pause(id)
+            yield
+        finally:
+            with contextlib.suppress(Conflict, NotFound):  # it ended, or somebody let it go on
+                await self._life.resume(id)
+            mark.unlink(missing_ok=True)
+
+    async def open(self) -> None:
+        """Let go on what an earlier agent paused for a commit and did not live to."""
+        for entry in self._index:
+            mark = self._mark(entry.config.id)
+            if mark.exists():
+                with contextlib.suppress(Conflict, NotFound):
+                    await self._life.resume(entry.config.id)
+                mark.unlink(missing_ok=True)
+
+    def _mark(self, id: str) -> Path:
+        return self._layout.run_containers / id / PAUSED
+
+    def _layers(self, op: str, entry: Entry) -> list[str]:
+        """Directories, topmost first: what it wrote, its image's, the places for mounts."""
+        config = entry.config
+        if not config.image:
+            raise Conflict(op, config.name, "it is a step of a build", "take the image that is built")
+        upper = os.fspath(self._layout.containers / config.id / UPPER)
+        lower = self._images.stack(config.image).lower
+        return [upper, *lower, os.fspath(self._layout.mount_points)]
+
+    def _check_there(self, op: str, entry: Entry) -> None:
+        """What is deleted while it is read has fewer and fewer files."""
+        if self._index.find(entry.config.id) is not entry:
+            raise NotFound(op, entry.config.name, "it was deleted meanwhile", "do it again with the new one")
+
+
+@contextlib.asynccontextmanager
+async def _reader(descriptor: int) -> AsyncIterator[asyncio.StreamReader]:
+    """The reading end of a pipe, closed at the end."""
+    reader = asyncio.StreamReader(_READ_BYTES)
+    pipe = os.fdopen(descriptor, "rb", 0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    try:
+        yield reader
+    finally:
+        transport.close()
