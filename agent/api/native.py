@@ -96,6 +96,7 @@ def status_of(context: Context) -> dict[str, Any]:
         revision=context.loop.revision,
         source=context.follower.view(),
         alarms=alarms_of(context),
+        remembered=context.loop.remembered_count(),
     )
 
 

@@ -23,9 +23,11 @@ def status_view(
     revision: str,
     source: Mapping[str, Any] | None = None,
     alarms: Iterable[Mapping[str, Any]] = (),
+    remembered: int = 0,
 ) -> dict[str, Any]:
     """The contract of `setpoint status -o json`. agent: "running" or "down". alarms: {"reason", "message",
-    "hint", "since"} of what is wrong with no single object."""
+    "hint", "since"} of what is wrong with no single object. remembered: how many objects are shown as the
+    store has them, because this agent has not looked at them yet."""
     source = source or {}
     return {
         "ready": ready,
@@ -37,6 +39,7 @@ def status_view(
         "source": dict(source),
         "errors": list(source.get("errors", ())),
         "alarms": [dict(alarm) for alarm in alarms],
+        "remembered": remembered,
     }
 
 
@@ -45,7 +48,10 @@ def stored_view(objects: Objects, statuses: Statuses, revisions: Iterable[Revisi
     newest = next(iter(revisions), None)
     revision = newest.id if newest else ""
     source = {"where": newest.source, "subject": newest.subject} if newest else {}
-    return status_view(objects, statuses, ready=False, agent="down", revision=revision, source=source)
+    return status_view(
+        objects, statuses, ready=False, agent="down", revision=revision, source=source,
+        remembered=len(_keys(objects, statuses)),
+    )  # fmt: skip
 
 
 def _keys(objects: Objects, statuses: Statuses) -> list[Key]:

@@ -106,6 +106,10 @@ def head(status: dict[str, Any]) -> str:
         start = f"setpoint agent --detach --watch {output.clean(where) if where.startswith('/') else 'DIR'}"
         note = f"agent down: this is what it last knew; containers run on (start it: {start})"
         line += "\n" + output.paint(note, "red")
+    elif remembered := status.get("remembered"):
+        what = f"{remembered} of these are what was last known, and are looked at now"
+        note = f"the agent has just started: {what}"
+        line += "\n" + output.paint(note, "yellow")
     return line
 
 

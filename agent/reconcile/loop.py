@@ -354,6 +354,10 @@ class Loop:
         """The newest status of every object; live, read only."""
         return self._know.statuses
 
+    def remembered_count(self) -> int:
+        """How many statuses are those of the store: a start has so many keys still to look at."""
+        return sum(key not in self._know.verdicts for key in self._know.statuses)
+
     def objects(self) -> Mapping[Key, ObjectRecord]:
         """Every desired object and those still being removed; live, read only."""
         return self._know.inventory.records

@@ -2,7 +2,8 @@
 
     IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
-The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`.
+The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`. In between
+`{"ask": facts}` waits for a line on stdin, `{}` or `{"error": ...}`: the rules are the parent's.
 One process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or
 when it is given up, and what it had staged is removed by the next load.
 """
@@ -21,11 +22,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from runtime import errors
 from runtime.errors import SetpointError, Temporary
+from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
+from runtime.images.gate import Gate
 from runtime.images.images import Images
+from runtime.images.reference import parse_reference
 from runtime.layout import Layout
 from runtime.model import ImageInfo
 from runtime.supervisor import interpreter
@@ -48,9 +52,9 @@ class IsolatedImages(Images):
     A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(layout)
-        self._workers = _Workers(layout)
+    def __init__(self, layout: Layout, admission: Admission = EVERYTHING) -> None:
+        super().__init__(layout, admission)
+        self._workers = _Workers(layout, self._gate)
 
     def give_up(self) -> None:
         """End what is under way at once, with `Temporary` for who waits for it, and begin nothing more."""
@@ -66,8 +70,11 @@ class IsolatedImages(Images):
         progress: Callable[[Progress], None] | None = None,
     ) -> ImageInfo:
         """Who we are goes over a pipe: arguments can be read by everybody on the host."""
+        name = parse_reference(reference).canonical
+        self._gate.check_image("pull image", name)
+        wants = ["signatures"] if self._gate.wants_signatures(name) else []
         told = json.dumps([asdict(origin) for origin in origins]).encode()
-        return self._run(["pull", reference], progress, told)[0]
+        return self._run(["pull", reference, *wants], progress, told)[0]
 
     def push(
         self, reference: str, origin: Origin, progress: Callable[[Progress], None] | None = None
@@ -111,8 +118,9 @@ class IsolatedImages(Images):
 class _Workers:
     """The workers that live. One that is blocked in a read would keep its thread, and so the agent's end."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, gate: Gate) -> None:
         self._layout = layout
+        self._gate = gate
         self._lock = threading.Lock()
         self._living: set[subprocess.Popen[bytes]] = set()
         self._is_ended = False
@@ -129,10 +137,11 @@ class _Workers:
         last: dict[str, Any] = {}
         with self._begun(arguments) as process:
             assert process.stdin is not None and process.stdout is not None
-            with contextlib.suppress(BrokenPipeError), process.stdin:
-                process.stdin.write(told)  # less than a pipe holds
+            _tell(process.stdin, told)  # less than a pipe holds
             for line in process.stdout:
                 last = json.loads(line)
+                if "ask" in last:
+                    _tell(process.stdin, json.dumps(self._judge(last["ask"], last["op"])).encode())
                 if progress is not None and "progress" in last:
                     progress(_to_progress(last["progress"]))
         if "error" in last:
@@ -145,6 +154,13 @@ class _Workers:
                 "it may have used too much memory",
             )  # fmt: skip
         return list(last["found"])
+
+    def _judge(self, facts: Mapping[str, Any], op: str) -> dict[str, Any]:
+        try:
+            self._gate.admit_image(op, facts_from_json(facts))
+        except SetpointError as error:
+            return _error_view(error)
+        return {}
 
     @contextlib.contextmanager
     def _begun(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
@@ -184,6 +200,20 @@ def _environment() -> dict[str, str]:
             **interpreter.environment()}  # fmt: skip
 
 
+def _tell(pipe: IO[bytes], line: bytes) -> None:
+    """A worker that has ended is told nothing; why it did is read."""
+    with contextlib.suppress(BrokenPipeError):
+        pipe.write(line + b"\n")
+        pipe.flush()
+
+
+def _error_view(error: SetpointError) -> dict[str, Any]:
+    fields: list[object] = [error.op, error.subject, error.reason, error.hint]
+    if isinstance(error, Temporary):
+        fields.append(error.retry_after_seconds)
+    return {"error": {"kind": type(error).__name__, "fields": fields}}
+
+
 def _to_progress(value: Mapping[str, Any]) -> Progress:
     from runtime.images.progress import Progress
 
@@ -211,43 +241,46 @@ def main(arguments: Sequence[str]) -> int:
     limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     layout = Layout(instance, Path(data_root), Path(run_root))
-    images = Images(layout)
+    told = sys.stdin.readline()
+    images = Images(layout, _Asker(wants_signatures="signatures" in rest))
     found: Sequence[Any]
     try:
         if verb == "load":
             found = images.load(Path(path), _Reporter())
         elif verb == "pull":
-            found = (images.pull(path, _read_origins(), _Reporter()),)
+            found = (images.pull(path, _read_origins(told), _Reporter()),)
         elif verb == "push":
-            found = (images.push(path, _read_origins()[0], _Reporter()),)
+            found = (images.push(path, _read_origins(told)[0], _Reporter()),)
         elif verb == "check":
-            found = _check(layout)
+            found = _check(layout, told)
         else:
             found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
     except SetpointError as error:
-        fields: list[object] = [error.op, error.subject, error.reason, error.hint]
-        if isinstance(error, Temporary):
-            fields.append(error.retry_after_seconds)
-        _print({"error": {"kind": type(error).__name__, "fields": fields}})
+        _print(_error_view(error))
         return 1
     except MemoryError:
-        fields = [f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb"]
+        fields: list[object] = [
+            f"{verb} image",
+            path,
+            "it takes too much memory",
+            "the archive looks like a bomb",
+        ]
         _print({"error": {"kind": "Invalid", "fields": fields}})
         return 1
     _print({"found": [asdict(each) for each in found]})
     return 0
 
 
-def _check(layout: Layout) -> Sequence[Finding]:
+def _check(layout: Layout, told: str) -> Sequence[Finding]:
     from runtime.images.check import check_images
 
-    told = json.load(sys.stdin)
+    wanted = json.loads(told)
     return check_images(
-        layout.images, told["image_ids"], _Reporter(), repair=told["repair"], busy=told["busy"]
+        layout.images, wanted["image_ids"], _Reporter(), repair=wanted["repair"], busy=wanted["busy"]
     )
 
 
-def _read_origins() -> list[Origin]:
+def _read_origins(told: str) -> list[Origin]:
     from runtime.images.registry.credentials import Credential
     from runtime.images.registry.endpoints import Endpoint
     from runtime.images.registry.origin import Origin
@@ -257,8 +290,32 @@ def _read_origins() -> list[Origin]:
             Endpoint(**_with_tuples(each["endpoint"])),
             Credential(**each["credential"]) if each["credential"] else None,
         )
-        for each in json.load(sys.stdin)
+        for each in json.loads(told)
     ]
+
+
+class _Asker:
+    """Asks the parent, which knows the rules, and waits for its answer. When the parent has none, it says yes."""
+
+    def __init__(self, *, wants_signatures: bool) -> None:
+        self._wants_signatures = wants_signatures
+
+    def has_image_rules(self) -> bool:
+        return True
+
+    def wants_signatures(self, name: str) -> bool:
+        return self._wants_signatures
+
+    def check_image(self, op: str, name: str) -> None:
+        """The parent has, before there was a worker."""
+
+    def admit_image(self, op: str, facts: ImageFacts) -> None:
+        _print({"ask": facts_to_json(facts), "op": op})
+        answer = json.loads(sys.stdin.readline() or "null")
+        if answer is None:
+            raise Temporary(op, facts.name, "given up: nobody is there to allow it")
+        if "error" in answer:
+            raise _to_error(answer["error"])
 
 
 class _Reporter:

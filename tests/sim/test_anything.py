@@ -276,6 +276,7 @@ class Anything(RuleBasedStateMachine):
         self.host.run(70)
         self.no_bugs()
         assert self.host.plan() == "", self.host.phases()
+        assert self.host.loop.remembered_count() == 0
         self.never_two_for_one()
         calls = len(self.engine.calls)
         self.host.run(100)

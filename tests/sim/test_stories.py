@@ -17,6 +17,7 @@ from agent.manifest.spec import (
     Restart,
     VolumeSpec,
 )
+from agent.reconcile.loop import Loop
 from runtime.errors import Conflict, Invalid, NotFound, Temporary, Unsupported
 from runtime.model import Drift, ExecResult
 from store.records import Key
@@ -554,6 +555,20 @@ def test_after_a_reboot_all_starts_again_in_order(host: Host) -> None:
     host.settle()
     starts = [host.engine.state(id).name for op, id in host.engine.calls[calls:] if op == "start"]  # type: ignore[union-attr]
     assert starts == ["shop-db-1", "shop-web-1"]
+
+
+def test_a_start_says_what_it_only_remembers(host: Host) -> None:
+    up(host, web=service(), db=service())
+    assert host.loop.remembered_count() == 0
+    host.do(host.loop.flush())
+    host.crash()
+    next_one = Loop(host.engine, host.store, instance="sim", clock=host.clock, settings=host.settings)
+    host.do(next_one.start())
+    assert next_one.remembered_count() == 3
+    host.do(next_one.stop())
+    host.boot()
+    host.settle()
+    assert host.loop.remembered_count() == 0
 
 
 def test_a_full_disk_stops_nothing_and_loses_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

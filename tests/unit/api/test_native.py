@@ -50,6 +50,7 @@ def test_status_keeps_its_contract(client: Client) -> None:
     assert {"name", "health", "ports"} <= container.keys()
     assert status["source"]["kind"] == "directory"
     assert status["errors"] == []
+    assert status["remembered"] == 0
 
 
 def test_an_error_in_a_manifest_is_shown_and_nothing_is_ready_nor_removed(agent: Agent, place: Place) -> None:

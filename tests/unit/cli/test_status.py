@@ -55,6 +55,15 @@ def test_one_look() -> None:
     ]
 
 
+def test_what_a_started_agent_only_remembers_is_said_so() -> None:
+    text = render(status(item("shop/container/web"), STALLED, remembered=2))
+    assert text.splitlines()[1] == (
+        "the agent has just started: 2 of these are what was last known, and are looked at now"
+    )
+    assert "just started" not in render(status(item("shop/container/web"), remembered=0))
+    assert "just started" not in render(status(item("shop/container/web"), agent="down", remembered=1))
+
+
 def test_what_ended_as_it_should_is_done() -> None:
     line = render(status(item("shop/container/init", phase="Completed", containers=[]))).splitlines()[-1]
     assert line.split()[:3] == ["shop/container/init", "done", "Completed"]
