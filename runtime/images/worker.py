@@ -29,6 +29,9 @@ from runtime.errors import SetpointError, Temporary
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
+from runtime.images.registry.proxies import proxies
+from runtime.images.staging_directory import remove_dead_stages
+from runtime.images.stop import Stop
 from runtime.images.reference import parse_reference
 from runtime.layout import Layout
 from runtime.model import ImageInfo
@@ -77,12 +80,23 @@ class IsolatedImages(Images):
         return self._run(["pull", reference, *wants], progress, told)[0]
 
     def push(
-        self, reference: str, origin: Origin, progress: Callable[[Progress], None] | None = None
+        self,
+        reference: str,
+        origin: Origin,
+        progress: Callable[[Progress], None] | None = None,
+        stop: Stop | None = None,
     ) -> Pushed:
         from runtime.images.pushed import Pushed
 
         told = json.dumps([asdict(origin)]).encode()
-        return Pushed(**self._workers.run(["push", reference], progress, told)[0])
+        return Pushed(**self._workers.run(["push", reference], progress, told, stop)[0])
+
+    def ask(
+        self, what: str, subject: str, origins: Sequence[Origin], stop: Stop | None = None, **more: object
+    ) -> list[dict[str, Any]]:
+        """What registries say: `what` is a function of `runtime.images.remote`."""
+        told = json.dumps({"origins": [asdict(origin) for origin in origins], "more": more}).encode()
+        return self._workers.run(["ask", subject, what], None, told, stop)
 
     def import_rootfs(
         self,
@@ -132,10 +146,16 @@ class _Workers:
                 process.kill()
 
     def run(
-        self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes
+        self,
+        arguments: Sequence[str],
+        progress: Callable[[Progress], None] | None,
+        told: bytes,
+        stop: Stop | None = None,
     ) -> list[dict[str, Any]]:
         last: dict[str, Any] = {}
         with self._begun(arguments) as process:
+            if stop is not None:
+                stop.hold(process)
             assert process.stdin is not None and process.stdout is not None
             _tell(process.stdin, told)  # less than a pipe holds
             for line in process.stdout:
@@ -149,6 +169,9 @@ class _Workers:
         if "found" not in last:
             if self._is_ended:
                 raise _given_up(arguments)
+            if stop is not None and stop.is_asked:
+                remove_dead_stages(self._layout.images)
+                raise Temporary(f"{arguments[0]} image", arguments[1], "given up: nobody waits for it")
             raise Temporary(
                 f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
                 "it may have used too much memory",
@@ -197,7 +220,7 @@ def _with_tuples(value: Mapping[str, Any]) -> dict[str, Any]:
 def _environment() -> dict[str, str]:
     """Nothing of the caller's but the way to this package."""
     return {"PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
-            **interpreter.environment()}  # fmt: skip
+            **interpreter.environment(), **proxies()}  # fmt: skip
 
 
 def _tell(pipe: IO[bytes], line: bytes) -> None:
@@ -251,6 +274,8 @@ def main(arguments: Sequence[str]) -> int:
             found = (images.pull(path, _read_origins(told), _Reporter()),)
         elif verb == "push":
             found = (images.push(path, _read_origins(told)[0], _Reporter()),)
+        elif verb == "ask":
+            found = _ask(rest[0], path, told)
         elif verb == "check":
             found = _check(layout, told)
         else:
@@ -278,6 +303,13 @@ def _check(layout: Layout, told: str) -> Sequence[Finding]:
     return check_images(
         layout.images, wanted["image_ids"], _Reporter(), repair=wanted["repair"], busy=wanted["busy"]
     )
+
+
+def _ask(what: str, subject: str, told: str) -> Sequence[Any]:
+    from runtime.images import remote
+
+    wanted = json.loads(told)
+    return remote.ask(what, subject, _read_origins(json.dumps(wanted["origins"])), wanted["more"])
 
 
 def _read_origins(told: str) -> list[Origin]:
