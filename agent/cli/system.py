@@ -78,6 +78,8 @@ def use_lines(found: dict[str, Any]) -> list[str]:
     rows = [
         ("images", images["count"], images["in_use"], output.size(images["bytes"]),
          output.size(images["reclaimable_bytes"])),
+        ("build cache", found["build_cache"]["count"], "-", output.size(found["build_cache"]["bytes"]),
+         output.size(found["build_cache"]["bytes"])),
         ("containers", containers["count"], containers["in_use"], _at_least(containers), "-"),
         ("volumes", volumes["count"], "-", _at_least(volumes), "-"),
         ("logs", found["logs"]["count"], "-", output.size(found["logs"]["bytes"]), "-"),

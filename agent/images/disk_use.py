@@ -16,6 +16,7 @@ from agent.images.keeper import ImageKeeper
 from runtime.disk import room
 from runtime.disk_use import DiskUse, TreeUse
 from runtime.images.collection import Holding, Judgement
+from runtime.images.stock import Stock
 from runtime.layout import Layout
 from runtime.model import ContainerState, VolumeState
 
@@ -54,9 +55,10 @@ class InstanceUse:
             for state in states
         ]
         kept = [{"name": volume.name, **_view(trees[data[volume.name]])} for volume in volumes]
-        found = room(layout.data)
+        found, stock = room(layout.data), self._engine.images.stock()
         return {
-            "images": self._images(judgements),
+            "images": self._images(judgements, stock),
+            "build_cache": {"count": stock.cache_entries, "bytes": stock.cache_bytes},
             "containers": _sum(containers, in_use=sum(each["running"] for each in containers)),
             "volumes": _sum(kept, in_use=len(kept)),
             "logs": _files(file for state in states for file in _below(layout.containers / state.id / "log")),
@@ -66,10 +68,8 @@ class InstanceUse:
             "counted_seconds": seconds,
         }
 
-    def _images(self, judgements: tuple[Judgement, ...]) -> dict[str, Any]:
-        engine = self._engine
-        holdings: tuple[Holding, ...] = engine.images.holdings()
-        stock = engine.images.stock()
+    def _images(self, judgements: tuple[Judgement, ...], stock: Stock) -> dict[str, Any]:
+        holdings: tuple[Holding, ...] = self._engine.images.holdings()
         roots = self._keeper.roots(holdings)
         why = {each.id: each for each in judgements}
         users: dict[str, int] = {}

@@ -136,9 +136,19 @@ class ImageKeeper:
             found, disk = await self._judge(None)
             going = [each for each in found if each.goes]
             self._note_alarm(disk, found)
-            if going:
+            is_cache_smaller = await self._tidy_build_cache(disk)
+            if going or is_cache_smaller:
                 await self._take(going)
             return found
+
+    async def _tidy_build_cache(self, disk: Disk) -> bool:
+        """By the same rules: steps of builds that are unused for long, and on a disk over its mark all that
+        are older than the grace. Whether anything went."""
+        rules = self._rules
+        age = rules.grace_seconds if disk.used_fraction > rules.high else rules.max_age_seconds
+        if not age and disk.used_fraction <= rules.high:
+            return False
+        return bool(await asyncio.to_thread(self._engine.images.prune_build_cache, age))
 
     async def look_only(self) -> tuple[Judgement, ...]:
         """What `look` would judge; nothing goes."""

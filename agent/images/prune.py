@@ -19,6 +19,7 @@ from agent.reconcile.convert import LABEL_KEY
 from runtime.disk_use import DiskUse
 from runtime.errors import SetpointError
 from runtime.images.collection import Asked, Judgement
+from runtime.images.stock import Stock
 from runtime.layout import Layout
 from runtime.model import ContainerState, VolumeState
 
@@ -36,8 +37,8 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """kind: image, content, container, volume. bytes: what its going gives, or what it takes as it stays.
-    error: why it did not go after all."""
+    """kind: image, build cache, content, container, volume. bytes: what its going gives, or what it takes as it
+    stays. error: why it did not go after all."""
 
     kind: str
     id: str
@@ -66,6 +67,8 @@ class Prune:
         stock = await asyncio.to_thread(engine.images.stock)
         things = [*judge_containers(engine.list(), wanted, wishes, now)]
         things += map(image_of, judgements)
+        if stock.cache_entries:
+            things.append(build_cache_of(stock, wishes))
         if stock.litter_bytes:
             things.append(Thing("content", "", "", True, "no image needs it", stock.litter_bytes))
         volumes = judge_volumes(engine.list_volumes(), engine.volume_users(), wanted, wishes, now)
@@ -80,7 +83,12 @@ class Prune:
             if thing.goes and thing.kind in ("container", "volume"):
                 remove = engine.delete if thing.kind == "container" else engine.delete_volume
                 done.append(await _tried(thing, remove))
-        litter = (await asyncio.to_thread(engine.images.stock)).litter_bytes
+        stock = await asyncio.to_thread(engine.images.stock)
+        litter = stock.litter_bytes
+        if wishes.all_unused and await asyncio.to_thread(
+            engine.images.prune_build_cache, wishes.until_seconds
+        ):
+            done.append(build_cache_of(stock, wishes))
         gone = await self._keeper.prune(Asked(wishes.all_unused, wishes.until_seconds))
         if litter:
             done.append(Thing("content", "", "", True, "no image needs it", litter))
@@ -101,6 +109,12 @@ def image_of(judgement: Judgement) -> Thing:
     size = judgement.goes_bytes if judgement.goes else judgement.own_bytes
     name = ", ".join(judgement.names)
     return Thing("image", judgement.id, name, judgement.goes, judgement.why, size)
+
+
+def build_cache_of(stock: Stock, wishes: Wishes) -> Thing:
+    why = "it was asked for" if wishes.all_unused else "makes builds quick (--all takes it)"
+    name = f"{stock.cache_entries} steps"
+    return Thing("build cache", "", name, wishes.all_unused, why, stock.cache_bytes)
 
 
 def judge_containers(

@@ -23,7 +23,9 @@ from runtime.images.build.cache import held
 from runtime.images.config import parse_config, parse_diff_ids
 from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest
+from runtime.images.facts import EVERYTHING, Admission, ImageFacts
 from runtime.images.garbage import Holdings, find_garbage
+from runtime.images.gate import Gate
 from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
 from runtime.images.layers import Layers, chain_id
 from runtime.images.reference import Reference, is_digest, parse_reference
@@ -35,6 +37,7 @@ from runtime.model import ImageInfo
 if TYPE_CHECKING:
     from runtime.images.collection import Holding
     from runtime.images.compose import Composition
+    from runtime.images.container_commit import Commit
     from runtime.images.details import ImageDetails
     from runtime.images.progress import Progress
     from runtime.images.pushed import Pushed
@@ -71,10 +74,12 @@ class _Known:
 
 
 class Images:
-    """The image store below `layout.images`. Makes its directories when something is first stored."""
+    """The image store below `layout.images`. Makes its directories when something is first stored.
+    admission: who says which images may come here, and be used."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, admission: Admission = EVERYTHING) -> None:
         self._root = layout.images
+        self._gate = Gate(layout.images, admission)
         self._index_path = os.fspath(layout.images / FILE)
         self._content = Content(layout.images)
         self._layers = Layers(layout.images)
@@ -97,6 +102,31 @@ class Images:
         if len(known.resolved) < _MAX_REMEMBERED:
             known.resolved[reference] = info
         return info
+
+    def admitted(self, op: str, reference: str) -> ImageInfo:
+        """The same for who builds on it or runs it: `NotFound`, and as `Admission.admit_image` for one that
+        may not be used."""
+        info = self.get(reference)
+        if info is None:
+            raise _not_found(op, reference)
+        if self._gate.has_image_rules():
+            self._gate.admit_one_of(op, reference, self.facts(reference))
+        return info
+
+    def facts(self, reference: str) -> tuple[ImageFacts, ...]:
+        """What is known of an image that is here, () when it is not: with the name that it is asked for by,
+        or for an id with each name that it has."""
+        index = self._current().index
+        record = _resolve(index, reference)
+        if record is None:
+            return ()
+        if is_digest(reference) or not _is_name_of(record, reference):
+            return tuple(self._facts(index, each, "") for each in index.of_image(record.image_id))
+        return (self._facts(index, record, parse_reference(reference).canonical),)
+
+    def _facts(self, index: Index, record: Record, name: str) -> ImageFacts:
+        architecture = self._info(index, record.image_id).architecture
+        return self._gate.facts_of(name, record, architecture)
 
     def list(self) -> tuple[ImageInfo, ...]:
         """All images, those without a name too, newest first. One that is damaged is left out."""
@@ -152,17 +182,27 @@ class Images:
 
     # --- changing -----------------------------------------------------------------------------
 
-    def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
+    def load(
+        self,
+        path: Path,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        moves_names: bool = False,
+    ) -> tuple[ImageInfo, ...]:
         """Take in every image of an OCI layout, an OCI archive or a docker archive (also packed).
 
-        All of them or none. A name that another image had moves to the new one. `Invalid` for what is
-        damaged or hostile, `Unsupported` for another platform, `Temporary` for a full disk.
+        All of them or none. `Conflict` when another image has one of the names, unless it may move to the
+        new one. `Invalid` for what is damaged or hostile, `Unsupported` for another platform, `Temporary` for
+        a full disk.
         """
         from runtime.images.loader import load_archive  # late: decoders are for loads alone
 
         with _explained("load image", str(path)):
             prepare_root(self._root)
-            staged = load_archive(self._root, path, host_platform(), progress or _ignore)
+            admit = self._gate.admit_for("load image")
+            staged = load_archive(
+                self._root, path, host_platform(), progress or _ignore, admit=admit, moves_names=moves_names
+            )  # fmt: skip
         self._sweep()
         return tuple(map(self._loaded, staged))
 
@@ -177,9 +217,12 @@ class Images:
         from runtime.images.pull import pull_image
 
         asked = parse_reference(reference)
+        self._gate.check_image("pull image", asked.canonical)
         with _explained("pull image", reference):
             prepare_root(self._root)
-            staged = pull_image(self._root, asked, origins, host_platform(), progress or _ignore)
+            staged = pull_image(
+                self._root, asked, origins, host_platform(), progress or _ignore, admission=self._gate
+            )  # fmt: skip
         self._sweep()
         return self._loaded(staged)
 
@@ -204,17 +247,24 @@ class Images:
         reference: str,
         config: Mapping[str, object] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        *,
+        moves_names: bool = False,
     ) -> ImageInfo:
         """Make an image of one layer from a root file system's tar (also packed, xz and bzip2 too).
 
-        config: the inner object of an image config (Cmd, Entrypoint, Env, WorkingDir, ...).
+        config: the inner object of an image config (Cmd, Entrypoint, Env, WorkingDir, ...). `Conflict` when
+        another image has the name, unless it may move.
         """
         from runtime.images.loader import load_rootfs
 
         name = _taggable(parse_reference(reference))
         with _explained("import image", str(path)):
             prepare_root(self._root)
-            staged = load_rootfs(self._root, path, name, config or {}, host_platform(), progress or _ignore)
+            admit = self._gate.admit_for("import image")
+            staged = load_rootfs(
+                self._root, path, name, config or {}, host_platform(), progress or _ignore, admit=admit,
+                moves_names=moves_names,
+            )  # fmt: skip
         return self._loaded(staged)
 
     def compose(
@@ -230,7 +280,20 @@ class Images:
 
         with _explained("make image", ", ".join(name.familiar for name in wanted.names)):
             prepare_root(self._root)
-            staged = compose(self._root, wanted, progress or _ignore, moves_names=moves_names)
+            admit = self._gate.admit_for("make image")
+            staged = compose(self._root, wanted, progress or _ignore, moves_names=moves_names, admit=admit)
+        return self._loaded(staged)
+
+    def commit(self, wanted: Commit, progress: Callable[[Progress], None] | None = None) -> ImageInfo:
+        """Make an image of a container. `Unsupported` for files that a layer cannot hold, `Conflict` when
+        another image has the name."""
+        from runtime.images.container_commit import commit_container
+
+        _taggable(parse_reference(wanted.name))
+        with _explained("commit", wanted.container):
+            prepare_root(self._root)
+            admit = self._gate.admit_for("commit")
+            staged = commit_container(self._root, wanted, progress or _ignore, admit)
         return self._loaded(staged)
 
     def details(self, reference: str) -> ImageDetails:
@@ -251,6 +314,8 @@ class Images:
             record = _resolve(index, source)
             if record is None:
                 raise _not_found("tag image", source)
+            if self._gate.has_image_rules():
+                self._gate.admit_tag(self._facts(index, record, name.canonical), name.canonical)
             tagged = replace(record, name=name.canonical, is_pulled=False)
             write_index(self._root, index.with_record(tagged))
 
@@ -290,6 +355,14 @@ class Images:
         from runtime.images.stock import stock_of
 
         return stock_of(self.holdings(), self._content, self._layers)
+
+    def prune_build_cache(self, unused_seconds: float) -> int:
+        """Forget steps of builds that were not used within that time; how many. What they left goes with the
+        next `remove_litter`."""
+        from runtime.images.build.cache import Cache
+
+        with _explained("prune build cache", ""), locked(self._existing_root()):
+            return Cache(self._root).prune(unused_seconds=unused_seconds)
 
     def forget(self, judged: Mapping[str, tuple[str, ...]], *, in_use: Collection[str]) -> tuple[Record, ...]:
         """Take the entries of images away, and nothing else: what they are made of goes with the next
@@ -363,17 +436,10 @@ class Images:
         except NotFound:
             return staged.info
 
-    def stack_of(self, diff_ids: Sequence[str]) -> Stack:
-        """The same of layers that belong to no image yet, lowest first. `NotFound` when one is missing."""
-        return self._stack(diff_ids, "of a build")
-
     def _read_stack(self, index: Index, image_id: str) -> Stack:
-        return self._stack(self._info(index, image_id).layers, image_id[:19])
-
-    def _stack(self, diff_ids: Sequence[str], subject: str) -> Stack:
-        found = self._layers.find_all(diff_ids)
+        found = self._layers.find_all(self._info(index, image_id).layers)
         if found is None:
-            raise NotFound("read image", subject, "it lacks one of its layers", "load the image again")
+            raise NotFound("read image", image_id[:19], "it lacks one of its layers", "load the image again")
         roots = [layer.record.root for layer in found if layer.record.root]
         lower = tuple(os.fspath(self._layers.tree(layer.key)) for layer in reversed(found))
         return Stack(lower, roots[-1] if roots else (0o755, 0, 0))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import Invalid, NotFound
+from runtime.images.build.cache import Cache, held
 from runtime.images.collection import Holding
 from runtime.images.config import parse_diff_ids
 from runtime.images.content import Content
@@ -23,13 +24,16 @@ BLOB, TREE = "blob ", "layer "
 @dataclass(frozen=True, slots=True)
 class Stock:
     """The image store's bytes. packed_bytes: blobs; layer_bytes: unpacked layers, each once. shared_bytes:
-    of both, what more than one image has. litter_bytes: what no image has."""
+    of both, what more than one image has. cache_bytes: what no image has, but the cache of builds or a build.
+    litter_bytes: what nothing has. cache_entries: steps of builds."""
 
     packed_bytes: int
     layer_bytes: int
     shared_bytes: int
+    cache_bytes: int
     litter_bytes: int
     layers: int
+    cache_entries: int
 
 
 def holdings_of(index: Index, content: Content, layers: Layers) -> tuple[Holding, ...]:
@@ -45,6 +49,9 @@ def holdings_of(index: Index, content: Content, layers: Layers) -> tuple[Holding
 
 def stock_of(holdings: Sequence[Holding], content: Content, layers: Layers) -> Stock:
     """The sums, and what lies there that no image has."""
+    cached = [*held(content.root)]
+    in_cache = {f"{BLOB}{digest}" for each in cached for digest in each.blobs}
+    in_cache |= {f"{TREE}{key}" for each in cached for key in each.layers}
     users: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for holding in holdings:
@@ -53,12 +60,16 @@ def stock_of(holdings: Sequence[Holding], content: Content, layers: Layers) -> S
     unpacked = layers.keys()
     litter = {f"{BLOB}{digest}" for digest in content.digests()} | {f"{TREE}{key}" for key in unpacked}
     litter -= sizes.keys()
+    in_cache &= litter  # of two names of a layer only one is there
+    litter -= in_cache
     return Stock(
         packed_bytes=sum(size for part, size in sizes.items() if part.startswith(BLOB)),
         layer_bytes=sum(size for part, size in sizes.items() if part.startswith(TREE)),
         shared_bytes=sum(size for part, size in sizes.items() if users[part] > 1),
+        cache_bytes=sum(_size(part, content, layers, {}) for part in in_cache),
         litter_bytes=sum(_size(part, content, layers, {}) for part in litter),
         layers=sum(part.startswith(TREE) for part in sizes),
+        cache_entries=sum(1 for _ in Cache(content.root).entries()),
     )
 
 
