@@ -40,6 +40,7 @@ from agent.settings import VERSION, Settings
 from agent.source.source import Source
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid, Temporary
+from runtime.images.facts import EVERYTHING, Admission
 from runtime.layout import Layout
 from runtime.pulls import FindOrigins
 from store.errors import StoreError
@@ -114,15 +115,18 @@ def _open_lock(path: Path) -> int:
 
 
 def _native_engine_of(settings: Settings) -> MakeEngine:
-    find_origins = Origins(settings.registries_path).of
-    return lambda layout: make_native_engine(layout, find_origins)
+    find_origins, gate = Origins(settings.registries_path).of, gate_of(settings)
+    return lambda layout: make_native_engine(layout, find_origins, gate)
 
 
-async def make_native_engine(layout: Layout, find_origins: FindOrigins | None = None) -> Any:
-    """The engine on this kernel, with its supervisor running. find_origins: whom to ask for an image."""
+async def make_native_engine(
+    layout: Layout, find_origins: FindOrigins | None = None, admission: Admission = EVERYTHING
+) -> Any:
+    """The engine on this kernel, with its supervisor running. find_origins: whom to ask for an image.
+    admission: which of them may come, and run."""
     from runtime.engine import NativeEngine
 
-    engine = NativeEngine(layout, find_origins)
+    engine = NativeEngine(layout, find_origins, admission)
     await engine.open()
     if engine.confinement.is_on and not engine.confinement.profile:
         logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")

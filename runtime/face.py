@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
+from runtime.images.facts import ImageFacts
 from runtime.model import (
     ContainerConfig,
     ContainerState,
@@ -94,6 +95,10 @@ class Engine(Protocol):
     # images
     def image(self, reference: str) -> ImageInfo | None:
         """The image that a reference (name:tag, name@digest, id) names in the store, or None."""
+
+    def image_facts(self, reference: str) -> tuple[ImageFacts, ...]:
+        """What is known of an image that is here, for who judges whether it may run; () when it is not. One
+        for the name that it is asked for by, or one for each name of an image that is asked for by its id."""
 
     async def pull(self, reference: str) -> None:
         """Begin to fetch an image, unless that is under way; an "image" event says that it ended."""

@@ -15,7 +15,7 @@ import fnmatch
 import re
 from dataclasses import dataclass
 
-from agent.policy.policy import ImageRule, Policy
+from agent.policy.policy import Allow, ImageRule, Policy
 from agent.policy.signatures import is_signed
 from runtime.errors import Invalid
 from runtime.images.facts import ImageFacts
@@ -42,20 +42,23 @@ class Refusal:
         return f"image {name or 'without a name'} is not allowed by {place} (rule {self.rule}): {self.text}"
 
 
-def judge_image(policy: Policy, facts: ImageFacts, now: float) -> Refusal | None:
-    """All of it: the name, and what is known of the image. now: Unix seconds. None allows it."""
-    if refusal := judge_name(policy, facts.name, is_exact=facts.is_exact):
+def judge_image(policy: Policy, facts: ImageFacts, now: float, allow: Allow | None = None) -> Refusal | None:
+    """All of it: the name, and what is known of the image. now: Unix seconds. allow: what the project that it
+    is for may ask for, None for an image that comes by hand. None allows it."""
+    if refusal := judge_name(policy, facts.name, allow, is_exact=facts.is_exact):
         return refusal
     rule = rule_of(policy, facts.name)
     return _judge_content(rule, facts, now) if rule is not None else None
 
 
-def judge_name(policy: Policy, name: str, *, is_exact: bool = False) -> Refusal | None:
+def judge_name(
+    policy: Policy, name: str, allow: Allow | None = None, *, is_exact: bool = False
+) -> Refusal | None:
     """What a name alone says: before anything is fetched, and for what manifests write. is_exact: see
     ImageFacts."""
     if not has_rules(policy):
         return None
-    if not _is_listed(policy, name):
+    if not _is_listed(policy, allow, name):
         line = policy.lines.get("images", 0)
         return Refusal("images", line, "it is not in the list", "add it to allow.images there")
     return judge_rule(policy, name, is_exact=is_exact)
@@ -74,11 +77,14 @@ def judge_rule(policy: Policy, name: str, *, is_exact: bool = False) -> Refusal 
     return None
 
 
-def judge_any(policy: Policy, found: tuple[ImageFacts, ...], now: float) -> Refusal | None:
-    """An image that is asked for by its id: each of its names is known, and one that is allowed is enough."""
+def judge_any(policy: Policy, found: tuple[ImageFacts, ...], now: float, allow: Allow) -> Refusal | None:
+    """An image that is here. Asked for by its id, each of its names is known, and one that is allowed is
+    enough."""
     first: Refusal | None = None
+    if not found:  # which is no reason to allow it
+        return Refusal("images", 0, "nothing is known of it", "")
     for facts in found:
-        refusal = judge_image(policy, facts, now)
+        refusal = judge_image(policy, facts, now, allow)
         if refusal is None:
             return None
         first = first or refusal
@@ -122,11 +128,12 @@ def _refused(rule: ImageRule, text: str, hint: str, until: float | None = None) 
     return Refusal(f"images.{rule.name}", rule.line, text, hint, until)
 
 
-def _is_listed(policy: Policy, name: str) -> bool:
+def _is_listed(policy: Policy, allow: Allow | None, name: str) -> bool:
     """By hand it comes for no project: what one of them may run, may come."""
     if policy.allow.images is None:
         return True
-    rules = (policy.allow, *(rule.allow for rule in policy.projects.values()))
+    projects = (rule.allow for rule in policy.projects.values())
+    rules = (policy.allow, *projects) if allow is None else (allow,)
     return any(is_in_list(rule.images, name) for rule in rules if rule.images is not None)
 
 

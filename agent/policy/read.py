@@ -217,4 +217,6 @@ def _key(r: Reading, node: Node) -> bytes:
     try:
         return read_key(text(r, node))
     except BadKey as error:
-        raise Refuse(f"the key {error}", "paste what is in cosign.pub, after signed_by: [- |]") from None
+        raise Refuse(
+            f"the key {error}", "paste what is in cosign.pub as a block of lines, after `- |`"
+        ) from None

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.policy.images import has_rules
 from agent.policy.policy import Policy
 from agent.reconcile import account
 from agent.reconcile.actions import Cause, KeyPlan
@@ -96,6 +97,7 @@ class Knowledge:
             memory=self._memory,
             verdicts=self.verdicts,
             images=self.observed.images,
+            facts=self.observed.facts,
             pulls=self.observed.pulls,
             networks=self.observed.networks,
             volumes=self.observed.volumes,
@@ -118,9 +120,16 @@ class Knowledge:
         self.unsettled.update(self.inventory.desired)
 
     def keep_policy(self, policy: Policy) -> None:
-        """What binds made from now on are held to."""
-        if policy is not self.world.policy:
-            self.world = replace(self.world, policy=policy)
+        """What binds made from now on are held to, and what images may run."""
+        before = self.world.policy
+        if policy is before:
+            return
+        self.world = replace(self.world, policy=policy)
+        if _image_rules(before) != _image_rules(policy):
+            self.observed.keep_facts(has_rules(policy))
+            for key in sorted(self.inventory.desired):
+                if key.kind == "container":
+                    self.wake(key)
 
     # --- one key ------------------------------------------------------------------------------
 
@@ -318,3 +327,8 @@ class Knowledge:
     def record_revision(self) -> None:
         if record := self.revisions.take_changed():
             self.journal.revision(record)
+
+
+def _image_rules(policy: Policy) -> tuple[object, ...]:
+    lists = {name: rule.allow.images for name, rule in policy.projects.items()}
+    return has_rules(policy), policy.images, policy.allow.images, lists

@@ -222,6 +222,7 @@ class Loop:
         """One object wanted by somebody else than the source (the Docker API). Returns when stored.
         `Conflict` when a manifest wants it, `Invalid` when the policy refuses it."""
         self._gate.check(wanted)
+        self._know.keep_policy(self._gate.known())
         record = self._know.inventory.records.get(wanted.key)
         if record is not None and record.owner != owner and not record.deleting:
             raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")

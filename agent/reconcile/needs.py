@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec
+from agent.policy.images import has_rules, is_id, judge_any, judge_name
 from agent.reconcile import convert
 from agent.reconcile.world import Desired, World
 from runtime.model import NetworkState
@@ -20,36 +21,61 @@ PULLING = "Pulling"
 @dataclass(frozen=True, slots=True)
 class Wait:
     """reason: PascalCase. message: one sentence with what to do. keys: whose change ends it; until: when
-    it is time to look again."""
+    it is time to look again. is_final: nothing but a person ends it."""
 
     reason: str
     message: str
     keys: frozenset[Key] = frozenset()
     until: float | None = None
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
     """create: why it cannot be made yet; start: why it cannot run yet; None when it can.
-    outdated_network: the real name of a network that must be made anew first, or ""."""
+    outdated_network: the real name of a network that must be made anew first, or "". refused: why the policy
+    lets nothing run of its image, which what runs already outlives."""
 
     create: Wait | None
     start: Wait | None
     outdated_network: str = ""
+    refused: Wait | None = None
 
 
 def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Needs:
+    refused = _refused(desired, spec, world, now)
     create = (
-        _image(spec, world, now)
+        refused
+        or _image(spec, world, now)
         or _volumes(desired, world)
         or _namespaces(desired, spec, world)
         or _nobody_to_join(desired, world)
     )
     outdated = _outdated_network(desired, world)
     start = (
-        _networks(desired, outdated, world) or _sandbox_owner(desired, world) or _dependencies(desired, world)
+        refused
+        or _networks(desired, outdated, world)
+        or _sandbox_owner(desired, world)
+        or _dependencies(desired, world)
     )
-    return Needs(create, start, world.network_name(outdated) if outdated else "")
+    return Needs(create, start, world.network_name(outdated) if outdated else "", refused)
+
+
+def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Wait | None:
+    """The gate of images: one that is here by all that is known of it, another by its name."""
+    policy = world.policy
+    if not has_rules(policy):
+        return None
+    allow = policy.allowed(desired.key.project, desired.file)
+    if spec.image in world.images:
+        refusal = judge_any(policy, world.facts.get(spec.image, ()), now, allow)
+    else:
+        refusal = None if is_id(spec.image) else judge_name(policy, spec.image, allow)
+    if refusal is None:
+        return None
+    hint = f" (hint: {refusal.hint})" if refusal.hint else ""
+    message = refusal.message(policy, spec.image) + hint
+    return Wait("ImageRefused", message, until=refusal.until, is_final=refusal.until is None)
 
 
 def _image(spec: ContainerSpec, world: World, now: float) -> Wait | None:

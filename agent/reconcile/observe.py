@@ -14,6 +14,7 @@ from agent.reconcile import convert
 from agent.reconcile.account import failed_pull
 from agent.reconcile.world import ABSENT, HOST, Actual, Pull, Replica, Sandbox, replica_of
 from runtime.face import Engine
+from runtime.images.facts import ImageFacts
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
 from store.records import Key
 
@@ -38,6 +39,8 @@ class Observed:
         self.volumes: dict[str, VolumeState] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.images: dict[str, ImageInfo] = {}
+        self.facts: dict[str, tuple[ImageFacts, ...]] = {}
+        self._wants_facts = False
         self.pulls: dict[str, Pull] = {}
         self.running: set[Key] = set()
         self._asked_images: set[str] = set()
@@ -177,18 +180,30 @@ class Observed:
         image = self._engine.image(reference)
         if image is None:
             self.images.pop(reference, None)
-        else:
-            self.images[reference] = image
+            self.facts.pop(reference, None)
+            return
+        self.images[reference] = image
+        if self._wants_facts:
+            self.facts[reference] = self._engine.image_facts(reference)
+
+    def keep_facts(self, wants: bool) -> None:
+        """Whether somebody asks what is known of images; and fetches that failed are due: the rules
+        changed."""
+        self._wants_facts = wants
+        self.facts.clear()
+        self._asked_images.clear()
+        for reference, pull in self.pulls.items():
+            self.pulls[reference] = pull if pull.is_running else replace(pull, retry_at=0.0)
 
     def ask_images_again(self, reference: str = "") -> set[str]:
         """Ask anew for one reference, or all ever asked; those that name something else now."""
         asked = self._asked_images & {reference} if reference else set(self._asked_images)
         changed = set()
         for name in asked:
-            before = self.images.get(name)
+            before = (self.images.get(name), self.facts.get(name))
             self._asked_images.discard(name)
             self.ask_image(name)
-            if self.images.get(name) != before:
+            if (self.images.get(name), self.facts.get(name)) != before:
                 changed.add(name)
         return changed
 

@@ -21,7 +21,7 @@ from agent.reconcile.conditions import PHASES, Phase, Verdict
 from agent.reconcile.container_actions import Context
 from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.memory import Failure
-from agent.reconcile.needs import PULLING
+from agent.reconcile.needs import PULLING, Wait
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.removal import (
     blocking_failure,
@@ -44,6 +44,7 @@ FAILURE_PHASES: dict[str, tuple[Phase, str]] = {
     "bug": ("Waiting", "InternalError"),
 }
 GOES_ON = "the previous version goes on running"
+RUNS_ON = "it runs already and goes on, and is not started again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +129,25 @@ def _plan_missing(
     if failure is not None:
         return _keep_previous(context, stale, failed(failure))
     if wait := context.needs.create:
-        held = ReplicaPlan(
-            "Waiting", wait.reason, wait.message, waiting_for=wait.keys, wake_at=wait.until
-        )  # fmt: skip
-        return _keep_previous(context, stale, held)
+        return _keep_previous(context, stale, _held(wait))
     create = make.create(context, index, stale)
     stops = make.stops(context, stale, "its replacement is ready to start")
     deletes = make.deletes(context, stale, "was replaced")
     if context.spec.ensure == "stopped":
         return ReplicaPlan("Creating", "Creating", "is being created", (create, *stops, *deletes))
     if wait := context.needs.start:
-        held = ReplicaPlan("Waiting", wait.reason, wait.message, (create,), waiting_for=wait.keys)
-        return _keep_previous(context, stale, held)
+        return _keep_previous(context, stale, _held(wait, (create,)))
     start = make.start(context, create.config.id, index, "was created to run", is_restart=False)
     return ReplicaPlan(
         "Creating", "Creating", "is being created", (create, *stops, start, *deletes),
         is_live=any(r.is_live for r in stale), is_replacing=bool(stops),
+    )  # fmt: skip
+
+
+def _held(wait: Wait, actions: tuple[Action, ...] = ()) -> ReplicaPlan:
+    phase: Phase = "Stalled" if wait.is_final else "Waiting"
+    return ReplicaPlan(
+        phase, wait.reason, wait.message, actions, waiting_for=wait.keys, wake_at=wait.until
     )  # fmt: skip
 
 
@@ -176,7 +180,7 @@ def _plan_down(
     if failure is not None:
         return _keep_previous(context, stale, failed(failure))
     if wait := context.needs.start:
-        held = ReplicaPlan("Waiting", wait.reason, wait.message, waiting_for=wait.keys)
+        held = _held(wait)
         if context.needs.outdated_network and not stale:
             held = replace(held, actions=make.leave_network(context, current))
         return _keep_previous(context, stale, held)
@@ -222,6 +226,9 @@ def _plan_live(
         )  # fmt: skip
     if change := _restart_of(context, current):
         return replace(standing, **change)
+    if refused := context.needs.refused:  # told, and left alone: it is not started again
+        told = f"{refused.message}; {RUNS_ON}"
+        standing = replace(standing, reason=refused.reason, message=told, wake_at=refused.until)
     standing = replace(standing, actions=(*standing.actions, *make.update(context, current)))
     return _with_repairs(context, current, standing)
 

@@ -18,6 +18,7 @@ from agent.policy.policy import OPEN, Policy
 from agent.reconcile import convert
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.memory import NOTHING, Memory
+from runtime.images.facts import ImageFacts
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
 from store.records import Key, ObjectRecord
 
@@ -213,7 +214,8 @@ class Pull:
 @dataclass(frozen=True, slots=True)
 class World:
     """Read only. images: reference -> the image, for all references that due keys name; one that is
-    missing is not in the store. pulls: reference -> how its fetch stands. networks, volumes: by their
+    missing is not in the store. facts: reference -> what is known of it, where the policy asks for that.
+    pulls: reference -> how its fetch stands. networks, volumes: by their
     real names. dependents: key -> those that need it."""
 
     instance: str = "setpoint"
@@ -222,6 +224,7 @@ class World:
     memory: Mapping[Key, Memory] = field(default_factory=dict)
     verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
     images: Mapping[str, ImageInfo] = field(default_factory=dict)
+    facts: Mapping[str, tuple[ImageFacts, ...]] = field(default_factory=dict)
     pulls: Mapping[str, Pull] = field(default_factory=dict)
     networks: Mapping[str, NetworkState] = field(default_factory=dict)
     volumes: Mapping[str, VolumeState] = field(default_factory=dict)

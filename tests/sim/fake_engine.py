@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
+from runtime.images.facts import ImageFacts, Signature
+from runtime.images.reference import parse_reference
 from runtime.model import (
     ContainerConfig,
     ContainerState,
@@ -72,6 +74,8 @@ class FakeEngine:
     exec_result: Callable[[str, Sequence[str]], ExecResult] = lambda id, argv: ExecResult(0, b"")
     stop_takes: float = 0.0
     images: dict[str, ImageInfo] = field(default_factory=lambda: {"busybox:latest": BUSYBOX})
+    signatures: dict[str, tuple[Signature, ...]] = field(default_factory=dict)
+    first_seen: dict[str, float] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
@@ -331,6 +335,18 @@ class FakeEngine:
         return tuple(state for _, state in self._volumes.values())
 
     # --- images, drift, events ------------------------------------------------------------------
+
+    def image_facts(self, reference: str) -> tuple[ImageFacts, ...]:
+        image = self.image(reference)
+        if image is None:
+            return ()
+        is_exact = reference == image.id
+        names = (parse_reference(name).canonical for name in (image.names if is_exact else (reference,)))
+        signatures, seen_at = self.signatures.get(reference, ()), self.first_seen.get(reference, 0.0)
+        return tuple(
+            ImageFacts(name, (image.digest,), image.architecture, signatures, seen_at, is_exact)
+            for name in names
+        )
 
     def image(self, reference: str) -> ImageInfo | None:
         return self.images.get(reference) or next(

@@ -156,7 +156,7 @@ def test_an_image_by_hand(file: Path, rules: str, allowed: tuple[str, ...], refu
     for name in allowed:
         gate.check_image("pull image", name)
     for name in refused:
-        with pytest.raises(Invalid, match=f"image {name} is not allowed by {file} .rule images."):
+        with pytest.raises(Invalid, match=f"image {name} is not allowed by {file}:3 .rule images."):
             gate.check_image("pull image", name)
 
 
