@@ -316,6 +316,21 @@ class Client:
         query = {"word": word, "registry": registry or None, "limit": limit}
         return self._array(self.get("/image/search", query, timeout_seconds=300.0))
 
+    def build_image(self, order: dict[str, Any], context: IO[bytes] | None) -> Iterator[dict[str, Any]]:
+        """Build an image; context: a tar, for an order that says so. Yields {"build": id} and events; the
+        last line is {"images": [...]}."""
+        from agent.build_body import body_of  # late: `status` needs none of it
+
+        yield from self.lines("POST", "/image/build", None, body_of(order, context))
+
+    def builds(self) -> list[dict[str, Any]]:
+        """Builds that were, newest first."""
+        return self._array(self.get("/image/builds"))
+
+    def build_log(self, id: str) -> Iterator[dict[str, Any]]:
+        """{"build": {…}}, then the events of a build that was."""
+        yield from self.lines("GET", f"/image/builds/{quote(id)}/log")
+
     def check_images(self, names: Sequence[str], *, repair: bool) -> Iterator[dict[str, Any]]:
         """Compare images, all when there is no name, with their digests. Yields progress and {"finding": …};
         the last line is {"checked": count}."""

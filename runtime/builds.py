@@ -35,19 +35,18 @@ AT_ONCE = 4
 _REPOSITORY = Path(__file__).resolve().parent.parent
 Report = Callable[[Mapping[str, Any]], None]
 GetImage = Callable[[str, bool], Awaitable[ImageInfo]]
-"""(reference, whether to ask the registry though it is here) -> the image. It judges what may be built on."""
+"""(reference, whether to ask the registry though it is here) -> the image."""
 
 
 class Builds:
-    """engine: an open one. get_image: finds or fetches base images."""
+    """engine: the one that this is a part of."""
 
-    def __init__(self, engine: NativeEngine, get_image: GetImage) -> None:
+    def __init__(self, engine: NativeEngine) -> None:
         self._engine = engine
         self._layout = engine.layout
-        self._get_image = get_image
         self._steps = BuildSteps(engine)
         self._room = asyncio.Semaphore(AT_ONCE)
-        self._running: set[str] = set()
+        self._running: dict[str, asyncio.Task[Any] | None] = {}
         self.history = History(self._layout.builds / "history")
 
     async def open(self) -> None:
@@ -59,10 +58,24 @@ class Builds:
         shutil.rmtree(self._layout.run_builds, ignore_errors=True)
         self.history.close_broken()
 
+    async def close(self) -> None:
+        """Give up what is under way."""
+        works = [task for task in self._running.values() if task is not None]
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+
+    async def _get_image(self, reference: str, pull: bool) -> ImageInfo:
+        """A base image: one that is here, unless the registry is to be asked; as the policy allows."""
+        image = None if pull else self._engine.image(reference)
+        if image is None:
+            await self._engine.pull_image(reference)
+        return await asyncio.to_thread(self._engine.images.admitted, "build image", reference)
+
     async def run(self, order: BuildOrder, report: Report, limits: StepLimits = StepLimits()) -> ImageInfo:
         """The image. report hears each event: {"kind": "step" | "log" | "end" | "base" | "remark", …}."""
         async with self._room:
-            self._running.add(order.id)
+            self._running[order.id] = asyncio.current_task()
             record = await asyncio.to_thread(self.history.begin, _summary(order))
             build = _Build(order, record, report, limits, self._steps, self._get_image)
             try:
@@ -82,7 +95,7 @@ class Builds:
                 await asyncio.shield(self._end(order.id))
 
     async def _end(self, id: str) -> None:
-        self._running.discard(id)
+        self._running.pop(id, None)
         await self._steps.clear(id)
         await asyncio.to_thread(shutil.rmtree, self._layout.run_builds / id, ignore_errors=True)
         if not self._running:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_directory
 from runtime.assembly import Assembly
+from runtime.builds import Builds
 from runtime.confinement import Confinement
 from runtime.container_files import ContainerFiles
 from runtime.container_index import ContainerIndex
@@ -106,6 +107,7 @@ class NativeEngine:
             self._client,
             self._on_drift_hint,
         )
+        self.builds = Builds(self)
         self._denials = Denials(layout.cgroup_parent, self._on_denied, self._index.by_first_pid)
         self._opened = contextlib.AsyncExitStack()
         self._creating: Counter[str] = Counter()  # images of containers that are being made
@@ -140,6 +142,8 @@ class NativeEngine:
             await self._supervised.open()
             await self.files.open()
             await self._clear_leftovers(stack)
+            await self.builds.open()
+            stack.push_async_callback(self.builds.close)
             self._denials.open()
             stack.callback(self._denials.close)
             self._drifts.open()

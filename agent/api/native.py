@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import execute, image_check, images, streams, system, things, views
+from agent.api import build, execute, image_check, images, streams, system, things, views
 from agent.api.context import Context
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.client import PREFIX
@@ -64,6 +64,9 @@ def add_routes(app: web.Application) -> None:
         ("POST", "/image/pull", streams.pull_image),
         ("POST", "/image/import", streams.import_image),
         ("POST", "/image/check", image_check.check_images),
+        ("POST", "/image/build", build.build_image),
+        ("GET", "/image/builds", build.list_builds),
+        ("GET", "/image/builds/{id}/log", build.build_log),
         ("POST", "/image/push", images.push_image),
         ("POST", "/image/tag", images.tag_image),
         ("GET", "/image/inspect", images.inspect_image),

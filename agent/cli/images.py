@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.cli import image_details, image_leases, image_registry, output
+from agent.cli import build, image_details, image_leases, image_registry, output
 from agent.cli.connect import connect
 from agent.cli.image_progress import Progress
 from agent.cli.parser import Parser, seconds
@@ -48,6 +48,7 @@ def add_image(parser: Parser) -> None:
     remove.add_argument("names", nargs="+", metavar="NAME", help="name:tag or id")
     remove.add_argument("--force", action="store_true", help="also when objects want it")
     remove.examples("setpoint image rm lab/base:1")
+    build.add_commands(commands)
     image_leases.add(commands)
     image_details.add_commands(commands)
     image_registry.add_commands(commands)
@@ -59,6 +60,7 @@ def run_image(arguments: Namespace) -> int:
     verbs |= dict.fromkeys(("hold", "release", "leases"), image_leases.run)
     verbs |= {"push": image_registry.push, "search": image_registry.search, "tags": image_registry.tags}
     verbs |= {"inspect": image_details.inspect, "history": image_details.history, "tag": image_details.tag}
+    verbs |= {"build": build.build, "builds": build.builds}
     return verbs[arguments.command](arguments)
 
 
