@@ -317,7 +317,9 @@ def _open_or_make(root: int, parent: int, path: Sequence[str], directory: bool) 
 
 
 def _make_entry(parent: int, name: str, directory: bool) -> bool:
-    """Make a directory or an empty file; False when something (a dangling link) is there already."""
+    """Make a directory or an empty file; False when something (a dangling link) is there already. Whoever the
+    container runs as must come through to what is mounted, whatever the umask of who makes its root."""
+    umask = os.umask(0o022)
     try:
         if directory:
             os.mkdir(name, 0o755, dir_fd=parent)
@@ -325,6 +327,8 @@ def _make_entry(parent: int, name: str, directory: bool) -> bool:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
     except FileExistsError:
         return False
+    finally:
+        os.umask(umask)
     return True
 
 
