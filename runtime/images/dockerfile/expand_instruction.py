@@ -85,10 +85,16 @@ def _pairs(pairs: tuple[tuple[str, str], ...], one: Callable[[str], str]) -> tup
 
 
 def _transfer(transfer: instructions.Transfer, words: Words) -> instructions.Transfer:
+    try:
+        sources, destination = tuple(map(words.one, transfer.sources)), words.one(transfer.destination)
+    except Mistake as mistake:
+        is_split = "quote" in mistake.text  # words of COPY end at a space, quoted or not
+        hint = 'with spaces write ["A SOURCE", "A DESTINATION"]' if is_split else mistake.hint
+        raise Mistake(mistake.text, hint, mistake.word) from None
     return replace(
         transfer,
-        sources=tuple(map(words.one, transfer.sources)),
-        destination=words.one(transfer.destination),
+        sources=sources,
+        destination=destination,
         owner=words.one(transfer.owner),
         mode=words.one(transfer.mode),
         checksum=words.one(transfer.checksum),

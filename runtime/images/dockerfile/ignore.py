@@ -76,9 +76,7 @@ class Ignore:
         is_ignored = False
         matched: list[bool] = []
         for number, pattern in enumerate(self._patterns):
-            fits = bool(above) and above[number]
-            if not fits and pattern.is_exception == is_ignored:
-                fits = pattern.matches(path)
+            fits = (bool(above) and above[number]) or pattern.matches(path)
             matched.append(fits)
             if fits:
                 is_ignored = not pattern.is_exception

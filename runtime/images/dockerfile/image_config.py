@@ -86,7 +86,7 @@ def apply(config: ImageConfig, instruction: Instruction) -> ImageConfig:
         case instructions.Expose(ports=ports):
             return replace(config, ports=_united(config.ports, read_ports(ports), limits.PORTS, "ports"))
         case instructions.User(user=user):
-            return replace(config, user=_text(user, "USER"))
+            return replace(config, user=user)
         case instructions.Volume(paths=paths):
             return replace(config, volumes=_united(config.volumes, _volumes(paths), limits.WORDS, "volumes"))
         case instructions.Workdir(path=path):

@@ -225,6 +225,8 @@ def _remark_instruction(instruction: Instruction, scope: Scope, context: Context
         for name, _ in instruction.pairs:
             if _SECRET.search(name):
                 context.remark(line, f"{name} stays in the image: use RUN --mount=type=secret")
+    if isinstance(instruction, instructions.User) and not instruction.user:
+        context.remark(line, "USER is empty, which is root")
     if isinstance(instruction, instructions.Cmd) and scope.config.has_own_command:
         context.remark(line, "a second CMD: only the last one counts")
 
