@@ -36,10 +36,16 @@ def read_revision(directory: str) -> Revision:
 def _one_file(path: Path) -> Revision:
     from dataclasses import replace
 
+    from agent.manifest import image_lock
+
     revision = read_revision(str(path.parent))
     if path.name not in revision.files:
         raise Invalid("read manifests", str(path), "not a manifest", "manifests end in .yaml or .yml")
-    beside = {name: data for name, data in revision.files.items() if not name.endswith((".yaml", ".yml"))}
+    beside = {
+        name: data
+        for name, data in revision.files.items()
+        if not name.endswith((".yaml", ".yml")) or name == image_lock.FILE
+    }
     return replace(revision, files={path.name: revision.files[path.name], **beside})
 
 

@@ -37,8 +37,8 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """kind: image, build cache, content, container, volume. bytes: what its going gives, or what it takes as it
-    stays. error: why it did not go after all."""
+    """kind: image, build cache, content, container, volume. bytes: what its going gives, or what it
+    takes as it stays. error: why it did not go after all."""
 
     kind: str
     id: str

@@ -12,6 +12,8 @@ import posixpath
 import re
 from typing import Literal
 
+from agent.manifest import image_lock
+
 Form = Literal["compose", "override", "yaml", ""]
 
 COMPOSE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -27,7 +29,7 @@ def form_of(path: str) -> Form:
     if any(part.startswith(".") for part in path.split("/")):
         return ""
     name = posixpath.basename(path)
-    if not name.endswith((".yaml", ".yml")):
+    if not name.endswith((".yaml", ".yml")) or path == image_lock.FILE:
         return ""
     if name in COMPOSE_NAMES or COMPOSE.fullmatch(name):
         return "compose"

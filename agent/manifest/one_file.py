@@ -32,7 +32,7 @@ class FileResult:
 
     projects: those that it declares something of. is_frozen: has an error, or cannot be told to be a
     manifest; what it held before stays. is_opaque: not even the names that it declares are known.
-    dependencies: what was read beside the file itself.
+    dependencies: what was read beside the file itself. images: what a lock could say something of.
     """
 
     path: str
@@ -47,6 +47,7 @@ class FileResult:
     dependencies: tuple[tuple[str, bytes | None], ...] = ()
     is_frozen: bool = False
     is_opaque: bool = False
+    images: frozenset[str] = frozenset()
 
 
 def read_one(path: str, files: Mapping[str, bytes], options: ReadOptions) -> FileResult | None:
@@ -81,6 +82,7 @@ def read_one(path: str, files: Mapping[str, bytes], options: ReadOptions) -> Fil
         tuple(r.dependencies.items()),
         is_frozen,
         outcome == "broken",
+        frozenset(r.images),
     )
 
 

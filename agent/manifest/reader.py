@@ -13,6 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 
+from agent.manifest import image_lock
 from agent.manifest.checks import ProjectResult, check_all, check_project
 from agent.manifest.files import COMPOSE_NAMES
 from agent.manifest.objects import Manifest, ManifestError, Object, Revision, Where
@@ -87,7 +88,7 @@ class Reader:
                 return None
             results[path] = result
         self._take(results)
-        return self._assembled()
+        return self._assembled(files)
 
     def _take(self, results: Mapping[str, FileResult]) -> None:
         """Put these in the place of what was known of their files."""
@@ -127,11 +128,22 @@ class Reader:
         shown = [result for result in results if result.path not in self._shadowed]
         self._overridden = _overridden(shown)
         self._projects = _check_projects(shown, self._projects)
-        return self._assembled()
+        return self._assembled(files)
 
-    def _assembled(self) -> Manifest:
+    def _assembled(self, files: Mapping[str, bytes]) -> Manifest:
         notable, projects = list(self._notable.values()), list(self._projects.values())
-        return _assemble(notable, projects, self._shadowed, self._overridden)
+        unused = self._unused_locks(files.get(image_lock.FILE))
+        return _assemble(notable, projects, self._shadowed, self._overridden, unused)
+
+    def _unused_locks(self, data: bytes | None) -> tuple[ManifestError, ...]:
+        """Entries of the lock that no manifest names; where one cannot be read, nobody knows."""
+        if data is None:
+            return ()
+        results = [result for result in self._files.values() if result is not None]
+        if any(result.is_frozen for result in results):
+            return ()
+        named = frozenset().union(*(result.images for result in results))
+        return image_lock.unused(image_lock.read_lock(data), named)
 
 
 def _is_current(result: FileResult, files: Mapping[str, bytes]) -> bool:
@@ -193,6 +205,7 @@ def _assemble(
     projects: list[ProjectResult],
     shadowed: Mapping[str, str],
     overridden: set[str],
+    unused: tuple[ManifestError, ...],
 ) -> Manifest:
     """All that is wanted, but nothing of a file that has an error anywhere. results: of files that have
     more to say than their objects."""
@@ -206,7 +219,7 @@ def _assemble(
     objects: dict[Key, Object] = {}
     for project in projects:
         objects |= project.objects_outside(frozen)
-    warnings = [warning for result in results for warning in result.warnings]
+    warnings = [*unused, *(warning for result in results for warning in result.warnings)]
     warnings += [warning for project in projects for warning in project.warnings]
     warnings += [
         ManifestError(Where(path), f"file is ignored: {better} goes before it", "remove one of them")

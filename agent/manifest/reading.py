@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agent.manifest import image_lock
 from agent.manifest.interpolate import BadVariable, interpolate
 from agent.manifest.nodes import Node, Scalar
 from agent.manifest.objects import ManifestError, Where
@@ -86,6 +87,7 @@ class Reading:
         self.dependencies: dict[str, bytes | None] = {}
         self.references: list[Reference] = []
         self.claims: list[Claim] = []
+        self.images: set[str] = set()  # with a tag and no digest, by their familiar names
         self.subject = ""
         self.unset: set[str] = set()
 
@@ -139,6 +141,17 @@ class Reading:
         data = self.files.get(path)
         self.dependencies[path] = data
         return data
+
+    def locked_image(self, image: str) -> str:
+        """The image with the digest that the lock gives its tag, if there is one."""
+        reference, data = image_lock.lockable(image), self.other_file(image_lock.FILE)
+        if reference is None or data is None:
+            return image
+        self.images.add(reference.familiar)
+        lock = image_lock.read_lock(data)
+        self.errors.update(dict.fromkeys(lock.errors[:MAX_ERRORS]))
+        digest = lock.digests.get(reference.familiar)
+        return f"{reference.familiar}@{digest}" if digest else image
 
     def host_path(self, text: str) -> str:
         """An absolute path on the host of a path as manifests write it: absolute, `~`, or relative to the

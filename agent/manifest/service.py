@@ -52,7 +52,7 @@ def _image(r: Reading, node: Node) -> str:
     value = filled(r, node)
     if any(character.isspace() or not character.isprintable() for character in value) or len(value) > 512:
         raise Refuse(f"{value[:60]!r} is not an image's name", "such as nginx:1.27")
-    return value
+    return r.locked_image(value)
 
 
 def _container_name(r: Reading, node: Node) -> str:
