@@ -14,7 +14,7 @@ from agent.policy.policy import OPEN, Policy
 from agent.policy.read import BadPolicy, read_policy
 from runtime.errors import Invalid, Temporary
 from runtime.images.facts import ImageFacts
-from tests.unit.policy.signing import public, simple
+from tests.signing import public, simple
 
 HEAD = "apiVersion: setpoint/v1\nkind: Policy\n"
 KEY = ec.generate_private_key(ec.SECP256R1())

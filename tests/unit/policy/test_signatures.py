@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
 from agent.policy.signatures import BadKey, is_signed, read_key
 from runtime.images.facts import DSSE, SIMPLE, Signature
-from tests.unit.policy.signing import (
+from tests.signing import (
     bundle,
     enveloped,
     payload_of,
