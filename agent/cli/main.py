@@ -22,6 +22,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "events": ("events", "what was seen, decided and done"),
     "logs": ("logs", "what containers print"),
     "exec": ("execute", "run a command in a container"),
+    "diff": ("archives", "what a container changed of its image's files"),
+    "export": ("archives", "a container's root file system as a tar"),
+    "commit": ("archives", "make an image of a container"),
     "stats": ("stats", "what containers use"),
     "top": ("stats", "the processes of a container"),
     "wait": ("wait", "until objects are ready"),
@@ -48,10 +51,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "version": ("version", "versions of the program and of the running agent"),
 }
 
+OCI_ENTERS = frozenset({"create", "run", "exec"})  # verbs of `oci` after which something is in a container
+
 GROUPS = (
-    ("look", ("status", "get", "describe", "why", "events", "logs", "stats", "top")),
+    ("look", ("status", "get", "describe", "why", "events", "logs", "diff", "stats", "top")),
     ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
-    ("things", ("image", "login", "logout", "network", "volume")),
+    ("things", ("image", "commit", "export", "login", "logout", "network", "volume")),
     ("engine", ("agent", "system", "policy", "down", "doctor", "drill", "oci", "version")),
     ("help", ("explain", "schema", "completion")),
 )
@@ -113,6 +118,8 @@ def run_verb(verb: str, words: list[str], instance: str) -> int:
     """Parse the words after a verb and run it."""
     from importlib import import_module
 
+    if verb == "oci":
+        protect_oci(words)
     module = import_module(f"agent.cli.{VERBS[verb][0]}")
     if verb == "oci":
         # The OCI command line is a contract of its own, with its own parser.
@@ -123,6 +130,14 @@ def run_verb(verb: str, words: list[str], instance: str) -> int:
     getattr(module, f"add_{verb}")(parser)
     arguments = parser.parse_args(words)
     return int(getattr(module, f"run_{verb}")(arguments))
+
+
+def protect_oci(words: list[str]) -> None:
+    """What is forked into a container is this program: let it be one that nobody can write to."""
+    if not OCI_ENTERS.isdisjoint(words):
+        from runtime.supervisor import interpreter
+
+        interpreter.be_read_only()
 
 
 def run_oci(module: object, words: list[str], instance: str) -> int:

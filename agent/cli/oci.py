@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from agent.cli.main import protect_oci
 from runtime.errors import Invalid, SetpointError, Unsupported
 from runtime.oci import describe, execs, lifecycle, records
 
@@ -371,5 +372,6 @@ def _print(value: object) -> None:
 
 
 if __name__ == "__main__":
+    protect_oci(sys.argv[1:])
     os.umask(0o022)
     oci(prog_name="setpoint oci")

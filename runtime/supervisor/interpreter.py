@@ -40,6 +40,12 @@ def open_read_only() -> int:
     return descriptor
 
 
+def be_read_only() -> None:
+    """Begin this process anew from such a mount, with the same arguments, unless it was begun so. OSError."""
+    if not is_read_only():
+        execute([sys.executable, *sys.orig_argv[1:]], os.environ)
+
+
 def execute(arguments: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
     """execve(2) this interpreter with other arguments, the first being its own path. OSError."""
     descriptor = open_read_only()

@@ -55,8 +55,7 @@ def _be_read_only() -> None:
     """Go on from a mount of the interpreter that containers cannot write through, unless started so."""
     from runtime.supervisor import interpreter
 
-    if not interpreter.is_read_only():
-        interpreter.execute([sys.executable, *sys.orig_argv[1:]], os.environ)
+    interpreter.be_read_only()
     with open("/proc/self/comm", "w") as file:  # it would be the number of a descriptor
         file.write("supervisor")
 

@@ -22,6 +22,10 @@ MUTATIONS = (
         f"{T}/test_a01_host_binary.py::test_a1_nothing_of_the_host_is_to_be_written_to_through_the_mount",
     ),
     Mutation(
+        "A1", "agent/cli/main.py", "        interpreter.be_read_only()\n", "        pass\n",
+        "tests/kernel/runtime/test_oci.py::test_a1_what_is_forked_into_a_container_runs_from_a_read_only_mount",
+    ),
+    Mutation(
         "A2", PROCESS,
         "        directory = mounts.open_target(root, process.cwd, True)\n        os.fchdir(directory)\n"
         "        os.close(directory)\n        inside = os.getcwd()\n",
@@ -509,6 +513,14 @@ MUTATIONS = (
         '        if scheme in ("http", "https") or (scheme', f"{T}/test_c02_credentials.py::test_c2_an_http_realm_of_an_https_registry",
     ),
     Mutation(
+        "C2", "runtime/images/registry/transport.py", '            _refuse(urlsplit(f"//{host}").hostname or "")', "            _ = (host",
+        f"{T}/test_c02_pushes_and_proxies.py::test_c2_a_proxy_is_not_sent_to_where_clouds_keep_secrets",
+    ),
+    Mutation(
+        "C2", "runtime/images/images.py", "    if is_digest(text) or not _is_name_of(record, text):\n", "    if False:\n",
+        f"{T}/test_c02_pushes_and_proxies.py::test_c2_nothing_is_pushed_under_a_name_that_nobody_gave",
+    ),
+    Mutation(
         'F7', 'runtime/images/registry/tokens.py', '            text = text.replace(secret, "***")\n',
         '            pass\n', f"{T}/test_c02_credentials.py::test_f7_a_registry_that_says_a_password_back_is_not_repeated",
     ),
@@ -517,11 +529,11 @@ MUTATIONS = (
         '        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n', f"{T}/test_c03_tls.py",
     ),
     Mutation(
-        "C3", 'runtime/images/registry/transport.py', '_options(Endpoint(endpoint.host)))',
-        '_options(endpoint))', f"{T}/test_c03_tls.py::test_c3_the_authority_of_one_registry_does_not_count_for_where_it_sends_us",
+        "C3", 'runtime/images/registry/transport.py', 'else _context(Endpoint(self._endpoint.host))',
+        'else self._context', f"{T}/test_c03_tls.py::test_c3_the_authority_of_one_registry_does_not_count_for_where_it_sends_us",
     ),
     Mutation(
-        "C5", 'runtime/images/registry/transport.py', '= time.monotonic() + HEAD_SECONDS, math.inf\n',
+        "C5", 'runtime/images/registry/transport.py', '= time.monotonic() + patience, math.inf\n',
         '= math.inf, math.inf\n', f"{T}/test_c05_registry_hard_times.py::test_c5_a_head_has_an_end_of_its_own",
     ),
     Mutation(

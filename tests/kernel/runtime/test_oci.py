@@ -104,6 +104,36 @@ def test_a_whole_life(oci: Command, bundle: Path, tmp_path: Path) -> None:
     assert "does not exist" in oci("state", "one", check=False).stdout
 
 
+def is_read_only(pid: int) -> bool:
+    return bool(os.statvfs(f"/proc/{pid}/exe").f_flag & os.ST_RDONLY)
+
+
+@pytest.mark.parametrize(
+    "launcher", [["-m", "agent.cli.oci"], ["-m", "agent.cli", "oci"]], ids=["module", "verb"]
+)
+def test_a1_what_is_forked_into_a_container_runs_from_a_read_only_mount(
+    oci: Command, bundle: Path, tmp_path: Path, launcher: list[str]
+) -> None:
+    """As the supervisor does: see tests/threats/test_a01."""
+    command = [sys.executable, *launcher, "--root", str(tmp_path / "state")]
+    subprocess.run(
+        [*command, "create", "-b", bundle, "one"], cwd=REPOSITORY, check=True, stdin=subprocess.DEVNULL
+    )
+    waits = json.loads(oci("state", "one").stdout)["pid"]
+    assert is_read_only(waits)
+    oci("start", "one")
+    with subprocess.Popen(
+        [*command, "exec", "one", "sh", "-c", "read x"], cwd=REPOSITORY, stdin=subprocess.PIPE
+    ) as entering:
+        assert entering.stdin is not None
+        pids = ["ps", "--format", "json", "one"]
+        while len(json.loads(oci(*pids).stdout)) < 2:
+            assert entering.poll() is None
+        assert is_read_only(entering.pid)
+        entering.stdin.write(b"\n")
+    assert entering.returncode == 0
+
+
 def test_run_gives_output_and_status(oci: Command, bundle: Path) -> None:
     change(bundle, args=["sh", "-c", "echo hello; exit 9"])
     done = oci("run", "-b", str(bundle), "one", check=False)
