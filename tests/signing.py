@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from runtime.images.facts import DSSE, SIMPLE, Signature
 
+IN_TOTO = "application/vnd.in-toto+json"
 Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
@@ -59,7 +60,7 @@ def statement_of(digest: str, predicate: str = "https://sigstore.dev/cosign/sign
 
 def enveloped(payload: bytes) -> bytes:
     """DSSE's pre-authentication encoding (secure-systems-lab/dsse, protocol.md)."""
-    kind = b"application/vnd.in-toto+json"
+    kind = IN_TOTO.encode()
     return b" ".join((b"DSSEv1", str(len(kind)).encode(), kind, str(len(payload)).encode(), payload))
 
 
@@ -84,7 +85,7 @@ def layer_of(signature: Signature) -> tuple[bytes, dict[str, Any]]:
         payload = base64.b64encode(signature.payload).decode()
         envelope = {
             "payload": payload,
-            "payloadType": "application/vnd.in-toto+json",
+            "payloadType": IN_TOTO,
             "signatures": [{"sig": packed}],
         }
         data = json.dumps({
@@ -117,15 +118,18 @@ class Signer:
         self._url = f"http://{host}/v2/{repository}"
 
     def digest(self, tag: str) -> str:
+        return "sha256:" + hashlib.sha256(self.manifest(tag)).hexdigest()
+
+    def manifest(self, tag: str) -> bytes:
         headers = {"Accept": f"{INDEX}, {MANIFEST}"}
-        with self._ask(Request(f"{self._url}/manifests/{tag}", headers=headers, method="HEAD")) as answer:
-            return str(answer.headers["Docker-Content-Digest"])
+        with self._ask(Request(f"{self._url}/manifests/{tag}", headers=headers)) as answer:
+            return bytes(answer.read())
 
     def put_tag(self, digest: str, *signatures: Signature) -> None:
         """Under `sha256-HEX.sig`."""
         layers = [self._layer(signature) for signature in signatures]
         self._blob(b"{}")
-        self._manifest(digest.replace(":", "-") + ".sig", manifest_of(layers))
+        self.put_manifest(digest.replace(":", "-") + ".sig", manifest_of(layers))
 
     def put_referrer(self, digest: str, signature: Signature) -> None:
         """As OCI 1.1 says for a registry that does not know referrers: an index under `sha256-HEX`."""
@@ -133,9 +137,9 @@ class Signer:
         self._blob(b"{}")
         data = manifest_of([self._layer(signature)], digest, kind)
         entry = {**descriptor(MANIFEST, data), "artifactType": kind}
-        self._manifest(entry["digest"], data)
+        self.put_manifest(entry["digest"], data)
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
-        self._manifest(digest.replace(":", "-"), json.dumps(index).encode(), INDEX)
+        self.put_manifest(digest.replace(":", "-"), json.dumps(index).encode(), INDEX)
 
     def _layer(self, signature: Signature) -> dict[str, Any]:
         data, entry = layer_of(signature)
@@ -150,7 +154,7 @@ class Signer:
         headers = {"Content-Type": "application/octet-stream"}
         self._ask(Request(f"{where}{joined}digest={digest}", data, headers, method="PUT")).close()
 
-    def _manifest(self, name: str, data: bytes, media_type: str = MANIFEST) -> None:
+    def put_manifest(self, name: str, data: bytes, media_type: str = MANIFEST) -> None:
         self._ask(
             Request(f"{self._url}/manifests/{name}", data, {"Content-Type": media_type}, method="PUT")
         ).close()

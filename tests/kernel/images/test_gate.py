@@ -1,5 +1,5 @@
-"""The gate of images with a real registry and real signatures: cosign's own, and of each kind of key. Every way
-of an image into the store is tried, and nothing of what is refused is in it afterwards."""
+"""The gate of images with a real registry and real signatures: cosign's own, and of each kind of key. Every
+way of an image into the store is tried, and nothing of what is refused is in it afterwards."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from runtime.images.registry.origin import Origin
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from tests.registry import Registry, make_image, started
-from tests.signing import Signer, bundle, public, simple
+from tests.signing import INDEX, MANIFEST, Signer, bundle, descriptor, public, simple
 
 FILES = [{"etc/one": b"1" * 1000}, {"etc/two": b"2"}]
 HEAD = "apiVersion: setpoint/v1\nkind: Policy\nimages:\n"
 CURVE = ec.generate_private_key(ec.SECP256R1())
-Told = dict[str, Any]
+EDWARDS, RSA = ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +114,7 @@ def test_signed_by_cosign_itself(house: House) -> None:
     house.refuses(other, lambda: house.pull(other))
 
 
-@pytest.mark.parametrize(
-    "key", [CURVE, ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048)]
-)
+@pytest.mark.parametrize("key", [CURVE, EDWARDS, RSA])
 def test_each_kind_of_key_under_each_name(house: House, key: Any) -> None:
     house.signed_by(key)
     for form in ("tag", "referrer", "bundle"):
@@ -136,19 +134,16 @@ def test_each_kind_of_key_under_each_name(house: House, key: Any) -> None:
 def test_an_index_that_is_signed_answers_for_its_image(house: House) -> None:
     house.signed_by(CURVE)
     name = house.put_image()
-    plain = house.digest
-    repository, _, tag = name.partition("/")[2].rpartition(":")
-    manifest = json.loads((house.archive / "index.json").read_text())["manifests"][0]
-    assert manifest["digest"] == plain
+    signer, tag = house.signer, name.rpartition(":")[2]
+    entry = descriptor(MANIFEST, signer.manifest(tag))
     index = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [manifest],
     }
-    signer = Signer(house.registry.host, repository)
-    signer._manifest(tag, json.dumps(index).encode(), "application/vnd.oci.image.index.v1+json")
+    signer.put_manifest(tag, json.dumps(index).encode(), INDEX)
     above = signer.digest(tag)
-    assert above != plain
+    assert above != house.digest
     house.refuses(name, lambda: house.pull(name))
     signer.put_tag(above, simple(CURVE, above))
     house.pull(name)
