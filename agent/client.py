@@ -283,14 +283,45 @@ class Client:
     def images(self) -> list[dict[str, Any]]:
         return self._array(self.get("/images"))
 
-    def load_image(self, archive: str | Path | IO[bytes]) -> Iterator[dict[str, Any]]:
-        """Take an archive: a path (root's agent opens it itself) or an open file. Yields progress; the
-        last line is {"images": [...]}."""
-        return self._send_archive("/image/load", archive, {})
+    def load_image(
+        self, archive: str | Path | IO[bytes], *, force: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Take an archive: a path (root's agent opens it itself) or an open file. force: names of other
+        images move. Yields progress; the last line is {"images": [...]}."""
+        return self._send_archive("/image/load", archive, {"force": "1"} if force else {})
 
-    def pull_image(self, reference: str) -> Iterator[dict[str, Any]]:
-        """Fetch an image from its registry. Yields as load_image."""
-        yield from self.lines("POST", "/image/pull", {"reference": reference})
+    def save_images(self, names: Sequence[str], form: str) -> Iterator[bytes]:
+        """An archive of images, piece by piece; an error may come after the first."""
+        return self._archive("/image/save", {"names": json.dumps(list(names)), "form": form})
+
+    def export(self, key: str, replica: int | None = None) -> Iterator[bytes]:
+        """The tar of a container's root, piece by piece; an error may come after the first."""
+        return self._archive(f"/export/{key}", {"replica": replica})
+
+    def diff(self, key: str, replica: int | None = None) -> list[dict[str, Any]]:
+        """What a container changed of its image's files: {"kind", "path"}."""
+        return self._array(self.get(f"/diff/{key}", {"replica": replica}, timeout_seconds=600.0))
+
+    def commit(
+        self, key: str, body: Mapping[str, Any], replica: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Make an image of a container: {"name", "changes", "message", "author", "pause", "force"}. Yields
+        as load_image."""
+        yield from self.lines("POST", f"/commit/{key}", {"replica": replica}, body)
+
+    def _archive(self, path: str, query: Query) -> Iterator[bytes]:
+        is_whole = False
+        for _, content in self.frames(path, query):
+            is_whole = not content
+            yield content
+        if not is_whole:
+            raise AgentDown(self.path, "went away before the archive was whole")
+
+    def pull_image(self, reference: str, *, platform: str = "") -> Iterator[dict[str, Any]]:
+        """Fetch an image from its registry, for this host or a platform. Yields as load_image. To close the
+        iterator gives it up, unless somebody else waits for it, too."""
+        query = {"reference": reference, "platform": platform or None}
+        yield from self.lines("POST", "/image/pull", query)
 
     def push_image(self, reference: str) -> Iterator[dict[str, Any]]:
         """Bring an image to its registry. Yields progress; the last line is {"pushed": {…}}."""
@@ -337,9 +368,14 @@ class Client:
         query = {"names": json.dumps(list(names)), **({"repair": "1"} if repair else {})}
         yield from self.lines("POST", "/image/check", query)
 
-    def import_image(self, archive: str | Path | IO[bytes], name: str) -> Iterator[dict[str, Any]]:
-        """Make an image of a root file system's tar. Yields as load_image."""
-        return self._send_archive("/image/import", archive, {"name": name})
+    def import_image(
+        self, archive: str | Path | IO[bytes], name: str, changes: Sequence[str] = (), *, force: bool = False
+    ) -> Iterator[dict[str, Any]]:
+        """Make an image of a root file system's tar; changes: instructions for its config. Yields as
+        load_image."""
+        more = {"changes": json.dumps(list(changes))} if changes else {}
+        forced = {"force": "1"} if force else {}
+        return self._send_archive("/image/import", archive, {"name": name, **more, **forced})
 
     def _send_archive(
         self, path: str, archive: str | Path | IO[bytes], query: dict[str, str]

@@ -52,7 +52,7 @@ from runtime.model import (
 )
 from runtime.network.networks import Networks
 from runtime.processes import Process
-from runtime.pulls import FindOrigins, Pulls, Report
+from runtime.pulls import FindOrigins, Pulls, Report, Wish
 from runtime.registry_calls import RegistryCalls
 from runtime.stats import read_stats
 from runtime.supervised import Supervised
@@ -388,15 +388,19 @@ class NativeEngine:
     def image_facts(self, reference: str) -> tuple[ImageFacts, ...]:
         return self.images.facts(reference)
 
-    async def pull(self, reference: str) -> None:
-        self.pulls.begin(reference)
+    async def pull(
+        self, reference: str, *, platform: str = "", project: str = "", only_newer: bool = False
+    ) -> None:
+        self.pulls.begin(Wish(reference, platform, project, only_newer))
 
     def pull_state(self, reference: str) -> PullState | None:
         return self.pulls.state(reference)
 
-    async def pull_image(self, reference: str, report: Report | None = None) -> ImageInfo:
+    async def pull_image(
+        self, reference: str, report: Report | None = None, *, platform: str = ""
+    ) -> ImageInfo:
         """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched."""
-        return await self.pulls.pull(reference, report)
+        return await self.pulls.pull(Wish(reference, platform), report)
 
     async def push_image(self, reference: str, report: Report | None = None) -> Pushed:
         """Bring an image to the registry of its name. It ends when who waits for it goes away."""

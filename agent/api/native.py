@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import build, execute, image_check, images, streams, system, things, views
+from agent.api import archives, build, execute, image_check, images, streams, system, things, views
 from agent.api.context import Context
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.client import PREFIX
@@ -61,8 +61,12 @@ def add_routes(app: web.Application) -> None:
         ("GET", "/images", things.images),
         ("POST", "/image/rm", things.remove_image),
         ("POST", "/image/load", streams.load_image),
-        ("POST", "/image/pull", streams.pull_image),
+        ("POST", "/image/pull", images.pull_image),
         ("POST", "/image/import", streams.import_image),
+        ("GET", "/image/save", archives.save_images),
+        ("GET", "/export" + key, archives.export),
+        ("GET", "/diff" + key, archives.diff),
+        ("POST", "/commit" + key, archives.commit),
         ("POST", "/image/check", image_check.check_images),
         ("POST", "/image/build", build.build_image),
         ("GET", "/image/builds", build.list_builds),

@@ -136,44 +136,42 @@ async def _begin_lines(request: web.Request) -> web.StreamResponse:
 
 
 async def load_image(request: web.Request) -> web.StreamResponse:
-    """The body is the archive, or ?path= names it on this host (root only)."""
-    context = context_of(request)
+    """The body is the archive, or ?path= names it on this host (root only). ?force=1: a name that another
+    image has moves to the new one."""
+    context, moves = context_of(request), flag(request, "force")
 
     def load(path: Path, report: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
-        return tuple(context.engine.images.load(path, report))
+        return tuple(context.engine.images.load(path, report, moves_names=moves))
 
     return await _take_archive(request, load)
 
 
-async def pull_image(request: web.Request) -> web.StreamResponse:
-    """Fetch ?reference= from its registry. A client that goes away stops hearing of it, and it goes on."""
-    context, reference = context_of(request), request.query.get("reference", "")
-    if not reference:
-        raise Invalid("pull image", "", "no reference")
-    context.loop.check_image("pull image", reference)
-    queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-
-    def report(progress: Any) -> None:
-        if queue.qsize() < PROGRESS_QUEUE:
-            queue.put_nowait(progress_view(progress))
-
-    async def pull() -> tuple[ImageInfo, ...]:
-        return (await context.engine.pull_image(reference, report),)
-
-    return await write_lines(request, _follow(context, asyncio.ensure_future(pull()), queue, lambda: None))
-
-
 async def import_image(request: web.Request) -> web.StreamResponse:
-    """As load_image, for the tar of a root file system; ?name= is the image's."""
+    """As load_image, for the tar of a root file system; ?name= is the image's, ?changes= a JSON list of
+    instructions that make its config."""
     context, name = context_of(request), request.query.get("name", "")
     if not name:
         raise Invalid("import image", "", "no name for it")
     context.loop.check_image("import image", name)
+    config, moves = _changed(request), flag(request, "force")
 
     def load(path: Path, report: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
-        return (context.engine.images.import_rootfs(path, name, None, report),)
+        return (context.engine.images.import_rootfs(path, name, config, report, moves_names=moves),)
 
     return await _take_archive(request, load)
+
+
+def _changed(request: web.Request) -> dict[str, Any]:
+    """The config that ?changes= make."""
+    from runtime.images.config_changes import changed
+
+    try:
+        changes = json.loads(request.query.get("changes", "[]"))
+    except ValueError:
+        changes = None
+    if not isinstance(changes, list) or not all(isinstance(change, str) for change in changes):
+        raise Invalid("import image", "", "changes is no JSON list of instructions")
+    return changed({}, changes)
 
 
 Load = Callable[[Path, Callable[[Any], None]], tuple[ImageInfo, ...]]
@@ -231,15 +229,17 @@ def _start_load(
         if queue.qsize() < PROGRESS_QUEUE:
             loop.call_soon_threadsafe(queue.put_nowait, progress_view(progress))
 
-    return _follow(context, asyncio.ensure_future(asyncio.to_thread(load, path, report)), queue, end)
+    return follow(context, asyncio.ensure_future(asyncio.to_thread(load, path, report)), queue, end)
 
 
-def _follow(
+def follow(
     context: Context,
     work: asyncio.Task[tuple[ImageInfo, ...]],
     queue: asyncio.Queue[dict[str, Any] | None],
     end: Callable[[], None],
 ) -> AsyncIterator[dict[str, Any]]:
+    """What comes into the queue while the work lasts, then the images that it made. end: called with it."""
+
     def finish(work: asyncio.Task[tuple[ImageInfo, ...]]) -> None:
         context.streams.discard(work)
         end()

@@ -10,29 +10,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.cli import build, image_details, image_leases, image_registry, output
+from agent.cli import archives, build, image_details, image_leases, image_registry, output
 from agent.cli.connect import connect
 from agent.cli.image_progress import Progress
 from agent.cli.parser import Parser, seconds
 from agent.client import AgentDown
 from runtime.errors import NotFound, SetpointError
 
+_FORCE = "take names from other images that have them"
+
 
 def add_image(parser: Parser) -> None:
     commands = parser.commands()
     load = commands.add("load", "take images from an OCI or docker archive, or an OCI layout")
     load.add_argument("file", metavar="FILE", help="archive or directory; - reads stdin")
+    load.add_argument("--force", action="store_true", help=_FORCE)
     load.examples("setpoint image load busybox.tar", "docker save nginx | setpoint image load -")
+    archives.add_save(commands)
     pull = commands.add("pull", "fetch images from their registries")
     pull.add_argument(
         "names", nargs="+", metavar="NAME", help="name[:tag][@digest]; a host before it, or the hub's"
     )
+    pull.add_argument("--platform", default="", metavar="OS/ARCH", help="linux/arm64, …; this host's")
     pull.add_argument("--lease", type=seconds, metavar="TIME", default=0.0, help="keep it for this time")
     pull.examples("setpoint image pull nginx:1.27", "setpoint image pull ghcr.io/org/app@sha256:…")
     take = commands.add("import", "make an image of a root file system's tar")
     take.add_argument("file", metavar="FILE", help="tar, also packed; - reads stdin")
     take.add_argument("image", metavar="NAME", help="name[:tag] to give it")
-    take.examples("setpoint image import rootfs.tar.gz lab/base:1")
+    take.add_argument(
+        "-c", "--change", action="append", default=[], metavar="INSTRUCTION",
+        help="as in a Dockerfile (CMD, ENV, USER, …), for its config; may be repeated",
+    )  # fmt: skip
+    take.add_argument("--force", action="store_true", help=_FORCE)
+    take.examples(
+        "setpoint image import rootfs.tar.gz lab/base:1",
+        "mmdebstrap stable - | setpoint image import - lab/debian:1 --change 'CMD bash'",
+    )
     listing = commands.add("ls", "list images")
     listing.add_argument(
         "names", nargs="*", metavar="NAME", help="only these; exit code 1 when one is missing"
@@ -60,6 +73,7 @@ def run_image(arguments: Namespace) -> int:
     verbs |= dict.fromkeys(("hold", "release", "leases"), image_leases.run)
     verbs |= {"push": image_registry.push, "search": image_registry.search, "tags": image_registry.tags}
     verbs |= {"inspect": image_details.inspect, "history": image_details.history, "tag": image_details.tag}
+    verbs |= {"save": archives.run_save}
     verbs |= {"build": build.build, "builds": build.builds}
     return verbs[arguments.command](arguments)
 
@@ -67,7 +81,7 @@ def run_image(arguments: Namespace) -> int:
 def _pull(arguments: Namespace) -> int:
     client = connect(arguments)
     for name in arguments.names:
-        _show(client.pull_image(name), "pulled")
+        _show(client.pull_image(name, platform=arguments.platform), "pulled")
         if arguments.lease:
             image_leases.hold(client, name, arguments.lease)
     return 0
@@ -76,15 +90,14 @@ def _pull(arguments: Namespace) -> int:
 def _load(arguments: Namespace) -> int:
     client = connect(arguments)
     if arguments.file == "-":
-        return _show(client.load_image(sys.stdin.buffer))
-    return _show(client.load_image(_existing("load image", arguments.file)))
+        return _show(client.load_image(sys.stdin.buffer, force=arguments.force))
+    return _show(client.load_image(_existing("load image", arguments.file), force=arguments.force))
 
 
 def _import(arguments: Namespace) -> int:
     client = connect(arguments)
-    if arguments.file == "-":
-        return _show(client.import_image(sys.stdin.buffer, arguments.image))
-    return _show(client.import_image(_existing("import image", arguments.file), arguments.image))
+    source = sys.stdin.buffer if arguments.file == "-" else _existing("import image", arguments.file)
+    return _show(client.import_image(source, arguments.image, arguments.change, force=arguments.force))
 
 
 def _check(arguments: Namespace) -> int:

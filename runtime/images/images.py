@@ -211,17 +211,22 @@ class Images:
         reference: str,
         origins: Sequence[Origin],
         progress: Callable[[Progress], None] | None = None,
+        *,
+        platform: str = "",
     ) -> ImageInfo:
         """Fetch an image from the first of these that has it. `NotFound`, `Invalid` for what lies or lets
-        nobody in, `Temporary` for a registry or a network in need."""
+        nobody in, `Temporary` for a registry or a network in need. platform: "" is this host's."""
+        from runtime.images.platforms import parse_platform
         from runtime.images.pull import pull_image
 
         asked = parse_reference(reference)
+        wanted = parse_platform(platform) if platform else host_platform()
         self._gate.check_image("pull image", asked.canonical)
         with _explained("pull image", reference):
             prepare_root(self._root)
             staged = pull_image(
-                self._root, asked, origins, host_platform(), progress or _ignore, admission=self._gate
+                self._root, asked, origins, wanted, progress or _ignore, admission=self._gate,
+                is_exact=bool(platform),
             )  # fmt: skip
         self._sweep()
         return self._loaded(staged)
@@ -295,6 +300,12 @@ class Images:
             admit = self._gate.admit_for("commit")
             staged = commit_container(self._root, wanted, progress or _ignore, admit)
         return self._loaded(staged)
+
+    def digests(self, reference: str) -> frozenset[str]:
+        """What a registry may have under a name when it has this image: the manifest's digest, and that of
+        the index above it."""
+        record = _resolve(self._current().index, reference)
+        return frozenset((record.digest, record.source_digest)) - {""} if record else frozenset()
 
     def details(self, reference: str) -> ImageDetails:
         """All that is known of an image. `NotFound`, `Invalid` for one that is damaged."""

@@ -39,15 +39,20 @@ def load_archive(
     limits: Limits = DEFAULT_LIMITS,
     *,
     admit: Admit = admit_all,
+    moves_names: bool = False,
 ) -> tuple[StagedImage, ...]:
-    """Take all images of an archive into the store, and give them their names."""
+    """Take all images of an archive into the store, and give them their names. `Conflict` for a name that is
+    another image's and must not move."""
 
     def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
         return tuple(_stage_image(stage, source, image) for image in found)
 
     with staging_directory(root) as directory, open_source(path, directory, limits) as source:
         found = find_images(source, host)
-        return commit(root, Stage(root, directory, report, limits, admit), stage_images)
+        if not moves_names:  # looked at again under the lock; here before any work
+            refuse_moves(read_index(root), [(digest_of(image.config), image.names) for image in found])
+        stage = Stage(root, directory, report, limits, admit)
+        return commit(root, stage, stage_images, moves_names=moves_names)
 
 
 def load_rootfs(
@@ -59,6 +64,7 @@ def load_rootfs(
     report: Report,
     *,
     admit: Admit = admit_all,
+    moves_names: bool = False,
 ) -> StagedImage:
     """Make an image of one layer from the tar of a root file system."""
     with staging_directory(root) as directory:
@@ -75,7 +81,7 @@ def load_rootfs(
         def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
             return (stage_documents(stage, image, [descriptor]),)
 
-        return commit(root, stage, stage_images)[0]
+        return commit(root, stage, stage_images, moves_names=moves_names)[0]
 
 
 def commit(

@@ -2,10 +2,10 @@
 
     IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
-The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`. In between
-`{"ask": facts}` waits for a line on stdin, `{}` or `{"error": ...}`: the rules are the parent's.
-One process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or
-when it is given up, and what it had staged is removed by the next load.
+The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`. In
+between `{"ask": facts}` waits for a line on stdin, `{}` or `{"error": ...}`: the rules are the parent's. One
+process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or when it
+is given up, and what it had staged is removed by the next load.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from runtime import errors
-from runtime.errors import SetpointError, Temporary
+from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
+from runtime.images.reference import parse_reference
 from runtime.images.registry.proxies import proxies
 from runtime.images.staging_directory import remove_dead_stages
 from runtime.images.stop import Stop
-from runtime.images.reference import parse_reference
 from runtime.layout import Layout
 from runtime.model import ImageInfo
 from runtime.supervisor import interpreter
@@ -40,12 +40,14 @@ from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
     from runtime.images.check import Finding
+    from runtime.images.container_commit import Commit
     from runtime.images.progress import Progress
     from runtime.images.pushed import Pushed
     from runtime.images.registry.origin import Origin
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
 _REPORT_SECONDS = 0.1
+_MOVES_NAMES = "moves-names"
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
@@ -63,21 +65,32 @@ class IsolatedImages(Images):
         """End what is under way at once, with `Temporary` for who waits for it, and begin nothing more."""
         self._workers.end()
 
-    def load(self, path: Path, progress: Callable[[Progress], None] | None = None) -> tuple[ImageInfo, ...]:
-        return self._run(["load", str(path)], progress)
+    def load(
+        self,
+        path: Path,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        moves_names: bool = False,
+    ) -> tuple[ImageInfo, ...]:
+        return self._run(["load", str(path), *([_MOVES_NAMES] if moves_names else [])], progress)
 
     def pull(
         self,
         reference: str,
         origins: Sequence[Origin],
         progress: Callable[[Progress], None] | None = None,
+        *,
+        platform: str = "",
+        stop: Stop | None = None,
     ) -> ImageInfo:
         """Who we are goes over a pipe: arguments can be read by everybody on the host."""
         name = parse_reference(reference).canonical
         self._gate.check_image("pull image", name)
         wants = ["signatures"] if self._gate.wants_signatures(name) else []
         told = json.dumps([asdict(origin) for origin in origins]).encode()
-        return self._run(["pull", reference, *wants], progress, told)[0]
+        found = self._workers.run(["pull", reference, platform, *wants], progress, told, stop)[0]
+        info = ImageInfo(**_with_tuples(found))
+        return self.get(info.id) or info
 
     def push(
         self,
@@ -104,8 +117,21 @@ class IsolatedImages(Images):
         reference: str,
         config: Mapping[str, object] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        *,
+        moves_names: bool = False,
     ) -> ImageInfo:
-        return self._run(["import", str(path), reference, json.dumps(dict(config or {}))], progress)[0]
+        words = ["import", str(path), reference, *([_MOVES_NAMES] if moves_names else [])]
+        return self._run(words, progress, json.dumps(dict(config or {})).encode())[0]
+
+    def commit(self, wanted: Commit, progress: Callable[[Progress], None] | None = None) -> ImageInfo:
+        return self._run(["commit", wanted.container], progress, json.dumps(asdict(wanted)).encode())[0]
+
+    def work(
+        self, verb: str, name: str, layers: Sequence[str], pipe: int = -1, stop: Stop | None = None
+    ) -> list[dict[str, Any]]:
+        """`export` and `diff` of `container_work`. layers: of the container called name, topmost first."""
+        told = json.dumps({"layers": list(layers), "name": name, "pipe": pipe}).encode()
+        return self._workers.run([verb, name], None, told, stop, pipe)
 
     def _run(
         self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
@@ -151,9 +177,11 @@ class _Workers:
         progress: Callable[[Progress], None] | None,
         told: bytes,
         stop: Stop | None = None,
+        pipe: int = -1,
     ) -> list[dict[str, Any]]:
+        """pipe: a descriptor that the worker is given, too."""
         last: dict[str, Any] = {}
-        with self._begun(arguments) as process:
+        with self._begun(arguments, pipe) as process:
             if stop is not None:
                 stop.hold(process)
             assert process.stdin is not None and process.stdout is not None
@@ -186,7 +214,7 @@ class _Workers:
         return {}
 
     @contextlib.contextmanager
-    def _begun(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    def _begun(self, arguments: Sequence[str], pipe: int) -> Iterator[subprocess.Popen[bytes]]:
         command = [
             sys.executable, "-P", "-m", "runtime.images.worker",
             self._layout.instance, str(self._layout.data_root), str(self._layout.run_root), *arguments,
@@ -195,8 +223,9 @@ class _Workers:
             if self._is_ended:
                 raise _given_up(arguments)
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+                pass_fds=(pipe,) if pipe >= 0 else (),
+            )  # fmt: skip
             self._living.add(process)
         try:
             with process:
@@ -217,7 +246,7 @@ def _with_tuples(value: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Nothing of the caller's but the way to this package."""
     return {"PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
             **interpreter.environment(), **proxies()}  # fmt: skip
@@ -269,28 +298,30 @@ def main(arguments: Sequence[str]) -> int:
     found: Sequence[Any]
     try:
         if verb == "load":
-            found = images.load(Path(path), _Reporter())
+            found = images.load(Path(path), _Reporter(), moves_names=_MOVES_NAMES in rest)
         elif verb == "pull":
-            found = (images.pull(path, _read_origins(told), _Reporter()),)
+            found = (images.pull(path, _read_origins(told), _Reporter(), platform=rest[0]),)
         elif verb == "push":
             found = (images.push(path, _read_origins(told)[0], _Reporter()),)
         elif verb == "ask":
             found = _ask(rest[0], path, told)
         elif verb == "check":
             found = _check(layout, told)
+        elif verb in ("export", "diff", "commit"):
+            from runtime.images import container_work
+
+            found = container_work.run(verb, images, json.loads(told), _Reporter())
         else:
-            found = (images.import_rootfs(Path(path), rest[0], json.loads(rest[1]), _Reporter()),)
+            moves = _MOVES_NAMES in rest[1:]
+            found = (
+                images.import_rootfs(Path(path), rest[0], json.loads(told), _Reporter(), moves_names=moves),
+            )
     except SetpointError as error:
         _print(_error_view(error))
         return 1
     except MemoryError:
-        fields: list[object] = [
-            f"{verb} image",
-            path,
-            "it takes too much memory",
-            "the archive looks like a bomb",
-        ]
-        _print({"error": {"kind": "Invalid", "fields": fields}})
+        bomb = Invalid(f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb")
+        _print(_error_view(bomb))
         return 1
     _print({"found": [asdict(each) for each in found]})
     return 0
@@ -327,7 +358,8 @@ def _read_origins(told: str) -> list[Origin]:
 
 
 class _Asker:
-    """Asks the parent, which knows the rules, and waits for its answer. When the parent has none, it says yes."""
+    """Asks the parent, which knows the rules, and waits for its answer. When the parent has none, it says
+    yes."""
 
     def __init__(self, *, wants_signatures: bool) -> None:
         self._wants_signatures = wants_signatures
@@ -358,7 +390,7 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now >= self._next_at:
+        if now >= self._next_at or progress.step == "written":  # a frozen container waits for that
             self._next_at = now + _REPORT_SECONDS
             _print({"progress": asdict(progress)})
 

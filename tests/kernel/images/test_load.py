@@ -196,7 +196,7 @@ def test_an_index_gives_the_image_of_this_platform(images: Images, tmp_path: Pat
 
 def test_a_name_moves_and_the_old_image_stays_without_one(images: Images, tmp_path: Path) -> None:
     (old,) = images.load(craft.write_tar(tmp_path / "1.tar", craft.image(BASE)))
-    (new,) = images.load(craft.write_tar(tmp_path / "2.tar", craft.image(BASE, TOP)))
+    (new,) = images.load(craft.write_tar(tmp_path / "2.tar", craft.image(BASE, TOP)), moves_names=True)
     assert images.get("crafted") == new
     kept = images.get(old.id)
     assert kept is not None and kept.names == ()

@@ -87,7 +87,9 @@ class FakeImages(dict[str, ImageInfo]):
         super().__init__(known)
         self.loaded: list[bytes] = []
 
-    def load(self, path: Path, progress: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
+    def load(
+        self, path: Path, progress: Callable[[Any], None], *, moves_names: bool = False
+    ) -> tuple[ImageInfo, ...]:
         from runtime.images.stage import Progress
 
         content = path.read_bytes()
@@ -99,7 +101,9 @@ class FakeImages(dict[str, ImageInfo]):
         self[name] = replace(BUSYBOX, id="sha256:" + "c" * 64, names=(name,))
         return (self[name],)
 
-    def import_rootfs(self, path: Path, reference: str, config: Any, progress: Any) -> ImageInfo:
+    def import_rootfs(
+        self, path: Path, reference: str, config: Any, progress: Any, *, moves_names: bool = False
+    ) -> ImageInfo:
         self[reference] = replace(BUSYBOX, id="sha256:" + "d" * 64, names=(reference,))
         return self[reference]
 
