@@ -138,8 +138,8 @@ def test_an_index_that_is_signed_answers_for_its_image(house: House) -> None:
     entry = descriptor(MANIFEST, signer.manifest(tag))
     index = {
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [manifest],
+        "mediaType": INDEX,
+        "manifests": [entry],
     }
     signer.put_manifest(tag, json.dumps(index).encode(), INDEX)
     above = signer.digest(tag)
