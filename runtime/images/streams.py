@@ -2,7 +2,7 @@
 
     file ─> [ thread: unpack, count, hash ] ─> queue ─> ByteStream ─> whoever parses
 
-Called for layers and for packed archives. The thread is worth its start: zlib and SHA-256 leave the
+Called for layers and for packed archives. The thread is worth its start: ISA-L and SHA-256 leave the
 interpreter lock, so that unpacking and writing files share two cores. Decides the packing by its
 magic number, never by a name or a media type.
 """
@@ -14,12 +14,12 @@ import hashlib
 import lzma
 import queue
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import IO, Literal, Protocol, cast
 
 import zstandard
+from isal import igzip_lib, isal_zlib
 
 from runtime.errors import Invalid
 from runtime.images.content import Reader
@@ -59,7 +59,7 @@ def unpack_chunks(source: Reader, subject: str, limits: Limits = DEFAULT_LIMITS)
             produced += len(chunk)
             _check_limits(produced, counted.consumed, packing, subject, limits)
             yield chunk
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
+    except (igzip_lib.IsalError, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise Invalid("unpack", subject, f"{packing} data: {error}", _DAMAGED) from None
@@ -119,20 +119,24 @@ def _plain_chunks(source: Reader) -> Iterator[bytes]:
 
 def _gzip_chunks(source: Reader) -> Iterator[bytes]:
     """RFC 1952 allows members in a row; zeros after the last one are tape padding."""
-    decoder, data = zlib.decompressobj(wbits=31), b""
-    while data := data or source.read(_INPUT_BYTES):
-        if chunk := decoder.decompress(data, _OUTPUT_BYTES):
+    decoder, data, is_dry = isal_zlib.decompressobj(wbits=31), b"", False
+    while True:
+        if not data and not is_dry:
+            data = source.read(_INPUT_BYTES)
+            is_dry = not data
+        chunk = decoder.decompress(data, _OUTPUT_BYTES)
+        if chunk:
             yield chunk
         data = decoder.unconsumed_tail
-        if not decoder.eof:
-            continue
-        data = decoder.unused_data.lstrip(b"\0")
-        while not data and (more := source.read(_INPUT_BYTES)):
-            data = more.lstrip(b"\0")
-        if not data:
-            return
-        decoder = zlib.decompressobj(wbits=31)
-    raise EOFError("ends in the middle")
+        if decoder.eof:
+            data = decoder.unused_data.lstrip(b"\0")
+            while not data and (more := source.read(_INPUT_BYTES)):
+                data = more.lstrip(b"\0")
+            if not data:
+                return
+            decoder, is_dry = isal_zlib.decompressobj(wbits=31), False
+        elif is_dry and not chunk and not data:
+            raise EOFError("ends in the middle")
 
 
 class _Member(Protocol):
