@@ -23,6 +23,7 @@ DIRECTORY = "seen"
 MAX_RECORDS = 4096
 MAX_RECORD_BYTES = 4 << 20
 MAX_SIGNATURES = 32
+LITTER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class Evidence:
                 if before != after:
                     self._write(digest, after)
         return whole
+
+    def litter(self) -> list[Path]:
+        """What a write that was cut left. Nobody takes as long to write one as that."""
+        parts = (self._root / DIRECTORY).glob(".*.part")
+        return [path for path in parts if 0 < _written_at(path) < time.time() - LITTER_SECONDS]
 
     def _seen(self, digest: str) -> _Seen | None:
         """A manifest that was here before anybody asked for times has that of its file."""

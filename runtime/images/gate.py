@@ -64,5 +64,8 @@ class Gate:
                 refused = error
         raise refused
 
+    def litter(self) -> list[Path]:
+        return self._evidence.litter()
+
     def admit_tag(self, facts: ImageFacts, name: str) -> None:
         self.admit_image("tag image", replace(facts, name=name, is_exact=True))

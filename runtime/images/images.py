@@ -178,6 +178,7 @@ class Images:
             *map(self._layers.path, garbage.layers),
             *(self._root / "layers").glob(_GONE + "*"),
             *self._root.glob(".*.part"),
+            *self._gate.litter(),
         )
 
     # --- changing -----------------------------------------------------------------------------
@@ -410,6 +411,8 @@ class Images:
             self._forget(index, index, in_use)
             for path in self._root.glob(".*.part"):  # written under this lock alone
                 path.unlink()
+            for path in self._gate.litter():
+                path.unlink(missing_ok=True)
         self._sweep()
         remove_dead_stages(self._root)
 
