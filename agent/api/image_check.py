@@ -74,7 +74,8 @@ async def _find(context: Context, ids: Sequence[str], report: Any, *, repair: bo
         told.append(finding)
     if pulled or any(finding.repair == "done" for finding in found):
         context.loop.image_changed()
-    return [*told, *(finding for finding in again if finding.repair != "pull")]
+    # What is weak was told by the first look.
+    return [*told, *(each for each in again if each.repair != "pull" and not each.is_warning)]
 
 
 async def _pull(context: Context, image_id: str) -> str:

@@ -28,6 +28,7 @@ from runtime.images.progress import Report
 from runtime.images.removal import remove_tree
 from runtime.images.stage import Stage
 from runtime.images.staging_directory import staging_directory
+from runtime.images.weak import weaknesses
 from runtime.syscalls import renameat2
 
 _RENAME_EXCHANGE = 2  # linux/fcntl.h
@@ -37,13 +38,15 @@ _FILES_TOLD = 20  # of a layer; more of them say nothing more
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something damaged. image: its id. subject: the digest of a blob or a layer. path: in the layer, "" for
-    a blob. repair: "" as it is, "done", "pull" when a registry must give it again, or why there is none."""
+    a blob. repair: "" as it is, "done", "pull" when a registry must give it again, or why there is none.
+    is_warning: it is as it was made, and weak (`weak`); path is in the image then."""
 
     image: str
     subject: str
     path: str
     reason: str
     repair: str = ""
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,20 @@ class _Check:
             return
         for layer in layers:
             yield from self._layer(record.image_id, layer)
+        yield from self._weak(record.image_id, layers)
+
+    def _weak(self, image_id: str, layers: Sequence[_Layer]) -> Iterator[Finding]:
+        found = self._layers.find_all(layers[-1].diff_ids) if layers else None
+        if not found:
+            return  # one is missing, which was told
+        roots = [layer.record.root for layer in found if layer.record.root]
+        trees = [self._layers.tree(layer.key) for layer in reversed(found)]
+        told = list(weaknesses(trees, roots[-1][0] if roots else 0o755, image_id[:19]))
+        for path, reason in told[:_FILES_TOLD]:
+            yield Finding(image_id, image_id, _shown(path) or "/", reason, is_warning=True)
+        if len(told) > _FILES_TOLD:
+            reason = f"has {len(told) - _FILES_TOLD} more of these"
+            yield Finding(image_id, image_id, "", reason, is_warning=True)
 
     def _layers_of(self, record: Record) -> list[_Layer]:
         what = record.image_id[:19]
@@ -137,8 +154,7 @@ class _Check:
         if is_whole:
             remove_tree(part)  # after a repair this is the damaged one
         for path, reason in found:
-            shown = os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
-            yield Finding(image_id, key, shown, reason, told)
+            yield Finding(image_id, key, _shown(path), reason, told)
 
     def _put_in_place(self, part: Path, key: str) -> str:
         """In one step, so that a container that starts finds the one or the other."""
@@ -150,3 +166,7 @@ class _Check:
             renameat2(-100, os.fspath(part), -100, os.fspath(target), _RENAME_EXCHANGE)
             self._layers.sync()
         return "done"
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
