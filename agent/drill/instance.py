@@ -28,7 +28,7 @@ from store.records import Key
 
 PROJECT = "drill"
 CONTAINERS = ("one", "two", "three", "four")
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 _MANIFEST = """\
 x-sleeper: &sleeper

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.drill import kernel
 from agent.drill.instance import PROJECT, DrillInstance
-from runtime import syscalls
+from runtime import cgroups, syscalls
 from runtime.network import links
 
 MEMORY_BYTES = 64 << 20
@@ -33,11 +33,17 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """break_it: breaks it, and says what."""
+    """break_it: breaks it, and says what. needs_v1: a controller of cgroup v1 without which nothing of the
+    kind can be broken."""
 
     name: str
     break_it: Callable[[DrillInstance], Broken]
     at_host: bool = False
+    needs_v1: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        return not self.needs_v1 or self.needs_v1 in cgroups.hierarchies().v1
 
 
 # --- firewall ---------------------------------------------------------------------------------
@@ -370,7 +376,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("memory", memory),
     Kind("processes", processes),
     Kind("cpu", cpu),
-    Kind("devices", devices),
+    Kind("devices", devices, needs_v1="devices"),  # of v2 a program in the kernel, which nobody can change
     Kind("frozen", frozen),
     Kind("moved", moved),
     Kind("stopped", stopped),

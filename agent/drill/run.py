@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.drill.instance import DrillInstance, wait_until
 from agent.drill.kinds import KINDS, Broken, Kind
-from runtime.errors import Invalid, SetpointError
+from runtime.errors import Invalid, SetpointError, Unsupported
 
 LIMIT_SECONDS = 5.0
 TOLD_SECONDS = 2.0
@@ -39,9 +39,11 @@ def chosen(names: Sequence[str], *, at_host: bool) -> tuple[Kind, ...]:
             raise Invalid("drill", name, "there is no such kind", ", ".join(known))
         if known[name].at_host and not at_host:
             raise Invalid("drill", name, "it concerns the whole host", "add --host")
+        if not known[name].is_here:
+            raise Unsupported("drill", name, f"this host has no {known[name].needs_v1} of cgroup v1")
     if names:
         return tuple(known[name] for name in dict.fromkeys(names))
-    return tuple(kind for kind in KINDS if at_host or not kind.at_host)
+    return tuple(kind for kind in KINDS if kind.is_here and (at_host or not kind.at_host))
 
 
 def run(
@@ -69,7 +71,7 @@ def _one(drill: DrillInstance, kind: Kind, limit_seconds: float) -> Result:
             told[:] = _told(drill, began_at, broken)
             return bool(told)
 
-        wait_until(_quietly(is_told), TOLD_SECONDS)
+        wait_until(_quietly(is_told), max(TOLD_SECONDS, limit_seconds))
     restarted = _restarted(drill, before)
     expected = (broken.restarts,) if broken.restarts else ()
     is_good = seconds is not None and restarted == expected and bool(told)

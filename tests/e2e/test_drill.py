@@ -15,17 +15,11 @@ from typing import Any
 import pytest
 
 from agent.drill.kinds import KINDS
-from runtime.cgroups import hierarchies
 from runtime.layout import Layout, drill_layout
 from tests import leaks
 from tests.e2e.story import PROGRAM
 
-ONLY_V1 = {"devices"}  # on cgroup v2 a program in the kernel, which nobody can change
-KIND_NAMES = [
-    kind.name
-    for kind in KINDS
-    if not kind.at_host and not (kind.name in ONLY_V1 and "devices" not in hierarchies().v1)
-]
+KIND_NAMES = [kind.name for kind in KINDS if kind.is_here and not kind.at_host]
 
 
 def _environment(instance: str) -> dict[str, str]:
@@ -76,6 +70,30 @@ def test_it_is_put_back_because_something_told_of_it(results: dict[str, dict[str
     assert result["seconds"] < 1.0, result
     assert result["restarted"] == (["four"] if kind == "killed" else []), result
     assert result["is_good"], result
+
+
+def test_what_is_the_hosts_is_put_back_too(drill: Layout) -> None:
+    """On a host that nobody else has: a network namespace for it, and for the agent that the drill starts."""
+    host = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        'ip link set lo up; exec "$@"',
+        "-",
+    ]
+    words = [PROGRAM, "drill", "--host", "--only", "ruleset", "--only", "forwarding", "-o", "json"]
+    environment = _environment(drill.instance.removesuffix("-drill"))
+    done = subprocess.run(
+        [*host, *words], env=environment, capture_output=True, text=True, check=False, timeout=110
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    found = {result["kind"]: result for result in json.loads(done.stdout)}
+    assert set(found) == {"ruleset", "forwarding"}
+    assert all(result["noticed"] == "network" and result["seconds"] < 1.0 for result in found.values()), found
 
 
 def test_nothing_is_left_of_it(results: dict[str, dict[str, Any]], drill: Layout) -> None:

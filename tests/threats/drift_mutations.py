@@ -103,7 +103,10 @@ PUT_BACK = (
     _found(CONTAINERS, "        if CONFIG in lost:\n", "        if False:\n", "config-removed"),
     _found(CONTAINERS, "        if container_record.NAME in lost:\n", "        if False:\n", "record-removed"),
     _found(CONTAINERS, "        if records.STATE in lost:\n", "        if False:\n", "state-removed"),
-    _network("            bridges.forward()\n", "            pass\n", "forwarding off"),
+    Mutation(
+        "drift", NETWORK, "            bridges.forward()\n", "            pass\n",
+        "tests/kernel/network/test_drift.py::test_forwarding_by_itself",
+    ),
     _network("            instance.table.sync()\n", "            pass\n", "rule added"),
     _network("            building.repair_bridge(instance, _network(instance, found.subject))\n", "            pass\n", "bridge down"),
     _network("            building.repair_sandbox(instance, _sandbox(instance, found.subject))\n", "            pass\n", "veth down"),

@@ -11,6 +11,7 @@ import pytest
 
 from runtime.errors import NotFound
 from runtime.model import Drift, PortConfig
+from runtime.network import bridges
 from runtime.network.networks import Networks
 from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run, until
 
@@ -164,6 +165,15 @@ async def test_a_bridges_mtu(lab: Lab) -> None:
     lab.networks.repair(found)
     assert lab.networks.find_drift() == ()
     assert "mtu 1400" in run("ip", "link", "show", _bridge(lab))
+
+
+async def test_forwarding_by_itself(lab: Lab) -> None:
+    """A repair of a bridge sets it, too: here is no other."""
+    lab.network("web")
+    run("sysctl", "-w", "net.ipv4.ip_forward=0")
+    (found,) = (each for each in lab.networks.find_drift() if each.kind == "forwarding")
+    lab.networks.repair(found)
+    assert bridges.is_forwarding()
 
 
 async def test_a_look_changes_nothing(lab: Lab) -> None:
