@@ -125,6 +125,21 @@ RESTART = {
     "window": D("The time in which they count (10m). Setpoint's own.", "window: 5m", DURATION),
 }
 
+UPDATE = {
+    "policy": D(
+        "digest: what its tag means now; patch, minor, major: newer versions within that.",
+        "policy: minor",
+        one_of("digest", "patch", "minor", "major"),
+    ),
+    "window": D(
+        "When an update may be taken, in the host's time: one window, or several. Without it: any time.",
+        'window: "02:00-04:00 Sun"',
+        ONE_OR_LIST,
+    ),
+    "minimum_age": D("How long this agent must have known of it (72h).", "minimum_age: 168h", DURATION),
+    "prereleases": D("Whether those that are not released count, too (false).", "prereleases: true", BOOLEAN),
+}
+
 CONTAINER = {
     "annotations": D("Notes for programs; they change nothing.", "annotations: {team: shop}", PAIRS),
     "cap_add": D("Capabilities beyond the default set.", "cap_add: [NET_ADMIN]", LIST),
@@ -238,14 +253,17 @@ CONTAINER = {
         PORT,
         many=True,
     ),
+    "platform": D("What the image is to be made for, when not for this host.", "platform: linux/386", TEXT),
     "privileged": D(
         "All capabilities and devices, and no filter. Almost never needed.", "privileged: true", BOOLEAN
     ),
     "profiles": D("It is wanted only when one of these profiles is active.", "profiles: []", LIST),
     "pull_policy": D(
-        "When the image is fetched.",
-        "pull_policy: missing",
-        one_of("always", "missing", "never", "if_not_present"),
+        "When the image is fetched: missing (when it is not here), never; always and if_newer ask its "
+        "registry at each new version of the service, daily, weekly and every_12h when so long has passed. "
+        "What is here is used when the registry does not answer.",
+        "pull_policy: if_newer",
+        TEXT,
     ),
     "read_only": D("The root file system cannot be written to.", "read_only: true", BOOLEAN),
     "replicas": D(
@@ -281,6 +299,13 @@ CONTAINER = {
         "ulimits: {nofile: {soft: 1024, hard: 4096}}",
         {"type": "object", "additionalProperties": {"oneOf": [INTEGER, {"type": "object"}]}},
     ),
+    "update": D(
+        "Which newer images are looked for; `setpoint image update` shows them, and writes them to git when "
+        "asked. Setpoint's own.",
+        "update: {policy: minor}",
+        {"oneOf": [TEXT, {"type": "object"}]},
+        UPDATE,
+    ),
     "user": D("User and group of the process, by name or number.", 'user: "1000:1000"', TEXT),
     "userns_mode": D(
         "auto: ids of its own, so that root inside is nobody on the host. host: the host's, the default.",
@@ -297,6 +322,12 @@ CONTAINER = {
         many=True,
     ),
     "working_dir": D("The directory that the process starts in.", "working_dir: /srv", TEXT),
+    "x-setpoint-update": D(
+        "The same as update, by a name that compose leaves alone. Setpoint's own.",
+        "x-setpoint-update: {policy: minor}",
+        {"oneOf": [TEXT, {"type": "object"}]},
+        UPDATE,
+    ),
 }
 LABELS = D("Labels. setpoint.* is reserved.", "labels: {tier: back}", PAIRS)
 SUSPEND = D("Leave it as it is, whatever changes. Setpoint's own.", "suspend: true", BOOLEAN)

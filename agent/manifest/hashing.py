@@ -26,6 +26,7 @@ LIVE_CONTAINER_FIELDS = frozenset(
         "restart",
         "healthcheck",
         "on_unhealthy",
+        "update",
         "stop_grace_period",
         "scale",
         "depends_on",

@@ -308,16 +308,16 @@ def fields(
     """A mapping of known fields, each by its parser; what has an error is noted and left out.
 
     lacking: fields that compose has and Setpoint has not yet. Raises Broken when a required field has
-    no value, Refuse when node is no mapping. `x-` fields are left alone, as compose does.
+    no value, Refuse when node is no mapping. Others' `x-` fields are left alone, as compose does.
     """
     if not isinstance(node, Mapping):
         raise Refuse(f"needs a mapping, not {_a(node)}", _fields_hint(table))
     values: dict[str, Any] = {}
     is_broken = False
     for name, entry in node.entries.items():
-        if name.startswith("x-"):
-            continue
         parse = table.get(name)
+        if parse is None and name.startswith("x-"):
+            continue
         if parse is None:
             r.error(entry.key, *unknown_field(name, table, lacking))
         elif isinstance(entry.value, Scalar) and entry.value.is_null:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.manifest import parse_environment, parse_mounts, parse_network, parse_ports, parse_run
+from agent.manifest import (
+    parse_environment,
+    parse_mounts,
+    parse_network,
+    parse_ports,
+    parse_run,
+    parse_update,
+)
 from agent.manifest.nodes import Mapping, Node
 from agent.manifest.parse_values import (
     Broken,
@@ -108,6 +115,7 @@ FIELDS: dict[str, Parser[Any]] = {
     "ports": parse_ports.ports,
     "privileged": boolean,
     "profiles": list_of(filled),
+    "platform": parse_run.platform,
     "pull_policy": parse_run.pull_policy,
     "read_only": boolean,
     "replicas": integer(0, 10_000),
@@ -125,18 +133,20 @@ FIELDS: dict[str, Parser[Any]] = {
     "ulimits": parse_run.ulimits,
     "user": text,
     "userns_mode": parse_network.userns_mode,
+    "update": parse_update.update,
     "uts": parse_network.uts,
     "volumes": parse_mounts.volumes,
     "working_dir": filled,
+    "x-setpoint-update": parse_update.update,
 }
 NULLABLE = ("command", "entrypoint")
-OWN_FIELDS = ("ensure", "on_unhealthy", "replicas", "suspend")
+OWN_FIELDS = ("ensure", "on_unhealthy", "replicas", "suspend", "update", "x-setpoint-update")
 """Those that compose does not have."""
 
 _LACKING = """
 attach blkio_config build cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
 cpu_rt_period cpu_rt_runtime credential_spec develop device_cgroup_rules extends external_links gpus
-isolation label_file links mac_address mem_swappiness models platform post_start pre_stop provider
+isolation label_file links mac_address mem_swappiness models post_start pre_stop provider
 pull_refresh_after runtime secrets storage_opt use_api_socket volumes_from
 """
 LACKING = frozenset(_LACKING.split())
@@ -165,6 +175,8 @@ def _join(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
     values |= values.pop("security_opt", {})
     if "replicas" in values:
         _set(r, node, values, "scale", values.pop("replicas"), "replicas")
+    if "x-setpoint-update" in values:
+        _set(r, node, values, "update", values.pop("x-setpoint-update"), "x-setpoint-update")
     for name, value in values.pop("deploy", {}).items():
         _set(r, node, values, name, value, "deploy")
 

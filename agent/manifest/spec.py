@@ -107,6 +107,16 @@ class Logging(Spec):
     max_file: int = 3
 
 
+class UpdateSpec(Spec):
+    """Which newer images are looked for. window: see `agent.updates.window`; () is any time. minimum_age:
+    seconds since this agent saw one first."""
+
+    policy: Literal["digest", "patch", "minor", "major"]
+    window: tuple[str, ...] = ()
+    minimum_age: float = 72 * 3600.0
+    prereleases: bool = False
+
+
 class ContainerSpec(Spec):
     """A compose service, normalised. Lengths in bytes, times in seconds."""
 
@@ -166,12 +176,14 @@ class ContainerSpec(Spec):
     depends_on: dict[str, Dependency] = {}
     logging: Logging = Logging()
     scale: int = 1
-    pull_policy: Literal["", "always", "missing", "never", "if_not_present"] = ""
+    pull_policy: str = ""
+    platform: str = ""
     profiles: tuple[str, ...] = ()
     # Setpoint's own
     ensure: Literal["running", "stopped", "absent"] = "running"
     suspend: bool = False
     on_unhealthy: Literal["ignore", "restart"] = "ignore"
+    update: UpdateSpec | None = None
 
 
 class NetworkSpec(Spec):

@@ -54,6 +54,7 @@ def test_two_ways_to_say_one_thing_have_one_hash(one: str, other: str) -> None:
         "healthcheck: {tcp: ':80'}",
         "stop_grace_period: 1s",
         "on_unhealthy: restart",
+        "update: {policy: minor}",
         "scale: 3",
         "ensure: stopped",
         "suspend: true",
