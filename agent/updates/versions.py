@@ -16,7 +16,9 @@ from typing import Literal
 
 Level = Literal["patch", "minor", "major"]
 
-_TAG = re.compile(r"(v?)([0-9]{1,9}(?:\.[0-9]{1,9}){0,3})((?:[-_+.][A-Za-z0-9][A-Za-z0-9_.+-]*)?)")
+_TAG = re.compile(
+    r"(v?)([0-9]{1,9}(?:\.[0-9]{1,9}){0,3})((?:(?:[-_+]|\.(?![0-9]))[A-Za-z0-9][A-Za-z0-9_.+-]*)?)"
+)
 # What maintainers call a version that is not released yet, at the beginning of what follows the numbers.
 _PRERELEASE = re.compile(
     r"[-._]?(alpha|beta|rc|pre|preview|dev|canary|next|nightly|snapshot|unstable|edge|m)([.-]?[0-9]+)*"

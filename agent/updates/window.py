@@ -57,9 +57,9 @@ def _days(text: str) -> frozenset[int]:
     """Empty when one of them is no day."""
     found: set[int] = set()
     for part in text.lower().split(","):
-        first, _, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
+        first, dash, last = part.partition("-")
+        if first not in DAYS or (dash and last not in DAYS):
             return frozenset()
-        at, end = DAYS.index(first), DAYS.index(last or first)
+        at, end = DAYS.index(first), DAYS.index(last if dash else first)
         found.update((at + n) % 7 for n in range((end - at) % 7 + 1))
     return frozenset(found)
