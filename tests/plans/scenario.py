@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 
 from agent.manifest.hashing import hashes
+from agent.policy.policy import OPEN, Policy
+from agent.policy.read import read_policy
 from agent.reconcile import convert
 from agent.reconcile.actions import KeyPlan
 from agent.reconcile.conditions import Verdict
@@ -28,6 +31,8 @@ from agent.reconcile.world import (
     desired_of,
     replica_of,
 )
+from runtime.images.facts import ImageFacts
+from runtime.images.reference import parse_reference
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, Resources, VolumeState
 from store.records import Key, ObjectRecord
 
@@ -71,6 +76,8 @@ def read(path: Path) -> Scenario:
         sandboxes=_sandboxes(replicas, actual_data),
         dependents=_dependents(desired),
         prune=PruneGuard(**data.get("prune", {})),
+        facts={name: _facts(name, more) for name, more in _images(actual_data)},
+        policy=_policy(data.get("policy")),
     )
     return Scenario(
         path.stem,
@@ -131,6 +138,22 @@ def _image(name: str, more: dict[str, Any]) -> ImageInfo:
         id=more.get("id", f"sha256:{name}"), names=(name,), size_bytes=1, created_at=0.0,
         architecture="amd64", os="linux", healthcheck=more.get("healthcheck"),
     )  # fmt: skip
+
+
+def _facts(name: str, more: dict[str, Any]) -> tuple[ImageFacts, ...]:
+    """first_seen_at: when this host first saw it; names: for one that is asked for by its id."""
+    digest, seen_at = "sha256:" + "0" * 64, more.get("first_seen_at", 0.0)
+    names = more.get("names", [parse_reference(name).canonical])
+    return tuple(ImageFacts(each, (digest,), "amd64", (), seen_at, "names" in more) for each in names)
+
+
+def _policy(data: dict[str, Any] | None) -> Policy:
+    """As in a file, whose lines are of a rule each."""
+    if data is None:
+        return OPEN
+    head, end = "apiVersion: setpoint/v1\nkind: Policy\nimages:\n", "\n"
+    rules = "".join(f"  {name}: {json.dumps(rule)}{end}" for name, rule in data["images"].items())
+    return read_policy((head + rules).encode(), "policy.yaml")
 
 
 def _replica(
