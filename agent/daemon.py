@@ -38,6 +38,7 @@ from agent.registries.origins import Origins
 from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
+from runtime import oom_score
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid, Temporary
 from runtime.images.facts import EVERYTHING, Admission
@@ -59,6 +60,7 @@ def run(settings: Settings, make_engine: MakeEngine | None = None) -> int:
     """Run an agent in the foreground until SIGTERM or SIGINT. 0 after an orderly stop; raises
     SetpointError for what keeps it from starting."""
     prepare(settings.layout)
+    oom_score.protect_agent()
     with instance_lock(settings.layout):
         log.set_up(settings.log_level, settings.log_format, log.file_of(settings.layout))
         return asyncio.run(_run(settings, make_engine or _native_engine_of(settings)))

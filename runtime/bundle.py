@@ -194,9 +194,8 @@ def _process(config: ContainerConfig, image: ImageInfo, host: HostLimits) -> dic
         "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
         "noNewPrivileges": security_.no_new_privileges,
         "rlimits": rlimits(config.ulimits, host),
+        "oomScoreAdj": config.resources.oom_score_adj or 0,  # and not what its parent is spared by
     }
-    if config.resources.oom_score_adj is not None:
-        process["oomScoreAdj"] = config.resources.oom_score_adj
     profile = security_.apparmor or ("" if security_.privileged else host.apparmor)
     if profile and profile != "unconfined":
         process["apparmorProfile"] = profile

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import cgroups, landlock, syscalls
+from runtime import cgroups, landlock, oom_score, syscalls
 from runtime.cgroup_limits import limit_writes
 from runtime.errors import SetpointError
 from runtime.landlock import Reach
@@ -88,6 +88,7 @@ class Sandbox:
         thread.join()
         if isinstance(made[0], BaseException):
             raise made[0]
+        oom_score.unprotect(made[0].pid)
         return made[0]
 
     def _join(self, argv: Sequence[str], reach: Reach) -> tuple[list[str], Reach]:

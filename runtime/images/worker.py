@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from runtime import errors
+from runtime import errors, oom_score
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
@@ -227,6 +227,7 @@ class _Workers:
                 pass_fds=(pipe,) if pipe >= 0 else (),
             )  # fmt: skip
             self._living.add(process)
+        oom_score.unprotect(process.pid)
         try:
             with process:
                 yield process

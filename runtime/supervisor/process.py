@@ -67,6 +67,8 @@ def set_oom_score(process: ProcessPlan, channel: socket.socket) -> None:
     try:
         write(sys_.AT_FDCWD, "/proc/self/oom_score_adj", str(process.oom_score_adj))
     except OSError as error:
+        if process.oom_score_adj == 0:  # nobody asked: the host spares all of us less, this one too
+            return
         wanted = f"oom_score_adj {process.oom_score_adj}"
         warn(channel, f"{wanted} is not set: {error.strerror} ({_NEEDS})")
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MAX_CONFIG_BYTES = 8 << 20
 EXECUTE_SECONDS = 60.0  # from the fork to its program: after the root is built, it has one file to open
 MAX_TOGETHER = 16  # built and not yet forked: some ten descriptors each, and a wait for the first of them
-_oom_score: int | None = None
 
 
 def read_config(directory: str) -> dict[str, Any]:

@@ -403,6 +403,10 @@ MUTATIONS = (
         "                except RecursionError as error:\n                    bad.append((dict(row), str(error)))\n", "tests/unit/store/test_damage.py",
     ),
     Mutation(
+        "R13", BUNDLE, "config.resources.oom_score_adj or 0,", "config.resources.oom_score_adj or -900,",
+        f"{U}/test_bundle.py::test_r13_a_container_is_not_spared_with_its_supervisor",
+    ),
+    Mutation(
         "R26", "runtime/network/building.py", "dataclasses.replace(each, aliases=())", "each",
         "tests/kernel/network/test_sandboxes.py::test_a_removed_ones_aliases_leave_its_peers",
     ),

@@ -181,6 +181,11 @@ def test_the_defaults_are_safe() -> None:
     assert all("ro" in each["options"] for each in sys_mounts)
 
 
+def test_r13_a_container_is_not_spared_with_its_supervisor() -> None:
+    assert made(CONFIG)["process"]["oomScoreAdj"] == 0
+    assert made(FULL)["process"]["oomScoreAdj"] == 500
+
+
 def test_privileged_takes_what_the_host_can_give() -> None:
     host = bundle.HostLimits(tuple(name for name in security.CAPABILITIES if name != "CAP_SYS_RESOURCE"))
     found = made(replace(CONFIG, security=Security(privileged=True)), host=host)
