@@ -122,7 +122,11 @@ class Gate:
     # --- images: a runtime.images.facts.Admission ----------------------------------------------
 
     def has_image_rules(self) -> bool:
-        return has_rules(self.known())
+        """Also when they cannot be read: nothing new comes until they can."""
+        try:
+            return has_rules(self.policy())
+        except BadPolicy:
+            return True
 
     def wants_signatures(self, name: str) -> bool:
         policy = self.known()
