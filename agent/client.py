@@ -333,18 +333,18 @@ class Client:
 
     def inspect_image(self, reference: str, *, remote: bool = False, platform: str = "") -> dict[str, Any]:
         """All that is known of an image; remote: as its registry has it now, for this host or a platform."""
-        query = {"reference": reference, "remote": remote, "platform": platform or None}
+        query: Query = {"reference": reference, "remote": remote, "platform": platform or None}
         return self._object(self.get("/image/inspect", query, timeout_seconds=300.0))
 
     def image_tags(self, reference: str, *, limit: int = 1000) -> list[str]:
         """The tags that a registry has of a name."""
-        query = {"reference": reference, "limit": limit}
+        query: Query = {"reference": reference, "limit": limit}
         tags = self._object(self.get("/image/tags", query, timeout_seconds=300.0)).get("tags")
         return [str(tag) for tag in tags] if isinstance(tags, list) else []
 
     def search_images(self, word: str, *, registry: str = "", limit: int = 25) -> list[dict[str, Any]]:
         """Repositories of a registry, the hub's when it is "", with a word in their names."""
-        query = {"word": word, "registry": registry or None, "limit": limit}
+        query: Query = {"word": word, "registry": registry or None, "limit": limit}
         return self._array(self.get("/image/search", query, timeout_seconds=300.0))
 
     def build_image(self, order: dict[str, Any], context: IO[bytes] | None) -> Iterator[dict[str, Any]]:

@@ -100,8 +100,11 @@ class Engine(Protocol):
         """What is known of an image that is here, for who judges whether it may run; () when it is not. One
         for the name that it is asked for by, or one for each name of an image that is asked for by its id."""
 
-    async def pull(self, reference: str) -> None:
-        """Begin to fetch an image, unless that is under way; an "image" event says that it ended."""
+    async def pull(
+        self, reference: str, *, platform: str = "", project: str = "", only_newer: bool = False
+    ) -> None:
+        """Begin to fetch an image, unless that is under way; an "image" event says that it ended. platform:
+        "" is this host's; project: whose logins count; only_newer: unless its registry has what is here."""
 
     def pull_state(self, reference: str) -> PullState | None:
         """A fetch that is under way or failed last; None when nobody asked, or it went well."""

@@ -1,8 +1,8 @@
 """Pulls under way, and why the last ones failed: one download for all who ask for an image. Called by the
 engine, in its event loop.
 
-Who asks while another's pull of the same name runs waits for that one, and hears of its progress, too.
-A pull goes on when those who asked have gone: what it fetched is wanted by somebody.
+Who asks while another's pull of the same name runs waits for that one, and hears of its progress, too. When
+the last who asked has gone away, it is given up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from runtime.errors import SetpointError, Unsupported
 from runtime.images.reference import Reference, parse_reference
+from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
 from runtime.model import ImageInfo, PullState
 
@@ -26,33 +27,51 @@ log = logging.getLogger(__name__)
 
 Report = Callable[["Progress"], None]
 OnEnd = Callable[[str, SetpointError | None], None]
-FindOrigins = Callable[[Reference], "Sequence[Origin]"]
+FindOrigins = Callable[[Reference, str], "Sequence[Origin]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be fetched. platform: "" is this host's. project: whose logins count first, "" for none's.
+    only_newer: not when the registry has what is here, which it is asked for first."""
+
+    reference: str
+    platform: str = ""
+    project: str = ""
+    only_newer: bool = False
 
 
 @dataclass(slots=True)
 class _Pull:
+    """waiting: how many wait for it."""
+
     work: asyncio.Task[ImageInfo]
+    stop: Stop
     reports: list[Report] = field(default_factory=list)
+    waiting: int = 0
+
+
+_Key = tuple[str, str, bool]
 
 
 class Pulls:
-    """find_origins: whom to ask for an image; it may block. None: there are no registries. on_end: hears
-    of each that ended, by the reference that it was begun with, and why it failed."""
+    """find_origins: whom to ask for an image, for a project; it may block. None: there are no registries.
+    on_end: hears of each that ended, by the reference that it was begun with, and why it failed."""
 
     def __init__(self, images: IsolatedImages, find_origins: FindOrigins | None, on_end: OnEnd) -> None:
         self._images = images
         self._find_origins = find_origins
         self._on_end = on_end
-        self._running: dict[str, _Pull] = {}
+        self._running: dict[_Key, _Pull] = {}
         self._begun: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, SetpointError] = {}
 
-    def begin(self, reference: str) -> None:
+    def begin(self, wish: Wish) -> None:
         """Fetch it for nobody in particular; `state` and on_end tell what becomes of it."""
-        if reference in self._begun:
+        if wish.reference in self._begun:
             return
-        self._failed.pop(reference, None)
-        self._begun[reference] = asyncio.get_running_loop().create_task(self._fetch(reference))
+        self._failed.pop(wish.reference, None)
+        self._begun[wish.reference] = asyncio.get_running_loop().create_task(self._fetch(wish))
 
     def state(self, reference: str) -> PullState | None:
         if reference in self._begun:
@@ -62,12 +81,12 @@ class Pulls:
 
     def running(self) -> tuple[str, ...]:
         """The canonical names of what is being fetched."""
-        return tuple(self._running)
+        return tuple(name for name, _, _ in self._running)
 
-    async def _fetch(self, reference: str) -> None:
-        error: SetpointError | None = None
+    async def _fetch(self, wish: Wish) -> None:
+        reference, error = wish.reference, None
         try:
-            await self.pull(reference)
+            await self.pull(wish)
         except SetpointError as failure:
             error = self._failed[reference] = failure
         except Exception as failure:  # a bug of ours is said on the object, and tried again
@@ -78,19 +97,25 @@ class Pulls:
             del self._begun[reference]
         self._on_end(reference, error)
 
-    async def pull(self, reference: str, report: Report | None = None) -> ImageInfo:
+    async def pull(self, wish: Wish, report: Report | None = None) -> ImageInfo:
         """The image, fetched. Raises as `Images.pull`. report is called in the event loop."""
-        asked = parse_reference(reference)
-        running = self._running.get(asked.canonical)
+        asked = parse_reference(wish.reference)
+        key = (asked.canonical, wish.platform, wish.only_newer)
+        running = self._running.get(key)
         if running is None:
-            running = self._running[asked.canonical] = self._start(asked)
+            running = self._running[key] = self._start(key, asked, wish)
         if report is not None:
             running.reports.append(report)
+        running.waiting += 1
         try:
             return await asyncio.shield(running.work)
         finally:
+            running.waiting -= 1
             if report is not None:
                 running.reports.remove(report)
+            if not running.waiting and not running.work.done():
+                self._forget(key, running)  # who asks from now on begins anew
+                running.stop.ask()
 
     async def close(self) -> None:
         """Give up what is under way, loads too. What was fetched in part goes with the next pull."""
@@ -100,33 +125,50 @@ class Pulls:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
 
-    def _start(self, asked: Reference) -> _Pull:
-        loop = asyncio.get_running_loop()
-        work = loop.create_task(self._run(asked))
-        pull = _Pull(work)
+    def _start(self, key: _Key, asked: Reference, wish: Wish) -> _Pull:
+        reports: list[Report] = []
+        stop = Stop()
+        work = asyncio.get_running_loop().create_task(self._run(asked, wish, stop, reports))
+        pull = _Pull(work, stop, reports)
 
         def on_done(done: asyncio.Task[ImageInfo]) -> None:
-            self._running.pop(asked.canonical, None)
+            self._forget(key, pull)
             if not done.cancelled():
                 done.exception()  # those who asked have heard it; nobody may be left
 
         work.add_done_callback(on_done)
         return pull
 
-    async def _run(self, asked: Reference) -> ImageInfo:
+    def _forget(self, key: _Key, pull: _Pull) -> None:
+        if self._running.get(key) is pull:
+            del self._running[key]
+
+    async def _run(self, asked: Reference, wish: Wish, stop: Stop, reports: list[Report]) -> ImageInfo:
         if self._find_origins is None:
             raise Unsupported("pull image", asked.familiar, "this engine knows no registries")
         loop, find = asyncio.get_running_loop(), self._find_origins
 
+        def tell(progress: Progress) -> None:
+            for report in tuple(reports):
+                report(progress)
+
         def on_progress(progress: Progress) -> None:
-            loop.call_soon_threadsafe(self._tell, asked.canonical, progress)
+            loop.call_soon_threadsafe(tell, progress)
 
         def work() -> ImageInfo:
-            return self._images.pull(asked.canonical, find(asked), on_progress)
+            origins = find(asked, wish.project)
+            if wish.only_newer and (known := self._newest(asked, origins, stop)) is not None:
+                return known
+            return self._images.pull(
+                asked.canonical, origins, on_progress, platform=wish.platform, stop=stop
+            )  # fmt: skip
 
         return await asyncio.to_thread(work)
 
-    def _tell(self, name: str, progress: Progress) -> None:
-        running = self._running.get(name)
-        for report in running.reports if running else ():
-            report(progress)
+    def _newest(self, asked: Reference, origins: Sequence[Origin], stop: Stop) -> ImageInfo | None:
+        """What is here, when its registry has no other under that name."""
+        here = self._images.get(asked.canonical)
+        if here is None:
+            return None
+        found = self._images.ask("digest", asked.canonical, origins, stop)
+        return here if found[0]["digest"] in self._images.digests(asked.canonical) else None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from runtime.images.registry.origin import Origin
 
 Report = Callable[["Progress"], None]
-FindOrigins = Callable[[Reference], "Sequence[Origin]"]
+FindOrigins = Callable[[Reference, str], "Sequence[Origin]"]
 _Result = TypeVar("_Result")
 
 
@@ -76,7 +76,7 @@ class RegistryCalls:
     def _origins(self, op: str, asked: Reference) -> Sequence[Origin]:
         if self._find_origins is None:
             raise Unsupported(op, asked.familiar, "this engine knows no registries")
-        return self._find_origins(asked)
+        return self._find_origins(asked, "")
 
 
 async def in_thread(work: Callable[[Stop], _Result]) -> _Result:

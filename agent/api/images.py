@@ -1,11 +1,11 @@
-"""The handlers that say what an image is, name it, bring it to its registry, and ask registries. Thin: each
-asks the engine. Those that list, load, pull and remove are in `things` and `streams`.
+"""The handlers that say what an image is, name it, bring it here and to its registry, and ask registries.
+Thin: each asks the engine. Those that list, load and remove are in `things` and `streams`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
@@ -21,28 +21,53 @@ MAX_FOUND = 1000
 MAX_WORD = 200
 
 
+async def pull_image(request: web.Request) -> web.StreamResponse:
+    """Fetch ?reference= from its registry, for ?platform=. Lines: progress, then {"images": […]}. It ends
+    with the client that asked, unless somebody else waits for it."""
+    context, reference = context_of(request), _reference(request, "pull image")
+    platform = request.query.get("platform", "")
+    context.loop.check_image("pull image", reference)
+
+    async def pull(report: Report) -> dict[str, Any]:
+        image = await context.engine.pull_image(reference, report, platform=platform)
+        context.loop.image_changed()
+        return {"images": [{"id": image.id, "names": list(image.names)}]}
+
+    return await write_lines(request, _follow(context, pull))
+
+
 async def push_image(request: web.Request) -> web.StreamResponse:
     """Bring ?reference= to the registry of its name. Lines: progress, then {"pushed": …}. It ends with the
     client that asked: what was sent is there for the next push."""
     context, reference = context_of(request), _reference(request, "push image")
-    return await write_lines(request, _push(context, reference))
+
+    async def push(report: Report) -> dict[str, Any]:
+        return {"pushed": asdict(await context.engine.push_image(reference, report))}
+
+    return await write_lines(request, _follow(context, push))
 
 
-async def _push(context: Context, reference: str) -> AsyncIterator[dict[str, Any]]:
+Report = Callable[[Any], None]
+
+
+async def _follow(
+    context: Context, begin: Callable[[Report], Coroutine[Any, Any, dict[str, Any]]]
+) -> AsyncIterator[dict[str, Any]]:
+    """Progress, then what the work gives. To stop listening stops it."""
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
     def report(progress: Any) -> None:
         if queue.qsize() < PROGRESS_QUEUE:
             queue.put_nowait(progress_view(progress))
 
-    work = asyncio.ensure_future(context.engine.push_image(reference, report))
+    work = asyncio.ensure_future(begin(report))
     context.streams.add(work)
     work.add_done_callback(context.streams.discard)
     work.add_done_callback(lambda _: queue.put_nowait(None))
     try:
         while (line := await queue.get()) is not None:
             yield line
-        yield {"pushed": asdict(await work)}
+        yield await work
     finally:
         work.cancel()
 

@@ -29,8 +29,12 @@ from agent.manifest.parse_values import (
     text,
     texts,
 )
+from agent.manifest.pull_policy import MIN_SECONDS, period_seconds
+from agent.manifest.pull_policy import NAMES as PULL_POLICIES
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import Dependency, Healthcheck, Logging, Restart, UlimitSpec
+from runtime.errors import Invalid
+from runtime.images.platforms import parse_platform
 
 HTTP = re.compile(r"(http://[A-Za-z0-9.-]*|http://\[[0-9a-fA-F:.]+\])?:([0-9]{1,5})(/[\x21-\x7e]*)?")
 TCP = re.compile(r"([A-Za-z0-9.-]*|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
@@ -340,12 +344,21 @@ def logging(r: Reading, node: Node) -> Logging:
 
 def pull_policy(r: Reading, node: Node) -> str:
     value = text(r, node)
-    if value in ("build", "daily", "weekly") or value.startswith("every_"):
-        raise Refuse(f'"{value}" is not supported yet', "always, missing or never")
-    if value == "always":
-        hint = "`setpoint image pull` brings a newer one"
-        r.warn(node, "always is not supported yet: the image is pulled when it is missing", hint)
-    return choice("always", "missing", "never", "if_not_present")(r, node)
+    if value in ("build", "refresh"):
+        raise Refuse(f'"{value}" is not supported yet', "always, if_newer, missing, never or every_12h")
+    if value.startswith("every_"):
+        if period_seconds(value) < MIN_SECONDS:
+            raise Refuse(f'"{value}" is no time of at least a minute', "every_12h, every_1d6h, daily")
+        return value
+    return choice(*PULL_POLICIES)(r, node)
+
+
+def platform(r: Reading, node: Node) -> str:
+    """One spelling for each, so that another one makes no new container."""
+    try:
+        return str(parse_platform(text(r, node)))
+    except Invalid as error:
+        raise Refuse(f"{error.subject} is {error.reason}", error.hint) from None
 
 
 groups: Parser[tuple[str, ...]] = one_or_list(text)

@@ -103,10 +103,14 @@ class PullImage(Action):
     verb: ClassVar[str] = "pull"
     done: ClassVar[str] = "Pulling"
     reference: str
+    platform: str = ""
+    only_newer: bool = False
 
     @property
     def detail(self) -> str:
-        return self.reference
+        return " ".join(
+            filter(None, (self.reference, self.platform, "if it is newer" if self.only_newer else ""))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,8 @@ def _of_the_disk(action: Action, error: Exception) -> Exception:
 def _call(engine: Engine, action: Action) -> Awaitable[None]:
     match action:
         case do.PullImage():
-            return engine.pull(action.reference)
+            more = {"platform": action.platform, "project": action.key.project}
+            return engine.pull(action.reference, **more, only_newer=action.only_newer)
         case do.CreateContainer():
             return engine.create(action.config)
         case do.StartContainer():

@@ -25,8 +25,9 @@ from agent.reconcile.actions import (
 )
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.memory import Memory
-from agent.reconcile.needs import Needs, find_needs, running_id
+from agent.reconcile.needs import Needs, find_needs, image_of, running_id
 from agent.reconcile.policy import ExitCause
+from agent.reconcile.refresh import Asking, find_asking
 from agent.reconcile.removal import stop_of
 from agent.reconcile.repairs import due
 from agent.reconcile.world import Actual, Desired, Replica, World
@@ -45,6 +46,7 @@ class Context:
     memory: Memory
     needs: Needs
     image: ImageInfo | None
+    asking: Asking
     check: Healthcheck | None
     recreate_hash: str
     now: float
@@ -60,11 +62,11 @@ class Context:
 
 
 def context_of(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Context:
-    image = world.images.get(spec.image)
+    image = image_of(spec, world)
     return Context(
         desired, spec, world, world.actual_of(desired.key), world.memory_of(desired.key),
-        find_needs(desired, spec, world, now), image, healthcheck_of(spec, image),
-        _recreate_hash(desired, spec, world), now,
+        find_needs(desired, spec, world, now), image, find_asking(desired, spec, world, now),
+        healthcheck_of(spec, image), _recreate_hash(desired, spec, world), now,
     )  # fmt: skip
 
 
@@ -87,13 +89,19 @@ def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
 
 
 def pulls(context: Context) -> tuple[PullImage, ...]:
-    """The image is to be fetched, and nobody fetches it yet."""
-    reference = context.spec.image
+    """The image is to be fetched, or asked for, and nobody does yet."""
+    spec, reference = context.spec, context.spec.image
     pull = context.world.pulls.get(reference)
     if pull is not None and pull.is_running:
         return ()
     seen = "its image is not here" if pull is None else f"its image is not here after {pull.count} tries"
-    return (PullImage(context.desired.key, context.cause(seen), reference),)
+    if context.image is not None:
+        seen = context.asking.seen
+    elif reference in context.world.images:
+        seen = f"its image is here for {context.world.images[reference].architecture}"
+    only_newer = context.image is not None and spec.pull_policy != "always"
+    cause, key = context.cause(seen), context.desired.key
+    return (PullImage(key, cause, reference, platform=spec.platform, only_newer=only_newer),)
 
 
 def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:

@@ -29,6 +29,7 @@ from agent.reconcile.inventory import Inventory
 from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.knowledge import Knowledge, LoopSettings
 from agent.reconcile.memory import Memory
+from agent.reconcile.needs import image_of
 from agent.reconcile.observer import Observer, Silent
 from agent.reconcile.policy import Health
 from agent.reconcile.probing import Probing
@@ -168,7 +169,7 @@ class Loop:
         self._see_exits(key, now)
         found = planner.plan_key(key, know.world, now)
         if isinstance(desired.spec, ContainerSpec) and not is_left_alone(desired, know.world):
-            image = know.observed.images.get(desired.spec.image)
+            image = image_of(desired.spec, know.world)
             memory = know.memory_of(key)
             know.remember(
                 key, self._probing.schedule(key, desired.spec, image, know.actual_of(key), memory, now)

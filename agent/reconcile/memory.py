@@ -33,13 +33,24 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Refreshed:
+    """That the registry of an image was asked for a newer one: for which version of the spec, when it
+    answered last, and why it did not, or ""."""
+
+    reference: str
+    generation: int
+    at: float
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """exits: newest last, all replicas. health: container id -> its health.
     failures: replica's index as text ("0" is the object itself) -> its newest failed action.
     restart_marks: container id -> started_at of the run that somebody asked to end.
     dependency_runs: dependency's name -> ids of its containers when this one was started.
     prune_acknowledged: the revision whose mass prune was said yes to.
-    repairs: what had drifted -> how often it was put back."""
+    repairs: what had drifted -> how often it was put back. refreshed: see `refresh`."""
 
     exits: tuple[Exit, ...] = ()
     health: Mapping[str, Health] = field(default_factory=dict)
@@ -50,6 +61,7 @@ class Memory:
     failures: Mapping[str, Failure] = field(default_factory=dict)
     prune_acknowledged: str = ""
     repairs: Mapping[str, Repair] = field(default_factory=dict)
+    refreshed: Refreshed | None = None
 
 
 NOTHING = Memory()
@@ -78,6 +90,7 @@ def from_json(data: Mapping[str, Any]) -> Memory:
         failures=_build_all(Failure, data.get("failures")),
         prune_acknowledged=str(data.get("prune_acknowledged") or ""),
         repairs=_build_all(Repair, data.get("repairs")),
+        refreshed=_build(Refreshed, data.get("refreshed")),
     )
 
 
@@ -94,6 +107,7 @@ def by_this_clock(memory: Memory, now: float) -> Memory:
         repairs={
             name: replace(repair, last_at=min(repair.last_at, now)) for name, repair in memory.repairs.items()
         },
+        refreshed=memory.refreshed and replace(memory.refreshed, at=min(memory.refreshed.at, now)),
     )
 
 

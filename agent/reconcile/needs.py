@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec
 from agent.policy.images import has_rules, is_id, judge_any, judge_name
 from agent.reconcile import convert
+from agent.reconcile.refresh import find_asking
 from agent.reconcile.world import Desired, World
-from runtime.model import NetworkState
+from runtime.model import ImageInfo, NetworkState
 from store.records import Key
 
 PULLING = "Pulling"
@@ -46,7 +47,7 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) 
     refused = _refused(desired, spec, world, now)
     create = (
         refused
-        or _image(spec, world, now)
+        or _image(desired, spec, world, now)
         or _volumes(desired, world)
         or _namespaces(desired, spec, world)
         or _nobody_to_join(desired, world)
@@ -78,9 +79,21 @@ def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) ->
     return Wait("ImageRefused", message, until=refusal.until, is_final=refusal.until is None)
 
 
-def _image(spec: ContainerSpec, world: World, now: float) -> Wait | None:
-    if spec.image in world.images:
-        return None
+def image_of(spec: ContainerSpec, world: World) -> ImageInfo | None:
+    """What its reference means here; None when it is not here, or made for another platform."""
+    image = world.images.get(spec.image)
+    if image is None or not spec.platform:
+        return image
+    return image if spec.platform.split("/")[1] == image.architecture else None
+
+
+def _image(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Wait | None:
+    if image_of(spec, world) is not None:
+        is_first = find_asking(desired, spec, world, now).is_first
+        return Wait(PULLING, f"its registry is asked for a newer {spec.image}") if is_first else None
+    if other := _other_platform(desired, spec, world):
+        hint = "name one of them by its digest"
+        return Wait("PlatformConflict", f"{other} wants {spec.image} for another platform: {hint}")
     if spec.pull_policy == "never":
         hint = f"`setpoint image pull {spec.image}`, or load FILE"
         return Wait("ImageMissing", f"image {spec.image} is not in the store: {hint}")
@@ -88,6 +101,19 @@ def _image(spec: ContainerSpec, world: World, now: float) -> Wait | None:
     if pull is None or pull.retry_at is None or now >= pull.retry_at:
         return Wait(PULLING, f"image {spec.image} is being pulled")
     return Wait("PullFailed", pull.message, until=pull.retry_at)
+
+
+def _other_platform(desired: Desired, spec: ContainerSpec, world: World) -> Key | None:
+    """A name means one image: two that want it for two platforms would take it from each other for ever."""
+    if spec.image not in world.images:
+        return None
+    for key, other in world.desired.items():
+        rival = other.spec
+        if not isinstance(rival, ContainerSpec) or rival.image != spec.image or other.deleting:
+            continue
+        if rival.platform != spec.platform:
+            return key
+    return None
 
 
 def _volumes(desired: Desired, world: World) -> Wait | None:

@@ -23,6 +23,7 @@ from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.memory import Failure
 from agent.reconcile.needs import PULLING, Wait
 from agent.reconcile.policy import ExitCause
+from agent.reconcile.refresh import with_asking
 from agent.reconcile.removal import (
     blocking_failure,
     going_dependents,
@@ -70,14 +71,17 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     plans = _one_at_a_time([_plan_replica(context, index) for index in wanted])
     surplus = tuple(r for r in context.actual.replicas if r.index not in wanted)
     cause = context.cause(f"is one more than the {spec.scale} wanted")
-    is_pulling = any(plan.reason == PULLING for plan in plans)
+    is_pulling = any(plan.reason == PULLING for plan in plans) or context.asking.is_due
+    pulls = make.pulls(context) if is_pulling else ()
     actions = (
-        *(make.pulls(context) if is_pulling else ()),
+        *pulls,
         *(action for plan in plans for action in plan.actions),
         *remove_replicas(desired, surplus, world, cause),
         *remove_sandboxes(desired, context.actual.orphan_sandboxes),
     )
-    return KeyPlan(desired.key, actions, _together(context, plans, is_busy=bool(actions)))
+    # To ask for a newer image disturbs nobody; what waits for the answer is not settled by itself.
+    verdict = _together(context, plans, is_busy=len(actions) > len(pulls))
+    return KeyPlan(desired.key, actions, with_asking(verdict, context.asking))
 
 
 def _one_at_a_time(plans: list[ReplicaPlan]) -> list[ReplicaPlan]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile.knowledge import Knowledge
+from agent.reconcile.refresh import after_pull, is_refreshed
 from agent.reconcile.slices import Slices
 from agent.reconcile.world import HOST
 from runtime.face import Engine
@@ -104,15 +105,23 @@ class Watching:
     def _on_pull_end(self, reference: str) -> None:
         """Tell those who wait for the image, and have them looked at."""
         know = self._know
-        failed = know.observed.look_at_pull(reference, know.clock.now())
-        know.observed.ask_images_again(reference)
+        now = know.clock.now()
+        failed = know.observed.look_at_pull(reference, now)
+        is_other = bool(know.observed.ask_images_again(reference))
         for key, desired in know.inventory.desired.items():
             if not isinstance(desired.spec, ContainerSpec) or desired.spec.image != reference:
                 continue
-            if failed is None:
+            memory = know.memory_of(key)
+            is_asked, last = is_refreshed(desired.spec), memory.refreshed
+            message = failed.message if failed is not None else ""
+            if is_asked and (failed is None or message):
+                know.remember(
+                    key, replace(memory, refreshed=after_pull(last, desired, reference, message, now))
+                )  # fmt: skip
+            if failed is None and (is_other or not is_asked):
                 know.event(key, "Normal", "ImagePulled", f"{reference} is here")
-            elif failed.message:
-                know.event(key, "Warning", "PullFailed", failed.message)
+            elif message and not (is_asked and last is not None and last.failed == message):
+                know.event(key, "Warning", "PullFailed", message)
             know.wake(key)
 
     def _look_soon(self) -> None:

@@ -30,7 +30,7 @@ class Origins:
     path: Path
     logins: Path | None = None
 
-    def of(self, reference: Reference) -> tuple[Origin, ...]:
+    def of(self, reference: Reference, project: str = "") -> tuple[Origin, ...]:
         """Whom to ask for an image, in turn. `Invalid` for files that cannot be read."""
         endpoints = self.registries().endpoints(reference.domain)
         return tuple(Origin(each, find_credential(_domain(each), self._logins())) for each in endpoints)

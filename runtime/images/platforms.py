@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from runtime.errors import Invalid
-from runtime.images.documents import Platform
+from runtime.errors import Invalid, Unsupported
+from runtime.images.documents import Platform, parse_json
 
 _PART = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
 _SPELLINGS = {
@@ -25,7 +25,16 @@ def parse_platform(text: str) -> Platform:
         raise Invalid("read platform", repr(text[:100]), "no platform", "write linux/amd64 or linux/arm/v7")
     system, architecture, variant = (*parts, "")[:3]
     if system != "linux":
-        raise Invalid("read platform", repr(text[:100]), "only Linux runs here", "write linux/amd64")
+        raise Invalid("read platform", repr(text[:100]), "not for Linux", "write linux/amd64")
     architecture, implied = _SPELLINGS.get(architecture, (architecture, ""))
     variant = variant or implied
     return Platform("linux", architecture, _VARIANTS.get((architecture, variant), variant))
+
+
+def check_platform(config: bytes, wanted: Platform, subject: str) -> None:
+    """`Unsupported` for an image that is made for another architecture."""
+    said = parse_json(config, subject)
+    found = Platform(str(said.get("os", "linux"))[:40], str(said.get("architecture", ""))[:40])
+    if (found.os, found.architecture) != (wanted.os, wanted.architecture):
+        reason = f"made for {found}, not for {wanted}"
+        raise Unsupported("read image", subject, reason, "get it for this platform")

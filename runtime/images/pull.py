@@ -33,6 +33,7 @@ from runtime.images.facts import EVERYTHING, Admission, ImageFacts, Signature
 from runtime.images.formats import FoundImage, FoundLayer
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.loader import commit, stage_documents
+from runtime.images.platforms import check_platform
 from runtime.images.progress import Report
 from runtime.images.reference import Reference
 from runtime.images.registry.origin import Origin
@@ -56,12 +57,16 @@ def pull_image(
     limits: Limits = DEFAULT_LIMITS,
     *,
     admission: Admission = EVERYTHING,
+    is_exact: bool = False,
 ) -> StagedImage:
     """Fetch an image and give it the name that it was asked for by. The origins are asked in turn: one that
-    has an image that is not admitted may be a mirror that lacks its signatures."""
+    has an image that is not admitted may be a mirror that lacks its signatures. is_exact: one without an
+    index is for that platform, too."""
 
     def pull_from(repository: Repository) -> StagedImage:
         found = find_image(repository, reference, host)
+        if is_exact:
+            check_platform(found.config, host, repository.subject)
         _admit(admission, repository, reference, found)
         with staging_directory(root) as directory:
             stage = Stage(root, directory, report, limits, partial(admission.admit_image, "pull image"))

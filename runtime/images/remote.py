@@ -11,7 +11,7 @@ from typing import Any
 from runtime.images.content import digest_of
 from runtime.images.documents import INDEX_TYPES, parse_index, parse_json, parse_manifest
 from runtime.images.images import host_platform
-from runtime.images.platforms import parse_platform
+from runtime.images.platforms import check_platform, parse_platform
 from runtime.images.pull import find_image, first_that_has
 from runtime.images.reference import parse_reference
 from runtime.images.registry.listing import list_tags, search
@@ -75,6 +75,8 @@ def _describe(name: str, origins: Sequence[Origin], platform: str = "") -> Seque
             entries = parse_index(top.data, top.media_type, repository.subject)
             platforms = tuple(str(entry.platform) for entry in entries if entry.platform)
         found = find_image(repository, asked, wanted)
+        if platform:
+            check_platform(found.config, wanted, repository.subject)
         manifest = parse_manifest(found.manifest, found.manifest_type, repository.subject)
         layers = tuple(
             {"media_type": each.media_type, "digest": each.digest, "size_bytes": each.size}

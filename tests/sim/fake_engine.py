@@ -353,7 +353,9 @@ class FakeEngine:
             (image for image in self.images.values() if image.id == reference), None
         )
 
-    async def pull(self, reference: str) -> None:
+    async def pull(
+        self, reference: str, *, platform: str = "", project: str = "", only_newer: bool = False
+    ) -> None:
         await self._begin("pull", reference)
         self._pulls[reference] = PullState()
         self._end("pull", reference)
