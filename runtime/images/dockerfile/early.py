@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from runtime.images.dockerfile.expand_instruction import Budget, Words, expand_instruction
 from runtime.images.dockerfile.image_config import ImageConfig, apply
-from runtime.images.dockerfile.instructions import Instruction, Transfer
+from runtime.images.dockerfile.instructions import Expose, Instruction, Transfer
+from runtime.images.dockerfile.ports import count_ports
 from runtime.images.dockerfile.steps import FromContext
 from runtime.images.dockerfile.transfers import transfer_action
 
@@ -18,6 +19,9 @@ def check_early(instruction: Instruction, escape: str) -> None:
     if "$" in instruction.place.text or any("$" in one.content for one in documents):
         return
     expanded = expand_instruction(instruction, Words({}, escape, Budget()))
+    if isinstance(expanded, Expose):
+        count_ports(expanded.ports)
+        return
     apply(ImageConfig(), expanded)
     if isinstance(expanded, Transfer):
         transfer_action(expanded, "/", {expanded.origin: FromContext()})

@@ -55,7 +55,7 @@ class Words:
             expanded = expand(word, self._variables, rules)
         except Mistake as mistake:
             raise Mistake(mistake.text, mistake.hint, mistake.word or word) from None
-        self._budget.spend(len(expanded.text))
+        self._budget.spend(expanded.cost)
         self.unset.update(dict.fromkeys(sorted(expanded.unset)))
         return expanded
 

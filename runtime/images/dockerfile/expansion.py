@@ -12,7 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from runtime.images.dockerfile import shell_patterns
-from runtime.images.dockerfile.limits import DEPTH, VALUE_CHARACTERS
+from runtime.images.dockerfile.limits import (
+    DEPTH,
+    EXPANDED_CHARACTERS,
+    MATCHED_PER_CHARACTER,
+    VALUE_CHARACTERS,
+)
 from runtime.images.dockerfile.problems import Mistake, shown
 
 _SPECIAL_PARAMETERS = "@*#?-$!0"
@@ -35,20 +40,24 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """text: the whole word. words: the same, split at spaces that no quote protects, empty ones left out."""
+    """text: the whole word. words: the same, split at spaces that no quote protects, empty ones left out.
+
+    cost: characters that were made on the way, whether or not they are in text.
+    """
 
     text: str
     words: tuple[str, ...]
     unset: frozenset[str]
+    cost: int
 
 
 def expand(word: str, variables: Mapping[str, str], rules: Rules) -> Expanded:
     """`Mistake` for an open quote or brace, a bad or unknown modifier, and for what becomes too long."""
     if not any(character in word for character in ("$", "'", '"', rules.escape)):
-        return Expanded(_checked(word), tuple(word.split()), frozenset())
+        return Expanded(_checked(word), tuple(word.split()), frozenset(), len(word))
     reader = _Reader(word, variables, rules)
     text, words = reader.read_until("", rules.keeps_escapes, 0)
-    return Expanded(text, words, frozenset(reader.unset))
+    return Expanded(text, words, frozenset(reader.unset), reader.cost + len(text))
 
 
 class _Words:
@@ -102,6 +111,7 @@ class _Reader:
         self._variables = variables
         self._rules = rules
         self.unset: set[str] = set()
+        self.cost = 0
 
     def read_until(self, stop: str, keeps_escapes: bool, depth: int) -> tuple[str, tuple[str, ...]]:
         """Up to the character `stop`, which is taken, or for "" to the end."""
@@ -210,7 +220,7 @@ class _Reader:
                 f"${{{name}…}} has no modifier {shown(shown_modifier)}",
                 "there are :- - :+ + :? ? # ## % %% / //",
             )
-        word, _ = self.read_until("}", modifier in "#%" or self._rules.keeps_escapes, depth + 1)
+        word = self._inner("}", modifier in "#%" or self._rules.keeps_escapes, depth)
         value = self._value(name)
         if modifier in "#%":
             return self._trimmed(value or "", modifier, word)
@@ -226,6 +236,7 @@ class _Reader:
         return word
 
     def _trimmed(self, value: str, modifier: str, pattern: str) -> str:
+        self._spend(len(value) * len(pattern) // MATCHED_PER_CHARACTER)
         is_longest = pattern.startswith(modifier)
         trim = shell_patterns.trim_prefix if modifier == "#" else shell_patterns.trim_suffix
         return trim(value, pattern[1:] if is_longest else pattern, self._rules.escape, is_longest)
@@ -233,12 +244,24 @@ class _Reader:
     def _replaced(self, name: str, depth: int) -> str:
         is_all = self._peek() == "/"
         self._at += is_all
-        pattern, _ = self.read_until("/", True, depth + 1)
-        replacement, _ = self.read_until("}", True, depth + 1)
+        pattern = self._inner("/", True, depth)
+        replacement = self._inner("}", True, depth)
         value = self._value(name) or ""
+        self._spend(len(value) * len(pattern) // MATCHED_PER_CHARACTER)
         return shell_patterns.replace(
             value, pattern, replacement, self._rules.escape, is_all, VALUE_CHARACTERS
         )
+
+    def _inner(self, stop: str, keeps_escapes: bool, depth: int) -> str:
+        """A word inside `${…}`. It costs even when nobody takes it."""
+        word, _ = self.read_until(stop, keeps_escapes, depth + 1)
+        self._spend(len(word))
+        return word
+
+    def _spend(self, characters: int) -> None:
+        self.cost += characters
+        if self.cost > EXPANDED_CHARACTERS:
+            raise Mistake("takes too long to expand", "shorten its values and patterns")
 
     def _plain_value(self, name: str, written: str) -> str:
         value = self._value(name)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from runtime.errors import Invalid
-from runtime.images.dockerfile import instructions, mounts
+from runtime.images.dockerfile import instructions, limits, mounts
 from runtime.images.dockerfile.build_plan import Bases, BuildRequest
 from runtime.images.dockerfile.expand_instruction import Budget, Words
 from runtime.images.dockerfile.expansion import Rules, expand
@@ -51,6 +51,7 @@ class Graph:
     missing: list[FromImage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    guesses: int = 0
 
 
 def global_variables(
@@ -244,8 +245,11 @@ def _remark_typo(
     dockerfile: Dockerfile, index: int, name: str, origin: Origin, instruction: Instruction, graph: Graph
 ) -> None:
     """A stage's name with a letter wrong is an image's name; its pull then fails, and cannot say why."""
+    if not isinstance(origin, FromImage) or graph.guesses == limits.GUESSES:
+        return
+    graph.guesses += 1
     names = [stage.name for stage in dockerfile.stages[:index] if stage.name]
-    hint = did_you_mean(name, names) if isinstance(origin, FromImage) else ""
+    hint = did_you_mean(name, names)
     if hint:
         graph.remarks.append(
             Remark(instruction.place.first, f"{name} is no stage, so it is an image: {hint}")
@@ -270,9 +274,9 @@ def _tried(
     budget: Budget,
 ) -> str | None:
     try:
-        value = expand(word, variables, Rules(dockerfile.directives.escape)).text
-        budget.spend(len(value))
-        return value
+        expanded = expand(word, variables, Rules(dockerfile.directives.escape))
+        budget.spend(expanded.cost)
+        return expanded.text
     except Mistake as mistake:
         problems.append(Problem(line, 0, mistake.text, mistake.hint))
         return None

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from runtime.images.dockerfile import instructions
 from runtime.images.dockerfile.image_config import HistoryEntry, ImageConfig
 from runtime.images.dockerfile.instructions import Instruction
-from runtime.images.dockerfile.ports import read_ports
+from runtime.images.dockerfile.ports import count_ports, read_ports
 from runtime.images.dockerfile.steps import Action, RunAction
 from runtime.images.dockerfile.transfers import created_by
 
-_MOST_PORTS = 100  # a line for people
+_MOST_PORTS = 100  # named one by one
 
 
 def keyword(instruction: Instruction) -> str:
@@ -55,7 +55,7 @@ def _created_by(
         case instructions.Entrypoint():
             return f"ENTRYPOINT {_quoted(after.entrypoint)}"
         case instructions.Expose(ports=ports):
-            return f"EXPOSE [{' '.join(read_ports(ports)[:_MOST_PORTS])}]"
+            return f"EXPOSE [{' '.join(ports if count_ports(ports) > _MOST_PORTS else read_ports(ports))}]"
         case instructions.Volume(paths=paths):
             return f"VOLUME [{' '.join(paths)}]"
         case instructions.Shell(words=words):

@@ -78,7 +78,7 @@ def apply(config: ImageConfig, instruction: Instruction) -> ImageConfig:
         case instructions.Env(pairs=pairs):
             return replace(config, environment=_checked_variables(merged(config.environment, pairs)))
         case instructions.Label(pairs=pairs):
-            return replace(config, labels=merged(config.labels, pairs))
+            return replace(config, labels=_checked_labels(merged(config.labels, pairs)))
         case instructions.Cmd(command=command):
             return replace(config, command=argv(config, command), has_own_command=True)
         case instructions.Entrypoint(command=command):
@@ -88,7 +88,9 @@ def apply(config: ImageConfig, instruction: Instruction) -> ImageConfig:
         case instructions.User(user=user):
             return replace(config, user=user)
         case instructions.Volume(paths=paths):
-            return replace(config, volumes=_united(config.volumes, _volumes(paths), limits.WORDS, "volumes"))
+            return replace(
+                config, volumes=_united(config.volumes, _volumes(paths), limits.VOLUMES, "volumes")
+            )
         case instructions.Workdir(path=path):
             return replace(config, working_dir=below(config.working_dir, _text(path, "WORKDIR")))
         case instructions.StopSignal(signal=signal):
@@ -171,6 +173,12 @@ def _checked_variables(environment: Pairs) -> Pairs:
     if len(environment) > limits.VARIABLES:
         raise Mistake(f"more than {limits.VARIABLES} variables")
     return environment
+
+
+def _checked_labels(labels: Pairs) -> Pairs:
+    if len(labels) > limits.LABELS:
+        raise Mistake(f"more than {limits.LABELS} labels")
+    return labels
 
 
 def _text(value: str, keyword: str) -> str:

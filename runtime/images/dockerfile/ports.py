@@ -14,15 +14,29 @@ _HINT = "write EXPOSE 8080, EXPOSE 53/udp or EXPOSE 8000-8010"
 
 def read_ports(words: tuple[str, ...]) -> tuple[str, ...]:
     """`80/tcp` for each port of each word. A host's port before the colon is read and means nothing."""
-    found: list[str] = []
+    count_ports(words)
+    return tuple(
+        dict.fromkeys(
+            f"{port}/{protocol}"
+            for first, last, protocol in map(_ports, words)
+            for port in range(first, last + 1)
+        )
+    )
+
+
+def count_ports(words: tuple[str, ...]) -> int:
+    """How many read_ports would give, without making them. `Mistake` for a bad one, and for too many."""
+    count = 0
     for word in words:
-        found += _ports(word)
-        if len(found) > PORTS:
+        first, last, _ = _ports(word)
+        count += last - first + 1
+        if count > PORTS:
             raise Mistake(f"more than {PORTS} ports", "name those that it listens on", word)
-    return tuple(dict.fromkeys(found))
+    return count
 
 
-def _ports(word: str) -> list[str]:
+def _ports(word: str) -> tuple[int, int, str]:
+    """First, last and protocol."""
     published, _, container = word.rpartition(":")
     numbers, _, protocol = container.partition("/")
     protocol = protocol.lower() or "tcp"
@@ -33,7 +47,7 @@ def _ports(word: str) -> list[str]:
     host = published.rpartition(":")[2]
     if host:
         _range(host, word)
-    return [f"{port}/{protocol}" for port in range(first, last + 1)]
+    return first, last, protocol
 
 
 def _range(text: str, word: str) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runtime.errors import Invalid
-from runtime.images.dockerfile.limits import PROBLEMS
+from runtime.images.dockerfile.limits import GUESSES, PROBLEMS
 
 _SHOWN = 80  # characters of a word that a message repeats
 
@@ -70,5 +70,5 @@ def shown(word: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint, or ""."""
-    near = difflib.get_close_matches(word[:40], list(known), 1)
+    near = difflib.get_close_matches(word[:40], list(known)[:GUESSES], 1)
     return f"did you mean {near[0]}?" if near else ""

@@ -14,6 +14,7 @@ from runtime.images.dockerfile.graph import Node
 from runtime.images.dockerfile.image_config import DEFAULT_PATH, ImageConfig, apply, argv, below
 from runtime.images.dockerfile.instructions import Arg, Instruction, Run, Transfer, Workdir
 from runtime.images.dockerfile.lines import Remark
+from runtime.images.dockerfile.ports import count_ports
 from runtime.images.dockerfile.problems import Mistake, Problem, did_you_mean, shown
 from runtime.images.dockerfile.steps import (
     Action,
@@ -32,7 +33,6 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _SECRET = re.compile(
     r"(?:^|_)(?:password|passwd|pwd|secret|token|apikey|api_key|private_key)(?:$|_)", re.IGNORECASE
 )
-_MOST_REMARKS = 100
 
 
 @dataclass(slots=True)
@@ -45,6 +45,17 @@ class Scope:
     config: ImageConfig
     variables: dict[str, str]
     arguments: dict[str, str] = field(default_factory=dict)
+    _environment: tuple[str, ...] | None = None
+
+    def set(self, name: str, value: str) -> None:
+        self.variables[name] = value
+        self._environment = None
+
+    def environment(self) -> tuple[str, ...]:
+        """`NAME=value`. Steps with the same variables share it: a thousand of each is a million strings."""
+        if self._environment is None:
+            self._environment = tuple(f"{name}={value}" for name, value in self.variables.items())
+        return self._environment
 
     def inherited(self) -> Scope:
         config = replace(self.config, on_build=(), has_own_command=False)
@@ -64,7 +75,7 @@ class Context:
     remarks: list[Remark] = field(default_factory=list)
 
     def remark(self, line: int, text: str) -> None:
-        if len(self.remarks) < _MOST_REMARKS:
+        if len(self.remarks) < limits.GUESSES:
             self.remarks.append(Remark(line, text))
 
 
@@ -101,10 +112,14 @@ def _step(instruction: Instruction, is_trigger: bool, node: Node, scope: Scope, 
     else:
         expanded = expand_instruction(instruction, words)
         _remark_instruction(expanded, scope, context)
+    if isinstance(expanded, instructions.Expose):
+        ports = len(before.ports) + count_ports(expanded.ports)
+        context.budget.spend(ports * limits.PORT_CHARACTERS)
     action = _action(expanded, words, node.origins, scope, context)
     scope.config = after = apply(before, expanded)
     if isinstance(expanded, instructions.Env):
-        scope.variables.update(expanded.pairs)
+        for name, value in expanded.pairs:
+            scope.set(name, value)
     if len(scope.variables) > limits.VARIABLES:
         raise Mistake(f"more than {limits.VARIABLES} variables in force")
     _remark_unset(instruction, words, scope, context)
@@ -130,7 +145,7 @@ def _declared(arg: Arg, words: Words, scope: Scope, context: Context) -> Arg:
         elif value is None:
             value = context.global_variables.get(name)
         if value is not None:
-            scope.variables[name] = value
+            scope.set(name, value)
         if _SECRET.search(name):
             context.remark(
                 arg.place.first, f"{name} stays in the image's history: use RUN --mount=type=secret"
@@ -166,7 +181,7 @@ def _run(run: Run, words: Words, origins: Mapping[str, Origin], scope: Scope, co
     command, script = _command(run, scope.config)
     return RunAction(
         argv=command,
-        environment=tuple(f"{name}={value}" for name, value in scope.variables.items()),
+        environment=scope.environment(),
         proxies=_proxies(context.request.arguments),
         working_dir=working_dir,
         user=scope.config.user,
@@ -232,7 +247,7 @@ def _remark_instruction(instruction: Instruction, scope: Scope, context: Context
 
 
 def _remark_unset(instruction: Instruction, words: Words, scope: Scope, context: Context) -> None:
-    for name in words.unset:
+    for name in words.unset if len(context.remarks) < limits.GUESSES else ():
         if name and not name[0].isdigit() and name.replace("_", "a").isalnum():
             hint = did_you_mean(name, scope.variables)
             context.remark(instruction.place.first, f"${name} is not set" + (f": {hint}" if hint else ""))

@@ -43,6 +43,8 @@ def read_dockerfile(data: bytes, name: str = "Dockerfile") -> Dockerfile:
     lines = read_lines(text)
     body = _Body(lines)
     for statement in lines.statements:
+        if len(body.problems) == limits.MISTAKES:
+            break
         body.add(statement)
     problems = lines.problems + body.problems
     if not body.stages and not problems:
