@@ -364,11 +364,11 @@ def kernel_tests_pass() -> str:
     Path(site.strip(), "vm-tests.pth").write_text(f"{HERE}/tests-site\n")
     chosen = json.loads((HERE / "plan.json").read_text())["pytest"]
     found = run(
-        CHECKOUT / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
-        *chosen,
+        CHECKOUT / ".venv/bin/python", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider",
+        "--durations=15", *chosen,
         name="pytest.log", seconds=5400,
     )  # fmt: skip
-    return found.strip().splitlines()[-1]
+    return found.strip().splitlines()[-1].strip("= ")
 
 
 def kernel_has_nothing_to_say() -> str:
