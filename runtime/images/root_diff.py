@@ -2,16 +2,15 @@
 
     changes(upper, lowers, subject) ─> Change("C", b"/etc"), Change("A", b"/etc/new"), ...   sorted by path
 
-Reads the layers' directories, as `root_files` does. A directory counts as changed when its mode, owner or
-time is another, or when something was added or deleted in it.
+Reads the layers' directories, as `root_files` does: what is not in the upper one is as it was. A directory
+counts as changed when its mode or owner is another, or when anything below it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,10 +23,19 @@ MAX_PATH_BYTES = 64 * 1024 * 1024  # of all changes together: they are kept unti
 
 
 class Change(NamedTuple):
-    """A added, C changed, D deleted; a directory that was deleted and made anew is D, and what is in it A."""
+    """A added, C changed, D deleted. Of a directory that was deleted, or that something else took the place
+    of, only itself is told."""
 
     kind: Literal["A", "C", "D"]
     path: bytes
+
+
+class _Directory(NamedTuple):
+    """One of the upper directory's, and the layers that have it, too. hides: nothing of those is seen."""
+
+    path: bytes
+    lowers: tuple[int, ...]
+    hides: bool
 
 
 def changes(
@@ -35,67 +43,86 @@ def changes(
 ) -> list[Change]:
     """Of a whole root. lowers: the layers below, topmost first."""
     told: dict[bytes, Change] = {}
-    size = 0
+    size = count = 0
     with opened([upper, *lowers]) as roots:
-        for count, (found, below) in enumerate(_pairs(roots)):
-            check(found.path, count, subject, limits)
-            for change in _judge(found, below, told):
-                told[change.path] = change
-                size += len(change.path)
-            if size > MAX_PATH_BYTES:
-                raise Invalid("diff", subject, f"over {MAX_PATH_BYTES >> 20} MiB of names of changed files")
+        waiting = [_Directory(b"", tuple(roots[1:]), hides=False)]
+        while waiting:
+            below: list[_Directory] = []
+            for change in _in_directory(roots[0], waiting.pop(), below):
+                count += 1
+                check(change.path, count, subject, limits)
+                size += sum(map(len, _tell(change, told)))
+                if size > MAX_PATH_BYTES:
+                    reason = f"over {MAX_PATH_BYTES >> 20} MiB of names of changed files"
+                    raise Invalid("diff", subject, reason)
+            waiting += reversed(below)
     return sorted(told.values(), key=lambda change: change.path)
 
 
-def _pairs(roots: Sequence[int]) -> Iterator[tuple[Found, Found | None]]:
-    """Everything in the upper directory but itself, with what the layers below have in its place."""
-    upper, *lowers = roots
-    waiting: list[tuple[bytes, tuple[int, ...]]] = [(b"", tuple(lowers))]
-    while waiting:
-        path, below = waiting.pop()
-        directories: list[tuple[bytes, tuple[int, ...]]] = []
-        with contextlib.ExitStack() as stack:
-            directory = open_directory(upper, path, stack)
-            if directory < 0:
-                continue
-            places = [(root, each) for root in below if (each := open_directory(root, path, stack)) >= 0]
-            for name in sorted(map(os.fsencode, os.listdir(directory))):  # noqa: PTH208
-                whole = path + b"/" + name if path else name
-                with contextlib.ExitStack() as held:
-                    found, _ = look(whole, name, [(upper, directory)], held, is_merged=False)
-                    if found is None:
-                        continue
-                    lower, layers = look(whole, name, places, held, is_merged=True)
-                    yield found, lower
-                    if found.is_directory:
-                        is_new = found.is_opaque or lower is None or not lower.is_directory
-                        directories.append((whole, () if is_new else layers))
-        waiting += reversed(directories)
+def _tell(change: Change, told: dict[bytes, Change]) -> Iterator[bytes]:
+    """Put it down, and its parents as changed; the paths that are new."""
+    told[change.path] = change
+    yield change.path
+    parent = change.path.rpartition(b"/")[0]
+    while parent and parent not in told:
+        told[parent] = Change("C", parent)
+        yield parent
+        parent = parent.rpartition(b"/")[0]
 
 
-def _judge(found: Found, below: Found | None, told: dict[bytes, Change]) -> Iterator[Change]:
-    path = b"/" + found.path
-    kind = _kind(found, below)
-    if kind is None:
-        return
-    parent = path.rpartition(b"/")[0]
-    if kind != "C" and parent and parent not in told:
-        yield Change("C", parent)
-    yield Change(kind, path)
+def _in_directory(upper: int, directory: _Directory, below: list[_Directory]) -> Iterator[Change]:
+    """What is changed of its entries. below: takes the directories to look into next."""
+    path = directory.path
+    with contextlib.ExitStack() as stack:
+        own = open_directory(upper, path, stack)
+        if own < 0:
+            return
+        places = _places(directory, stack)
+        names = set(map(os.fsencode, os.listdir(own)))  # noqa: PTH208
+        for name in sorted(names):
+            whole = path + b"/" + name if path else name
+            with contextlib.ExitStack() as held:
+                found, _ = look(whole, name, [(upper, own)], held, is_merged=False)
+                lower, layers = look(whole, name, places, held, is_merged=True)
+                if found is None:
+                    continue
+                if kind := _kind(found, lower):
+                    yield Change(kind, b"/" + whole)
+                is_in_both = lower is not None and lower.is_directory and not found.is_whiteout
+                if found.is_directory:
+                    hides = is_in_both and (directory.hides or found.is_opaque)
+                    below.append(_Directory(whole, layers if is_in_both else (), hides))
+        if directory.hides:
+            yield from _gone(directory, names)
 
 
-def _kind(found: Found, below: Found | None) -> Literal["A", "C", "D"] | None:
+def _places(directory: _Directory, stack: contextlib.ExitStack) -> list[tuple[int, int]]:
+    found = ((root, open_directory(root, directory.path, stack)) for root in directory.lowers)
+    return [(root, each) for root, each in found if each >= 0]
+
+
+def _gone(directory: _Directory, names: Collection[bytes]) -> Iterator[Change]:
+    """What the layers below have in a directory, but for `names`."""
+    with contextlib.ExitStack() as stack:
+        places = _places(directory, stack)
+        lower = {os.fsencode(name) for _, each in places for name in os.listdir(each)}  # noqa: PTH208
+        for name in sorted(lower - set(names)):
+            whole = directory.path + b"/" + name
+            with contextlib.ExitStack() as held:
+                if look(whole, name, places, held, is_merged=True)[0] is not None:
+                    yield Change("D", b"/" + whole)
+
+
+def _kind(found: Found, lower: Found | None) -> Literal["A", "C", "D"] | None:
     if found.is_whiteout:
         return "D"
-    if below is None:
+    if lower is None:
         return "A"
-    if not found.is_directory or not below.is_directory:
-        return "C"
-    if found.is_opaque:
-        return "D"
-    return None if _facts(found) == _facts(below) else "C"
+    return None if _facts(found) == _facts(lower) else "C"
 
 
-def _facts(found: Found) -> tuple[int, int, int, int]:
+def _facts(found: Found) -> tuple[int, ...]:
+    """The time and size of a directory say little, and the links to a file nothing."""
     status = found.status
-    return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns
+    owned = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev)
+    return owned if found.is_directory else (*owned, status.st_size, status.st_mtime_ns)

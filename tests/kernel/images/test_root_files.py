@@ -102,18 +102,33 @@ def test_a_root_of_one_layer_shows_no_whiteouts(layers: list[Path], tmp_path: Pa
         assert archive.getnames() == [".", "there"]
 
 
+def _anew(path: Path, *, is_file: bool = False) -> None:
+    shutil.rmtree(path)
+    if is_file:
+        path.touch()
+    else:
+        path.mkdir()
+        (path / "again").touch()
+
+
 def test_changes(layers: list[Path], merged: Path) -> None:
     assert changes(layers[0], layers[1:], "web") == []
     change(merged)
     told = [f"{change.kind} {change.path.decode()}" for change in changes(layers[0], layers[1:], "web")]
     assert told == [
         "C /d", "D /d/top", "C /etc", "A /etc/link", "C /etc/passwd", "C /file", "A /hard", "A /new",
-        "A /new/below", "A /new/below/file", "A /null", "D /was", "A /was/new",
+        "A /new/below", "A /new/below/file", "A /null", "C /was", "A /was/new",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("act", "told"), [
-    (lambda root: (root / "d/middle").chmod(0o600), [Change("C", b"/d/middle")]),
+    (lambda root: (root / "d/middle").chmod(0o600), [Change("C", b"/d"), Change("C", b"/d/middle")]),
+    (lambda root: (root / "d/middle").chmod(0o644), []),
+    (lambda root: _anew(root / "d"), [
+        Change("C", b"/d"), Change("A", b"/d/again"), Change("D", b"/d/middle"), Change("D", b"/d/top"),
+    ]),
+    (lambda root: _anew(root / "d", is_file=True), [Change("C", b"/d")]),
+    (lambda root: shutil.rmtree(root / "d"), [Change("D", b"/d")]),
     (lambda root: (root / "d/deep").mkdir(), [Change("C", b"/d"), Change("A", b"/d/deep")]),
     (lambda root: (root / "d").chmod(0o700), [Change("C", b"/d")]),
     (lambda root: os.chown(root / "d", 1, 1), [Change("C", b"/d")]),
