@@ -7,6 +7,7 @@ that no test notices is a defence that could be lost without a word.
 from __future__ import annotations
 
 from tests.threats.drift_mutations import DRIFT
+from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.mutation import Mutation
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
@@ -565,4 +566,5 @@ MUTATIONS = (
         '', "tests/unit/api/test_policy.py",
     ),
     *DRIFT,
+    *IMAGE_GATE,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the other tests of the policy do not reach: files that are none, names that are none, odd documents."""
+"""What the other tests of the policy do not reach: files that are none, names that are none, odd places."""
 
 from __future__ import annotations
 
