@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import Invalid
@@ -24,7 +24,7 @@ class Proxy:
     """url: without who we are to it. authorization: of a Proxy-Authorization header, or ""."""
 
     url: str
-    authorization: str = ""
+    authorization: str = field(default="", repr=False)
 
 
 def proxies(environment: Mapping[str, str] | None = None) -> dict[str, str]:
