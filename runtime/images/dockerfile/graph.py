@@ -7,6 +7,7 @@ A stage needs only stages before it, so the graph has no circle and its order is
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -51,6 +52,7 @@ class Graph:
     missing: list[FromImage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     remarks: list[Remark] = field(default_factory=list)
+    names: dict[str, list[int]] = field(default_factory=dict)  # of stages, with their indexes
     guesses: int = 0
 
 
@@ -74,6 +76,8 @@ def read_graph(
     dockerfile: Dockerfile, request: BuildRequest, bases: Bases, variables: Mapping[str, str], budget: Budget
 ) -> Graph:
     graph = Graph()
+    for stage in dockerfile.stages:
+        graph.names.setdefault(stage.name, []).append(stage.index)
     heads = [_head(dockerfile, request, stage, variables, budget, graph) for stage in dockerfile.stages]
     target = find_target(dockerfile, request.target, graph)
     if graph.problems or target is None:
@@ -119,18 +123,18 @@ def _head(
     words = Words(variables, dockerfile.directives.escape, budget)
     try:
         platform = normal_platform(words.one(stage.platform)) if stage.platform else request.platform
-        return _base(dockerfile, stage, words.one(stage.base), words, platform), platform
+        return _base(dockerfile, graph, stage, words.one(stage.base), words, platform), platform
     except Mistake as mistake:
         graph.problems.append(_problem(stage.place, mistake))
         return Scratch(), request.platform
 
 
-def _base(dockerfile: Dockerfile, stage: Stage, name: str, words: Words, platform: str) -> Base:
+def _base(dockerfile: Dockerfile, graph: Graph, stage: Stage, name: str, words: Words, platform: str) -> Base:
     if not name:
         unset = ", ".join(words.unset)
         text = f"FROM {shown(stage.base)} is empty" + (f": {unset} has no value" if unset else "")
         raise Mistake(text, "give it a default: ARG NAME=VALUE before the first FROM", stage.base)
-    earlier = _earlier(dockerfile, stage.index, name)
+    earlier = _earlier(graph, stage.index, name)
     if earlier is not None:
         return FromStage(earlier)
     return Scratch() if name == SCRATCH else _image(name, platform, stage.base, dockerfile, stage.index)
@@ -146,12 +150,11 @@ def _image(name: str, platform: str, word: str, dockerfile: Dockerfile, before: 
         ) from None
 
 
-def _earlier(dockerfile: Dockerfile, before: int, name: str) -> int | None:
+def _earlier(graph: Graph, before: int, name: str) -> int | None:
     """The last stage of that name before this one."""
-    for stage in reversed(dockerfile.stages[:before]):
-        if stage.name and stage.name == name.lower():
-            return stage.index
-    return None
+    indexes = graph.names.get(name.lower(), []) if name else []
+    place = bisect.bisect_left(indexes, before)
+    return indexes[place - 1] if place else None
 
 
 def _node(
@@ -170,7 +173,7 @@ def _node(
         try:
             for name in _origin_names(instruction):
                 if name not in origins:
-                    origins[name] = _origin(dockerfile, request, index, name)
+                    origins[name] = _origin(dockerfile, request, graph, index, name)
                     _remark_typo(dockerfile, index, name, origins[name], instruction, graph)
         except Mistake as mistake:
             graph.problems.append(_problem(instruction.place, mistake))
@@ -228,15 +231,15 @@ def _origin_names(instruction: Instruction) -> list[str]:
             return []
 
 
-def _origin(dockerfile: Dockerfile, request: BuildRequest, index: int, name: str) -> Origin:
+def _origin(dockerfile: Dockerfile, request: BuildRequest, graph: Graph, index: int, name: str) -> Origin:
     if name.isascii() and name.isdigit() and len(name) < 6:
         return FromStage(_checked_index(int(name), index, len(dockerfile.stages)))
-    earlier = _earlier(dockerfile, index, name)
+    earlier = _earlier(graph, index, name)
     if earlier is not None:
         return FromStage(earlier)
     if name.lower() == dockerfile.stages[index].name:
         raise Mistake(f"the stage {name} cannot take from itself", "the files are already there", name)
-    if any(stage.name == name.lower() for stage in dockerfile.stages[index:]):
+    if name.lower() in graph.names:
         raise Mistake(f"the stage {name} comes later", "move it before this one", name)
     return Scratch() if name == SCRATCH else _image(name, request.platform, name, dockerfile, index)
 

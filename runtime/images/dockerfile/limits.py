@@ -9,6 +9,7 @@ from __future__ import annotations
 FILE_BYTES = 2 * 1024 * 1024
 LINE_CHARACTERS = 64 * 1024 - 1  # one physical line
 STATEMENT_CHARACTERS = 256 * 1024  # an instruction with its continuation lines
+CONTINUED_LINES = 10_000  # of one instruction
 INSTRUCTIONS = 4000
 STAGES = 500
 WORDS = 10_000  # of one instruction
@@ -25,4 +26,4 @@ PATTERN_CHARACTERS = 1024  # of `${v#pattern}`, of a COPY pattern and of a line 
 IGNORE_PATTERNS = 5000
 PROBLEMS = 50  # told at once
 MISTAKES = 200  # then reading ends
-GUESSES = 100  # words that a message tries to mend, and words each is compared with
+GUESSES = 50  # words that a message tries to mend, and words each is compared with

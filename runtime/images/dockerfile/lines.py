@@ -77,7 +77,11 @@ def read_lines(text: str) -> Lines:
             found.problems.append(Problem(number, 0, f"more than {limits.INSTRUCTIONS} instructions"))
             break
         indent = len(raw.rstrip("\r")) - len(line)
-        statement = _continued(found, lines, number, indent + 1, line)
+        try:
+            statement = _continued(found, lines, number, indent + 1, line)
+        except Mistake as mistake:
+            found.problems.append(Problem(number, 0, mistake.text, mistake.hint))
+            break
         if statement is not None:
             found.statements.append(_with_documents(found, lines, statement))
     return found
@@ -122,10 +126,9 @@ def _continued(
         marks.append((length, last, column))
         pieces.append(piece)
         length += len(piece)
-        if length > limits.STATEMENT_CHARACTERS:
-            text = f"an instruction of more than {limits.STATEMENT_CHARACTERS} characters"
-            found.problems.append(Problem(number, 0, text, "put it into a file and COPY that"))
-            return None
+        if length > limits.STATEMENT_CHARACTERS or len(pieces) > limits.CONTINUED_LINES:
+            most = f"{limits.STATEMENT_CHARACTERS} characters or {limits.CONTINUED_LINES} lines"
+            raise Mistake(f"an instruction of more than {most}", "put it into a file and COPY that")
         following = _next_line(lines) if goes_on else None
         if following is None:
             break
