@@ -50,14 +50,20 @@ class Registry:
 
 
 @contextlib.contextmanager
-def started(folder: Path, *, tls: bool = False, login: tuple[str, str] | None = None) -> Iterator[Registry]:
-    """A registry that answers, ended with the block."""
+def started(
+    folder: Path,
+    *,
+    tls: bool = False,
+    login: tuple[str, str] | None = None,
+    auth: dict[str, object] | None = None,
+) -> Iterator[Registry]:
+    """A registry that answers, ended with the block. auth: of its configuration, in place of a login."""
     assert PROGRAM, "apt-get install docker-registry"
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     ca = _make_certificate(folder) if tls else None
     config = folder / "config.yml"
-    config.write_text(json.dumps(_config(folder, port, ca, login)))
+    config.write_text(json.dumps({**_config(folder, port, ca, login), **({"auth": auth} if auth else {})}))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [PROGRAM, "serve", config], stdout=log, stderr=log, stdin=subprocess.DEVNULL
