@@ -6,6 +6,8 @@ that no test notices is a defence that could be lost without a word.
 
 from __future__ import annotations
 
+from tests.threats.archive_mutations import ARCHIVES
+from tests.threats.build_mutations import BUILDS
 from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.mutation import Mutation
@@ -565,6 +567,8 @@ MUTATIONS = (
         'H6', 'agent/api/streams.py', '    context.loop.check_image("pull image", reference)\n',
         '', "tests/unit/api/test_policy.py",
     ),
+    *ARCHIVES,
+    *BUILDS,
     *DRIFT,
     *IMAGE_GATE,
 )  # fmt: skip

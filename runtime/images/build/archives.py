@@ -15,17 +15,20 @@ from runtime.images.streams import unpack_chunks
 from runtime.images.tarheaders import BLOCK_BYTES, HEADER
 
 _CHECKSUM = slice(148, 156)
-_PROBE_BYTES = 4 * BLOCK_BYTES
 
 
 def is_archive(path: Path) -> bool:
     """Whether it is a tar, plain or packed by gzip, bzip2, xz or zstd: by its content, whatever its name."""
     try:
         with path.open("rb") as file:
-            head = next(unpack_chunks(file, str(path), DEFAULT_LIMITS), b"")
+            head = b""
+            for chunk in unpack_chunks(file, str(path), DEFAULT_LIMITS):
+                head += bytes(chunk[:BLOCK_BYTES])
+                if len(head) >= BLOCK_BYTES:
+                    break
     except (SetpointError, OSError, EOFError):
         return False
-    return _is_header(bytes(head[:BLOCK_BYTES]))
+    return _is_header(head[:BLOCK_BYTES])
 
 
 def _is_header(block: bytes) -> bool:

@@ -56,12 +56,12 @@ async def test_an_image_is_built_and_runs(engine: NativeEngine, context: Path) -
 async def test_a_rebuild_with_nothing_changed_runs_no_step(engine: NativeEngine, context: Path) -> None:
     first = await build(engine, context, DOCKERFILE, tags=("lab/app:1",))
     os.utime(context / "greeting.txt", (1, 1))  # no time counts
-    before = {path for path in engine.layout.images.rglob("*")}
+    before = set(engine.layout.images.rglob("*"))
     second = await build(engine, context, DOCKERFILE, tags=("lab/app:1",))
     assert len(first.ended("done")) == 3 and not first.ended("cached")
     assert second.ended("done") == [] and len(second.ended("cached")) == 3
     assert second.found.id == first.found.id
-    assert {path for path in engine.layout.images.rglob("*")} == before
+    assert set(engine.layout.images.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_target_arguments_and_labels(engine: NativeEngine) -> None:
     text = "FROM busybox AS first\nARG V=1\nRUN echo v=$V\nFROM first\nRUN false\n"
     built = await build(engine, None, text, target="first", arguments={"V": "2"}, labels={"a": "b"})
     assert built.output == "v=2" and built.found.labels == {"a": "b"}
-    with pytest.raises(Invalid, match="no stage|not a stage|nothing"):
+    with pytest.raises(Invalid, match="nowhere"):
         await build(engine, None, text, target="nowhere")
 
 
@@ -159,7 +159,7 @@ async def test_what_was_done_before_an_error_is_kept(engine: NativeEngine) -> No
 async def test_networks_and_limits_of_steps(engine: NativeEngine) -> None:
     text = (
         "FROM busybox\nRUN ip -o link | wc -l\nRUN --network=none ip -o link | wc -l\n"
-        "RUN cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null | head -n1\n"
+        "RUN cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null | head -n1\n"
     )
     order = BuildOrder(new_id(), dockerfile_text=text)
     said: list[str] = []

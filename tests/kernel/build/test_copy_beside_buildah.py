@@ -21,6 +21,12 @@ from tests.kernel.images.trees import Facts, describe
 
 pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed")
 Buildah = Callable[..., str]
+LIMITS = (
+    "--ulimit",
+    "nofile=1024:1024",
+    "--ulimit",
+    "nproc=4096:4096",
+)  # its own are over those of many hosts
 
 
 def _archive(packing: str) -> bytes:
@@ -52,7 +58,7 @@ def context(tmp_path: Path) -> Path:
     (context / "dir" / "link").symlink_to("one")
     (context / "link-to-dir").symlink_to("dir")
     (context / "link-to-file").symlink_to("a.txt")
-    (context / "dir" / "sub").chmod(0o2750)
+    (context / "dir" / "sub").chmod(0o750)
     (context / "dir" / "one").chmod(0o755)
     os.link(context / "dir" / "one", context / "dir" / "same")
     os.chown(context / "b.txt", 12, 34)
@@ -78,7 +84,7 @@ def buildah(tmp_path: Path) -> Iterator[Buildah]:
 def _of_buildah(buildah: Buildah, context: Path, text: str, archive: Path) -> Facts:
     dockerfile = context.parent / "Dockerfile"
     dockerfile.write_text(text.replace("FROM busybox", f"FROM oci-archive:{archive}"))
-    buildah("bud", "--layers=false", "-t", "built", "-f", dockerfile, context)
+    buildah("bud", "--layers=false", *LIMITS, "-t", "built", "-f", dockerfile, context)
     name = buildah("from", "--pull-never", "localhost/built")
     facts = describe(Path(buildah("mount", name)), times=False)
     facts.pop(".")
@@ -104,8 +110,8 @@ CASES = {
     "owners": "COPY --chown=7 a.txt /x/a\nCOPY --chown=7:8 dir /y/z\nCOPY --chown=:9 b.txt /v",
     "owners-by-name": "FROM busybox\nCOPY --chown=nobody a.txt /x/\nCOPY --chown=nobody:mail dir /y",
     "modes": "COPY --chmod=0600 a.txt /x\nCOPY --chmod=0711 dir/sub/two /y/two",
-    "from-a-stage": "FROM busybox AS one\nRUN mkdir -p /o/p && echo 1 >/o/p/f && chown 5:6 /o/p/f && chmod 4711 /o/p/f"
-    " && ln -s p /o/l\nFROM scratch\nCOPY --from=one /o /x/\nCOPY --from=0 /o/p/f /y/",
+    "from-a-stage": "FROM busybox AS one\nRUN mkdir -p /o/p && echo 1 >/o/p/f && chown 5:6 /o/p/f"
+    " && chmod 4711 /o/p/f && ln -s p /o/l\nFROM scratch\nCOPY --from=one /o /x/\nCOPY --from=0 /o/p/f /y/",
     "archives": "ADD plain.tar /a/\nADD packed.tar.gz /b\nADD packed.tar.xz packed.tar.bz2 /c/\n"
     "ADD not.tar.gz /d/\nCOPY plain.tar /e/",
     "archives-over-what-is-there": "COPY dir /a/d\nADD plain.tar /a",

@@ -1,0 +1,79 @@
+"""Mutations of what keeps a hostile build in its place: rows D1, D3, D4, D5 and C4. Taken in by `mutations`."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+B, T = "runtime/images/build", "tests/threats/test_d_builds.py"
+PATHS, STEPS = f"{B}/paths.py", "runtime/build_steps.py"
+
+BUILDS = (
+    Mutation(
+        "D1", PATHS, "_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS\n", "_RESOLVE = 0\n",
+        f"{T}::test_d1_a_directory_that_turns_into_a_link_is_not_followed",
+    ),
+    Mutation(
+        "D1", PATHS, '        if target.startswith("/"):\n            done = []\n',
+        '        if target.startswith("/"):\n            return tuple([".."] * 20 + parts_of(target))\n',
+        f"{T}::test_d1_a_link_in_the_image_is_the_images",
+    ),
+    Mutation(
+        "D1", f"{B}/stubs.py", "        parent = paths.open_directory(root, parts[:-1])\n",
+        '        parent = os.open("/".join(parts[:-1]) or ".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)\n',
+        f"{T}::test_d1_stubs_are_removed_in_the_upper_directory_alone",
+    ),
+    Mutation(
+        "D1", f"{B}/stubs.py", "            elif stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_nlink == 1:\n",
+        "            elif stat.S_ISREG(found.st_mode):\n",
+        f"{T}::test_d1_stubs_are_removed_in_the_upper_directory_alone",
+    ),
+    Mutation(
+        "D3", f"{B}/http.py", "    if address.is_loopback and not reaches_host:\n", "    if False:\n",
+        f"{T}::test_d3_nothing_of_this_machine_is_fetched",
+    ),
+    Mutation(
+        "D3", f"{B}/http.py", "    if address.is_link_local or address.is_multicast or address.is_unspecified:\n",
+        "    if False:\n", f"{T}::test_d3_nothing_of_this_machine_is_fetched",
+    ),
+    Mutation(
+        "D3", f"{B}/http.py", "    if not address.is_global and not may_be_private:\n", "    if False:\n",
+        f"{T}::test_d3_no_redirect_leads_from_the_world_to_a_private_network",
+    ),
+    Mutation(
+        "D3", f"{B}/http.py", "    if not checksum or checksum == digest:\n", "    if True:\n",
+        f"{T}::test_d3_a_checksum_is_held_to",
+    ),
+    Mutation(
+        "D4", PATHS, '        if name == "..":\n            del done[-1:]\n            continue\n',
+        '        if name == "..":\n            done.append(name)\n            continue\n',
+        f"{T}::test_d4_a_path_above_the_context_is_the_contexts_top",
+    ),
+    Mutation(
+        "D4", PATHS, "    if not stat.S_ISREG(os.fstat(descriptor).st_mode):\n", "    if False:\n",
+        f"{T}::test_d4_what_would_block_or_is_no_file_is_not_opened",
+    ),
+    Mutation(
+        "D4", f"{B}/sources.py", '        if kind == "device" and (not self.keeps_owner or found.st_rdev == 0):\n',
+        "        if False:\n", f"{T}::test_d4_what_would_block_or_is_no_file_is_not_opened",
+    ),
+    Mutation(
+        "D5", "runtime/builds.py", '                line = line.replace(secret.strip(), b"***") if secret.strip() else line\n',
+        "                pass\n", f"{T}::test_d5_a_secret_leaves_no_trace",
+    ),
+    Mutation(
+        "D5", "runtime/container_record.py", "        if each.name == SECRET:\n            continue\n", "",
+        "tests/kernel/build/test_build.py::test_what_a_killed_agent_left_is_removed",
+    ),
+    Mutation(
+        "D5", f"{B}/stubs.py", "                os.unlink(parts[-1], dir_fd=parent)\n", "                pass\n",
+        f"{T}::test_d5_a_secret_leaves_no_trace",
+    ),
+    Mutation(
+        "C4", f"{B}/cache.py", "            if record is None or record.diff_id != layer.diff_id or not is_here:\n",
+        "            if False:\n", f"{T}::test_c4_a_damaged_entry_is_a_miss",
+    ),
+    Mutation(
+        "C4", "runtime/images/images.py", "        yield from held(self._root)\n", "",
+        f"{T}::test_c4_what_the_cache_holds_is_no_garbage_and_what_it_forgot_is",
+    ),
+)  # fmt: skip
