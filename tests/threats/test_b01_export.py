@@ -50,10 +50,14 @@ WAYS = pytest.mark.parametrize("read", [exported, committed])
 
 @WAYS
 def test_b1_directories_and_links_that_change_places(
-    upper: Path, canary: Path, read: Callable[[Path], bytes]
+    upper: Path, tmp_path: Path, read: Callable[[Path], bytes]
 ) -> None:
-    (upper / "link").symlink_to(canary)
-    (upper / "d/link").symlink_to(canary / "marker")
+    """Below the name that becomes a link there is the same on the host."""
+    (tmp_path / "host/sub").mkdir(parents=True)
+    for path in (tmp_path / "host/marker", tmp_path / "host/sub/marker"):
+        path.write_text("untouched")
+    (upper / "link").symlink_to(tmp_path / "host")
+    (upper / "d/link").symlink_to(tmp_path / "host/marker")
     with exchanging(upper, "d", "link"), exchanging(upper / "d", "link", "marker"):
         for _ in range(rounds(300)):
             data = read(upper)

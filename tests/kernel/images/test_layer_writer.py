@@ -244,3 +244,15 @@ def test_a_base_that_is_gone(images: Images, layout: Layout, base: ImageInfo, tm
     with pytest.raises(NotFound, match="not here any more"):
         images.compose(Composition(base.id, (layer,), OCI))
     assert list((layout.images / "ingest").iterdir()) == []
+
+
+def test_attributes_that_steer_are_left_out(tmp_path: Path) -> None:
+    """What an image could not have, no image is made to have."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").touch()
+    for name in ("trusted.x", "user.overlay.opaque", "user.note"):
+        os.setxattr(tmp_path / "tree/file", name, b"1")
+    layer = write_layer(tmp_path / "tree", tmp_path / "layer", packing="")
+    with tarfile.open(layer.path) as archive:
+        records = archive.getmember("file").pax_headers
+    assert records == {"SCHILY.xattr.user.note": "1"}
