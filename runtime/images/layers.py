@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import Invalid
 from runtime.images.content import CHUNK_BYTES, Reader, checked_hex, sync_directory
@@ -24,6 +25,7 @@ from runtime.images.reference import is_digest
 
 TREE = "diff"
 RECORD = "layer.json"
+_IMPLIED = "implied"  # while it is staged: directories that still take after the layers below
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Layers:
     def read(self, key: str) -> LayerRecord | None:
         """None when it is not there, or is not what this version writes: then it is unpacked again."""
         try:
-            return _parse_record((self.path(key) / RECORD).read_bytes())
+            return parse_record(json.loads((self.path(key) / RECORD).read_bytes()))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
@@ -119,22 +121,24 @@ def unpack_layer(
     *,
     expected_diff_id: str = "",
     lowers: Sequence[Path] = (),
+    keeps_implied: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> LayerRecord:
     """Unpack a packed or plain tar into the new `directory`. The caller syncs and places it.
 
-    lowers: trees of the layers below, topmost first. expected_diff_id "" takes any content. Raises
+    lowers: trees of the layers below, topmost first. keeps_implied: they are not known yet, and `settle`
+    will be called. expected_diff_id "" takes any content. Raises
     `Invalid` for a hostile or damaged layer and `Temporary` for a full disk; `directory` is then
     half-filled and the caller's to remove.
     """
     # Late: the agent imports this module for its paths, and pays for decoders only when it unpacks.
     from runtime.images.streams import ByteStream, Pump
     from runtime.images.tarheaders import read_entries
-    from runtime.images.tree import Tree
+    from runtime.images.tree import Tree, inherit
 
     (directory / TREE).mkdir(parents=True)
     root = os.open(directory / TREE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    tree = Tree(root, subject, limits, lowers)
+    tree = Tree(root, subject, limits)
     try:
         with Pump(source, subject, limits) as pump:
             stream = ByteStream(iter(pump))
@@ -146,6 +150,7 @@ def unpack_layer(
                 "unpack layer", subject, f"its content has the diff id {pump.digest}, not {expected_diff_id}"
             )
         summary = tree.finish()
+        inherit(root, summary.implicit, lowers)
     finally:
         tree.close()
         os.close(root)
@@ -153,12 +158,34 @@ def unpack_layer(
     record = LayerRecord(
         pump.digest, summary.size_bytes, summary.entries, bool(summary.implicit), own, summary.warnings
     )
-    (directory / RECORD).write_text(json.dumps(asdict(record)))
+    if keeps_implied and summary.implicit:
+        (directory / _IMPLIED).write_bytes(b"\0".join(summary.implicit))
+    (directory / RECORD).write_text(json.dumps(record_view(record)))
     return record
 
 
-def _parse_record(data: bytes) -> LayerRecord:
-    value = json.loads(data)
+def settle(directory: Path, lowers: Sequence[Path]) -> None:
+    """Give the directories that a layer only implied what they have below. Doing it again changes nothing."""
+    from runtime.images.tree import inherit
+
+    try:
+        implied = (directory / _IMPLIED).read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return
+    root = os.open(directory / TREE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        inherit(root, implied, lowers)
+    finally:
+        os.close(root)
+    (directory / _IMPLIED).unlink()
+
+
+def record_view(record: LayerRecord) -> dict[str, Any]:
+    return asdict(record)
+
+
+def parse_record(value: Mapping[str, Any]) -> LayerRecord:
+    """Of what `record_view` gave. KeyError, TypeError or ValueError for anything else."""
     root = value["root"]
     return LayerRecord(
         diff_id=str(value["diff_id"]),

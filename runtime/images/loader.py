@@ -27,6 +27,7 @@ from runtime.images.reference import Reference
 from runtime.images.rootfs import ingest_rootfs, rootfs_config
 from runtime.images.stage import Stage, StagedImage
 from runtime.images.staging_directory import staging_directory
+from runtime.images.unpackers import Growth
 
 _ATTEMPTS = 5
 
@@ -94,7 +95,11 @@ def commit(
     """Stage, sync, and rename under the lock; again when a removal was faster. `Conflict` when a name is
     another image's and must not move. All images come in by here, and none that is not admitted."""
     for _ in range(_ATTEMPTS):
-        images = stage_images(stage)
+        try:
+            images = stage_images(stage)
+        except BaseException:
+            stage.give_up()
+            raise
         for facts in _facts(images):
             stage.admit(facts)
         stage.sync()
@@ -126,7 +131,14 @@ def refuse_moves(index: Index, images: Iterable[tuple[str, Iterable[Reference]]]
 
 
 def _stage_image(stage: Stage, source: Source, image: FoundImage) -> StagedImage:
-    descriptors = [stage.copy_layer(source, layer) for layer in image.layers]
+    diff_ids = parse_config(image.config, digest_of(image.config)).layers
+    descriptors = []
+    for position, layer in enumerate(image.layers):
+        descriptors.append(stage.copy_layer(source, layer))
+        digest = descriptors[-1].digest
+        stage.unpack_ahead(
+            diff_ids, position, digest, stage.blob_path(digest), Growth.of(descriptors[-1].size)
+        )
     whole = image if image.manifest else replace(image, manifest=build_manifest(image.config, descriptors))
     return stage_documents(stage, whole, descriptors)
 

@@ -41,6 +41,7 @@ from runtime.images.registry.repository import ATTEMPTS, Document, Repository
 from runtime.images.registry.said import untrusted
 from runtime.images.stage import Stage, StagedImage
 from runtime.images.staging_directory import staging_directory
+from runtime.images.unpackers import Growth
 
 AT_ONCE = 4  # layers; Docker fetches 3, podman 6
 MAX_CONFIG_BYTES = 4 << 20
@@ -160,7 +161,7 @@ def _stage(stage: Stage, repository: Repository, found: FoundImage) -> StagedIma
     """Fetch what is missing, and unpack the lower layers while the upper ones still come."""
     info = parse_config(found.config, digest_of(found.config))
     descriptors: list[Descriptor] = []
-    with _fetching(stage, repository, found.layers) as fetched:
+    with _fetching(stage, repository, found.layers, info.layers) as fetched:
         for layer, future in zip(found.layers, fetched, strict=True):
             if future is not None:
                 stage.add_blob(future.result(), layer.digest)
@@ -171,26 +172,39 @@ def _stage(stage: Stage, repository: Repository, found: FoundImage) -> StagedIma
 
 @contextlib.contextmanager
 def _fetching(
-    stage: Stage, repository: Repository, layers: Sequence[FoundLayer]
+    stage: Stage, repository: Repository, layers: Sequence[FoundLayer], diff_ids: Sequence[str]
 ) -> Iterator[list[Future[Path] | None]]:
     """A future for each layer, None for what is here. Leaving early gives up what has not begun."""
     pool = ThreadPoolExecutor(AT_ONCE, "fetch")
-    asked: dict[str, Future[Path]] = {}
+    asked: dict[str, Growth] = {}
     futures: list[Future[Path] | None] = []
     try:
-        for layer in layers:
+        for position, layer in enumerate(layers):
             if layer.digest in asked or stage.has_blob(layer.digest):
                 futures.append(None)
                 continue
-            asked[layer.digest] = pool.submit(_fetch, stage, repository, layer, stage.new_path("blob"))
-            futures.append(asked[layer.digest])
+            growth = asked[layer.digest] = Growth()
+            part = stage.new_path("blob")
+            futures.append(pool.submit(_fetch, stage, repository, layer, part, growth))
+            stage.unpack_ahead(diff_ids, position, layer.digest, part, growth)
         yield futures
     finally:
+        for growth in asked.values():
+            growth.end(is_whole=False)  # says nothing to who was told already
         pool.shutdown(cancel_futures=True)
 
 
-def _fetch(stage: Stage, repository: Repository, layer: FoundLayer, part: Path) -> Path:
-    advance = stage.advance("fetch", layer.digest, layer.size or 0)
-    with repository.open_blob(layer.digest, layer.size or 0) as reader:
-        ingest(reader, part, expected_digest=layer.digest, expected_size=layer.size, advance=advance)
+def _fetch(stage: Stage, repository: Repository, layer: FoundLayer, part: Path, growth: Growth) -> Path:
+    report = stage.advance("fetch", layer.digest, layer.size or 0)
+
+    def advance(size: int) -> None:
+        growth.add(size)
+        report(size)
+
+    try:
+        with repository.open_blob(layer.digest, layer.size or 0) as reader:
+            ingest(reader, part, expected_digest=layer.digest, expected_size=layer.size, advance=advance)
+        growth.end(is_whole=True)
+    finally:
+        growth.end(is_whole=False)
     return part

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.images import unpackers
 from runtime.images.archive import Source
 from runtime.images.content import Content, digest_of, ingest, sync_directory
 from runtime.images.documents import Descriptor
 from runtime.images.facts import Admit, admit_all
 from runtime.images.formats import FoundLayer, layer_type
-from runtime.images.layers import TREE, LayerRecord, Layers, ProgressReader, chain_id, unpack_layer
-from runtime.images.limits import Limits
+from runtime.images.layers import (
+    TREE,
+    LayerRecord,
+    Layers,
+    ProgressReader,
+    chain_id,
+    settle,
+    unpack_layer,
+)
+from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.progress import Progress, Report
 from runtime.images.reference import Reference
 from runtime.images.streams import MAGIC_BYTES, detect_packing
+from runtime.images.unpackers import Growth, Job
 from runtime.model import ImageInfo
 from runtime.syscalls import syncfs
 
@@ -56,6 +67,8 @@ class Stage:
         self._blobs: dict[str, Path] = {}
         self._trees: dict[str, tuple[Path, LayerRecord]] = {}
         self._whole: set[str] = set()
+        # By packed digest and diff id: what is being unpacked ahead, in other processes.
+        self._ahead: dict[tuple[str, str], tuple[Path, Future[LayerRecord]]] = {}
 
     def new_path(self, kind: str) -> Path:
         self._count += 1
@@ -121,6 +134,29 @@ class Stage:
 
     # --- layers -------------------------------------------------------------------------------
 
+    def unpack_ahead(
+        self, diff_ids: Sequence[str], position: int, digest: str, blob: Path, growth: Growth
+    ) -> None:
+        """Begin with a layer whose packed file is still being written, where there are processes for it. Call
+        it lowest first."""
+        others, names = unpackers.current(), (digest, diff_ids[position])
+        if others is None or self._limits is not DEFAULT_LIMITS or names in self._ahead:
+            return
+        if self._find_layer(diff_ids, position) is not None:
+            return
+        part = self.new_path("layer")
+        job = Job(blob, part, digest[:19], diff_ids[position], has_lowers=position > 0)
+        self._ahead[names] = (
+            part,
+            others.submit(job, growth, lambda: self.advance("unpack", digest, growth.size)),
+        )
+
+    def give_up(self) -> None:
+        """Nothing is unpacked ahead any more, and nothing written to the stage."""
+        if self._ahead and (others := unpackers.current()) is not None:
+            others.kill()
+        self._ahead.clear()
+
     def unpack_all(
         self, descriptors: Sequence[Descriptor], diff_ids: Sequence[str]
     ) -> tuple[tuple[str, ...], int]:
@@ -154,7 +190,12 @@ class Stage:
         self, descriptor: Descriptor, diff_ids: Sequence[str], position: int, below: Sequence[str]
     ) -> tuple[str, LayerRecord]:
         lowers = [self._tree(key) for key in reversed(below)]
-        part, record = self.unpack_blob(descriptor.digest, lowers, diff_ids[position])
+        ahead = self._ahead.pop((descriptor.digest, diff_ids[position]), None)
+        if ahead is None:
+            part, record = self.unpack_blob(descriptor.digest, lowers, diff_ids[position])
+        else:
+            part, record = ahead[0], ahead[1].result()
+            settle(part, lowers)
         is_stacked = record.has_implicit and position > 0
         key = chain_id(diff_ids[: position + 1]) if is_stacked else diff_ids[position]
         self.add_tree(key, part, record)

@@ -37,6 +37,7 @@ MAGIC_BYTES = 6
 _INPUT_BYTES = 128 * 1024
 _OUTPUT_BYTES = 512 * 1024
 _QUEUED_CHUNKS = 6  # about 3 MiB between the threads
+_GZIP_ERROR = cast("type[Exception]", igzip_lib.IsalError)  # its stub says that it is an instance
 _DAMAGED = "the file is damaged or was cut off"
 
 
@@ -59,7 +60,7 @@ def unpack_chunks(source: Reader, subject: str, limits: Limits = DEFAULT_LIMITS)
             produced += len(chunk)
             _check_limits(produced, counted.consumed, packing, subject, limits)
             yield chunk
-    except (igzip_lib.IsalError, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
+    except (_GZIP_ERROR, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise Invalid("unpack", subject, f"{packing} data: {error}", _DAMAGED) from None

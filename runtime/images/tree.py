@@ -65,12 +65,10 @@ class TreeSummary:
 class Tree:
     """One layer's directory while it is filled. `add` every entry, then `finish`."""
 
-    def __init__(self, root: int, subject: str, limits: Limits, lowers: Sequence[Path] = ()) -> None:
-        """lowers: the layers below, topmost first; directories that are only implied take after them."""
+    def __init__(self, root: int, subject: str, limits: Limits) -> None:
         self._root = root
         self._subject = subject
         self._limits = limits
-        self._lowers = lowers
         self._open: dict[bytes, int] = {}
         self._directories: dict[bytes, Attributes] = {}
         self._implicit: dict[bytes, None] = {}
@@ -101,11 +99,11 @@ class Tree:
         """Give the directories their modes, owners and times."""
         implicit = tuple(path for path in self._implicit if path not in self._directories)
         for path in implicit:
-            self._directories[path] = self._inherited(path)
+            self._directories[path] = Attributes(_IMPLICIT_MODE, 0, 0, 0)
         root = self._directories.get(b"")
         self._directories.setdefault(b"", Attributes(_IMPLICIT_MODE, 0, 0, 0))
         for path, attributes in self._directories.items():
-            self._apply(path, attributes)
+            self._warn(_apply(self._root, path, attributes))
         return TreeSummary(self._entries, self._size_bytes, implicit, root, tuple(self._warnings))
 
     # --- entries ------------------------------------------------------------------------------
@@ -317,30 +315,6 @@ class Tree:
         xattrs = self._xattrs(entry) if entry.xattrs else ()
         return Attributes(entry.mode, entry.uid, entry.gid, entry.mtime_ns, xattrs)
 
-    def _inherited(self, path: bytes) -> Attributes:
-        """As the layers below have it, so that a layer with only tmp/x does not close /tmp to users."""
-        for lower in self._lowers:
-            found = _stat_in(lower, path)
-            if found is None:
-                continue
-            if not stat.S_ISDIR(found.st_mode):
-                break
-            return Attributes(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
-        return Attributes(_IMPLICIT_MODE, 0, 0, 0)
-
-    def _apply(self, path: bytes, attributes: Attributes) -> None:
-        try:
-            descriptor = openat2(self._root, path or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
-        except FileNotFoundError:
-            return  # a later entry replaced a link that led to it
-        try:
-            os.fchown(descriptor, attributes.uid, attributes.gid)
-            os.fchmod(descriptor, attributes.mode)
-            self._warn(set_xattrs(descriptor, attributes.xattrs))
-            os.utime(descriptor, ns=(attributes.mtime_ns, attributes.mtime_ns))
-        finally:
-            os.close(descriptor)
-
     # --- small things -------------------------------------------------------------------------
 
     def _xattrs(self, entry: Entry) -> tuple[tuple[str, bytes], ...]:
@@ -375,6 +349,42 @@ class Tree:
     def _invalid(self, path: bytes, reason: str) -> Invalid:
         hint = "the image was made to harm, or is damaged"
         return Invalid("unpack layer", self._subject, f"{path[:200]!r} {reason}", hint)
+
+
+def inherit(root: int, implied: Sequence[bytes], lowers: Sequence[Path]) -> None:
+    """Give directories that no entry described what the layers below have, topmost first, so that a layer
+    with only tmp/x does not close /tmp to users."""
+    for path in implied if lowers else ():
+        attributes = _attributes_below(path, lowers)
+        if attributes is not None:
+            _apply(root, path, attributes)
+
+
+def _attributes_below(path: bytes, lowers: Sequence[Path]) -> Attributes | None:
+    for lower in lowers:
+        found = _stat_in(lower, path)
+        if found is None:
+            continue
+        if not stat.S_ISDIR(found.st_mode):
+            return None
+        return Attributes(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
+    return None
+
+
+def _apply(root: int, path: bytes, attributes: Attributes) -> tuple[str, ...]:
+    """Returns what this file system does not take."""
+    try:
+        descriptor = openat2(root, path or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
+    except FileNotFoundError:
+        return ()  # a later entry replaced a link that led to it
+    try:
+        os.fchown(descriptor, attributes.uid, attributes.gid)
+        os.fchmod(descriptor, attributes.mode)
+        refused = set_xattrs(descriptor, attributes.xattrs)
+        os.utime(descriptor, ns=(attributes.mtime_ns, attributes.mtime_ns))
+    finally:
+        os.close(descriptor)
+    return refused
 
 
 def _is_whiteout(found: os.stat_result) -> bool:

@@ -3,9 +3,9 @@
     IsolatedImages.load(path) ─> python -m runtime.images.worker ... ─> JSON lines on its stdout
 
 The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`. In
-between `{"ask": facts}` waits for a line on stdin, `{}` or `{"error": ...}`: the rules are the parent's. One
-process for a load, not for a layer. The worker is killed when the thread that waits for it ends, or when it
-is given up, and what it had staged is removed by the next load.
+between `{"ask": facts}` waits for a line on stdin, `{}` or `{"error": ...}`: the rules are the parent's. Its
+own children (`unpackers`) unpack layers side by side, under the same limits. The worker is killed when the
+thread that waits for it ends, or when it is given up, and what it had staged is removed by the next load.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from runtime import errors, oom_score
+from runtime import oom_score
 from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.images.error_view import to_error, to_view
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
@@ -193,7 +194,7 @@ class _Workers:
                 if progress is not None and "progress" in last:
                     progress(_to_progress(last["progress"]))
         if "error" in last:
-            raise _to_error(last["error"])
+            raise to_error(last["error"])
         if "found" not in last:
             if self._is_ended:
                 raise _given_up(arguments)
@@ -210,7 +211,7 @@ class _Workers:
         try:
             self._gate.admit_image(op, facts_from_json(facts))
         except SetpointError as error:
-            return _error_view(error)
+            return {"error": to_view(error)}
         return {}
 
     @contextlib.contextmanager
@@ -260,24 +261,10 @@ def _tell(pipe: IO[bytes], line: bytes) -> None:
         pipe.flush()
 
 
-def _error_view(error: SetpointError) -> dict[str, Any]:
-    fields: list[object] = [error.op, error.subject, error.reason, error.hint]
-    if isinstance(error, Temporary):
-        fields.append(error.retry_after_seconds)
-    return {"error": {"kind": type(error).__name__, "fields": fields}}
-
-
 def _to_progress(value: Mapping[str, Any]) -> Progress:
     from runtime.images.progress import Progress
 
     return Progress(**value)
-
-
-def _to_error(value: Mapping[str, Any]) -> SetpointError:
-    kind = getattr(errors, value["kind"], SetpointError)
-    error = kind(*value["fields"])
-    assert isinstance(error, SetpointError)
-    return error
 
 
 # --- the worker's side ------------------------------------------------------------------------
@@ -298,6 +285,10 @@ def main(arguments: Sequence[str]) -> int:
     images = Images(layout, _Asker(wants_signatures="signatures" in rest))
     found: Sequence[Any]
     try:
+        if verb in ("load", "pull"):
+            from runtime.images import unpackers
+
+            unpackers.start()
         if verb == "load":
             found = images.load(Path(path), _Reporter(), moves_names=_MOVES_NAMES in rest)
         elif verb == "pull":
@@ -318,11 +309,11 @@ def main(arguments: Sequence[str]) -> int:
                 images.import_rootfs(Path(path), rest[0], json.loads(told), _Reporter(), moves_names=moves),
             )
     except SetpointError as error:
-        _print(_error_view(error))
+        _print({"error": to_view(error)})
         return 1
     except MemoryError:
         bomb = Invalid(f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb")
-        _print(_error_view(bomb))
+        _print({"error": to_view(bomb)})
         return 1
     _print({"found": [asdict(each) for each in found]})
     return 0
@@ -380,7 +371,7 @@ class _Asker:
         if answer is None:
             raise Temporary(op, facts.name, "given up: nobody is there to allow it")
         if "error" in answer:
-            raise _to_error(answer["error"])
+            raise to_error(answer["error"])
 
 
 class _Reporter:
@@ -397,7 +388,8 @@ class _Reporter:
 
 
 def _print(value: Mapping[str, object]) -> None:
-    print(json.dumps(value), flush=True)
+    sys.stdout.write(json.dumps(value) + "\n")  # in one piece: threads report, too
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
