@@ -190,7 +190,7 @@ class Repository:
         raise to_error(answer, self.subject, request.where, self._authorizer.without_secrets)
 
     def _follow(self, request: Request, authorization: str) -> urllib3.BaseHTTPResponse:
-        is_url = request.where.startswith(("http://", "https://"))
+        is_url = "://" in request.where
         url = request.where if is_url else f"{self.url}/{request.where}"
         for _ in range(MAX_REDIRECTS + 1):
             is_own = urlsplit(url).netloc.lower() == self._endpoint.host.lower()
