@@ -392,6 +392,14 @@ class Client:
     def remove_image(self, reference: str, *, force: bool = False) -> dict[str, Any]:
         return self._object(self.post("/image/rm", {"reference": reference, "force": force}))
 
+    def updates(self) -> list[dict[str, Any]]:
+        """What was found newer than the images that manifests name."""
+        return self._array(self.get("/image/updates"))
+
+    def look_for_updates(self) -> list[dict[str, Any]]:
+        """The same after the registries were asked now."""
+        return self._array(self.post("/image/updates", timeout_seconds=600.0))
+
     def disk_use(self, seconds: float = 2.0) -> dict[str, Any]:
         """What the instance takes on disk, by kind; trees are counted within so many seconds."""
         query = {"seconds": seconds}

@@ -38,6 +38,7 @@ from agent.registries.origins import Origins
 from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.source import Source
+from agent.updates.watcher import UpdateWatcher
 from runtime import oom_score
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid, Temporary
@@ -188,6 +189,7 @@ async def _assemble(
         follower=follower,
         room=room,
         images=images,
+        updates=UpdateWatcher(engine, loop, settings.update_look_seconds),
         metrics=metrics,
         version=VERSION,
         read_files=lambda files: _read_files(settings, files),
@@ -265,15 +267,22 @@ def _start_tasks(
     watchdog = asyncio.ensure_future(systemd.keep_watchdog_quiet())
     room = asyncio.ensure_future(context.room.run())
     images = asyncio.ensure_future(context.images.run())
+    updates = asyncio.ensure_future(context.updates.run())
 
     async def cancel() -> None:
-        for task in (following, watchdog, room, images):
+        for task in (following, watchdog, room, images, updates):
             task.cancel()
-        await asyncio.gather(following, watchdog, room, images, return_exceptions=True)
+        await asyncio.gather(following, watchdog, room, images, updates, return_exceptions=True)
 
     stack.push_async_callback(cancel)
     looping = asyncio.ensure_future(_run_loop(context.loop, follower))
-    return {looping: "loop", following: "source", room: "room watch", images: "image keeper"}
+    return {
+        looping: "loop",
+        following: "source",
+        room: "room watch",
+        images: "image keeper",
+        updates: "update watcher",
+    }
 
 
 async def _run_loop(loop: Loop, follower: Follower) -> None:

@@ -35,6 +35,7 @@ class Settings:
     git_credentials: a file as git-credential-store(1) has it. environment: what `${VAR}` in a manifest finds,
     before `.env`; nothing of the agent's own environment, which is nobody's desired state.
     image_rules: which images go by themselves; image_look_seconds: how often that is looked at.
+    update_look_seconds: how often registries are asked for newer images, where manifests want that.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
     a terminal, else JSON. Raises Invalid.
     """
@@ -57,6 +58,7 @@ class Settings:
     full_pass_seconds: float = 30.0
     image_rules: Rules = field(default_factory=Rules)
     image_look_seconds: float = 300.0
+    update_look_seconds: float = 3600.0
     socket_group: str = "setpoint"
     stop_seconds: float = 10.0  # what is under way may take this long to end at a stop
 
@@ -71,6 +73,7 @@ class Settings:
             "full_pass_seconds",
             "stop_seconds",
             "image_look_seconds",
+            "update_look_seconds",
         )
         for name in times:
             if not 0 < getattr(self, name) < 1e9:

@@ -30,12 +30,12 @@ class Key(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One aspect of an object's state. Ready and Healthy: True is good. Reconciling and Stalled:
-    True is not (abnormal-true), and they are absent when all is well.
+    True is not (abnormal-true), and they are absent when all is well. UpdateAvailable is news, neither.
 
     reason is one PascalCase word for programs, message one sentence for people.
     """
 
-    type: Literal["Ready", "Reconciling", "Stalled", "Healthy"]
+    type: Literal["Ready", "Reconciling", "Stalled", "Healthy", "UpdateAvailable"]
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str

@@ -19,6 +19,7 @@ from agent.metrics import Metrics
 from agent.reconcile.loop import Loop
 from agent.room import RoomWatch
 from agent.settings import Settings
+from agent.updates.watcher import UpdateWatcher
 from store.records import Key
 from store.store import Store
 
@@ -52,6 +53,7 @@ class Context:
     follower: Follower
     room: RoomWatch
     images: ImageKeeper
+    updates: UpdateWatcher
     metrics: Metrics
     version: str
     read_files: Callable[[Mapping[str, bytes]], Awaitable[Manifest]]

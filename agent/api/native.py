@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import archives, build, execute, image_check, images, streams, system, things, views
+from agent.api import archives, build, execute, image_check, images, streams, system, things, updates, views
 from agent.api.context import Context
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.client import PREFIX
@@ -76,6 +76,8 @@ def add_routes(app: web.Application) -> None:
         ("GET", "/image/inspect", images.inspect_image),
         ("GET", "/image/tags", images.list_tags),
         ("GET", "/image/search", images.search_images),
+        ("GET", "/image/updates", updates.updates),
+        ("POST", "/image/updates", updates.look),
         ("GET", "/system/df", system.disk_use),
         ("GET", "/system/prune", system.plan_prune),
         ("POST", "/system/prune", system.prune),

@@ -10,7 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.cli import archives, build, image_details, image_leases, image_lock, image_registry, output
+from agent.cli import (
+    archives,
+    build,
+    image_details,
+    image_leases,
+    image_lock,
+    image_registry,
+    image_update,
+    output,
+)
 from agent.cli.connect import connect
 from agent.cli.image_progress import Progress
 from agent.cli.parser import Parser, seconds
@@ -64,6 +73,7 @@ def add_image(parser: Parser) -> None:
     build.add_commands(commands)
     image_leases.add(commands)
     image_lock.add_commands(commands)
+    image_update.add_commands(commands)
     image_details.add_commands(commands)
     image_registry.add_commands(commands)
     parser.examples("setpoint image load busybox.tar", "setpoint image ls")
@@ -72,7 +82,7 @@ def add_image(parser: Parser) -> None:
 def run_image(arguments: Namespace) -> int:
     verbs = {"pull": _pull, "load": _load, "import": _import, "ls": _list, "rm": _remove, "check": _check}
     verbs |= dict.fromkeys(("hold", "release", "leases"), image_leases.run)
-    verbs |= {"lock": image_lock.lock}
+    verbs |= {"lock": image_lock.lock, "update": image_update.update}
     verbs |= {"push": image_registry.push, "search": image_registry.search, "tags": image_registry.tags}
     verbs |= {"inspect": image_details.inspect, "history": image_details.history, "tag": image_details.tag}
     verbs |= {"save": archives.run_save}

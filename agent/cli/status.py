@@ -158,8 +158,15 @@ def objects_table(objects: list[dict[str, Any]], *, wide: bool = False, with_mes
 def remark(item: dict[str, Any]) -> str:
     """What is to be said of an object; nothing of one that is as it should be."""
     message = str(item.get("message") or "")
+    if news := [c["message"] for c in item.get("conditions") or () if is_news(c)]:
+        message = "; ".join(filter(None, (message, *news)))
+        return str(message)
     is_plain = item["phase"] == "Completed" or message.endswith(" are well")
     return "" if item["ready"] and is_plain else message
+
+
+def is_news(condition: dict[str, Any]) -> bool:
+    return bool(condition["type"] == "UpdateAvailable" and condition["status"] == "True")
 
 
 def is_container(item: dict[str, Any]) -> bool:

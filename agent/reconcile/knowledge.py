@@ -31,7 +31,7 @@ from agent.reconcile.revisions import Revisions
 from agent.reconcile.statuses import status_of
 from agent.reconcile.world import DEFAULT_BRIDGE, Actual, PruneGuard, World
 from runtime.face import Engine
-from store.records import EventRecord, Key, StatusRecord
+from store.records import Condition, EventRecord, Key, StatusRecord
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class Knowledge:
             on_error=self._not_stored,
         )
         self._store = store
+        self.news: dict[Key, tuple[Condition, ...]] = {}
         self._memory: dict[Key, Memory] = {}
         self._waiters: dict[Key, set[Key]] = {}
         self._waits: dict[Key, frozenset[Key]] = {}
@@ -203,6 +204,7 @@ class Knowledge:
             self.memory_of(key),
             before,
             self.clock.now(),
+            self.news.get(key),
         )
         if status == before:
             return
@@ -231,6 +233,7 @@ class Knowledge:
         self._memory.pop(key, None)
         self.verdicts.pop(key, None)
         self.statuses.pop(key, None)
+        self.news.pop(key, None)
         self.unsettled.discard(key)
         self._wait_for(key, frozenset())
         self.journal.removed(key)

@@ -39,7 +39,7 @@ from agent.reconcile.world import HOST
 from runtime.errors import Conflict, NotFound
 from runtime.face import Engine
 from runtime.model import ImageInfo
-from store.records import EventRecord, Key, ObjectRecord, StatusRecord
+from store.records import Condition, EventRecord, Key, ObjectRecord, StatusRecord
 
 __all__ = ["Clock", "Loop", "LoopSettings", "Observer", "Remembers"]
 
@@ -394,6 +394,12 @@ class Loop:
         desired = self._know.inventory.desired.get(key)
         spec = desired.spec if desired is not None else None
         return self._know.observed.images.get(spec.image) if isinstance(spec, ContainerSpec) else None
+
+    def tell_news(self, key: Key, news: tuple[Condition, ...]) -> None:
+        """Conditions of an object beside those that planning finds; () for none any more."""
+        if self._know.news.get(key) != news and key in self._know.inventory.desired:
+            self._know.news[key] = news
+            self._know.publish(key)
 
     def note(self, key: Key, type: str, reason: str, message: str) -> None:
         """An event of something that is no object of a manifest."""

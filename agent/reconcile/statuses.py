@@ -8,7 +8,7 @@ from agent.reconcile.conditions import Verdict, conditions_of
 from agent.reconcile.exits import health_of
 from agent.reconcile.memory import Memory, to_json
 from agent.reconcile.world import Actual, Desired, Replica
-from store.records import Key, StatusRecord
+from store.records import Condition, Key, StatusRecord
 
 FROZEN = "its manifest cannot be read: it is kept as it was"
 DENIED = "its manifest is refused, and it is kept as it was: "
@@ -22,8 +22,10 @@ def status_of(
     memory: Memory,
     before: StatusRecord | None,
     now: float,
+    news: tuple[Condition, ...] | None = None,
 ) -> StatusRecord:
-    """The status now; equal to `before` when nothing that shows has changed."""
+    """The status now; equal to `before` when nothing that shows has changed. news: conditions that others
+    than planning find; None: those of before."""
     message = verdict.message
     if desired is not None and desired.is_frozen:
         why = f"{DENIED}{desired.denied}" if desired.denied else FROZEN
@@ -35,10 +37,24 @@ def status_of(
         since=before.since if before is not None and before.phase == verdict.phase else now,
         restarts=memory.restarts,
         message=message,
-        conditions=conditions_of(verdict, before.conditions if before else (), now),
+        conditions=(
+            *conditions_of(verdict, before.conditions if before else (), now),
+            *_news(desired, before, news),
+        ),
         containers=tuple(_container(replica, memory) for replica in actual.replicas),
         memory=to_json(memory),
     )
+
+
+def _news(
+    desired: Desired | None, before: StatusRecord | None, news: tuple[Condition, ...] | None
+) -> tuple[Condition, ...]:
+    """Until somebody looked, what was found before is so, if it is still asked for."""
+    if news is not None:
+        return news
+    if before is None or desired is None or getattr(desired.spec, "update", None) is None:
+        return ()
+    return tuple(each for each in before.conditions if each.type == "UpdateAvailable")
 
 
 def _container(replica: Replica, memory: Memory) -> dict[str, Any]:

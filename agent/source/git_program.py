@@ -78,7 +78,7 @@ def environment(protocols: str = "") -> dict[str, str]:
     }
 
 
-def run(
+def run(  # noqa: PLR0913
     arguments: Sequence[str],
     *,
     directory: Path,
@@ -88,6 +88,7 @@ def run(
     options: Sequence[str] = (),
     sandbox: Sandbox = PLAIN,
     reach: Reach = ALL_READ,
+    stdin: bytes = b"",
 ) -> str:
     """The output of one git command. Raises Unreadable with git's own last words, no secret in them.
 
@@ -95,19 +96,23 @@ def run(
     reach: the files that it may read and write.
     """
     killed_before = sandbox.oom_kills()
+    given = _file_of(stdin) if stdin else None
     try:
         process = sandbox.start(
             ["git", *_OPTIONS, *options, *arguments],
             reach,
             cwd=directory,
             env=environment(protocols),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if given is None else given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
     except OSError as error:
         raise Unreadable(f"cannot run git: {error.strerror}") from None
+    finally:
+        if given is not None:
+            os.close(given)
     with process:
         if file_limit_bytes is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -125,6 +130,15 @@ def run(
             raise Unreadable(f"git {arguments[0]} needed over {MEMORY_BYTES >> 20} MiB of memory")
         raise Unreadable(_last_words(arguments[0], process.returncode, errors))
     return output.decode("utf-8", "replace")
+
+
+def _file_of(data: bytes) -> int:
+    """A descriptor to read it from: a pipe would have to be fed while the output is read."""
+    descriptor = os.memfd_create("stdin", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _communicate(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:

@@ -11,7 +11,8 @@ from agent.updates.versions import Level, newer_tags, parse_version
 _TAGS = """
 latest stable 1 2 16 17 1.26 1.27 1.28 2.0 1.27.3 1.27.4 1.27.10 1.28.0 2.0.0 2.1.0-rc.1 2.1.0-rc.10
 2.1.0-rc.2 2.1.0-beta1 2.1.0 1.27.3-alpine 1.27.4-alpine 1.28.0-alpine 1.28.0-alpine3.20 v1.27.4
-1.27.5-rc1-alpine 1.27.5-alpine 20240105 3f2a9c1 1.27.4_2 1.27.04 1.27.4+build 99999999.1 1.2.3.4 1.2.3.5 nightly 3.0.0-SNAPSHOT
+1.27.5-rc1-alpine 1.27.5-alpine 20240105 3f2a9c1 1.27.4_2
+1.27.04 1.27.4+build 99999999.1 1.2.3.4 1.2.3.5 nightly 3.0.0-SNAPSHOT
 """
 TAGS = _TAGS.split()
 
