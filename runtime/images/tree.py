@@ -66,9 +66,12 @@ class Tree:
     """One layer's directory while it is filled. `add` every entry, then `finish`."""
 
     def __init__(self, root: int, subject: str, limits: Limits) -> None:
+        os.fchown(root, 0, 0)  # below a set-group-id directory it would give its group to all in it
+        os.fchmod(root, 0o700)
         self._root = root
         self._subject = subject
         self._limits = limits
+        self._umask = _read_umask()
         self._open: dict[bytes, int] = {}
         self._directories: dict[bytes, Attributes] = {}
         self._implicit: dict[bytes, None] = {}
@@ -136,7 +139,8 @@ class Tree:
                 self._make_node(parent, base, entry)
 
     def _make_file(self, parent: int, base: bytes, entry: Entry, data: Iterator[memoryview]) -> None:
-        descriptor = os.open(base, _NEW_FILE, 0o600, dir_fd=parent)
+        permissions = entry.mode & 0o777
+        descriptor = os.open(base, _NEW_FILE, permissions, dir_fd=parent)
         try:
             written = 0
             for piece in data:
@@ -148,7 +152,8 @@ class Tree:
             self._size_bytes += written
             if entry.uid or entry.gid:
                 os.fchown(descriptor, entry.uid, entry.gid)
-            os.fchmod(descriptor, entry.mode)  # after chown, which clears set-user-id
+            if entry.mode != permissions or permissions & self._umask:
+                os.fchmod(descriptor, entry.mode)  # after chown, which clears set-user-id
             if entry.xattrs:
                 self._warn(set_xattrs(descriptor, self._xattrs(entry)))
             os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -349,6 +354,14 @@ class Tree:
     def _invalid(self, path: bytes, reason: str) -> Invalid:
         hint = "the image was made to harm, or is damaged"
         return Invalid("unpack layer", self._subject, f"{path[:200]!r} {reason}", hint)
+
+
+def _read_umask() -> int:
+    """Of this process, without changing it for its other threads (proc(5): Umask, since Linux 4.7)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("Umask:"):
+            return int(line.split()[1], 8)
+    return 0o777
 
 
 def inherit(root: int, implied: Sequence[bytes], lowers: Sequence[Path]) -> None:
