@@ -22,7 +22,7 @@ RUN --mount=type=cache,target=/c,id=$A,sharing=locked --mount=type=secret,id=k,e
 #!/bin/sh
 echo $v
 EOF
-RUN --mount=type=bind,source=/x,target=/y,rw --mount=type=tmpfs,target=/t,size=1m --mount=type=ssh c <<-A <<'B'
+RUN --mount=type=bind,source=/x,target=/y,rw --mount=type=tmpfs,target=/t,size=1m --mount=type=ssh <<-A <<'B'
 \ta
 \tA
 b
