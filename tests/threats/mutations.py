@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
+from tests.threats.dockerfile_mutations import DOCKERFILES
 from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.mutation import Mutation
@@ -578,5 +579,6 @@ MUTATIONS = (
     *ARCHIVES,
     *BUILDS,
     *DRIFT,
+    *DOCKERFILES,
     *IMAGE_GATE,
 )  # fmt: skip

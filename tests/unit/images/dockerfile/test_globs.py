@@ -173,3 +173,10 @@ def test_an_automaton_says_what_the_regular_expression_says(pattern: str, path: 
     ):
         return  # `**x`: a suffix, see above
     assert patterns_of([pattern]).look(path)[0] == bool(as_regex(pattern).fullmatch(path))
+
+
+def test_what_is_remembered_of_paths_has_an_end() -> None:
+    glob = Glob("*" + "?" * 12 + "a")
+    for number in range(40_000):
+        glob.matches(f"{number:b}a")
+    assert len(glob._automaton._steps) <= 4096

@@ -1,0 +1,91 @@
+"""Mutations of what reads Dockerfiles: each bound and each check taken away, and the test that must then fail.
+Rows D2 and D6 of ops/mutate. Taken in by `mutations`.
+"""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+_D = "runtime/images/dockerfile"
+_NAMES, _BOMBS = "tests/threats/test_d02_build_names.py", "tests/threats/test_d06_dockerfile_bombs.py"
+_DONE = f"{_BOMBS}::test_d6_a_dockerfile_is_done_or_refused_in_a_second"
+_REFUSED = f"{_BOMBS}::test_d6_what_is_too_much_is_refused"
+
+
+def _limit(name: str, old: str, test: str) -> Mutation:
+    """The bound is as good as gone."""
+    return Mutation("D6", f"{_D}/limits.py", f"{name} = {old}", f"{name} = 10**9", test)
+
+
+DOCKERFILES = (
+    Mutation(
+        "D2", f"{_D}/mounts.py", '    if not _CACHE_ID.fullmatch(identity) or ".." in identity.split("/"):\n',
+        "    if False:\n", f"{_NAMES}::test_d2_an_id_is_no_path",
+    ),
+    Mutation(
+        "D2", f"{_D}/mounts.py", ' or ".." in identity.split("/"):\n', ":\n", f"{_NAMES}::test_d2_an_id_is_no_path",
+    ),
+    Mutation(
+        "D2", f"{_D}/mounts.py", "    if not _ID.fullmatch(identity):\n", "    if False:\n",
+        f"{_NAMES}::test_d2_a_secrets_target_follows_its_name_and_not_a_path_in_it",
+    ),
+    Mutation(
+        "D2", f"{_D}/transfers.py", "    if not is_file_name(document.name):\n", "    if False:\n",
+        f"{_NAMES}::test_d2_a_documents_name_is_a_files",
+    ),
+    Mutation(
+        "D2", f"{_D}/stage_plan.py", "    if not is_file_name(document.name):\n", "    if False:\n",
+        f"{_NAMES}::test_d2_a_documents_name_is_a_files",
+    ),
+    Mutation(
+        "D2", f"{_D}/image_config.py", '    joined = posixpath.normpath(posixpath.join("/", working_dir, path))\n',
+        '    joined = posixpath.join("/", working_dir, path)\n', f"{_NAMES}::test_d2_no_path_of_a_step_leads_up",
+    ),
+    Mutation(
+        "D2", f"{_D}/mounts.py", '    if path == "/":\n', "    if False:\n",
+        f"{_NAMES}::test_d2_no_dockerfile_asks_for_rights",
+    ),
+    Mutation(
+        "D2", f"{_D}/syntax.py", '    if parts.flags.text("security") not in ("", "sandbox"):\n', "    if False:\n",
+        f"{_NAMES}::test_d2_no_dockerfile_asks_for_rights",
+    ),
+    Mutation(
+        "D2", f"{_D}/stage_plan.py", '    if run.network == "host" and context.request.network != "host":\n',
+        "    if False:\n", f"{_NAMES}::test_d2_no_dockerfile_asks_for_rights",
+    ),
+    Mutation(
+        "D2", f"{_D}/stages.py", "from dataclasses import dataclass\n",
+        "import subprocess  # noqa: F401\nfrom dataclasses import dataclass\n",
+        f"{_NAMES}::test_d2_the_reader_can_open_and_run_nothing",
+    ),
+    _limit("LINE_CHARACTERS", "64 * 1024 - 1", f"{_REFUSED}[a line of 1.5 MB]"),
+    _limit("FILE_BYTES", "2 * 1024 * 1024", f"{_REFUSED}[a file of 10 MB]"),
+    _limit("INSTRUCTIONS", "4000", f"{_REFUSED}[10^5 instructions]"),
+    _limit("STAGES", "500", "tests/unit/images/dockerfile/test_lines.py::test_too_much_is_refused"),
+    _limit("CONTINUED_LINES", "10_000", f"{_DONE}[continued lines without end]"),
+    _limit("VARIABLES", "1000", f"{_REFUSED}[10^4 variables]"),
+    _limit("VALUE_CHARACTERS", "128 * 1024", f"{_REFUSED}[one word of 16,000 variables]"),
+    _limit("EXPANDED_CHARACTERS", "16 * 1024 * 1024", f"{_REFUSED}[a variable doubled, used 4,000 times]"),
+    _limit("MATCHED_PER_CHARACTER", "16", f"{_DONE}[a pattern of question marks]"),
+    _limit("DEPTH", "32", f"{_REFUSED}[modifiers nested 10^4 times]"),
+    _limit("WORDS", "10_000", f"{_REFUSED}[60,000 flags]"),
+    _limit("PORTS", "10_000", f"{_REFUSED}[ports without end]"),
+    _limit("PATTERN_CHARACTERS", "1024", f"{_REFUSED}[a source with a long pattern]"),
+    _limit("IGNORE_PATTERNS", "5000", f"{_BOMBS}::test_d6_an_ignore_file_of_too_many_lines_is_refused"),
+    _limit("MISTAKES", "200", f"{_DONE}[4,000 mistakes]"),
+    Mutation(
+        "D6", f"{_D}/stage_plan.py", "        context.budget.spend(ports * limits.PORT_CHARACTERS)\n", "",
+        f"{_DONE}[4,000 times many ports]",
+    ),
+    Mutation(
+        "D6", f"{_D}/expansion.py", "        self._spend(len(word))\n", "", f"{_DONE}[long words that nobody takes]",
+    ),
+    Mutation(
+        "D6", f"{_D}/automaton.py", "        if len(self._steps) >= _MOST_REMEMBERED:\n            self._steps.clear()\n",
+        "", "tests/unit/images/dockerfile/test_globs.py::test_what_is_remembered_of_paths_has_an_end",
+    ),
+    Mutation(
+        "D6", f"{_D}/graph.py", '        raise Mistake(f"the stage {name} cannot take from itself", "the files are already there", name)\n',
+        "        return FromStage(index)\n", f"{_REFUSED}[a circle of one]",
+    ),
+)  # fmt: skip
