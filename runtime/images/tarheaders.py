@@ -103,8 +103,8 @@ def _split(block: bytes, subject: str) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def _sum(block: bytes) -> int:
-    """Of its bytes. Of ASCII ones by casting out 65,535s, in a third of the time of sum(): the bytes are added
-    in pairs, which are the digits of a number to the base 65,536, and 512 times 127 is less than that."""
+    """Of its bytes. Of ASCII ones by casting out 65,535s, in a third of the time of sum(): they are added in
+    pairs, the digits of a number to the base 65,536, and 512 times 127 is less than that."""
     if not block.isascii():
         return sum(block)
     whole = int.from_bytes(block, "little")
@@ -114,7 +114,8 @@ def _sum(block: bytes) -> int:
 def _is_signed_sum(stored: int, block: bytes) -> bool:
     """Old tars summed signed bytes."""
     around = block[:_CHECKSUM_AT] + b" " * 8 + block[_CHECKSUM_END:]
-    return stored == sum(struct.unpack("512b", around))
+    signed: int = sum(struct.unpack("512b", around))
+    return stored == signed
 
 
 def _read_extension(

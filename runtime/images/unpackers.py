@@ -106,12 +106,18 @@ class Unpackers:
         for _ in range(count):
             self._children.append(_fork(self._children))
             self._idle.put(self._children[-1])
+        self._growths: list[Growth] = []
         self._threads = ThreadPoolExecutor(count, "unpack")
         self.is_alive = True
 
     def submit(self, job: Job, growth: Growth, make_advance: Callable[[], Advance]) -> Future[LayerRecord]:
         """advance is made when the whole file is there, and told how many bytes of it were taken."""
+        self._growths.append(growth)
         return self._threads.submit(self._unpack, job, growth, make_advance)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(child.pid for child in self._children)
 
     def kill(self) -> None:
         """End all of them, and wait until nothing is written any more."""
@@ -120,7 +126,11 @@ class Unpackers:
         self.is_alive = False
         for child in self._children:
             child.kill()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for growth in self._growths:
+            growth.end(is_whole=False)
+        self._threads.shutdown(cancel_futures=True)
+        for child in self._children:
+            child.hang_up()
 
     def _unpack(self, job: Job, growth: Growth, make_advance: Callable[[], Advance]) -> LayerRecord:
         child = self._idle.get()
@@ -132,7 +142,7 @@ class Unpackers:
 
 class _Child:
     def __init__(self, pid: int, connection: socket.socket) -> None:
-        self._pid = pid
+        self.pid = pid
         self._connection = connection
         self._answers = connection.makefile("rb")
 
@@ -160,11 +170,11 @@ class _Child:
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
     def hang_up(self) -> None:
-        """In another child: a copy of ours would keep this one's connection open."""
+        """Also in another child: a copy of ours would keep this one's connection open."""
         self._answers.close()
         self._connection.close()
 
@@ -185,11 +195,6 @@ def current() -> Unpackers | None:
     """Those of this process; None when it has none, or they were killed."""
     found = _of_this_process
     return found if found is not None and found.is_alive else None
-
-
-def stop() -> None:
-    if _of_this_process is not None:
-        _of_this_process.kill()
 
 
 # --- the child's side -------------------------------------------------------------------------
