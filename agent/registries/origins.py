@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.registries.read import BadRegistries, read_registries
 from runtime.errors import Invalid
 from runtime.images.reference import DEFAULT_DOMAIN, Reference
+from runtime.images.registry.credentials import Credential
 from runtime.images.registry.docker_config import default_path, find_credential
 from runtime.images.registry.endpoints import HUB_HOST, Endpoint, Registries
 from runtime.images.registry.origin import Origin
@@ -31,9 +33,13 @@ class Origins:
     logins: Path | None = None
 
     def of(self, reference: Reference, project: str = "") -> tuple[Origin, ...]:
-        """Whom to ask for an image, in turn. `Invalid` for files that cannot be read."""
-        endpoints = self.registries().endpoints(reference.domain)
-        return tuple(Origin(each, find_credential(_domain(each), self._logins())) for each in endpoints)
+        """Whom to ask for an image, in turn, and as whom: what the project's own logins say comes first.
+        `Invalid` for files that cannot be read."""
+        registries = self.registries()
+        own = registries.logins.get(project)
+        files = [*([Path(own)] if own else []), self._logins()]
+        endpoints = registries.endpoints(reference.domain)
+        return tuple(Origin(each, _credential(_domain(each), files)) for each in endpoints)
 
     def registries(self) -> Registries:
         try:
@@ -47,6 +53,12 @@ class Origins:
 
     def _logins(self) -> Path:
         return self.logins or default_path()
+
+
+def _credential(domain: str, files: Sequence[Path]) -> Credential | None:
+    """The first that one of the files has."""
+    found = (find_credential(domain, file) for file in files)
+    return next((each for each in found if each is not None), None)
 
 
 def _domain(endpoint: Endpoint) -> str:

@@ -6,6 +6,8 @@ registries:
   docker.io: {mirrors: [mirror.lan:5000]}
   mirror.lan:5000: {insecure: true}
   registry.example.com: {ca: /etc/ssl/example.pem, certificate: /etc/ssl/me.pem, key: /etc/ssl/me.key}
+projects:
+  shop: {logins: /etc/setpoint/shop.json}    # as ~/.docker/config.json; for pulls of that project
 
 A mirror takes its own settings from its own entry.
 """
@@ -47,12 +49,15 @@ def _registries(r: Reading, node: Node) -> Registries:
         "apiVersion": choice("setpoint/v1"),
         "kind": choice("Registries"),
         "registries": lambda r, node: named(r, node, _registry, "registry"),
+        "projects": lambda r, node: named(r, node, _project, "project"),
     }
     values = fields(r, node, table, required=("apiVersion", "kind"), nullable=())
     if r.errors:
         raise Broken
     said: Mapping[str, Mapping[str, Any]] = values.get("registries", {})
-    return Registries({domain: _to_registry(domain, said) for domain in said})
+    projects: Mapping[str, Mapping[str, Any]] = values.get("projects", {})
+    logins = {name: said["logins"] for name, said in projects.items() if "logins" in said}
+    return Registries({domain: _to_registry(domain, said) for domain in said}, logins)
 
 
 def _to_registry(domain: str, said: Mapping[str, Mapping[str, Any]]) -> Registry:
@@ -82,6 +87,10 @@ def _registry(r: Reading, node: Node) -> dict[str, Any]:
         "token_hosts": list_of(_host),
     }
     return fields(r, node, table)
+
+
+def _project(r: Reading, node: Node) -> dict[str, Any]:
+    return fields(r, node, {"logins": _path})
 
 
 def _path(r: Reading, node: Node) -> str:

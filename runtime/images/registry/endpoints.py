@@ -57,9 +57,11 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """All settings, by the domain that names of images have."""
+    """All settings, by the domain that names of images have. logins: project -> the file with who it is to
+    registries, as Docker's config.json, for what that file tells of."""
 
     by_domain: Mapping[str, Registry] = field(default_factory=dict)
+    logins: Mapping[str, str] = field(default_factory=dict)
 
     def endpoints(self, domain: str) -> tuple[Endpoint, ...]:
         registry = self.by_domain.get(domain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,36 @@ def test_a_file_that_cannot_be_read_refuses(tmp_path: Path) -> None:
         Origins(path, tmp_path / "none").of(parse_reference("busybox"))
     with pytest.raises(Invalid, match="directory"):
         Origins(tmp_path, tmp_path / "none").of(parse_reference("busybox"))
+
+
+def test_a_projects_own_logins_come_first(tmp_path: Path) -> None:
+    def logins(name: str, password: str, *hosts: str) -> Path:
+        path = tmp_path / name
+        entries = {host: {"username": "me", "password": password} for host in hosts}
+        path.write_text(json.dumps({"auths": entries}))
+        return path
+
+    own = logins("shop.json", "own", "a.io")
+    everybody = logins("all.json", "all", "a.io", "b.io")
+    settings = tmp_path / "registries.yaml"
+    settings.write_text(HEAD + f"projects:\n  shop: {{logins: {own}}}\n")
+    origins = Origins(settings, everybody)
+
+    def password(image: str, project: str) -> str:
+        found = origins.of(parse_reference(image), project)[-1].credential
+        return found.password if found else ""
+
+    assert (password("a.io/x", "shop"), password("b.io/x", "shop"), password("c.io/x", "shop")) == (
+        "own",
+        "all",
+        "",
+    )
+    assert (password("a.io/x", "other"), password("a.io/x", "")) == ("all", "all")
+    own.unlink()
+    assert password("a.io/x", "shop") == "all", "a file that is not there says nothing"
+
+
+def test_a_projects_logins_are_a_path() -> None:
+    with pytest.raises(BadRegistries) as caught:
+        read_registries((HEAD + "projects:\n  shop: {logins: here.json}\n").encode(), "r.yaml")
+    assert caught.value.problems[0].startswith("r.yaml:4:18")
