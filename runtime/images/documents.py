@@ -114,7 +114,9 @@ def parse_manifest(data: bytes, descriptor_type: str, what: str) -> Manifest:
         raise Invalid("read image", what, f"has {len(layers)} layers, {MAX_LAYERS} is the most")
     config = parse_descriptor(value.get("config"), what)
     if config.media_type not in CONFIG_TYPES:
-        raise Unsupported("read image", what, f"not a container image: its config is {config.media_type!r}")
+        raise Unsupported(
+            "read image", what, f"not a container image: its config is {config.media_type[:100]!r}"
+        )
     return Manifest(config, tuple(_parse_layer(layer, what) for layer in layers))
 
 
@@ -125,7 +127,7 @@ def parse_descriptor(value: object, what: str) -> Descriptor:
     if not isinstance(media_type, str) or not isinstance(digest, str) or not is_digest(digest):
         raise Invalid("read image", what, f"a descriptor has no valid digest: {str(digest)[:100]!r}")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
-        raise Invalid("read image", what, f"a descriptor has no valid size: {str(size)[:40]}")
+        raise Invalid("read image", what, f"a descriptor has no valid size: {str(size)[:40]!r}")
     return Descriptor(
         media_type, digest, size, _parse_platform(value.get("platform")), _strings(value.get("annotations"))
     )
@@ -136,9 +138,14 @@ def choose_platform(entries: tuple[Descriptor, ...], host: Platform, what: str) 
     images = [entry for entry in entries if not _is_attestation(entry)]
     ranked = [(rank, entry) for entry in images if (rank := _rank(entry.platform, host)) is not None]
     if not ranked:
-        there = ", ".join(sorted({str(entry.platform) for entry in images})) or "nothing"
+        there = _shown(sorted({str(entry.platform) for entry in images})) or "nothing"
         raise Unsupported("read image", what, f"made for {there}, not for {host}", "get it for this platform")
     return min(ranked, key=lambda pair: pair[0])[1]
+
+
+def _shown(words: list[str]) -> str:
+    """In one short line, whatever they are: they come from outside."""
+    return ", ".join(word if word.isprintable() else repr(word) for word in words)[:200]
 
 
 def _rank(platform: Platform | None, host: Platform) -> int | None:
