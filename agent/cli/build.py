@@ -39,6 +39,8 @@ def add_commands(commands: Commands) -> None:
     build.add_argument(
         "--platform", default="", metavar="OS/ARCH", help="what it is for; only this machine's"
     )
+    build.add_argument("--check", action="store_true",
+                       help="tell what is wrong with the Dockerfile, and build nothing")  # fmt: skip
     build.add_argument("--no-cache", action="store_true", help="run every step")
     build.add_argument("--pull", action="store_true", help="ask the registry for base images that are here")
     build.add_argument("-m", "--memory", type=_bytes, default=None, metavar="SIZE", help="of each RUN step")
@@ -54,6 +56,7 @@ def add_commands(commands: Commands) -> None:
         "setpoint image build --secret id=token,src=token.txt -t lab/web:1 web/",
         "SOURCE_DATE_EPOCH=0 setpoint image build -t lab/web:1 .   # the same digest each time",
         "git archive HEAD | setpoint image build -t lab/web:1 -",
+        "setpoint image build --check .   # every mistake with its line, without building",
     )
     builds = commands.add("builds", "list builds, or print what one said")
     builds.add_argument("id", nargs="?", default="", metavar="BUILD", help="print this one's output")
@@ -62,6 +65,10 @@ def add_commands(commands: Commands) -> None:
 
 
 def build(arguments: Namespace) -> int:
+    if arguments.check:
+        from agent.cli.build_check import check
+
+        return check(arguments, dict(_argument(text) for text in arguments.build_arg))
     order = _order(arguments)
     client = connect(arguments)
     plain = arguments.progress == "plain" or (arguments.progress == "auto" and not sys.stderr.isatty())
