@@ -10,6 +10,9 @@ _D = "runtime/images/dockerfile"
 _NAMES, _BOMBS = "tests/threats/test_d02_build_names.py", "tests/threats/test_d06_dockerfile_bombs.py"
 _DONE = f"{_BOMBS}::test_d6_a_dockerfile_is_done_or_refused_in_a_second"
 _REFUSED = f"{_BOMBS}::test_d6_what_is_too_much_is_refused"
+_IGNORED = f"{_BOMBS}::test_d6_an_ignore_file_of_too_many_lines_is_refused"
+_LINES = "tests/unit/images/dockerfile/test_lines.py::test_too_much_is_refused"
+_FORMS = "tests/unit/images/dockerfile/test_syntax.py"
 
 
 def _limit(name: str, old: str, test: str) -> Mutation:
@@ -58,27 +61,27 @@ DOCKERFILES = (
         "import subprocess  # noqa: F401\nfrom dataclasses import dataclass\n",
         f"{_NAMES}::test_d2_the_reader_can_open_and_run_nothing",
     ),
-    _limit("LINE_CHARACTERS", "64 * 1024 - 1", f"{_REFUSED}[a line of 1.5 MB]"),
+    _limit("LINE_CHARACTERS", "64 * 1024 - 1", _LINES),
     _limit("FILE_BYTES", "2 * 1024 * 1024", f"{_REFUSED}[a file of 10 MB]"),
     _limit("INSTRUCTIONS", "4000", f"{_REFUSED}[10^5 instructions]"),
-    _limit("STAGES", "500", "tests/unit/images/dockerfile/test_lines.py::test_too_much_is_refused"),
-    _limit("CONTINUED_LINES", "10_000", f"{_DONE}[continued lines without end]"),
+    _limit("STAGES", "500", _LINES),
+    _limit("CONTINUED_LINES", "10_000", _LINES),
     _limit("VARIABLES", "1000", f"{_REFUSED}[10^4 variables]"),
-    _limit("VALUE_CHARACTERS", "128 * 1024", f"{_REFUSED}[one word of 16,000 variables]"),
+    _limit("VALUE_CHARACTERS", "128 * 1024", f"{_REFUSED}[a variable of 256 KiB]"),
     _limit("EXPANDED_CHARACTERS", "16 * 1024 * 1024", f"{_REFUSED}[a variable doubled, used 4,000 times]"),
     _limit("MATCHED_PER_CHARACTER", "16", f"{_DONE}[a pattern of question marks]"),
     _limit("DEPTH", "32", f"{_REFUSED}[modifiers nested 10^4 times]"),
-    _limit("WORDS", "10_000", f"{_REFUSED}[60,000 flags]"),
-    _limit("PORTS", "10_000", f"{_REFUSED}[ports without end]"),
-    _limit("PATTERN_CHARACTERS", "1024", f"{_REFUSED}[a source with a long pattern]"),
-    _limit("IGNORE_PATTERNS", "5000", f"{_BOMBS}::test_d6_an_ignore_file_of_too_many_lines_is_refused"),
-    _limit("MISTAKES", "200", f"{_DONE}[4,000 mistakes]"),
+    _limit("WORDS", "10_000", f"{_REFUSED}[60,000 words]"),
+    _limit("PORTS", "10_000", _FORMS),
+    _limit("PATTERN_CHARACTERS", "1024", _IGNORED),
+    _limit("IGNORE_PATTERNS", "5000", _IGNORED),
+    _limit("MISTAKES", "200", _FORMS),
     Mutation(
         "D6", f"{_D}/stage_plan.py", "        context.budget.spend(ports * limits.PORT_CHARACTERS)\n", "",
         f"{_DONE}[4,000 times many ports]",
     ),
     Mutation(
-        "D6", f"{_D}/expansion.py", "        self._spend(len(word))\n", "", f"{_DONE}[long words that nobody takes]",
+        "D6", f"{_D}/expansion.py", "        self._spend(len(word))\n", "", f"{_REFUSED}[long words that nobody takes]",
     ),
     Mutation(
         "D6", f"{_D}/automaton.py", "        if len(self._steps) >= _MOST_REMEMBERED:\n            self._steps.clear()\n",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.images.dockerfile import limits
 from runtime.images.dockerfile.documents import heads
 from runtime.images.dockerfile.instructions import Run, Transfer
 from runtime.images.dockerfile.lines import Directives, Lines, read_lines
@@ -153,10 +152,11 @@ def test_heads_of_a_line_with_an_open_quote_are_none() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("FROM x\nRUN " + "a" * limits.LINE_CHARACTERS, "D:2: a line of more than"),
-        ("FROM x\nRUN \\\n" + ("a" * 60_000 + " \\\n") * 5, "D:2: an instruction of more than"),
-        ("FROM x\n" + "RUN a\n" * limits.INSTRUCTIONS, "more than 4000 instructions"),
-        ("FROM x\n" * (limits.STAGES + 1), "more than 500 stages"),
+        ("FROM x\nRUN " + "a" * 65_536, "D:2: a line of more than 65535"),
+        ("FROM x\nRUN \\\n" + ("a" * 60_000 + " \\\n") * 5, "D:2: an instruction of more than 262144"),
+        ("FROM x\nRUN \\\n" + "a \\\n" * 10_001, "or 10000 lines"),
+        ("FROM x\n" + "RUN a\n" * 4000, "D:4001: more than 4000 instructions"),
+        ("FROM x\n" * 501, "D:501: more than 500 stages"),
     ],
 )
 def test_too_much_is_refused(text: str, told: str) -> None:

@@ -210,6 +210,10 @@ def test_all_mistakes_come_at_once_in_order() -> None:
     ]
 
 
+def test_reading_ends_after_many_mistakes() -> None:
+    assert len(mistakes_of("FROM x\n" + "RUM\n" * 300)) == 200
+
+
 def test_the_error_names_the_file_and_is_invalid_for_whoever_asked() -> None:
     with pytest.raises(DockerfileInvalid) as caught:
         read_dockerfile(b"RUN x", "web/Dockerfile")
