@@ -17,6 +17,7 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from runtime.build_steps import BuildSteps, StepLimits
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.build.asks import MAX_LINE_BYTES, error_from, error_to
 from runtime.images.build.order import BuildOrder, to_json
+from runtime.images.facts import Admit, facts_from_json
 from runtime.images.worker import environment
 from runtime.model import ImageInfo
 
@@ -77,7 +79,8 @@ class Builds:
         async with self._room:
             self._running[order.id] = asyncio.current_task()
             record = await asyncio.to_thread(self.history.begin, _summary(order))
-            build = _Build(order, record, report, limits, self._steps, self._get_image)
+            admit = partial(self._engine.images.admit, "build image")
+            build = _Build(order, record, report, limits, self._steps, self._get_image, admit)
             try:
                 image_id = await build.run(self._command())
                 image = self._engine.image(image_id)
@@ -120,6 +123,7 @@ class _Build:
         limits: StepLimits,
         steps: BuildSteps,
         get_image: GetImage,
+        admit: Admit,
     ) -> None:
         self._order = order
         self._record = record
@@ -127,6 +131,7 @@ class _Build:
         self._limits = limits
         self._steps = steps
         self._get_image = get_image
+        self._admit = admit
         self._answering: set[asyncio.Task[None]] = set()
         self._ends: dict[str, int] = {}
 
@@ -197,6 +202,8 @@ class _Build:
         match question["kind"]:
             case "image":
                 return (await self._get_image(str(question["reference"]), bool(question["pull"]))).id
+            case "admit":
+                return await asyncio.to_thread(self._admit, facts_from_json(question["facts"]))
             case "run":
                 return await self._steps.run(
                     self._order.id, question, self._limits, self._on_line(int(question["step"]))

@@ -113,6 +113,10 @@ class Images:
             self._gate.admit_one_of(op, reference, self.facts(reference))
         return info
 
+    def admit(self, op: str, facts: ImageFacts) -> None:
+        """For who makes images in a process of their own: raises for one that may not have its name."""
+        self._gate.admit_image(op, facts)
+
     def facts(self, reference: str) -> tuple[ImageFacts, ...]:
         """What is known of an image that is here, () when it is not: with the name that it is asked for by,
         or for an id with each name that it has."""

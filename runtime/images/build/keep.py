@@ -22,6 +22,7 @@ from runtime.images.build.states import Layer, State
 from runtime.images.config import parse_config
 from runtime.images.content import digest_of
 from runtime.images.documents import Descriptor
+from runtime.images.facts import Admit
 from runtime.images.formats import FoundImage, build_manifest, layer_type
 from runtime.images.garbage import Holdings
 from runtime.images.images import Stack
@@ -39,14 +40,15 @@ NO_ROOT = (0o755, 0, 0)
 
 
 class Keeper:
-    """directory: the build's staging directory. Used by the threads of all stages."""
+    """directory: the build's staging directory. admit: asked about the image before it has its names. Used by
+    the threads of all stages."""
 
-    def __init__(self, root: Path, directory: Path, cache: Cache) -> None:
+    def __init__(self, root: Path, directory: Path, cache: Cache, admit: Admit) -> None:
         self._root = root
         self._directory = directory
         self._cache = cache
         self._layers = Layers(root)
-        self._stage = Stage(root, directory, _ignore, DEFAULT_LIMITS)
+        self._stage = Stage(root, directory, _ignore, DEFAULT_LIMITS, admit)
         self._lock = threading.Lock()
         self._fresh: dict[str, Cached] = {}
         self._trees: dict[str, tuple[Path, LayerRecord]] = {}

@@ -37,6 +37,7 @@ from runtime.images.dockerfile.plan import BuildPlan, BuildRequest, make_plan, m
 from runtime.images.dockerfile.stages import Dockerfile, read_dockerfile
 from runtime.images.dockerfile.steps import FromImage
 from runtime.images.documents import Platform
+from runtime.images.facts import ImageFacts, facts_to_json
 from runtime.images.images import Images, host_platform
 from runtime.images.index import prepare_root
 from runtime.images.reference import Reference, parse_reference
@@ -76,7 +77,7 @@ class _Build:
         self._context = context
         self._images = Images(layout)
         self._cache = Cache(layout.images)
-        self._keeper = Keeper(layout.images, directory, self._cache)
+        self._keeper = Keeper(layout.images, directory, self._cache, self._admit)
         self._platform = host_platform()
         self._now_ns = time.time_ns() if order.epoch is None else order.epoch * 10**9
         self._now = _rfc3339(self._now_ns)
@@ -85,6 +86,10 @@ class _Build:
             layout.images, self._images, self._platform, asks, self._keeper,
             lambda diff_ids: key_of("image", order.epoch, diff_ids), pull=order.pull,
         )  # fmt: skip
+
+    def _admit(self, facts: ImageFacts) -> None:
+        """The rules are the engine's."""
+        self._asks.ask("admit", facts=facts_to_json(facts))
 
     def run(self, names: tuple[Reference, ...]) -> str:
         name, data = read_dockerfile_of(self._order, self._context)
