@@ -118,7 +118,9 @@ def test_d6_a_dockerfile_is_done_or_refused_in_a_second(name: str) -> None:
     "name",
     [
         "a line of 1.5 MB", "a file of 10 MB", "10^5 stages", "10^5 instructions", "10^4 variables",
-        "a variable doubled 40 times", "a variable of 256 KiB", "long words that nobody takes", "a variable doubled, used 4,000 times", "one word of 16,000 variables",
+        "a variable doubled 40 times", "a variable of 256 KiB",
+        "long words that nobody takes", "a variable doubled, used 4,000 times",
+        "one word of 16,000 variables",
         "a replacement of each letter by a long word", "modifiers nested 10^4 times", "60,000 flags",
         "60,000 words", "a circle of one", "500 documents without ends", "ports without end",
         "a cache with a long name", "a trigger in a trigger", "a source with a long pattern",
