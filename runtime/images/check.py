@@ -21,6 +21,7 @@ from runtime.images.compare import differences
 from runtime.images.config import parse_diff_ids
 from runtime.images.content import Content
 from runtime.images.documents import parse_json, parse_manifest
+from runtime.images.facts import admit_all
 from runtime.images.index import Record, locked, read_index
 from runtime.images.layers import TREE, Layers
 from runtime.images.limits import DEFAULT_LIMITS
@@ -63,7 +64,7 @@ def check_images(
     if not read_index(root).records:
         return ()
     with staging_directory(root) as directory:
-        stage = Stage(root, directory, report, DEFAULT_LIMITS)
+        stage = Stage(root, directory, report, DEFAULT_LIMITS, admit_all)
         return tuple(_Check(root, stage, repair, frozenset(busy)).run(image_ids))
 
 

@@ -16,7 +16,7 @@ from runtime.images import unpackers
 from runtime.images.archive import Source
 from runtime.images.content import Content, digest_of, ingest, sync_directory
 from runtime.images.documents import Descriptor
-from runtime.images.facts import Admit, admit_all
+from runtime.images.facts import Admit
 from runtime.images.formats import FoundLayer, layer_type
 from runtime.images.layers import (
     TREE,
@@ -52,11 +52,9 @@ class StagedImage:
 
 class Stage:
     """One load's staged content, and what of it is in the store already. admit: asked by `commit` about each
-    image, before it has a name; the default is for what gives none."""
+    image, before it has a name."""
 
-    def __init__(
-        self, root: Path, directory: Path, report: Report, limits: Limits, admit: Admit = admit_all
-    ) -> None:
+    def __init__(self, root: Path, directory: Path, report: Report, limits: Limits, admit: Admit) -> None:
         self.admit = admit
         self._directory = directory
         self._content = Content(root)
