@@ -29,7 +29,7 @@ KEPT = HERE / "kept"
 STATE = HERE / "state.json"
 CGROUP = Path("/sys/fs/cgroup")
 PAGE = "http://127.0.0.1:8080/"
-READY_SECONDS = 120
+READY_SECONDS = 600
 PROFILE = "setpoint-default"
 LIMITS = """\
 x-base: &base {image: "busybox:latest", network_mode: none, mem_limit: 16m, memswap_limit: 16m, restart: "no"}
