@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.build_history import History, Record
+from runtime.build_recipe import BuildRecipe, FindContext
 from runtime.build_steps import BuildSteps, StepLimits
-from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
 from runtime.images.build.asks import MAX_LINE_BYTES, error_from, error_to
-from runtime.images.build.order import BuildOrder, to_json
+from runtime.images.build.order import BuildOrder, Network, to_json
 from runtime.images.facts import Admit, facts_from_json
 from runtime.images.worker import environment
 from runtime.model import ImageInfo
@@ -41,10 +42,11 @@ GetImage = Callable[[str, bool], Awaitable[ImageInfo]]
 
 
 class Builds:
-    """engine: the one that this is a part of."""
+    """engine: the one that this is a part of. find_context: where a recipe's files are; None: it has none."""
 
-    def __init__(self, engine: NativeEngine) -> None:
+    def __init__(self, engine: NativeEngine, find_context: FindContext | None = None) -> None:
         self._engine = engine
+        self._find_context = find_context
         self._layout = engine.layout
         self._steps = BuildSteps(engine)
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -96,6 +98,21 @@ class Builds:
                 raise
             finally:
                 await asyncio.shield(self._end(order.id))
+
+    async def run_recipe(self, reference: str, recipe: BuildRecipe) -> ImageInfo:
+        """What a manifest says, under the name that it has there, and others."""
+        if self._find_context is None:
+            raise Unsupported("build image", reference, "this engine knows no source")
+        async with contextlib.AsyncExitStack() as stack:
+            opened = self._find_context(recipe)
+            kind, path = await asyncio.to_thread(opened.__enter__)
+            stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
+            order = BuildOrder(
+                new_id(), kind, path, recipe.dockerfile, recipe.dockerfile_text, (reference, *recipe.tags),
+                recipe.target, recipe.arguments, recipe.labels, _network(recipe.network), recipe.no_cache,
+                recipe.pull,
+            )  # fmt: skip
+            return await self.run(order, lambda event: None)
 
     async def _end(self, id: str) -> None:
         self._running.pop(id, None)
@@ -236,3 +253,11 @@ def _summary(order: BuildOrder) -> dict[str, Any]:
 
 def new_id() -> str:
     return os.urandom(16).hex()
+
+
+def _network(text: str) -> Network:
+    match text:
+        case "none" | "host":
+            return text
+        case _:
+            return "default"

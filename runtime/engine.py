@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_directory
 from runtime.assembly import Assembly
+from runtime.build_recipe import BuildRecipe, FindContext
 from runtime.builds import Builds
 from runtime.confinement import Confinement
 from runtime.container_files import ContainerFiles
@@ -77,6 +78,7 @@ class NativeEngine:
         layout: Layout,
         find_origins: FindOrigins | None = None,
         admission: Admission = EVERYTHING,
+        find_context: FindContext | None = None,
     ) -> None:
         self.layout = layout
         self.images = IsolatedImages(layout, admission)
@@ -107,7 +109,7 @@ class NativeEngine:
             self._client,
             self._on_drift_hint,
         )
-        self.builds = Builds(self)
+        self.builds = Builds(self, find_context)
         self._denials = Denials(layout.cgroup_parent, self._on_denied, self._index.by_first_pid)
         self._opened = contextlib.AsyncExitStack()
         self._creating: Counter[str] = Counter()  # images of containers that are being made
@@ -393,6 +395,9 @@ class NativeEngine:
     ) -> None:
         self.pulls.begin(Wish(reference, platform, project, only_newer))
 
+    async def build(self, reference: str, recipe: BuildRecipe) -> None:
+        self.pulls.begin_work(reference, lambda: self.builds.run_recipe(reference, recipe))
+
     def pull_state(self, reference: str) -> PullState | None:
         return self.pulls.state(reference)
 
@@ -407,12 +412,20 @@ class NativeEngine:
         return await self.registries.push(reference, report)
 
     async def check_images(
-        self, image_ids: Sequence[str], *, repair: bool, report: Report | None = None
+        self,
+        image_ids: Sequence[str],
+        *,
+        repair: bool,
+        report: Report | None = None,
+        bytes_per_second: float = 0.0,
     ) -> tuple[Finding, ...]:
-        """What is damaged of these images, of all when there is none. repair: from what is here."""
+        """What is damaged of these images, of all when there is none. repair: from what is here.
+        bytes_per_second: in nobody's way, and not faster."""
         busy = sorted({entry.config.image for entry in self._index if entry.is_running} - {""})
         return await asyncio.to_thread(
-            lambda: self.images.check(image_ids, repair=repair, busy=busy, progress=report)
+            lambda: self.images.check(
+                image_ids, repair=repair, busy=busy, progress=report, bytes_per_second=bytes_per_second
+            )
         )
 
     def list_images(self) -> tuple[ImageInfo, ...]:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol
 
+from runtime.build_recipe import BuildRecipe
 from runtime.images.facts import ImageFacts
 from runtime.model import (
     ContainerConfig,
@@ -105,6 +106,10 @@ class Engine(Protocol):
     ) -> None:
         """Begin to fetch an image, unless that is under way; an "image" event says that it ended. platform:
         "" is this host's; project: whose logins count; only_newer: unless its registry has what is here."""
+
+    async def build(self, reference: str, recipe: BuildRecipe) -> None:
+        """Begin to build an image and give it that name, unless that is under way; an "image" event says that
+        it ended, and `pull_state` how."""
 
     def pull_state(self, reference: str) -> PullState | None:
         """A fetch that is under way or failed last; None when nobody asked, or it went well."""

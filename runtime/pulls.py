@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,14 @@ class Pulls:
 
     def begin(self, wish: Wish) -> None:
         """Fetch it for nobody in particular; `state` and on_end tell what becomes of it."""
-        if wish.reference in self._begun:
+        self.begin_work(wish.reference, lambda: self.pull(wish))
+
+    def begin_work(self, reference: str, work: Callable[[], Awaitable[object]]) -> None:
+        """The same for an image that comes otherwise: one that is built."""
+        if reference in self._begun:
             return
-        self._failed.pop(wish.reference, None)
-        self._begun[wish.reference] = asyncio.get_running_loop().create_task(self._fetch(wish))
+        self._failed.pop(reference, None)
+        self._begun[reference] = asyncio.get_running_loop().create_task(self._fetch(reference, work))
 
     def state(self, reference: str) -> PullState | None:
         if reference in self._begun:
@@ -83,10 +87,10 @@ class Pulls:
         """The canonical names of what is being fetched."""
         return tuple(name for name, _, _ in self._running)
 
-    async def _fetch(self, wish: Wish) -> None:
-        reference, error = wish.reference, None
+    async def _fetch(self, reference: str, work: Callable[[], Awaitable[object]]) -> None:
+        error: SetpointError | None = None
         try:
-            await self.pull(wish)
+            await work()
         except SetpointError as failure:
             error = self._failed[reference] = failure
         except Exception as failure:  # a bug of ours is said on the object, and tried again

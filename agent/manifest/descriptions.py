@@ -140,8 +140,27 @@ UPDATE = {
     "prereleases": D("Whether those that are not released count, too (false).", "prereleases: true", BOOLEAN),
 }
 
+BUILD = {
+    "args": D("For ARG of the Dockerfile.", "args: {VERSION: 1.2}", PAIRS),
+    "context": D("The directory that it takes files from: what is committed in it.", "context: ./web", TEXT),
+    "dockerfile": D("The Dockerfile, in the context.", "dockerfile: docker/Dockerfile", TEXT),
+    "dockerfile_inline": D("What the Dockerfile says.", "dockerfile_inline: FROM nginx:1.27", TEXT),
+    "labels": D("Labels of the image.", "labels: {team: shop}", PAIRS),
+    "network": D("Of RUN steps: default, none or host.", "network: none", one_of("default", "none", "host")),
+    "no_cache": D("Run every step of a build (false).", "no_cache: true", BOOLEAN),
+    "pull": D("Ask the registry for base images that are here (false).", "pull: true", BOOLEAN),
+    "tags": D("Further names for the image.", "tags: [shop/web:1]", LIST),
+    "target": D("Build up to this stage.", "target: runtime", TEXT),
+}
+
 CONTAINER = {
     "annotations": D("Notes for programs; they change nothing.", "annotations: {team: shop}", PAIRS),
+    "build": D(
+        "Build its image of a directory of the source. Another content is another image, and rolls out.",
+        "build: ./web",
+        {"oneOf": [TEXT, {"type": "object"}]},
+        BUILD,
+    ),
     "cap_add": D("Capabilities beyond the default set.", "cap_add: [NET_ADMIN]", LIST),
     "cap_drop": D("Capabilities of the default set that it does not get.", "cap_drop: [ALL]", LIST),
     "command": D("Arguments in place of the image's. [] clears them.", 'command: ["sleep", "60"]', COMMAND),

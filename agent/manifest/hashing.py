@@ -37,6 +37,7 @@ LIVE_CONTAINER_FIELDS = frozenset(
         "expose",
     )
 )
+BUILT_FIELDS = frozenset(("build", "image"))
 LIVE_OTHER_FIELDS = frozenset(("ensure", "suspend", "keep"))
 
 
@@ -55,6 +56,8 @@ def hashes(spec: AnySpec) -> tuple[str, str]:
     live = LIVE_CONTAINER_FIELDS if isinstance(spec, ContainerSpec) else LIVE_OTHER_FIELDS
     values = spec.model_dump(mode="json", exclude_unset=True, exclude_defaults=True)
     whole = _digest_of(values)
+    if "build" in values:  # what is built counts, not what it is built of: it rolls out when it is another
+        live = live | BUILT_FIELDS
     if live.isdisjoint(values):
         return whole, whole
     return whole, _digest_of({name: value for name, value in values.items() if name not in live})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agent.manifest.spec import AnySpec
@@ -68,7 +68,8 @@ class Revision:
 
     id: the commit, or "dir-" and a digest of the files. Paths are in no order.
     base: the absolute directory on this host that the files lie in, which relative bind mounts are
-    relative to; "" when there is none (a remote repository).
+    relative to; "" when there is none (a remote repository). tree_of: what a directory of the source
+    holds, by content, for who builds of it: "git:ID", "dir:DIGEST", or "" when it is not there.
     """
 
     id: str
@@ -77,3 +78,4 @@ class Revision:
     subject: str = ""
     author: str = ""
     base: str = ""
+    tree_of: Callable[[str], str] = field(default=lambda path: "", compare=False)

@@ -18,7 +18,7 @@ from agent.manifest.checks import ProjectResult, check_all, check_project
 from agent.manifest.files import COMPOSE_NAMES
 from agent.manifest.objects import Manifest, ManifestError, Object, Revision, Where
 from agent.manifest.one_file import FileResult, read_one
-from agent.manifest.reading import ReadOptions
+from agent.manifest.reading import TREE, ReadOptions
 from store.records import Key
 
 
@@ -62,10 +62,22 @@ class Reader:
         if revision.base != self._base:
             self._base, self._given, self._files, self._projects = revision.base, {}, {}, {}
             self._manifest = None
-        options = ReadOptions(self.environment, revision.base, self.home, self.profiles)
-        manifest = self._read_changed(revision.files, options) or self._read_all(revision.files, options)
-        self._manifest, self._given = manifest, revision.files
+        options = ReadOptions(
+            self.environment, revision.base, self.home, self.profiles, revision.tree_of
+        )  # fmt: skip
+        files = self._with_trees(revision)
+        manifest = self._read_changed(files, options) or self._read_all(files, options)
+        self._manifest, self._given = manifest, files
         return manifest
+
+    def _with_trees(self, revision: Revision) -> Mapping[str, bytes]:
+        """The files, and beside them a word for each directory that something is built of: another one has
+        what depends on it read again."""
+        names = [name for name, whose in self._dependents.items() if whose and name.startswith(TREE)]
+        if not names:
+            return revision.files
+        words = {name: revision.tree_of(name.removeprefix(TREE)).encode() for name in names}
+        return {**revision.files, **words}
 
     def _read_changed(self, files: Mapping[str, bytes], options: ReadOptions) -> Manifest | None:
         """The same files as before, some with another content: those alone. None when there is more to it

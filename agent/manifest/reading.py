@@ -7,7 +7,7 @@ wrong at once, the one that loops catches (`parse_values.guard`), so that all er
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Mapping as MappingABC
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from agent.manifest.nodes import Node, Scalar
 from agent.manifest.objects import ManifestError, Where
 
 MAX_ERRORS = 200
+TREE = "\0tree/"  # no file's name begins so: what stands for a directory among the files of a revision
 ReferenceKind = Literal["service", "network", "volume", "container_name"]
 ClaimKind = Literal["port", "container_name", "network_name", "volume_name", "address"]
 
@@ -41,13 +42,14 @@ class ReadOptions:
 
     environment: variables for `${VAR}`; they go before those of `.env`. base: the absolute host
     directory that the files lie in, "" for none. home: what `~` stands for. profiles: the active
-    ones, "*" is all.
+    ones, "*" is all. tree_of: what a directory of the source holds, by content; "" when nobody knows.
     """
 
     environment: MappingABC[str, str] = field(default_factory=dict)
     base: str = ""
     home: str = "/root"
     profiles: frozenset[str] = frozenset()
+    tree_of: Callable[[str], str] = lambda path: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,15 @@ class Reading:
         data = self.files.get(path)
         self.dependencies[path] = data
         return data
+
+    def tree(self, path: str) -> str:
+        """What a directory of the source holds, in one word that changes with it."""
+        name = TREE + path
+        data = self.files.get(name)
+        if data is None:
+            data = self.options.tree_of(path).encode()
+        self.dependencies[name] = data
+        return data.decode()
 
     def locked_image(self, image: str) -> str:
         """The image with the digest that the lock gives its tag, if there is one."""

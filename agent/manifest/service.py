@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.manifest import (
+    parse_build,
     parse_environment,
     parse_mounts,
     parse_network,
@@ -74,6 +75,7 @@ def _stop_grace(r: Reading, node: Node) -> float:
 
 FIELDS: dict[str, Parser[Any]] = {
     "annotations": labels,
+    "build": parse_build.build,
     "cap_add": parse_run.capabilities,
     "cap_drop": parse_run.capabilities,
     "command": words,
@@ -144,7 +146,7 @@ OWN_FIELDS = ("ensure", "on_unhealthy", "replicas", "suspend", "update", "x-setp
 """Those that compose does not have."""
 
 _LACKING = """
-attach blkio_config build cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
+attach blkio_config cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
 cpu_rt_period cpu_rt_runtime credential_spec develop device_cgroup_rules extends external_links gpus
 isolation label_file links mac_address mem_swappiness models post_start pre_stop provider
 pull_refresh_after runtime secrets storage_opt use_api_socket volumes_from
@@ -156,13 +158,26 @@ LACKING = frozenset(_LACKING.split())
 def read_service(r: Reading, node: Node) -> ContainerSpec:
     """A service's spec; notes what it refers to and claims. Raises Refuse or Broken."""
     errors_before = len(r.errors)
-    values = fields(r, node, FIELDS, lacking=LACKING, required=("image",), nullable=NULLABLE)
+    is_built = isinstance(node, Mapping) and "build" in node.entries
+    required = () if is_built else ("image",)
+    values = fields(r, node, FIELDS, lacking=LACKING, required=required, nullable=NULLABLE)
     assert isinstance(node, Mapping)
+    _name_built(values)
     _join(r, node, values)
     _check(r, node, values)
     if len(r.errors) > errors_before:
         raise Broken
     return ContainerSpec(**values)
+
+
+def _name_built(values: dict[str, Any]) -> None:
+    """An image that is built has the name of what it is built of; what image says is one more."""
+    if (build := values.get("build")) is None:
+        return
+    name = values.get("image", "")
+    tags = tuple(dict.fromkeys((*build.tags, *([name] if name and "@" not in name else ()))))
+    values["build"] = build.model_copy(update={"tags": tags}) if tags else build
+    values["image"] = parse_build.image_of(build)
 
 
 def _join(r: Reading, node: Mapping, values: dict[str, Any]) -> None:

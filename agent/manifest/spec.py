@@ -117,10 +117,28 @@ class UpdateSpec(Spec):
     prereleases: bool = False
 
 
+class BuildSpec(Spec):
+    """How its image is built. context: below the source's top, "" for that itself. tree: what is in it, by
+    content: another one is another image. tags: further names for the image."""
+
+    context: str
+    tree: str = ""
+    dockerfile: str = ""
+    dockerfile_inline: str = ""
+    args: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    target: str = ""
+    network: Literal["default", "none", "host"] = "default"
+    no_cache: bool = False
+    pull: bool = False
+    tags: tuple[str, ...] = ()
+
+
 class ContainerSpec(Spec):
     """A compose service, normalised. Lengths in bytes, times in seconds."""
 
     image: str
+    build: BuildSpec | None = None
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
     environment: dict[str, str] = {}

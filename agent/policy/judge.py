@@ -21,7 +21,7 @@ from store.records import Key
 
 _JUDGED = """
 privileged network_mode pid ipc uts userns_mode cap_add devices mounts seccomp apparmor masked_paths ports
-sysctls image no_new_privileges read_only
+sysctls image build no_new_privileges read_only
 """
 _HARMLESS = """
 command entrypoint environment working_dir user group_add hostname domainname container_name labels
@@ -81,6 +81,7 @@ def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
             "privileged", ("privileged",), "privileged", "name what it needs with cap_add, devices"
         )
     yield from _namespaces(allow, spec)
+    yield from _build(allow, spec)
     yield from _capabilities(allow, spec)
     for index, device in enumerate(spec.devices):
         if not any(_below(pattern, device.source) for pattern in allow.devices):
@@ -121,6 +122,12 @@ def _namespaces(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
             yield _refused("namespaces", (field,), f"the host's {name} namespace", name)
         if mode.startswith("container:") and "container" not in allow.namespaces:
             yield _refused("namespaces", (field,), f"{field} {mode}", "container")
+
+
+def _build(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+    """Its steps run as containers do; of the host they can only reach the network."""
+    if spec.build is not None and spec.build.network == "host" and "network" not in allow.namespaces:
+        yield _refused("namespaces", ("build", "network"), "the host's network for a build", "network")
 
 
 def _capabilities(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:

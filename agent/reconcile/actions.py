@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.policy import ExitCause
+from runtime.build_recipe import BuildRecipe
 from runtime.model import ContainerConfig, Drift, NetworkConfig, Resources, VolumeConfig
 from store.records import Key
 
@@ -111,6 +112,20 @@ class PullImage(Action):
         return " ".join(
             filter(None, (self.reference, self.platform, "if it is newer" if self.only_newer else ""))
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BuildImage(Action):
+    """Begins only, as a pull."""
+
+    verb: ClassVar[str] = "build"
+    done: ClassVar[str] = "Building"
+    reference: str
+    recipe: BuildRecipe
+
+    @property
+    def detail(self) -> str:
+        return f"of {self.recipe.context or '.'}"
 
 
 @dataclass(frozen=True, slots=True)

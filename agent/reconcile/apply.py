@@ -75,6 +75,8 @@ def _call(engine: Engine, action: Action) -> Awaitable[None]:
         case do.PullImage():
             more = {"platform": action.platform, "project": action.key.project}
             return engine.pull(action.reference, **more, only_newer=action.only_newer)
+        case do.BuildImage():
+            return engine.build(action.reference, action.recipe)
         case do.CreateContainer():
             return engine.create(action.config)
         case do.StartContainer():

@@ -118,7 +118,7 @@ class Applying:
                     know.observed.add_sandbox(action.sandbox, action.key, action.networks)
                 if action.is_restart:
                     know.observer.on_restart(action.key, action.cause.seen)
-            case do.PullImage():
+            case do.PullImage() | do.BuildImage():
                 know.observed.look_at_pull(action.reference, know.clock.now())
             case do.DeleteSandbox():
                 know.observed.drop_sandbox(action.sandbox)

@@ -13,6 +13,7 @@ from agent.policy.judge import bind_root
 from agent.reconcile import convert
 from agent.reconcile.actions import (
     Action,
+    BuildImage,
     Cause,
     CreateContainer,
     DeleteContainer,
@@ -102,6 +103,16 @@ def pulls(context: Context) -> tuple[PullImage, ...]:
     only_newer = context.image is not None and spec.pull_policy != "always"
     cause, key = context.cause(seen), context.desired.key
     return (PullImage(key, cause, reference, platform=spec.platform, only_newer=only_newer),)
+
+
+def builds(context: Context) -> tuple[BuildImage, ...]:
+    """The image is to be built, and is not being built."""
+    reference, key = context.spec.image, context.desired.key
+    pull = context.world.pulls.get(reference)
+    if pull is not None and pull.is_running:
+        return ()
+    seen = "its image is not built" if pull is None else f"its image is not built after {pull.count} tries"
+    return (BuildImage(key, context.cause(seen), reference, convert.build_recipe(context.spec)),)
 
 
 def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:

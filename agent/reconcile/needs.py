@@ -16,7 +16,7 @@ from agent.reconcile.world import Desired, World
 from runtime.model import ImageInfo, NetworkState
 from store.records import Key
 
-PULLING = "Pulling"
+PULLING, BUILDING = "Pulling", "Building"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,19 @@ def image_of(spec: ContainerSpec, world: World) -> ImageInfo | None:
     return image if spec.platform.split("/")[1] == image.architecture else None
 
 
+def build_of(spec: ContainerSpec, world: World, now: float) -> Wait | None:
+    """Its image is to be built, and is not there yet; None when it is, or is none that is built."""
+    if spec.build is None or image_of(spec, world) is not None:
+        return None
+    pull = world.pulls.get(spec.image)
+    if pull is None or pull.retry_at is None or now >= pull.retry_at:
+        return Wait(BUILDING, f"its image is being built of {spec.build.context or '.'}")
+    return Wait("BuildFailed", pull.message, until=pull.retry_at)
+
+
 def _image(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Wait | None:
+    if spec.build is not None:
+        return build_of(spec, world, now)
     if image_of(spec, world) is not None:
         is_first = find_asking(desired, spec, world, now).is_first
         return Wait(PULLING, f"its registry is asked for a newer {spec.image}") if is_first else None

@@ -21,7 +21,7 @@ from agent.reconcile.conditions import PHASES, Phase, Verdict
 from agent.reconcile.container_actions import Context
 from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.memory import Failure
-from agent.reconcile.needs import PULLING, Wait
+from agent.reconcile.needs import BUILDING, PULLING, Wait, build_of
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.refresh import with_asking
 from agent.reconcile.removal import (
@@ -72,7 +72,10 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     surplus = tuple(r for r in context.actual.replicas if r.index not in wanted)
     cause = context.cause(f"is one more than the {spec.scale} wanted")
     is_pulling = any(plan.reason == PULLING for plan in plans) or context.asking.is_due
-    pulls = make.pulls(context) if is_pulling else ()
+    pulls: tuple[Action, ...] = make.pulls(context) if is_pulling else ()
+    building = build_of(spec, world, now)
+    if building is not None and building.reason == BUILDING:
+        pulls = make.builds(context)
     actions = (
         *pulls,
         *(action for plan in plans for action in plan.actions),
@@ -81,7 +84,19 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     )
     # To ask for a newer image disturbs nobody; what waits for the answer is not settled by itself.
     verdict = _together(context, plans, is_busy=len(actions) > len(pulls))
-    return KeyPlan(desired.key, actions, with_asking(verdict, context.asking))
+    return KeyPlan(desired.key, actions, _with_building(with_asking(verdict, context.asking), building))
+
+
+def _with_building(verdict: Verdict, building: Wait | None) -> Verdict:
+    """What runs goes on while the image of its next version is built, and that is said."""
+    if building is None or not verdict.is_ready:
+        return verdict
+    phase: Phase = "Pending" if building.reason == BUILDING else "Waiting"
+    at = verdict.wake_at if building.until is None else earliest(verdict.wake_at, building.until)
+    return replace(
+        verdict, phase=phase, reason=building.reason, message=f"{building.message}; {GOES_ON}", wake_at=at,
+        is_settled=False,
+    )  # fmt: skip
 
 
 def _one_at_a_time(plans: list[ReplicaPlan]) -> list[ReplicaPlan]:

@@ -37,7 +37,7 @@ NEVER = Asking(False, False, "")
 
 def is_refreshed(spec: ContainerSpec) -> bool:
     """Its registry is asked at all. What is named by a digest never changes."""
-    is_fixed = "@" in spec.image or is_digest(spec.image)
+    is_fixed = "@" in spec.image or is_digest(spec.image) or spec.build is not None
     return not is_fixed and (
         spec.pull_policy in ("always", "if_newer") or period_seconds(spec.pull_policy) > 0
     )  # fmt: skip

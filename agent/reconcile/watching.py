@@ -114,14 +114,15 @@ class Watching:
             memory = know.memory_of(key)
             is_asked, last = is_refreshed(desired.spec), memory.refreshed
             message = failed.message if failed is not None else ""
+            is_built = desired.spec.build is not None
             if is_asked and (failed is None or message):
                 know.remember(
                     key, replace(memory, refreshed=after_pull(last, desired, reference, message, now))
                 )  # fmt: skip
             if failed is None and (is_other or not is_asked):
-                know.event(key, "Normal", "ImagePulled", f"{reference} is here")
+                know.event(key, "Normal", "ImageBuilt" if is_built else "ImagePulled", f"{reference} is here")
             elif message and not (is_asked and last is not None and last.failed == message):
-                know.event(key, "Warning", "PullFailed", message)
+                know.event(key, "Warning", "BuildFailed" if is_built else "PullFailed", message)
             know.wake(key)
 
     def _look_soon(self) -> None:

@@ -100,7 +100,12 @@ class CommitReader:
         return files
 
     def revision(self, commit: Commit, path: str, source: str, base: str) -> Revision:
-        return Revision(commit.id, source, self.files(commit, path), commit.subject, commit.author, base)
+        files = self.files(commit, path)
+        trees = {prefix.rstrip("/"): f"git:{found.id}" for prefix, found in self._directories.items()}
+        return Revision(
+            commit.id, source, files, commit.subject, commit.author, base,
+            tree_of=lambda path: trees.get(path, ""),
+        )  # fmt: skip
 
     def _descend(self, tree: str, path: str) -> str:
         for part in path.split("/") if path else ():

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.manifest.objects import Revision
+from agent.source import contexts
 from agent.source.source import (
     MAX_DEPTH,
     MAX_ENTRIES,
@@ -226,7 +227,10 @@ def to_revision(path: Path, tree: Tree) -> Revision:
     """The files as a revision; its id is "dir-" and 16 hex digits over names and contents."""
     lines = "\0".join(sorted(tree.lines.values()))
     digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape"))
-    return Revision(f"dir-{digest.hexdigest()[:16]}", str(path), dict(tree.files), base=str(path))
+    return Revision(
+        f"dir-{digest.hexdigest()[:16]}", str(path), dict(tree.files), base=str(path),
+        tree_of=lambda below: contexts.digest_of(path / below),
+    )  # fmt: skip
 
 
 def read_directory(path: Path) -> Revision:

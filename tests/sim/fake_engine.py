@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from runtime.build_recipe import BuildRecipe
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.images.facts import ImageFacts, Signature
 from runtime.images.reference import parse_reference
@@ -359,6 +360,11 @@ class FakeEngine:
         await self._begin("pull", reference)
         self._pulls[reference] = PullState()
         self._end("pull", reference)
+
+    async def build(self, reference: str, recipe: BuildRecipe) -> None:
+        await self._begin("build", reference)
+        self._pulls[reference] = PullState()
+        self._end("build", reference)
 
     def pull_state(self, reference: str) -> PullState | None:
         return self._pulls.get(reference)

@@ -10,7 +10,7 @@ PATHS, STEPS = f"{B}/paths.py", "runtime/build_steps.py"
 BUILDS = (
     Mutation(
         "D1", PATHS, "_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS\n", "_RESOLVE = 0\n",
-        f"{T}::test_d1_a_directory_that_turns_into_a_link_is_not_followed",
+        f"{T}::test_d1_what_turned_into_a_link_after_it_was_looked_up_is_refused",
     ),
     Mutation(
         "D1", PATHS, '        if target.startswith("/"):\n            done = []\n',

@@ -147,6 +147,22 @@ def test_d1_a_directory_that_turns_into_a_link_is_not_followed(tmp_path: Path, o
         os.close(opened)
 
 
+def test_d1_what_turned_into_a_link_after_it_was_looked_up_is_refused(tmp_path: Path, outside: Path) -> None:
+    root = write(tmp_path / "root", {"d/file": "mine"})
+    opened = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        parts = paths.real_path(opened, "d/file")
+        (root / "d").rename(root / "gone")
+        (root / "d").symlink_to(outside)
+        with pytest.raises(OSError, match="openat2"):
+            os.close(paths.open_file(opened, parts))
+        with pytest.raises(OSError, match="openat2"):
+            os.close(paths.make_directories(opened, ("d", "new"), 0o755, lambda descriptor: None))
+    finally:
+        os.close(opened)
+    untouched(outside)
+
+
 def test_d1_a_link_in_the_image_is_the_images(tmp_path: Path, outside: Path) -> None:
     """An absolute link is one from the root that it lies in, never from the host's."""
     root = write(tmp_path / "root", {"etc/passwd": "mine"})

@@ -1,0 +1,140 @@
+"""Contexts of builds, as a source has them: what a directory holds, in a word, and its files for a build.
+
+    git:ID       a tree of the repository: its files are read from git's objects, as manifests are
+    dir:DIGEST   a directory of this host, as it is saved: names, sizes and times
+
+Blocking: called in threads, by who makes revisions and by the engine's builds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from agent.settings import Settings
+from agent.source.git import find_repository
+from agent.source.git_program import ObjectReader
+from agent.source.git_tree import LINK, MAX_TREE_BYTES, SUBMODULE, TREE, parse_tree
+from agent.source.sandbox import ALL_READ, Sandbox, programs
+from agent.source.source import Unreadable
+from runtime.build_recipe import BuildRecipe
+from runtime.errors import Invalid, NotFound, Temporary
+from runtime.landlock import Reach
+
+MAX_BLOB_BYTES = 512 << 20
+MAX_ENTRIES = 200_000
+MAX_DEPTH = 100
+EXECUTABLE = "100755"
+GIT, DIRECTORY = "git:", "dir:"
+
+
+def digest_of(path: Path) -> str:
+    """`dir:` and a digest that changes when anything in it is saved; "" when it is no directory."""
+    hasher = hashlib.sha256()
+    count = 0
+    if not path.is_dir():
+        return ""
+    for root, directories, names in os.walk(path):
+        directories.sort()
+        for name in sorted(names):
+            count += 1
+            if count > MAX_ENTRIES:
+                return f"{DIRECTORY}over-{MAX_ENTRIES}"
+            with contextlib.suppress(OSError):
+                found = os.lstat(os.path.join(root, name))  # noqa: PTH118 - many files
+                facts = (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
+                hasher.update(
+                    f"{os.path.relpath(root, path)}\0{name}\0{facts}\n".encode("utf-8", "surrogateescape")
+                )
+    return f"{DIRECTORY}{hasher.hexdigest()[:32]}"
+
+
+class Contexts:
+    """The contexts of one agent's source."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @contextlib.contextmanager
+    def opened(self, recipe: BuildRecipe) -> Iterator[tuple[str, str]]:
+        """(kind, path) as a build's order takes them. `NotFound`, `Invalid`, `Temporary`."""
+        if not recipe.tree.startswith(GIT):
+            yield "directory", self._directory(recipe.context)
+            return
+        descriptor = os.open(self._settings.layout.data, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                self._pack(recipe.tree.removeprefix(GIT), file)
+            yield "tar", f"/proc/{os.getpid()}/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+
+    def _directory(self, context: str) -> str:
+        watch = self._settings.watch
+        if watch is None:
+            raise Invalid("build image", context, "its source has no directory on this host")
+        path = Path(watch).absolute() / context
+        if not path.is_dir():
+            raise NotFound(
+                "build image", context or ".", "there is no such directory beside the manifest", ""
+            )
+        return str(path)
+
+    def _pack(self, tree: str, file: IO[bytes]) -> None:
+        objects = self._objects()
+        try:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+                _add_tree(tar, objects, tree, "", 0)
+        except Unreadable as error:
+            raise Temporary("build image", tree[:12], str(error), "is the repository whole?", 60) from error
+        finally:
+            objects.close()
+
+    def _objects(self) -> ObjectReader:
+        layout = self._settings.layout
+        sandbox = Sandbox(layout.git_cgroup)
+        if self._settings.git_url:
+            mirror = layout.data / "source"
+            return ObjectReader(mirror, sandbox, Reach((*programs(), str(mirror)), ("/dev/null",)))
+        found = find_repository(Path(self._settings.watch or Path()).absolute())
+        if found is None:
+            raise NotFound(
+                "build image", str(self._settings.watch), "it is in no git repository any more", ""
+            )
+        return ObjectReader(found.git_directory, sandbox, ALL_READ)
+
+
+def _add_tree(tar: tarfile.TarFile, objects: ObjectReader, tree: str, prefix: str, depth: int) -> None:
+    """A tree and what is below it. Times are none of git's: all is of the same one."""
+    if depth > MAX_DEPTH:
+        raise Unreadable(f"{prefix} is deeper than {MAX_DEPTH} directories")
+    found = next(objects.read([tree], MAX_TREE_BYTES))
+    if found is None or found.data is None or found.type != "tree":
+        raise Unreadable(f"tree {tree} is missing")
+    entries = list(parse_tree(found.data, len(tree) // 2))
+    blobs = {id: name for mode, name, id in entries if mode not in (TREE, SUBMODULE)}
+    contents = dict(zip(blobs, objects.read(blobs, MAX_BLOB_BYTES), strict=True))
+    for mode, name, id in entries:
+        info = tarfile.TarInfo(prefix + name)
+        if mode == SUBMODULE:
+            continue
+        if mode == TREE:
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
+            _add_tree(tar, objects, id, f"{prefix}{name}/", depth + 1)
+            continue
+        blob = contents[id]
+        if blob is None or blob.data is None:
+            raise Unreadable(f"{prefix}{name} is missing, or over {MAX_BLOB_BYTES} bytes")
+        if mode == LINK:
+            info.type, info.linkname = tarfile.SYMTYPE, blob.data.decode("utf-8", "surrogateescape")
+            tar.addfile(info)
+            continue
+        info.mode, info.size = 0o755 if mode == EXECUTABLE else 0o644, len(blob.data)
+        tar.addfile(info, BytesIO(blob.data))

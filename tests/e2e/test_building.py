@@ -1,0 +1,77 @@
+"""A commit changes what an image is built of: it is built, and rolls out; a build that fails changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.story import Story, eventually
+
+SHOP = """\
+services:
+  web:
+    build: {context: ./web, args: {VERSION: "{version}"}}
+    image: shop/web:dev
+    command: [sleep, "1004"]
+    stop_signal: SIGKILL
+"""
+DOCKERFILE = """\
+FROM busybox
+ARG VERSION
+COPY index /srv/
+RUN echo "$VERSION" > /srv/version
+"""
+WEB = "shop/container/web"
+
+
+@pytest.fixture
+def building_story(quiet_story: Story, busybox_archive: Path) -> Story:
+    quiet_story.start_agent()
+    quiet_story.setpoint("image", "load", str(busybox_archive))
+    return quiet_story
+
+
+def files(version: str = "1", index: str = "one", dockerfile: str = DOCKERFILE) -> dict[str, str | None]:
+    return {
+        "shop/compose.yaml": SHOP.replace("{version}", version),
+        "shop/web/Dockerfile": dockerfile,
+        "shop/web/index": index,
+    }
+
+
+def seen(story: Story) -> str:
+    return story.setpoint("exec", WEB, "cat", "/srv/index", "/srv/version")
+
+
+def test_what_is_committed_is_built_rolled_out_and_rolled_again(building_story: Story) -> None:
+    story = building_story
+    story.apply(files())
+    assert seen(story) == "one1\n"
+    first = story.pid(WEB, 0)
+    story.apply(files(index="two"))
+    assert seen(story) == "two1\n" and story.pid(WEB, 0) != first
+    story.apply(files(index="two", version="2"))
+    assert seen(story) == "two2\n"
+    assert "shop/web:dev" in story.setpoint("image", "ls")
+    told = story.setpoint("events", WEB)
+    assert told.count("ImageBuilt") == 3 and "another image now" in told
+    second = story.pid(WEB, 0)
+    story.apply({**files(index="two", version="2"), "shop/notes.txt": "of no build"})
+    assert story.pid(WEB, 0) == second
+
+
+def test_a_build_that_fails_leaves_what_runs(building_story: Story) -> None:
+    story = building_story
+    story.apply(files())
+    pid = story.pid(WEB, 0)
+    story.commit(files(dockerfile=DOCKERFILE + "RUN echo told; exit 7\n"))
+    story.setpoint("sync")
+    eventually(lambda: "BuildFailed" in story.setpoint("events", WEB), "the build failed")
+    found = story.object(WEB)
+    assert found is not None
+    assert "Dockerfile:5: RUN" in found["message"] and "exit code 7" in found["message"]
+    assert story.pid(WEB, 0) == pid and seen(story) == "one1\n"
+    assert "failed" in story.setpoint("image", "builds")
+    story.apply(files())
+    assert story.pid(WEB, 0) == pid
