@@ -114,6 +114,8 @@ def _path(transfer: Transfer, word: str) -> PathSource:
         pivot, _, word = word.partition("/./")
         pivot = below("/", pivot).lstrip("/")
     path = below("/", word).lstrip("/")
+    while "**/**" in path:  # says no more than one, and would cost a walk for each way to split a path
+        path = path.replace("**/**", "**")
     if len(path.encode(errors="surrogateescape")) > _MOST_PATH:
         raise Mistake(f"a source of more than {_MOST_PATH} bytes", "", word)
     has_pattern = globs.has_wildcard(path)

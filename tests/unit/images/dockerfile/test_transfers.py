@@ -32,6 +32,7 @@ def action(line: str) -> TransferAction:
         ("COPY a*/[b]? /x", PathSource("a*/[b]?", True)),
         ("COPY --parents a/./b/*.c /x", PathSource("b/*.c", True, "a")),
         ("COPY --parents a/b /x", PathSource("a/b")),
+        ("COPY --parents **/**/**/*.c /x", PathSource("**/*.c", True)),
         ('COPY ["a b", "/x"]', PathSource("a b")),
         ("COPY <<E /x\nhi\nE", InlineSource("E", "hi\n")),
         ("ADD https://h/a/b.tgz?x=1 /x", UrlSource("https://h/a/b.tgz?x=1", "b.tgz")),
