@@ -37,9 +37,11 @@ from agent.reconcile.loop import Loop, LoopSettings
 from agent.registries.origins import Origins
 from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
+from agent.source.contexts import Contexts
 from agent.source.source import Source
 from agent.updates.watcher import UpdateWatcher
 from runtime import oom_score
+from runtime.build_recipe import FindContext
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid, Temporary
 from runtime.images.facts import EVERYTHING, Admission
@@ -119,17 +121,21 @@ def _open_lock(path: Path) -> int:
 
 def _native_engine_of(settings: Settings) -> MakeEngine:
     find_origins, gate = Origins(settings.registries_path).of, gate_of(settings)
-    return lambda layout: make_native_engine(layout, find_origins, gate)
+    find_context = Contexts(settings).opened
+    return lambda layout: make_native_engine(layout, find_origins, gate, find_context)
 
 
 async def make_native_engine(
-    layout: Layout, find_origins: FindOrigins | None = None, admission: Admission = EVERYTHING
+    layout: Layout,
+    find_origins: FindOrigins | None = None,
+    admission: Admission = EVERYTHING,
+    find_context: FindContext | None = None,
 ) -> Any:
     """The engine on this kernel, with its supervisor running. find_origins: whom to ask for an image.
-    admission: which of them may come, and run."""
+    admission: which of them may come, and run. find_context: where what manifests build takes files from."""
     from runtime.engine import NativeEngine
 
-    engine = NativeEngine(layout, find_origins, admission)
+    engine = NativeEngine(layout, find_origins, admission, find_context)
     await engine.open()
     if engine.confinement.is_on and not engine.confinement.profile:
         logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")
