@@ -1,4 +1,4 @@
-"""A commit changes what an image is built of: it is built, and rolls out. A build that fails changes nothing."""
+"""A commit changes what an image is built of: it is built, and rolls out. A failed build changes nothing."""
 
 from __future__ import annotations
 

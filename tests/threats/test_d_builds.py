@@ -322,7 +322,7 @@ async def test_d4_the_files_that_steer_are_the_contexts(
 async def test_d4_what_would_block_or_is_no_file_is_not_opened(engine: NativeEngine, tmp_path: Path) -> None:
     context = write(tmp_path / "context", {"x": "x"})
     os.mkfifo(context / "Dockerfile")
-    with pytest.raises(Invalid):
+    with pytest.raises(Invalid, match="not a regular file"):
         await asyncio.wait_for(build(engine, context), 30)
     (context / "Dockerfile").unlink()
     os.mknod(context / "device", 0o600 | 0o060000, os.makedev(8, 0))
