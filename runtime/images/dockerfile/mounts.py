@@ -45,6 +45,7 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@%+=-]{0,127}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))? ?([kmgtp]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _UNITS = " kmgtp"
+_SOMEWHERE = "/w" * 64  # a directory so deep that no relative target is the root
 _MOST_ID = 2**32 - 2  # of users and groups: -1 is "no change"
 _MOST_BYTES = 2**62
 
@@ -78,7 +79,7 @@ def check_mount(written: str) -> None:
     """`Mistake` for what is wrong before any variable is known."""
     origin_name(written)
     if "$" not in written:
-        read_mount(written, lambda word: word, "/", {}, 0, is_check=True)
+        read_mount(written, lambda word: word, _SOMEWHERE, {}, 0, is_check=True)
 
 
 def read_mount(

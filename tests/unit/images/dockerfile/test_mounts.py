@@ -108,4 +108,5 @@ def test_from_is_known_before_anything_is_expanded() -> None:
     assert origin_name("type=cache,target=$x") == ""
     with pytest.raises(Mistake, match="takes no variable"):
         origin_name("from=$s,target=/x")
+    check_mount("target=.")  # is the root, or is not: WORKDIR says so later
     check_mount("type=$t,target=/x")  # told later, when $t is known

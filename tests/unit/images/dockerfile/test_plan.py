@@ -104,6 +104,8 @@ def test_dependencies_are_of_the_stage_and_of_the_step() -> None:
         ("ARG a=${b\nFROM x", "D:1: no } ends"),
         ("FROM x\nENV a=${b:?missing}", "D:2:7: b: missing"),
         ("FROM x\nRUN --network=host y", "the step asks for the host's network"),
+        ("FROM x\nRUN --mount=target=. y", "a mount cannot be the root itself"),
+        ("FROM x\nWORKDIR /src\nRUN --mount=target=. y", ""),
         ("FROM x\nRUN --mount=target=/a --mount=target=/a y", "two mounts at '/a'"),
         ("FROM x\nCOPY a $b", "the destination '' is empty"),
         ("FROM x\nCOPY $b a", "a source is empty"),
