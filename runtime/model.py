@@ -298,9 +298,10 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class PullState:
-    """What became of fetching an image: error is None while it is under way."""
+    """What became of fetching an image: error is None while it is under way. project: who began it."""
 
     error: SetpointError | None = None
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,23 +65,25 @@ class Pulls:
         self._running: dict[_Key, _Pull] = {}
         self._begun: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, SetpointError] = {}
+        self._project: dict[str, str] = {}  # of the last who began it
 
     def begin(self, wish: Wish) -> None:
         """Fetch it for nobody in particular; `state` and on_end tell what becomes of it."""
-        self.begin_work(wish.reference, lambda: self.pull(wish))
+        self.begin_work(wish.reference, lambda: self.pull(wish), wish.project)
 
-    def begin_work(self, reference: str, work: Callable[[], Awaitable[object]]) -> None:
+    def begin_work(self, reference: str, work: Callable[[], Awaitable[object]], project: str = "") -> None:
         """The same for an image that comes otherwise: one that is built."""
         if reference in self._begun:
             return
         self._failed.pop(reference, None)
+        self._project[reference] = project
         self._begun[reference] = asyncio.get_running_loop().create_task(self._fetch(reference, work))
 
     def state(self, reference: str) -> PullState | None:
         if reference in self._begun:
             return PullState()
         error = self._failed.get(reference)
-        return PullState(error) if error is not None else None
+        return PullState(error, self._project.get(reference, "")) if error is not None else None
 
     def running(self) -> tuple[str, ...]:
         """The canonical names of what is being fetched."""

@@ -105,14 +105,18 @@ def after_failure(
     return replace(memory, failures={**memory.failures, str(action.index): failure}), failure
 
 
-def failed_pull(error: SetpointError, count: int, now: float) -> Pull:
-    """An image could not be fetched, for the count-th time in a row. It is always tried again: somebody
-    may push it, log in or mend the registry, and no manifest changes by that. Seldom, where the registry
-    said no: it counts how often it is asked."""
+def failed_pull(error: SetpointError, before: Pull | None, project: str, now: float) -> Pull:
+    """An image could not be fetched, for a project. It is always tried again: somebody may push it, log in
+    or mend the registry, and no manifest changes by that. Seldom, where the registry said no: it counts how
+    often it is asked. The failures of several projects, each its first, count as one."""
+    tried = (before.tried if before else None) or frozenset()
+    is_same_round = bool(tried) and project not in tried
+    count = (before.count if before else 0) + (not is_same_round)
+    tried = tried | {project} if is_same_round else frozenset({project})
     said_no = isinstance(error, Invalid | Unsupported)
     asked = error.retry_after_seconds if isinstance(error, Temporary) else 0.0
     wait = max(asked, backoff_seconds(count, FIRST_PULL_AGAIN_SECONDS), REFUSED_SECONDS if said_no else 0.0)
-    return Pull(message_of(error), count, now + wait)
+    return Pull(message_of(error), count, now + wait, tried)
 
 
 def sooner(memory: Memory, now: float) -> Memory | None:

@@ -110,7 +110,7 @@ def _image(desired: Desired, spec: ContainerSpec, world: World, now: float) -> W
         hint = f"`setpoint image pull {spec.image}`, or load FILE"
         return Wait("ImageMissing", f"image {spec.image} is not in the store: {hint}")
     pull = world.pulls.get(spec.image)
-    if pull is None or pull.retry_at is None or now >= pull.retry_at:
+    if pull is None or pull.is_due(desired.key.project, now):
         return Wait(PULLING, f"image {spec.image} is being pulled")
     return Wait("PullFailed", pull.message, until=pull.retry_at)
 

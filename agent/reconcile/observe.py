@@ -213,8 +213,10 @@ class Observed:
         before = self.pulls.pop(reference, None)
         if state is None:
             return None
-        count = before.count if before else 0
-        pull = Pull(count=count) if state.error is None else failed_pull(state.error, count + 1, now)
+        if state.error is None:
+            pull = Pull(count=before.count, tried=before.tried) if before else Pull()
+        else:
+            pull = failed_pull(state.error, before, state.project, now)
         self.pulls[reference] = pull
         return pull
 

@@ -200,11 +200,18 @@ class PruneGuard:
 @dataclass(frozen=True, slots=True)
 class Pull:
     """An image that is being fetched, or whose last fetch failed: then retry_at says when to try again.
-    count: failures in a row."""
+    count: failures in a row. tried: projects that it failed for; another may have a login, and tries at
+    once. None: that makes no difference."""
 
     message: str = ""
     count: int = 0
     retry_at: float | None = None
+    tried: frozenset[str] | None = None
+
+    def is_due(self, project: str, now: float) -> bool:
+        """For who is of that project: a fetch that is under way is."""
+        is_first = self.tried is not None and project not in self.tried
+        return self.retry_at is None or now >= self.retry_at or is_first
 
     @property
     def is_running(self) -> bool:

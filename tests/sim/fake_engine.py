@@ -358,7 +358,7 @@ class FakeEngine:
         self, reference: str, *, platform: str = "", project: str = "", only_newer: bool = False
     ) -> None:
         await self._begin("pull", reference)
-        self._pulls[reference] = PullState()
+        self._pulls[reference] = PullState(project=project)
         self._end("pull", reference)
 
     async def build(self, reference: str, recipe: BuildRecipe) -> None:
@@ -372,7 +372,7 @@ class FakeEngine:
     def pulled(self, reference: str, image: ImageInfo | SetpointError) -> None:
         """How a pull that was begun ends, says a test."""
         if isinstance(image, SetpointError):
-            self._pulls[reference] = PullState(image)
+            self._pulls[reference] = PullState(image, self._pulls.get(reference, PullState()).project)
         else:
             del self._pulls[reference]
             self.images[reference] = image
