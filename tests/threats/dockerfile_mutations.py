@@ -66,7 +66,7 @@ DOCKERFILES = (
     _limit("INSTRUCTIONS", "4000", f"{_REFUSED}[10^5 instructions]"),
     _limit("STAGES", "500", _LINES),
     _limit("CONTINUED_LINES", "10_000", _LINES),
-    _limit("VARIABLES", "1000", f"{_REFUSED}[10^4 variables]"),
+    _limit("VARIABLES", "1000", f"{_REFUSED}[2,000 variables]"),
     _limit("VALUE_CHARACTERS", "128 * 1024", f"{_REFUSED}[a variable of 256 KiB]"),
     _limit("EXPANDED_CHARACTERS", "16 * 1024 * 1024", f"{_REFUSED}[a variable doubled, used 4,000 times]"),
     _limit("MATCHED_PER_CHARACTER", "16", f"{_DONE}[a pattern of question marks]"),
