@@ -9,10 +9,10 @@ nothing is left of it when the process is killed. It is not synced: `compose` sy
 Blocks: call it in a worker or a thread.
 
 The same tree makes the same bytes: names sorted, times in whole seconds as Docker writes them, owners as
-numbers, a fixed compression. Whiteouts and opaque directories become `.wh.` files, further names of a file
-hard links; sparse files are written out, sockets left out. Refused (`Unsupported`): names that begin with
-`.wh.`, which a layer cannot hold, and trees of an overlay that moves directories by `redirect_dir` or shares
-data by `metacopy`, for there the content lies elsewhere.
+numbers; with an `epoch` they are the same on every machine (see `packed_file`). Whiteouts and opaque
+directories become `.wh.` files, further names of a file hard links; sparse files are written out, sockets
+left out. Refused (`Unsupported`): names that begin with `.wh.`, which a layer cannot hold, and trees of an overlay
+that moves directories by `redirect_dir` or shares data by `metacopy`, for there the content lies elsewhere.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def write_layer(
     """
     root = os.open(upper, _DIRECTORY)
     try:
-        packed = PackedFile(part, packing, advance, limits)
+        packed = PackedFile(part, packing, advance, limits, is_portable=epoch is not None)
         try:
             write_tree(root, packed.write, subject, epoch=epoch, leaves_out=leaves_out, limits=limits)
             return packed.finish()
@@ -115,8 +115,8 @@ def refuse_elsewhere(found: Found, subject: str) -> None:
     """`Unsupported` for what overlayfs keeps in another place than it shows it in."""
     if not found.is_directory and not stat.S_ISREG(found.status.st_mode):
         return
-    for name in _ELSEWHERE:
-        if found.xattr(name) is not None:
+    for name in found.xattr_names():
+        if name in _ELSEWHERE:
             raise Unsupported(
                 "write layer", subject, f"{_shown(found.path)!r} has its content in a layer below ({name})",
                 "echo N >/sys/module/overlay/parameters/redirect_dir (and metacopy), and start it anew",
@@ -184,7 +184,7 @@ class TreeEntries:
 
     def _xattrs(self, found: Found) -> Mapping[bytes, bytes]:
         """As an image may have them; sorted, since the disk has an order of its own."""
-        names = sorted(os.listxattr(f"/proc/self/fd/{found.descriptor}"))
+        names = sorted(found.xattr_names())
         values = {os.fsencode(name): value for name in names if (value := found.xattr(name)) is not None}
         allowed, _ = allowed_xattrs(values, self._limits)
         return {os.fsencode(name): value for name, value in allowed}

@@ -66,6 +66,10 @@ class Found:
                 return None
             raise
 
+    def xattr_names(self) -> list[str]:
+        """Of a file or a directory."""
+        return os.listxattr(f"/proc/self/fd/{self.descriptor}")
+
     def open(self) -> int:
         """A descriptor to read a file with: of what was found, whatever its name means by now."""
         return os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,15 @@ def test_no_time_is_later_than_the_epoch(images: Images, base: ImageInfo, tmp_pa
         times = {member.name: member.mtime for member in archive}
     assert times["file"] == 1_300_000_000
     assert times["new/sparse"] == 1_234_567_890
+
+
+def test_with_an_epoch_it_is_packed_as_any_machine_packs_it(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_bytes(os.urandom(1000) + b"x" * 1_000_000)
+    plain = write_layer(tmp_path / "tree", tmp_path / "plain", packing="", epoch=1).path.read_bytes()
+    packer = zlib.compressobj(6, wbits=31)
+    packed = packer.compress(plain) + packer.flush()
+    assert write_layer(tmp_path / "tree", tmp_path / "packed", epoch=1).path.read_bytes() == packed
 
 
 def test_what_is_left_out(images: Images, base: ImageInfo, tmp_path: Path) -> None:
