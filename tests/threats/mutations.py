@@ -569,7 +569,7 @@ MUTATIONS = (
         'range(MAX_REDIRECTS * 100)', f"{T}/test_c05_registry_hard_times.py::test_c5_one_that_goes_in_circles",
     ),
     Mutation(
-        "C5", 'runtime/images/worker.py', '        fields.append(error.retry_after_seconds)\n',
+        "C5", 'runtime/images/error_view.py', '        fields.append(error.retry_after_seconds)\n',
         '        pass\n', f"{T}/test_c05_registry_hard_times.py::test_c5_when_to_try_again_is_told_by_the_worker_too",
     ),
     Mutation(
