@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent.cli import output
 from agent.cli.parser import Parser
+from agent.policy.policy import ImageRule
 from agent.settings import policy_path
 from runtime.errors import Conflict, Invalid
 
@@ -37,6 +38,18 @@ allow:
 
 # What every container must have: user_namespace, no_new_privileges, read_only
 # require: [no_new_privileges]
+
+# Which images may come and run, however they come. The first rule whose match (host and path, * is any) fits
+# an image is its rule; what none fits may come. The age counts from when this host first saw the image.
+# images:
+#   ours:
+#     match: [registry.example.org/*]
+#     signed_by:        # one of these keys, as in cosign.pub
+#       - |
+#         -----BEGIN PUBLIC KEY-----
+#         ...
+#   hub: {match: [docker.io/*], pinned: true, minimum_age: 72h, architectures: [amd64]}
+#   rest: {match: ["*"], deny: true}
 """
 
 
@@ -94,4 +107,17 @@ def check(path: Path) -> int:
     print(output.clean(f"allowed to all: {'; '.join(names) or 'nothing that reaches the host'}"))
     for name, rule in sorted(policy.projects.items()):
         print(output.clean(f"more to project {name}{f' below {rule.below}/' if rule.below else ''}"))
+    for image_rule in policy.images:
+        print(output.clean(f"images {image_rule.name}: {', '.join(image_rule.match)}: {_asked(image_rule)}"))
     return 0
+
+
+def _asked(rule: ImageRule) -> str:
+    """What it asks of an image, in words."""
+    if rule.deny:
+        return "denied"
+    asked = ["by digest"] if rule.pinned else []
+    asked += [f"seen {rule.minimum_age_seconds / 3600:g} h ago"] if rule.minimum_age_seconds else []
+    asked += [f"for {', '.join(sorted(rule.architectures))}"] if rule.architectures else []
+    asked += [f"signed by one of {len(rule.signed_by)} keys"] if rule.signed_by else []
+    return ", ".join(asked) or "may come"

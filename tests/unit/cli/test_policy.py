@@ -34,3 +34,40 @@ def test_one_with_errors_is_told_with_its_lines(run: Run, tmp_path: Path) -> Non
     file.write_text("apiVersion: setpoint/v1\nkind: Policy\nallow: {binds: [x]}\n")
     code, _, err = run("policy", "check", str(file))
     assert code == 1 and f"{file}:3:17" in err
+
+
+def test_the_rules_for_images_in_words(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "apiVersion: setpoint/v1\nkind: Policy\nimages:\n"
+        '  hub: {match: ["docker.io/*"], pinned: true, minimum_age: 72h, architectures: [amd64]}\n'
+        "  ours: {match: [ours.example/*, lab.example/*]}\n"
+        '  rest: {match: ["*"], deny: true}\n'
+    )
+    code, out, _ = run("policy", "check", str(file))
+    assert code == 0
+    assert out.splitlines()[2:] == [
+        "images hub: docker.io/*: by digest, seen 72 h ago, for amd64",
+        "images ours: ours.example/*, lab.example/*: may come",
+        "images rest: *: denied",
+    ]
+
+
+def test_what_init_writes_beside_is_a_rule_once_it_is_one(run: Run, tmp_path: Path) -> None:
+    """The lines that are there to be taken in, are right as they stand (but the key)."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from agent.cli.policy import TEMPLATE
+    from tests.signing import public
+
+    file = tmp_path / "policy.yaml"
+    text = (
+        TEMPLATE[TEMPLATE.index("# images:\n#   ours") :].replace("\n#", "\n").replace("# images", "images")
+    )
+    pem = "\n".join(
+        "         " + line for line in public(ec.generate_private_key(ec.SECP256R1())).splitlines()
+    )
+    begin, end = text.index("         -----BEGIN"), text.index("   hub:")
+    file.write_text(f"apiVersion: setpoint/v1\nkind: Policy\n{text[:begin]}{pem}\n{text[end:]}")
+    code, out, _ = run("policy", "check", str(file))
+    assert code == 0 and "images ours: registry.example.org/*: signed by one of 1 keys" in out
