@@ -411,6 +411,22 @@ MUTATIONS = (
         f"{U}/test_bundle.py::test_r13_a_container_is_not_spared_with_its_supervisor",
     ),
     Mutation(
+        "R14", "runtime/cgroup_limits.py", '[Write("pids", "pids.max", _maximum(limit))] if limit else []', "[]",
+        f"{T}/test_r14_fork_bombs.py::test_r14_each_is_held_by_its_own_limit_and_ends_when_told",
+    ),
+    Mutation(
+        "R14", "runtime/model.py", "    pids: int | None = 2048  #", "    pids: int | None = None  #",
+        f"{T}/test_r14_fork_bombs.py::test_r14_who_asks_for_no_limit_has_one",
+    ),
+    Mutation(
+        "R27", ROOTFS, '    sys_.umount2(".", sys_.MNT_DETACH)\n', "",
+        f"{T}/test_r27_busy_mounts.py::test_r27_a_disk_of_the_host_is_not_held",
+    ),
+    Mutation(
+        "R27", "runtime/network/namespaces.py", "syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW", "syscalls.UMOUNT_NOFOLLOW",
+        f"{T}/test_r27_busy_mounts.py::test_r27_who_holds_its_namespaces_and_files_does_not_keep_it",
+    ),
+    Mutation(
         "R26", "runtime/network/building.py", "dataclasses.replace(each, aliases=())", "each",
         "tests/kernel/network/test_sandboxes.py::test_a_removed_ones_aliases_leave_its_peers",
     ),
