@@ -78,7 +78,7 @@ DOCKERFILES = (
     _limit("MISTAKES", "200", _FORMS),
     Mutation(
         "D6", f"{_D}/stage_plan.py", "        context.budget.spend(ports * limits.PORT_CHARACTERS)\n", "",
-        f"{_DONE}[4,000 times many ports]",
+        f"{_REFUSED}[300 times many ports]",
     ),
     Mutation(
         "D6", f"{_D}/expansion.py", "        self._spend(len(word))\n", "", f"{_REFUSED}[long words that nobody takes]",
