@@ -11,7 +11,7 @@ from agent.cli.parser import Parser
 
 # Verbs whose words are names of objects.
 NAMING = ("status", "get", "describe", "why", "events", "logs", "exec", "stats", "top", "wait", "restart",
-          "suspend", "resume")  # fmt: skip
+          "suspend", "resume", "diff", "export", "commit")  # fmt: skip
 
 
 def add_completion(parser: Parser) -> None:
@@ -100,6 +100,6 @@ def fish() -> str:
         f"complete -c setpoint -n '__fish_seen_subcommand_from {' '.join(NAMING)}' "
         "-a '(setpoint completion names 2>/dev/null)'"
     )
-    for verb in ("plan", "validate", "image"):
+    for verb in ("plan", "validate", "image", "export"):
         lines.append(f"complete -c setpoint -n '__fish_seen_subcommand_from {verb}' -F")
     return "\n".join(lines)

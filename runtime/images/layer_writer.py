@@ -11,8 +11,8 @@ Blocks: call it in a worker or a thread.
 The same tree makes the same bytes: names sorted, times in whole seconds as Docker writes them, owners as
 numbers; with an `epoch` they are the same on every machine (see `packed_file`). Whiteouts and opaque
 directories become `.wh.` files, further names of a file hard links; sparse files are written out, sockets
-left out. Refused (`Unsupported`): names that begin with `.wh.`, which a layer cannot hold, and trees of an overlay
-that moves directories by `redirect_dir` or shares data by `metacopy`, for there the content lies elsewhere.
+left out. Refused (`Unsupported`): names that begin with `.wh.`, which a layer cannot hold, and trees of an
+overlay that moves directories by `redirect_dir` or shares data by `metacopy`: there it lies elsewhere.
 """
 
 from __future__ import annotations
