@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from agent.manifest.hashing import hashes
 from agent.manifest.objects import Manifest, ManifestError, Object, Revision, Where
 from agent.manifest.spec import AnySpec
+from agent.policy.policy import OPEN
 from agent.reconcile.loop import Loop, LoopSettings
 from store.records import Key, StatusRecord
 from store.store import Store
@@ -66,6 +67,7 @@ class Host:
         self.observer = Bugs()
         self.settings = settings
         self.revisions = 0
+        self.policy = OPEN
         self.loop: Loop
         self.agent: asyncio.Task[None]
         self.boot()
@@ -144,7 +146,7 @@ class Host:
                 whole, recreate = hashes(spec)
                 objects[key] = Object(key, spec, Where(file, 1), whole, recreate)
         errors = tuple(ManifestError(Where(file), "a tab where none may be") for file in frozen)
-        manifest = Manifest(objects, errors, frozen)
+        manifest = Manifest(objects, errors, frozen, policy=self.policy)
 
         async def hand_over() -> None:
             self.loop.submit(manifest, Revision(revision, "dir", {}))
