@@ -162,6 +162,7 @@ def test_what_was_signed_for_another_repository(house: House) -> None:
 def test_every_other_way_in(house: House) -> None:
     """load, import, tag, and what a build or a container's commit makes."""
     from runtime.images.compose import Composition
+    from runtime.images.container_commit import Commit
 
     other = house.put_image()  # before there is a rule
     house.pull(other)
@@ -180,6 +181,9 @@ def test_every_other_way_in(house: House) -> None:
     assert base is not None
     wanted = Composition(base.id, (), {"architecture": "amd64", "os": "linux"}, (parse_reference(name),))
     house.refuses(name, lambda: house.images.compose(wanted))
+    (house.folder / "upper").mkdir()
+    commit = Commit("web", str(house.folder / "upper"), base.id, name)
+    house.refuses(name, lambda: house.images.commit(commit))
     free = f"{house.registry.host}/free/app:1"
     house.images.tag(other, free)  # no rule is about that one
     with pytest.raises(Invalid, match=r"images\.lab"):  # as what a build is built on
