@@ -41,6 +41,18 @@ async def test_an_image_that_is_not_there(subject: Subject) -> None:
     assert subject.engine.list() == ()
 
 
+async def test_what_is_known_of_an_image(subject: Subject) -> None:
+    """By a name it is that name, by an id each that it has; of what is not there nothing."""
+    image = subject.engine.image("busybox:latest")
+    assert image is not None
+    (facts,) = subject.engine.image_facts("busybox:latest")
+    assert (facts.name, facts.is_exact) == ("docker.io/library/busybox:latest", False)
+    assert facts.architecture == image.architecture and facts.digests[0] == image.digest
+    (exact,) = subject.engine.image_facts(image.id)
+    assert exact == dataclasses.replace(facts, is_exact=True)
+    assert subject.engine.image_facts("no/such:image") == ()
+
+
 async def test_start_stop_start(subject: Subject) -> None:
     config = subject.config("one")
     await subject.engine.create(config)
