@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import NotFound
-from runtime.images.content import replace_file
 
 KEPT = 50
 LOG_BYTES = 16 << 20
@@ -56,7 +55,7 @@ class Record:
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):
-            replace_file(self._path, json.dumps(self.values).encode())
+            _replace(self._path, self.values)
 
 
 class History:
@@ -106,13 +105,20 @@ class History:
             elif value.get("state") == "running":
                 value |= {"state": "failed", "error": "broken off: the agent ended"}
                 with contextlib.suppress(OSError):
-                    replace_file(path / "build.json", json.dumps(value).encode())
+                    _replace(path / "build.json", value)
 
     def _paths(self) -> list[Path]:
         try:
             return [path for path in self._directory.iterdir() if _ID.fullmatch(path.name)]
         except FileNotFoundError:
             return []
+
+
+def _replace(path: Path, value: Mapping[str, Any]) -> None:
+    """Without waiting for the disk: after a loss of power one build less is remembered."""
+    part = path.with_name(f".{path.name}.new")
+    part.write_text(json.dumps(value))
+    part.rename(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -14,28 +14,25 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.build_history import History, Record
 from runtime.build_recipe import BuildRecipe, FindContext
+from runtime.build_spares import Spares
 from runtime.build_steps import BuildSteps, StepLimits
 from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
-from runtime.images.build.asks import MAX_LINE_BYTES, error_from, error_to
+from runtime.images.build.asks import error_from, error_to
 from runtime.images.build.order import BuildOrder, Network, to_json
 from runtime.images.facts import Admit, facts_from_json
-from runtime.images.worker import environment
 from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
     from runtime.engine import NativeEngine
 
 AT_ONCE = 4
-_REPOSITORY = Path(__file__).resolve().parent.parent
 Report = Callable[[Mapping[str, Any]], None]
 GetImage = Callable[[str, bool], Awaitable[ImageInfo]]
 """(reference, whether to ask the registry though it is here) -> the image."""
@@ -51,6 +48,7 @@ class Builds:
         self._steps = BuildSteps(engine)
         self._room = asyncio.Semaphore(AT_ONCE)
         self._running: dict[str, asyncio.Task[Any] | None] = {}
+        self._spares = Spares(self._layout)
         self.history = History(self._layout.builds / "history")
 
     async def open(self) -> None:
@@ -68,6 +66,7 @@ class Builds:
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
+        await self._spares.close()
 
     async def _get_image(self, reference: str, pull: bool) -> ImageInfo:
         """A base image: one that is here, unless the registry is to be asked; as the policy allows."""
@@ -84,7 +83,7 @@ class Builds:
             admit = partial(self._engine.images.admit, "build image")
             build = _Build(order, record, report, limits, self._steps, self._get_image, admit)
             try:
-                image_id = await build.run(self._command())
+                image_id = await build.run(await self._spares.take())
                 image = self._engine.image(image_id)
                 if image is None:
                     raise Temporary("build image", image_id[:19], "it was removed as it was made", "again")
@@ -120,13 +119,7 @@ class Builds:
         await asyncio.to_thread(shutil.rmtree, self._layout.run_builds / id, ignore_errors=True)
         if not self._running:
             await self._steps.end_network()
-
-    def _command(self) -> list[str]:
-        layout = self._layout
-        return [
-            sys.executable, "-P", "-m", "runtime.images.build.worker",
-            layout.instance, str(layout.data_root), str(layout.run_root),
-        ]  # fmt: skip
+            await self._spares.make()
 
 
 class _Build:
@@ -156,11 +149,7 @@ class _Build:
         """How many steps were run, and how many were there already."""
         return {"run": self._ends.get("done", 0), "cached": self._ends.get("cached", 0)}
 
-    async def run(self, command: list[str]) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env=environment(), limit=MAX_LINE_BYTES,
-        )  # fmt: skip
+    async def run(self, process: asyncio.subprocess.Process) -> str:
         assert process.stdin is not None and process.stdout is not None
         try:
             self._send(process.stdin, to_json(self._order))

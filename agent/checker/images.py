@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.checker.disk import Disk
+from runtime.images.build.order import LOCK
 from runtime.images.images import Images
 from runtime.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLitter:
-    """path -> why nothing explains it."""
+    """path -> why nothing explains it. builds: those that are under way."""
 
     strays: Mapping[str, str] = field(default_factory=dict)
+    builds: frozenset[str] = frozenset()
 
 
 def read_image_litter(layout: Layout, disk: Disk) -> ImageLitter:
@@ -28,13 +30,16 @@ def read_image_litter(layout: Layout, disk: Disk) -> ImageLitter:
     in_use = {bundle.config.image for bundle in disk.bundles.values()} - {""}
     for path in Images(layout).litter(in_use=in_use):
         strays[str(path)] = "no image needs it"
-    stages = _names(root / "ingest")
-    held = _held_locks() if stages else frozenset()
+    stages, runs = _names(root / "ingest"), _names(layout.run_builds)
+    held = _held_locks() if stages or runs else frozenset()
     for name in stages:
         stage = root / "ingest" / name
         if not _is_held(stage / "lock", held):
             strays[str(stage)] = "a load that was broken off"
-    return ImageLitter(strays)
+    builds = frozenset(name for name in runs if _is_held(layout.run_builds / name / LOCK, held))
+    for name in set(runs) - builds:
+        strays[str(layout.run_builds / name)] = "a build that was broken off"
+    return ImageLitter(strays, builds)
 
 
 def _names(directory: Path) -> list[str]:

@@ -11,6 +11,7 @@ from agent.checker.rows import desired_of
 from agent.checker.seen import Seen
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
+from runtime.build_steps import LABEL as BUILD
 from runtime.network import firewall
 from store.records import Key
 
@@ -128,6 +129,11 @@ def _workers(seen: Seen) -> Iterator[Finding]:
 
 
 def _containers(seen: Seen) -> Iterator[Finding]:
+    for bundle in seen.disk.bundles.values():
+        build = bundle.config.labels.get(BUILD)
+        if build is not None and build not in seen.images.builds:
+            text = f"its build {build[:12]} is no more"
+            yield Finding("leaked", f"container {bundle.name}", text, _START)
     if not seen.rows.is_there:
         return
     for bundle in seen.disk.bundles.values():

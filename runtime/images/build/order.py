@@ -14,6 +14,7 @@ from runtime.errors import Invalid
 
 ContextKind = Literal["none", "directory", "tar"]
 Network = Literal["default", "none", "host"]
+LOCK = "lock"  # in a build's run directory: held while it is under way
 
 
 @dataclass(frozen=True, slots=True)

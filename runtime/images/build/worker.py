@@ -9,6 +9,7 @@ parent: what it had staged goes with the next load, what it ran is ended by who 
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import os
 import resource
@@ -27,7 +28,7 @@ from runtime.images.build.context import Context, open_context, read_dockerfile_
 from runtime.images.build.downloads import Downloads
 from runtime.images.build.image_document import write_config
 from runtime.images.build.keep import Keeper, check_config
-from runtime.images.build.order import BuildOrder, from_json
+from runtime.images.build.order import LOCK, BuildOrder, from_json
 from runtime.images.build.roots import Roots, leave_host
 from runtime.images.build.solve import Places, Solver
 from runtime.images.build.states import State, key_of
@@ -55,6 +56,8 @@ def build(layout: Layout, order: BuildOrder, asks: Asks) -> str:
     prepare_root(layout.images)
     run = layout.run_builds / order.id
     run.mkdir(mode=0o700, parents=True)
+    lock = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         with staging_directory(layout.images) as directory:
             context = open_context(order, directory)
@@ -64,6 +67,7 @@ def build(layout: Layout, order: BuildOrder, asks: Asks) -> str:
                 context.close()
     finally:
         shutil.rmtree(run, ignore_errors=True)
+        os.close(lock)
 
 
 class _Build:
@@ -138,7 +142,8 @@ class _Build:
         if known is not None:
             self._keeper.give_up()  # of stages that are no part of it
             for name in names:
-                self._images.tag(image_id, name.canonical)
+                if name.familiar not in known.names:
+                    self._images.tag(image_id, name.canonical)
             return image_id
         return self._keeper.finish(config, state.layers, names).info.id
 
@@ -190,7 +195,10 @@ def main(arguments: Sequence[str]) -> int:
     asks = Asks(lambda line: (output.write(line), output.flush()))
     code = 1
     try:
-        order = from_json(json.loads(sys.stdin.buffer.readline()))
+        line = sys.stdin.buffer.readline()
+        if not line:  # a spare one that nobody needed
+            return 0
+        order = from_json(json.loads(line))
         start_listening(asks, sys.stdin.buffer)
         asks.say(found=build(layout, order, asks))
         code = 0

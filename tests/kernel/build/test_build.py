@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.checker.leaked import find_leaked
+from agent.checker.seen import look
 from runtime.build_steps import LABEL, NETWORK, StepLimits
 from runtime.builds import new_id
 from runtime.engine import NativeEngine
@@ -279,7 +281,10 @@ async def test_what_a_killed_agent_left_is_removed(engine: NativeEngine) -> None
     engine.builds.history.begin({"id": id}).end(state="running")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    found = {finding.subject for finding in find_leaked(look(engine.layout))}
+    assert {f"container build-{id[:12]}-1", f"directory {engine.layout.run_builds / id}"} <= found
     await engine.builds.open()
+    assert not list(find_leaked(look(engine.layout)))
     assert not engine.list() and all(network.name != NETWORK for network in engine.list_networks())
     assert not engine.layout.run_builds.exists()
     assert engine.builds.history.find(id)["error"].startswith("broken off")
