@@ -83,7 +83,7 @@ class NativeEngine:
         self.layout = layout
         self.images = IsolatedImages(layout, admission)
         self.pulls = Pulls(self.images, find_origins, self._on_pull)
-        self.registries = RegistryCalls(self.images, find_origins)
+        self.registries = RegistryCalls(self.images, find_origins, self.pulls.pushing)
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
         self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -66,6 +67,7 @@ class Pulls:
         self._begun: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, SetpointError] = {}
         self._project: dict[str, str] = {}  # of the last who began it
+        self.pushing: Counter[str] = Counter()  # kept by who pushes, by canonical name
 
     def begin(self, wish: Wish) -> None:
         """Fetch it for nobody in particular; `state` and on_end tell what becomes of it."""
@@ -86,8 +88,8 @@ class Pulls:
         return PullState(error, self._project.get(reference, "")) if error is not None else None
 
     def running(self) -> tuple[str, ...]:
-        """The canonical names of what is being fetched."""
-        return tuple(name for name, _, _ in self._running)
+        """The canonical names of what is being fetched, or sent."""
+        return (*(name for name, _, _ in self._running), *self.pushing)
 
     async def _fetch(self, reference: str, work: Callable[[], Awaitable[object]]) -> None:
         error: SetpointError | None = None

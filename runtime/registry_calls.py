@@ -5,6 +5,7 @@ are. Called by the engine, in its event loop; each is a process of its own, ende
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,11 +25,15 @@ _Result = TypeVar("_Result")
 
 
 class RegistryCalls:
-    """find_origins: whom to ask for an image, mirrors first; it may block. None: there are no registries."""
+    """find_origins: whom to ask for an image, mirrors first; it may block. None: there are no registries.
+    pushing: is told what is being pushed, by canonical name."""
 
-    def __init__(self, images: IsolatedImages, find_origins: FindOrigins | None) -> None:
+    def __init__(
+        self, images: IsolatedImages, find_origins: FindOrigins | None, pushing: Counter[str]
+    ) -> None:
         self._images = images
         self._find_origins = find_origins
+        self._pushing = pushing
 
     async def push(self, reference: str, report: Report | None = None) -> Pushed:
         """Raises as `Images.push`. report is called in the event loop. A mirror is nowhere to push to."""
@@ -42,7 +47,13 @@ class RegistryCalls:
             origin = self._origins("push image", asked)[-1]
             return self._images.push(reference, origin, tell, stop)
 
-        return await in_thread(work)
+        self._pushing[asked.canonical] += 1
+        try:
+            return await in_thread(work)
+        finally:
+            self._pushing[asked.canonical] -= 1
+            if not self._pushing[asked.canonical]:
+                del self._pushing[asked.canonical]
 
     async def digest(self, reference: str) -> str:
         """What a name means now, an index's digest where it is one. Raises as `Images.pull`."""

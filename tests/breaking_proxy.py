@@ -158,6 +158,7 @@ class Keeping:
     takes_chunks: bool = True
     least_chunk: int = 0
     break_after: list[int] = field(default_factory=list)
+    is_away: int = 0  # so many questions how far an upload came are not answered
     blobs: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
@@ -184,6 +185,9 @@ class _KeepingHandler(BaseHTTPRequestHandler):
             registry.uploads[name] = b""
             least = {"OCI-Chunk-Min-Length": str(registry.least_chunk)} if registry.least_chunk else {}
             self._answer(202, {"Location": f"{path}{name}", **least})
+        elif "/uploads/" in path and registry.is_away:
+            registry.is_away -= 1
+            self._answer(503)
         elif "/uploads/" in path:
             size = len(registry.uploads[path.rpartition("/")[2]])
             self._answer(204, {"Location": path, "Range": f"0-{max(size - 1, 0)}"})

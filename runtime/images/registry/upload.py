@@ -127,6 +127,7 @@ class _Upload:
         self._is_given_up = is_given_up
         self._url = url  # of the upload, "" when there is none
         self._at = 0  # so many bytes the registry has for certain
+        self._is_unsure = False  # what it has after a connection broke
         self._told = 0
         self._chunk = CHUNK_BYTES
         self._failures = 0
@@ -136,6 +137,8 @@ class _Upload:
         while True:
             before = self._at
             try:
+                if self._is_unsure:
+                    self._ask_how_far()
                 self._go_on()
                 return
             except _Broken as broken:
@@ -145,8 +148,8 @@ class _Upload:
                 if self._is_given_up():
                     raise
                 failure = error
+                self._is_unsure = bool(self._url)
                 time.sleep(self._pause(error))
-                self._ask_how_far()
             self._failures = 1 if self._at > before else self._failures + 1
             self._breaks += 1
             if self._failures >= ATTEMPTS or self._breaks >= MAX_BREAKS:
@@ -228,12 +231,11 @@ class _Upload:
     # --- when it breaks ---------------------------------------------------------------------------
 
     def _ask_how_far(self) -> None:
-        """How far the registry came; from the beginning when it does not know."""
-        if not self._url:
-            return
+        """How far the registry came; from the beginning when it does not know. `Temporary` for one that
+        does not answer yet."""
         try:
             answer = self._repository.ask(Request("GET", self._url, good=(204,)))
-        except SetpointError:
+        except (NotFound, Invalid):
             self._begin_anew()
             return
         answer.close()
@@ -241,7 +243,7 @@ class _Upload:
         if at > self._blob.size:
             self._begin_anew()
             return
-        self._at = at
+        self._at, self._is_unsure = at, False
         self._url = self._next(answer, self._url)
 
     def _broken(self, answer: urllib3.BaseHTTPResponse) -> _Broken:
@@ -249,7 +251,7 @@ class _Upload:
         return _Broken("it forgets what was sent" + (f": {said}" if said else ""))
 
     def _begin_anew(self) -> None:
-        self._url, self._at = "", 0
+        self._url, self._at, self._is_unsure = "", 0, False
 
     def _next(self, answer: urllib3.BaseHTTPResponse, url: str) -> str:
         target = answer.headers.get("Location", "")

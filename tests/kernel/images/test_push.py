@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,48 @@ def test_with_tls_and_a_password_in_a_process_of_its_own(
         isolated.push(name, origin_of(locked, Credential("me", "not-it-at-all")))
     pushed = isolated.push(name, origin_of(locked, Credential("me", "s3cret")))
     assert inspected(name, "--creds", "me:s3cret")["Digest"] == pushed.digest
+
+
+def test_docker_s_own_kinds_of_documents_stay_what_they_are(
+    registry: Registry, layout: Layout, tmp_path: Path
+) -> None:
+    made = make_image(tmp_path / "app", FILES)
+    there = f"{registry.host}/docker/app:1"
+    words = ["skopeo", "copy", "-q", "--dest-tls-verify=false", "--format", "v2s2"]
+    subprocess.run([*words, f"oci:{made}", f"docker://{there}"], check=True, stdin=subprocess.DEVNULL)
+    images = Images(layout)
+    images.pull(there, [origin_of(registry)])
+    name = named(images, registry, "docker/again:1")
+    assert (
+        images.push(name, origin_of(registry)).digest
+        == inspected(there)["Digest"]
+        == inspected(name)["Digest"]
+    )
+
+
+def test_of_an_index_its_one_image_is_pushed(registry: Registry, layout: Layout, tmp_path: Path) -> None:
+    made = make_image(tmp_path / "app", FILES)
+    there = f"{registry.host}/index/app:1"
+    subprocess.run(
+        ["skopeo", "copy", "-q", "--all", "--dest-tls-verify=false", f"oci:{made}", f"docker://{there}"],
+        check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    raw = json.loads((made / "index.json").read_text())
+    index = json.dumps({**raw, "mediaType": "application/vnd.oci.image.index.v1+json"}).encode()
+    url = f"http://{registry.host}/v2/index/app/manifests/many"
+    put = urllib.request.Request(url, index, method="PUT")
+    put.add_header("Content-Type", "application/vnd.oci.image.index.v1+json")
+    urllib.request.urlopen(put, timeout=30).close()
+    images = Images(layout)
+    pulled = images.pull(f"{registry.host}/index/app:many", [origin_of(registry)])
+    source = images.details(pulled.id).source_digest
+    assert source and source != pulled.digest
+    pinned = f"{registry.host}/index/app@{source}"
+    images.pull(pinned, [origin_of(registry)])
+    with pytest.raises(Invalid, match="that digest is of an index"):
+        images.push(pinned, origin_of(registry))
+    name = named(images, registry, "index/one:1")
+    assert images.push(name, origin_of(registry)).digest == pulled.digest == inspected(name)["Digest"]
 
 
 def test_by_digest(registry: Registry, images: Images) -> None:

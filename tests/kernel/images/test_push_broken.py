@@ -116,6 +116,13 @@ def test_in_the_middle_of_a_part(keeping: Keeping, images: Images) -> None:
     assert sent == sum(map(len, keeping.blobs.values())), "no byte twice"
 
 
+def test_a_registry_that_is_away_for_a_moment_forgets_nothing(keeping: Keeping, images: Images) -> None:
+    keeping.break_after, keeping.is_away = [150, 250_000], 2
+    push(images, keeping.host, "away/app:1")
+    sent = sum(each.received for each in keeping.seen)
+    assert sent == sum(map(len, keeping.blobs.values())), "no byte twice"
+
+
 def test_one_that_takes_no_parts(keeping: Keeping, images: Images) -> None:
     keeping.takes_chunks = False
     push(images, keeping.host, "whole/app:1")
