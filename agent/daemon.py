@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import gc
 import logging
 import os
@@ -27,7 +28,8 @@ from agent import log, systemd
 from agent.api.context import Context
 from agent.api.server import Servers
 from agent.follow import Follower
-from agent.images.keeper import ImageKeeper
+from agent.images.keeper import IMAGES, ImageKeeper
+from agent.images.verifier import ImageVerifier
 from agent.manifest.objects import Manifest, Revision
 from agent.manifest.reader import Reader, read
 from agent.metrics import Metrics
@@ -196,6 +198,7 @@ async def _assemble(
         room=room,
         images=images,
         updates=UpdateWatcher(engine, loop, settings.update_look_seconds),
+        verifier=ImageVerifier(engine, images, functools.partial(loop.note, IMAGES), settings.verify_seconds),
         metrics=metrics,
         version=VERSION,
         read_files=lambda files: _read_files(settings, files),
@@ -274,11 +277,12 @@ def _start_tasks(
     room = asyncio.ensure_future(context.room.run())
     images = asyncio.ensure_future(context.images.run())
     updates = asyncio.ensure_future(context.updates.run())
+    verifier = asyncio.ensure_future(context.verifier.run())
 
     async def cancel() -> None:
-        for task in (following, watchdog, room, images, updates):
+        for task in (following, watchdog, room, images, updates, verifier):
             task.cancel()
-        await asyncio.gather(following, watchdog, room, images, updates, return_exceptions=True)
+        await asyncio.gather(following, watchdog, room, images, updates, verifier, return_exceptions=True)
 
     stack.push_async_callback(cancel)
     looping = asyncio.ensure_future(_run_loop(context.loop, follower))
@@ -288,6 +292,7 @@ def _start_tasks(
         room: "room watch",
         images: "image keeper",
         updates: "update watcher",
+        verifier: "image verifier",
     }
 
 

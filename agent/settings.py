@@ -36,6 +36,7 @@ class Settings:
     before `.env`; nothing of the agent's own environment, which is nobody's desired state.
     image_rules: which images go by themselves; image_look_seconds: how often that is looked at.
     update_look_seconds: how often registries are asked for newer images, where manifests want that.
+    verify_seconds: how often each image is compared with its digests; 0 is never.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
     a terminal, else JSON. Raises Invalid.
     """
@@ -59,6 +60,7 @@ class Settings:
     image_rules: Rules = field(default_factory=Rules)
     image_look_seconds: float = 300.0
     update_look_seconds: float = 3600.0
+    verify_seconds: float = 7 * 86400.0
     socket_group: str = "setpoint"
     stop_seconds: float = 10.0  # what is under way may take this long to end at a stop
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from agent.images.keeper import ImageKeeper
+from agent.images.verifier import ImageVerifier
 from agent.manifest.objects import Manifest
 from agent.metrics import Metrics
 from agent.reconcile.loop import Loop
@@ -54,6 +55,7 @@ class Context:
     room: RoomWatch
     images: ImageKeeper
     updates: UpdateWatcher
+    verifier: ImageVerifier
     metrics: Metrics
     version: str
     read_files: Callable[[Mapping[str, bytes]], Awaitable[Manifest]]

@@ -50,7 +50,10 @@ async def _check(context: Context, ids: Sequence[str], *, repair: bool) -> Async
     work.add_done_callback(lambda _: queue.put_nowait(None))
     while (line := await queue.get()) is not None:
         yield line
-    for finding in await asyncio.shield(work):
+    found = await asyncio.shield(work)
+    checked = ids or [image.id for image in context.engine.list_images()]
+    context.verifier.note({*checked, *(finding.image for finding in found)}, found)
+    for finding in found:
         names = context.engine.images.names(finding.image)
         yield {"finding": {**dataclasses.asdict(finding), "names": list(names)}}
     yield {"checked": len(ids) or len(context.engine.list_images())}

@@ -111,7 +111,8 @@ def status_of(context: Context) -> dict[str, Any]:
 
 def alarms_of(context: Context) -> list[dict[str, Any]]:
     """What is wrong with the disk, and what is not stored."""
-    found = [alarm.view() for alarm in (context.room.alarm, context.images.alarm) if alarm]
+    alarms = (context.room.alarm, context.images.alarm, *context.verifier.alarms())
+    found = [alarm.view() for alarm in alarms if alarm]
     journal = context.loop.journal
     if journal.is_failing:
         message = f"{journal.waiting} records are in memory alone: the store cannot be written"

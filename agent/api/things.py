@@ -17,6 +17,7 @@ from agent.api.requests import context_of, flag, key_of
 from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
+from store.image_memory import ImageRecord
 
 MAX_PROCESSES = 5000
 MAX_COMMAND_BYTES = 4096  # a process may give itself a command line of any length (prctl(2), PR_SET_MM)
@@ -124,8 +125,17 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 async def images(request: web.Request) -> web.Response:
-    found = await asyncio.to_thread(context_of(request).engine.list_images)
-    return web.json_response([_plain(image) for image in found])
+    """With what the last check of each found: "damage" is "" for one that is whole, as far as is known."""
+    context = context_of(request)
+    found = await asyncio.to_thread(context.engine.list_images)
+    noted = context.images.notes.images()
+    return web.json_response([{**_plain(image), **_checked(noted.get(image.id))} for image in found])
+
+
+def _checked(record: ImageRecord | None) -> dict[str, Any]:
+    return {
+        "damage": record.damage if record else "", "checked_at": record.checked_at if record else None,
+    }  # fmt: skip
 
 
 async def remove_image(request: web.Request) -> web.Response:

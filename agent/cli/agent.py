@@ -65,6 +65,10 @@ def add_agent(parser: Parser) -> None:
         "--image-look", type=seconds, metavar="TIME", default=300.0, help="how often that is looked at (5m)"
     )
     parser.add_argument(
+        "--verify-every", type=seconds, metavar="TIME", default=7 * 86400.0,
+        help="each image is compared with its digests so often; 0 is never (7d)",
+    )  # fmt: skip
+    parser.add_argument(
         "--update-look", type=seconds, metavar="TIME", default=3600.0,
         help="how often newer images are looked for, where manifests say update: (1h)",
     )  # fmt: skip
@@ -140,6 +144,7 @@ def settings_of(arguments: Namespace) -> Settings:
         log_format=arguments.log_format,
         image_look_seconds=arguments.image_look,
         update_look_seconds=arguments.update_look,
+        verify_seconds=arguments.verify_every,
         image_rules=Rules(
             high=arguments.image_marks[0] / 100,
             low=arguments.image_marks[1] / 100,
@@ -248,6 +253,7 @@ def words_of(arguments: Namespace) -> list[str]:
         words += ["--registries", str(Path(arguments.registries).absolute())]
     words += ["--image-marks", ":".join(f"{mark:g}" for mark in arguments.image_marks)]
     words += ["--image-look", f"{arguments.image_look}s", "--update-look", f"{arguments.update_look}s"]
+    words += ["--verify-every", f"{arguments.verify_every}s"]
     words += ["--image-age", f"{arguments.image_age}s", "--image-grace", f"{arguments.image_grace}s"]
     if arguments.env_file:
         words += ["--env-file", str(Path(arguments.env_file).absolute())]

@@ -162,11 +162,12 @@ def _list(arguments: Namespace) -> int:
                 short_id(image["id"]),
                 output.size(image.get("size_bytes")),
                 output.ago(image.get("created_at")),
+                f"unhealthy: {image['damage']}" if image.get("damage") else "",
             )
             for image in images
             for name in image.get("names") or ["<none>"]
         ]
-        print(output.table(("NAME", "ID", "SIZE", "MADE"), rows))
+        print(output.table(("NAME", "ID", "SIZE", "MADE", ""), rows))
     return 0
 
 

@@ -147,11 +147,19 @@ class IsolatedImages(Images):
         repair: bool,
         busy: Sequence[str],
         progress: Callable[[Progress], None] | None = None,
+        bytes_per_second: float = 0.0,
     ) -> tuple[Finding, ...]:
-        """As `check.check_images`, of all images when image_ids is empty."""
+        """As `check.check_images`, of all images when image_ids is empty. bytes_per_second: in nobody's way,
+        and not faster than that; 0 is as fast as it can be."""
         from runtime.images.check import Finding
 
-        told = json.dumps({"image_ids": list(image_ids), "repair": repair, "busy": list(busy)}).encode()
+        wanted = {
+            "image_ids": list(image_ids),
+            "repair": repair,
+            "busy": list(busy),
+            "pace": bytes_per_second,
+        }
+        told = json.dumps(wanted).encode()
         found = self._workers.run(["check", "images"], progress, told)
         return tuple(Finding(**finding) for finding in found)
 
@@ -322,9 +330,15 @@ def main(arguments: Sequence[str]) -> int:
 def _check(layout: Layout, told: str) -> Sequence[Finding]:
     from runtime.images.check import check_images
 
-    wanted = json.loads(told)
+    wanted, report = json.loads(told), _Reporter()
+    slowly: Callable[[Progress], None] = report
+    if wanted["pace"]:
+        from runtime.images.slowly import Pace, become_idle
+
+        become_idle()
+        slowly = Pace(report, wanted["pace"])
     return check_images(
-        layout.images, wanted["image_ids"], _Reporter(), repair=wanted["repair"], busy=wanted["busy"]
+        layout.images, wanted["image_ids"], slowly, repair=wanted["repair"], busy=wanted["busy"]
     )
 
 

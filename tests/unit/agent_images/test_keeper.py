@@ -39,9 +39,7 @@ class Engine:
     taken: list[Mapping[str, tuple[str, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.images = SimpleNamespace(
-            holdings=lambda: tuple(self.held), prune_build_cache=lambda _seconds: 0
-        )
+        self.images = SimpleNamespace(holdings=lambda: tuple(self.held), prune_build_cache=lambda _seconds: 0)
         self.pulls = SimpleNamespace(running=lambda: ())
 
     def list(self) -> tuple[()]:
