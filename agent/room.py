@@ -129,6 +129,8 @@ class RoomWatch:
                 return self._full(found)
             self._ballast.take()
         except OSError as error:
+            if error.errno == errno.EDQUOT:
+                return "DiskFull", f"the quota of {self._data} is used up", MAKE_ROOM
             if error.errno in FULL:
                 return self._full(self.room() or found)
             if error.errno == errno.EROFS:

@@ -26,6 +26,7 @@ RETRY_SECONDS = 5.0
 BALLAST_BYTES = 64 << 20
 BALLAST_FRACTION = 32  # of a small disk: 2 MiB of 64 MiB
 BALLAST_FILES = 16  # each an inode
+PROOF_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,9 @@ class Ballast:
         for number in range(BALLAST_FILES):
             _allocate(self._directory / str(number), each)
         # What is there already says nothing: after an error ext4 refuses all that is new, and takes an fsync.
+        # A file without bytes says nothing of a quota on bytes.
         proof = self._directory / "proof"
-        _allocate(proof, 0)
+        _allocate(proof, PROOF_BYTES)
         proof.unlink()
 
     def give_up_part(self) -> int:

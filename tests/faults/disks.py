@@ -20,15 +20,25 @@ FILLER = "filler"
 
 
 @contextlib.contextmanager
-def small_disk(point: Path, file: Path, mebibytes: int = 256, inodes: int = 0) -> Iterator[Disk]:
-    """An ext4 of this size at `point`, which is made. inodes: how many it has, 0 for as many as usual."""
+def small_disk(
+    point: Path, file: Path, mebibytes: int = 256, inodes: int = 0, kind: str = "ext4"
+) -> Iterator[Disk]:
+    """An ext4 of this size at `point`, which is made. inodes: how many it has, 0 for as many as usual.
+    kind: "xfs" (of 300 MiB at least), or "quota": a btrfs of which half may be used, and which says that all
+    of it may."""
     with file.open("wb") as made:
         made.truncate(mebibytes * MEBIBYTE)
-    few = ["-N", str(inodes)] if inodes else []
-    run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", *few, file)
     point.mkdir(mode=0o700, parents=True, exist_ok=True)
+    few = ["-N", str(inodes)] if inodes else []
+    match kind:
+        case "xfs":
+            run("mkfs.xfs", "-q", "-f", file)
+        case "quota":
+            _make_with_quota(point, file, mebibytes * MEBIBYTE // 2)
+        case _:
+            run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", *few, file)
     disk = Disk(point, file)
-    disk.mount()
+    disk.mount(",subvol=held" if kind == "quota" else "")
     try:
         yield disk
     finally:
@@ -36,6 +46,15 @@ def small_disk(point: Path, file: Path, mebibytes: int = 256, inodes: int = 0) -
         file.unlink()
         with contextlib.suppress(OSError):
             point.rmdir()
+
+
+def _make_with_quota(point: Path, file: Path, limit_bytes: int) -> None:
+    run("mkfs.btrfs", "-q", "-f", file)
+    run("mount", "-o", "loop", file, point)
+    run("btrfs", "quota", "enable", point)
+    run("btrfs", "subvolume", "create", point / "held")
+    run("btrfs", "qgroup", "limit", str(limit_bytes), point / "held")
+    run("umount", point)
 
 
 class Disk:
@@ -94,7 +113,7 @@ class Disk:
                     os.posix_fallocate(descriptor, size, piece)
                     size += piece
                 except OSError as error:
-                    if error.errno != errno.ENOSPC:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                         raise
                     piece //= 2
         finally:

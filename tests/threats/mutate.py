@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -35,6 +36,21 @@ def _copy_checkout(copy: Path) -> None:
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
+    _make_venv(copy)
+
+
+def _make_venv(copy: Path) -> None:
+    """Its own interpreter and launcher: those of the checkout would run the checkout's code, whole."""
+    venv = copy / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", venv], check=True)
+    (site,) = (venv / "lib").glob("python3*/site-packages")
+    # A directory that is named in a .pth file has its own ones not read: they would lead to the checkout.
+    (site / "setpoint.pth").write_text(f"{copy}\n{sysconfig.get_path('purelib')}\n")
+    launcher = venv / "bin/setpoint"
+    launcher.write_text(
+        f"#!{venv}/bin/python -I\nimport sys\nfrom agent.cli.main import main\nsys.exit(main())\n"
+    )
+    launcher.chmod(0o755)
 
 
 def _try(copy: Path, mutation: Mutation) -> str:
@@ -55,7 +71,7 @@ def _try(copy: Path, mutation: Mutation) -> str:
 
 def _run(copy: Path, test: str) -> str:
     """ "noticed" when a test fails; an error before any test ran is none of that."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    command = [copy / ".venv/bin/python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "SETPOINT_HANG_SECONDS": "20"}
     try:
         found = subprocess.run(

@@ -396,7 +396,11 @@ MUTATIONS = (
         f"{F}/test_disk_full.py",
     ),
     Mutation(
-        "R8", "runtime/disk.py", "        _allocate(proof, 0)\n        proof.unlink()\n", "", f"{F}/test_disk_failing.py",
+        "R8", "runtime/disk.py", "        _allocate(proof, PROOF_BYTES)\n        proof.unlink()\n", "", f"{F}/test_disk_failing.py",
+    ),
+    Mutation(
+        "R7", "runtime/disk.py", "        _allocate(proof, PROOF_BYTES)\n", "        _allocate(proof, 0)\n",
+        f"{F}/test_disk_full.py::test_a_quota_that_is_used_up",
     ),
     Mutation(
         "R9", "store/store.py", "        except Damaged as error:\n            self._begin_afresh(error)\n\n", "        except Damaged:\n            raise\n\n",
