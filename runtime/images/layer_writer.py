@@ -138,7 +138,7 @@ class TreeEntries:
         kind = _KINDS.get(stat.S_IFMT(found.status.st_mode))
         if kind is None:
             return
-        link = self._first_name(found) if kind not in ("directory", "symlink") else b""
+        link = self._first_name(found) if kind != "directory" else b""
         if link:
             yield self._entry(found, "hardlink", link), -1
         elif kind == "file":

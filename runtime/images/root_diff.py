@@ -2,8 +2,9 @@
 
     changes(upper, lowers, subject) ─> Change("C", b"/etc"), Change("A", b"/etc/new"), ...   sorted by path
 
-Reads the layers' directories, as `root_files` does: what is not in the upper one is as it was. A directory
-counts as changed when its mode or owner is another, or when anything below it is.
+Reads the layers' directories, as `root_files` does: what is not in the upper one is as it was. A file counts
+as changed when its mode, owner, size or time is another, a directory when its mode or owner is, or anything
+below it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import Invalid
@@ -78,38 +78,55 @@ class Found:
 def walk(
     roots: Sequence[int], subject: str, limits: Limits = DEFAULT_LIMITS, *, is_merged: bool = False
 ) -> Iterator[Found]:
-    """Everything, parents first and each directory's names sorted. roots: descriptors of directories, topmost
-    first. is_merged: whiteouts and opaque directories hide what is below, and are not shown themselves.
-    Entries that vanish meanwhile are left out.
+    """Everything, each directory before what is in it, names sorted. roots: descriptors of directories,
+    topmost first. is_merged: whiteouts and opaque directories hide what is below, and are not shown
+    themselves. Entries that vanish meanwhile are left out.
 
     `Invalid` for a tree that is deeper or larger than an image can be.
     """
     with owned(os.open(".", _NAME, dir_fd=roots[0])) as top:
         yield Found(b"", os.fstat(top), top)
-    waiting: list[tuple[bytes, tuple[int, ...]]] = [(b"", tuple(roots))]
-    count = 1
-    while waiting:
-        path, below = waiting.pop()
-        directories: list[tuple[bytes, tuple[int, ...]]] = []
-        for found, layers in children(path, below, is_merged=is_merged):
-            count += 1
-            check(found.path, count, subject, limits)
-            yield found
-            if found.is_directory:
-                directories.append((found.path, layers))
-        waiting += reversed(directories)
+    stack, count = [_Directory(b"", tuple(roots))], 1
+    while stack:
+        below: _Directory | None = None
+        with contextlib.closing(_entries(stack[-1], is_merged=is_merged)) as entries:
+            for found, layers in entries:
+                count += 1
+                check(found.path, count, subject, limits)
+                yield found
+                if found.is_directory:
+                    below = _Directory(found.path, layers)
+                    break  # into it, as other readers of tars expect, with nothing of this one held open
+        if below is not None:
+            stack.append(below)
+        else:
+            stack.pop()
 
 
-def children(
-    path: bytes, roots: Sequence[int], *, is_merged: bool
-) -> Iterator[tuple[Found, tuple[int, ...]]]:
-    """The entries of a directory, each with those of `roots` that a directory is made of."""
+@dataclass(slots=True)
+class _Directory:
+    """One that is being walked. roots: of those that it is made of. left: names still to come, last first."""
+
+    path: bytes
+    roots: tuple[int, ...]
+    left: list[bytes] | None = None
+
+
+def _entries(directory: _Directory, *, is_merged: bool) -> Generator[tuple[Found, tuple[int, ...]]]:
+    """The entries that are left, each with those of the roots that it is made of when it is a directory."""
+    path = directory.path
     with contextlib.ExitStack() as stack:
-        opened = [(root, each) for root in roots if (each := open_directory(root, path, stack)) >= 0]
-        for name in sorted({os.fsencode(name) for _, each in opened for name in os.listdir(each)}):  # noqa: PTH208
+        found_in = [
+            (root, each) for root in directory.roots if (each := open_directory(root, path, stack)) >= 0
+        ]
+        if directory.left is None:
+            names = {os.fsencode(name) for _, each in found_in for name in os.listdir(each)}  # noqa: PTH208
+            directory.left = sorted(names, reverse=True)
+        while directory.left:
+            name = directory.left.pop()
             whole = path + b"/" + name if path else name
             with contextlib.ExitStack() as held:
-                found, layers = look(whole, name, opened, held, is_merged=is_merged)
+                found, layers = look(whole, name, found_in, held, is_merged=is_merged)
                 if found is not None:
                     yield found, layers
 
