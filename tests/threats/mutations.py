@@ -11,6 +11,7 @@ from tests.threats.build_mutations import BUILDS
 from tests.threats.dockerfile_mutations import DOCKERFILES
 from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
+from tests.threats.keeping_mutations import KEEPING
 from tests.threats.mutation import Mutation
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
@@ -601,4 +602,5 @@ MUTATIONS = (
     *DRIFT,
     *DOCKERFILES,
     *IMAGE_GATE,
+    *KEEPING,
 )  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 
+from runtime.engine import NativeEngine
 from runtime.images.images import Images
 from runtime.images.index import Record
 from runtime.images.stock import BLOB, TREE
@@ -92,3 +94,27 @@ def test_an_image_that_cannot_be_read_keeps_all_content(
     images.forget(judged(images, a), in_use=())
     images.remove_litter(in_use=())
     assert images.stock().litter_bytes > 0  # not knowing is never not wanting
+
+
+@pytest.mark.parametrize("is_needed", [False, True])
+async def test_a_container_that_is_being_made_meanwhile_keeps_its_image(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_needed: bool
+) -> None:
+    engine = NativeEngine(layout)
+    (info,) = engine.images.load(make_image(tmp_path / "a", [BASE]))
+    engine.images.tag(info.id, "lab/a:1")
+    forget = engine.images.forget
+
+    def forget_slowly(judged: Mapping[str, tuple[str, ...]], *, in_use: Collection[str]) -> object:
+        gone = forget(judged, in_use=in_use)
+        engine._creating[info.id] += is_needed  # it found the image before its entry went
+        return gone
+
+    monkeypatch.setattr(engine.images, "forget", forget_slowly)
+    gone = await engine.collect_images({info.id: ("lab/a:1",)})
+    if not is_needed:
+        assert gone == (info.id,) and engine.image("lab/a:1") is None
+        assert not engine.images.stock().litter_bytes
+        return
+    assert gone == () and engine.image("lab/a:1") is not None
+    assert (engine.images.layer_directories(info.id)[0] / "etc/base").is_file()
