@@ -175,7 +175,7 @@ def test_of_an_index_its_one_image_is_pushed(registry: Registry, layout: Layout,
     made = make_image(tmp_path / "app", FILES)
     there = f"{registry.host}/index/app:1"
     subprocess.run(
-        ["skopeo", "copy", "-q", "--all", "--dest-tls-verify=false", f"oci:{made}", f"docker://{there}"],
+        ["skopeo", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false", f"oci:{made}", f"docker://{there}"],
         check=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     raw = json.loads((made / "index.json").read_text())
