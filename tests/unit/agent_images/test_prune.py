@@ -36,10 +36,10 @@ def test_only_what_is_stopped_and_nothing_wants() -> None:
 
 def test_volumes_never_but_when_they_are_asked_for() -> None:
     volumes = [
-        VolumeState("wanted", "", {LABEL_KEY: "shop/volume/wanted"}, created_at=0.0),
-        VolumeState("used", "", {}, created_at=0.0),
-        VolumeState("old", "", {LABEL_KEY: "shop/volume/old"}, created_at=0.0),
-        VolumeState("new", "", {}, created_at=NOW),
+        VolumeState("wanted", {LABEL_KEY: "shop/volume/wanted"}, "", created_at=0.0),
+        VolumeState("used", {}, "", created_at=0.0),
+        VolumeState("old", {LABEL_KEY: "shop/volume/old"}, "", created_at=0.0),
+        VolumeState("new", {}, "", created_at=NOW),
     ]
     wanted, users = {"shop/volume/wanted"}, {"used": "shop-web-1"}
     kept = told(judge_volumes(volumes, users, wanted, Wishes(all_unused=True), NOW))
