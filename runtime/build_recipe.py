@@ -25,5 +25,21 @@ class BuildRecipe:
     tags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class GitWish:
+    """A tree of a repository elsewhere. ref "": its default branch. commit: what it must be, or begin with;
+    "" for any. reaches_host: its server may be this machine. is_trusted: root asks, who may also name ssh and
+    file, and whose keys count."""
+
+    url: str
+    ref: str = ""
+    subdir: str = ""
+    commit: str = ""
+    reaches_host: bool = False
+    is_trusted: bool = False
+
+
+FetchGit = Callable[[GitWish], AbstractContextManager[tuple[str, str]]]
+"""(the file of a tar, the id of the tree in it), for as long as it is open; it blocks."""
 FindContext = Callable[[BuildRecipe], AbstractContextManager[tuple[Any, str]]]
 """(kind, path) as `BuildOrder` takes them, for as long as it is open; it may block."""

@@ -16,11 +16,12 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runtime.build_history import History, Record
-from runtime.build_recipe import BuildRecipe, FindContext
+from runtime.build_recipe import BuildRecipe, FetchGit, FindContext, GitWish
 from runtime.build_spares import Spares
 from runtime.build_steps import BuildSteps, StepLimits
 from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
@@ -39,10 +40,14 @@ GetImage = Callable[[str, bool], Awaitable[ImageInfo]]
 
 
 class Builds:
-    """engine: the one that this is a part of. find_context: where a recipe's files are; None: it has none."""
+    """engine: the one that this is a part of. find_context: where a recipe's files are;
+    fetch_git: brings trees of repositories. None: it has none."""
 
-    def __init__(self, engine: NativeEngine, find_context: FindContext | None = None) -> None:
+    def __init__(
+        self, engine: NativeEngine, find_context: FindContext | None = None, fetch_git: FetchGit | None = None
+    ) -> None:
         self._engine = engine
+        self._fetch_git = fetch_git
         self._find_context = find_context
         self._layout = engine.layout
         self._steps = BuildSteps(engine)
@@ -58,6 +63,8 @@ class Builds:
 
     def _clear_files(self) -> None:
         shutil.rmtree(self._layout.run_builds, ignore_errors=True)
+        for path in self._layout.builds.glob("git-*"):
+            shutil.rmtree(path, ignore_errors=True)
         self.history.close_broken()
 
     async def close(self) -> None:
@@ -77,11 +84,12 @@ class Builds:
 
     async def run(self, order: BuildOrder, report: Report, limits: StepLimits = StepLimits()) -> ImageInfo:
         """The image. report hears each event: {"kind": "step" | "log" | "end" | "base" | "remark", …}."""
-        async with self._room:
+        async with self._room, contextlib.AsyncExitStack() as stack:
             self._running[order.id] = asyncio.current_task()
             record = await asyncio.to_thread(self.history.begin, _summary(order))
             admit = partial(self._engine.images.admit, "build image")
-            build = _Build(order, record, report, limits, self._steps, self._get_image, admit)
+            trees = Trees(self._fetch_git, stack)
+            build = _Build(order, record, report, limits, self._steps, self._get_image, admit, trees)
             try:
                 image_id = await build.run(await self._spares.take())
                 image = self._engine.image(image_id)
@@ -122,6 +130,34 @@ class Builds:
             await self._spares.make()
 
 
+class Trees:
+    """Trees of repositories elsewhere, for one build; they are there until `stack` is closed."""
+
+    def __init__(self, fetch_git: FetchGit | None, stack: contextlib.AsyncExitStack) -> None:
+        self._fetch_git = fetch_git
+        self._stack = stack
+
+    async def fetch(self, wish: GitWish) -> dict[str, str]:
+        """{"path": of a tar, "tree": its id}."""
+        if self._fetch_git is None:
+            raise Unsupported("fetch repository", wish.url, "this engine knows no git")
+        opened = self._fetch_git(wish)
+        path, tree = await asyncio.to_thread(opened.__enter__)
+        self._stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
+        return {"path": path, "tree": tree}
+
+    async def with_context(self, order: BuildOrder) -> BuildOrder:
+        """The order with a repository as a context brought here."""
+        if order.context_kind != "git":
+            return order
+        url, _, fragment = order.context.partition("#")
+        ref, _, subdir = fragment.partition(":")
+        wish = GitWish(
+            url, ref, subdir, reaches_host=order.network == "host", is_trusted=order.is_trusted
+        )  # fmt: skip
+        return replace(order, context_kind="tar", context=(await self.fetch(wish))["path"])
+
+
 class _Build:
     """One build's process, and what it asks."""
 
@@ -134,6 +170,7 @@ class _Build:
         steps: BuildSteps,
         get_image: GetImage,
         admit: Admit,
+        trees: Trees,
     ) -> None:
         self._order = order
         self._record = record
@@ -142,6 +179,7 @@ class _Build:
         self._steps = steps
         self._get_image = get_image
         self._admit = admit
+        self._trees = trees
         self._answering: set[asyncio.Task[None]] = set()
         self._ends: dict[str, int] = {}
 
@@ -152,7 +190,7 @@ class _Build:
     async def run(self, process: asyncio.subprocess.Process) -> str:
         assert process.stdin is not None and process.stdout is not None
         try:
-            self._send(process.stdin, to_json(self._order))
+            self._send(process.stdin, to_json(await self._trees.with_context(self._order)))
             last: dict[str, Any] = {}
             async for line in process.stdout:
                 last = json.loads(line)
@@ -208,6 +246,13 @@ class _Build:
         match question["kind"]:
             case "image":
                 return (await self._get_image(str(question["reference"]), bool(question["pull"]))).id
+            case "git":
+                return await self._trees.fetch(
+                    GitWish(
+                        str(question["url"]), str(question["ref"]), str(question["subdir"]),
+                        str(question["commit"]), bool(question["reaches_host"]),
+                    )
+                )  # fmt: skip
             case "admit":
                 return await asyncio.to_thread(self._admit, facts_from_json(question["facts"]))
             case "run":
@@ -234,7 +279,8 @@ class _Build:
 def _summary(order: BuildOrder) -> dict[str, Any]:
     """What is kept of an order: neither secrets nor the values of arguments."""
     return {
-        "id": order.id, "tags": list(order.tags), "context": order.context, "dockerfile": order.dockerfile,
+        "id": order.id, "tags": list(order.tags), "context": _plain(order.context),
+        "dockerfile": order.dockerfile,
         "target": order.target, "arguments": sorted(order.arguments), "state": "running",
         "started_at": time.time(),
     }  # fmt: skip
@@ -250,3 +296,9 @@ def _network(text: str) -> Network:
             return text
         case _:
             return "default"
+
+
+def _plain(context: str) -> str:
+    """Without the password of a URL."""
+    scheme, separator, rest = context.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else context

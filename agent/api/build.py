@@ -37,7 +37,7 @@ async def build_image(request: web.Request) -> web.StreamResponse:
     head, rest = await _read_order(request)
     if not isinstance(head, dict):
         raise Invalid("build image", "", "no order")
-    head["id"] = new_id()
+    head |= {"id": new_id(), "is_trusted": is_root(request)}
     descriptor = -1
     if head.get("context_kind") == "tar":
         descriptor = await _receive(request, context, rest)

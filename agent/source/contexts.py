@@ -31,6 +31,7 @@ MAX_BLOB_BYTES = 512 << 20
 MAX_ENTRIES = 200_000
 MAX_DEPTH = 100
 EXECUTABLE = "100755"
+TIME = 946_684_800  # of all files: git keeps none, and zip knows none before 1980
 GIT, DIRECTORY = "git:", "dir:"
 
 
@@ -90,7 +91,7 @@ class Contexts:
         objects = self._objects()
         try:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                _add_tree(tar, objects, tree, "", 0)
+                add_tree(tar, objects, tree, "", 0)
         except Unreadable as error:
             raise Temporary("build image", tree[:12], str(error), "is the repository whole?", 60) from error
         finally:
@@ -110,7 +111,7 @@ class Contexts:
         return ObjectReader(found.git_directory, sandbox, ALL_READ)
 
 
-def _add_tree(tar: tarfile.TarFile, objects: ObjectReader, tree: str, prefix: str, depth: int) -> None:
+def add_tree(tar: tarfile.TarFile, objects: ObjectReader, tree: str, prefix: str, depth: int) -> None:
     """A tree and what is below it. Times are none of git's: all is of the same one."""
     if depth > MAX_DEPTH:
         raise Unreadable(f"{prefix} is deeper than {MAX_DEPTH} directories")
@@ -122,12 +123,13 @@ def _add_tree(tar: tarfile.TarFile, objects: ObjectReader, tree: str, prefix: st
     contents = dict(zip(blobs, objects.read(blobs, MAX_BLOB_BYTES), strict=True))
     for mode, name, id in entries:
         info = tarfile.TarInfo(prefix + name)
+        info.mtime = TIME
         if mode == SUBMODULE:
             continue
         if mode == TREE:
             info.type, info.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(info)
-            _add_tree(tar, objects, id, f"{prefix}{name}/", depth + 1)
+            add_tree(tar, objects, id, f"{prefix}{name}/", depth + 1)
             continue
         blob = contents[id]
         if blob is None or blob.data is None:

@@ -7,15 +7,13 @@ redirect from the world into a private network: a Dockerfile must not read what 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
-from runtime.errors import Invalid
+from runtime.errors import Unsupported
+from runtime.images.build import archives
 from runtime.images.build.asks import Asks
 from runtime.images.build.transfer import Download
 from runtime.images.dockerfile.steps import GitSource, TransferAction, UrlSource
-
-Fetch = Callable[[str, Path, str], Download]
 
 
 class Downloads:
@@ -34,7 +32,7 @@ class Downloads:
             if isinstance(source, UrlSource):
                 found.append(self._file(source, action.checksum))
             elif isinstance(source, GitSource):
-                raise Invalid("fetch", source.url, "ADD of a repository is not supported yet")
+                found.append(self._repository(source, action))
         return found
 
     def _file(self, source: UrlSource, checksum: str) -> Download:
@@ -42,3 +40,16 @@ class Downloads:
 
         place = self._directory / f"download-{next(self._numbers)}"
         return fetch_file(source.url, source.name, place, checksum, reaches_host=self._reaches_host)
+
+    def _repository(self, source: GitSource, action: TransferAction) -> Download:
+        """Its files alone: what `--keep-git-dir` would keep is not fetched."""
+        if action.keeps_git_dir:
+            raise Unsupported(
+                "fetch", source.url, "--keep-git-dir: its history is not fetched", "leave it out"
+            )
+        got = self._asks.ask(
+            "git", url=source.url, ref=source.ref, subdir=source.subdir, commit=action.checksum,
+            reaches_host=self._reaches_host,
+        )  # fmt: skip
+        place = self._directory / f"repository-{next(self._numbers)}"
+        return Download(archives.unpack(Path(got["path"]), place), "", str(got["tree"]), None)

@@ -91,6 +91,18 @@ def _connect(
     raise Invalid("fetch", _shown(url), refused, "download it before the build, and COPY it")
 
 
+def check_host(what: str, host: str, *, reaches_host: bool) -> None:
+    """`Invalid` for a host that is this machine, or none: for who connects by other means."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise Temporary("fetch", what, f"there is no address for {host}", "", 5) from error
+    for *_, where in found:
+        address = _plain(str(where[0]))
+        if why := _why_not(address, may_be_private=True, reaches_host=reaches_host):
+            raise Invalid("fetch", what, f"{address} {why}")
+
+
 def _speaking(opened: socket.socket, scheme: str, host: str, port: int) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection(host, port, timeout=IDLE_SECONDS)
     if scheme == "https":

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from runtime.errors import Invalid
 
-ContextKind = Literal["none", "directory", "tar"]
+ContextKind = Literal["none", "directory", "tar", "git"]
 Network = Literal["default", "none", "host"]
 LOCK = "lock"  # in a build's run directory: held while it is under way
 
@@ -21,10 +21,11 @@ LOCK = "lock"  # in a build's run directory: held while it is under way
 class BuildOrder:
     """One build.
 
-    id: 32 hex digits, which name its directories. context: a directory, or the file of a tar. dockerfile: its
+    id: 32 hex digits, which name its directories. context: a directory, the file of a tar, or
+    URL#REF:DIRECTORY of a repository. dockerfile: its
     path in the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
     the image. secrets: id -> content. ssh: id -> the path of an agent's socket on this host. epoch:
-    SOURCE_DATE_EPOCH, no time in the image is later. platform "" is this machine's.
+    SOURCE_DATE_EPOCH, no time in the image is later. is_trusted: root asks. platform "" is this machine's.
     """
 
     id: str
@@ -43,6 +44,7 @@ class BuildOrder:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     ssh: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
+    is_trusted: bool = False
 
 
 def to_json(order: BuildOrder) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
     try:
         return BuildOrder(
             id=_text(data["id"]),
-            context_kind=_choice(data.get("context_kind", "none"), ("none", "directory", "tar")),
+            context_kind=_choice(data.get("context_kind", "none"), ("none", "directory", "tar", "git")),
             context=_text(data.get("context", "")),
             dockerfile=_text(data.get("dockerfile", "")),
             dockerfile_text=None if (text := data.get("dockerfile_text")) is None else _text(text),
@@ -79,6 +81,7 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
                 for id, content in data.get("secrets", {}).items()
             },
             ssh=_texts(data.get("ssh", {})),
+            is_trusted=data.get("is_trusted") is True,
             epoch=None if (epoch := data.get("epoch")) is None else _seconds(epoch),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
