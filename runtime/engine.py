@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_directory
 from runtime.assembly import Assembly
-from runtime.build_recipe import BuildRecipe, FindContext
+from runtime.build_recipe import BuildRecipe, FetchGit, FindContext
 from runtime.builds import Builds
 from runtime.confinement import Confinement
 from runtime.container_files import ContainerFiles
@@ -79,6 +79,7 @@ class NativeEngine:
         find_origins: FindOrigins | None = None,
         admission: Admission = EVERYTHING,
         find_context: FindContext | None = None,
+        fetch_git: FetchGit | None = None,
     ) -> None:
         self.layout = layout
         self.images = IsolatedImages(layout, admission)
@@ -109,7 +110,7 @@ class NativeEngine:
             self._client,
             self._on_drift_hint,
         )
-        self.builds = Builds(self, find_context)
+        self.builds = Builds(self, find_context, fetch_git)
         self._denials = Denials(layout.cgroup_parent, self._on_denied, self._index.by_first_pid)
         self._opened = contextlib.AsyncExitStack()
         self._creating: Counter[str] = Counter()  # images of containers that are being made

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -22,7 +23,9 @@ MAX_SECRET_BYTES = 500 * 1024  # as BuildKit has it
 
 def add_commands(commands: Commands) -> None:
     build = commands.add("build", "build an image of a Dockerfile")
-    build.add_argument("context", metavar="CONTEXT", help="directory that it takes files from; - reads a tar")
+    build.add_argument(
+        "context", metavar="CONTEXT", help="directory or repository that it takes files from; - reads a tar"
+    )
     build.add_argument("-f", "--file", metavar="FILE", default="", help="the Dockerfile; - reads stdin")
     build.add_argument(
         "-t", "--tag", action="append", default=[], metavar="NAME", help="name[:tag] to give it"
@@ -56,6 +59,7 @@ def add_commands(commands: Commands) -> None:
         "setpoint image build --secret id=token,src=token.txt -t lab/web:1 web/",
         "SOURCE_DATE_EPOCH=0 setpoint image build -t lab/web:1 .   # the same digest each time",
         "git archive HEAD | setpoint image build -t lab/web:1 -",
+        "setpoint image build -t lab/web:1 https://example.org/shop.git#v1.2:web",
         "setpoint image build --check .   # every mistake with its line, without building",
     )
     builds = commands.add("builds", "list builds, or print what one said")
@@ -140,6 +144,9 @@ def _order(arguments: Namespace) -> dict[str, Any]:
 
 
 def _add_context(order: dict[str, Any], arguments: Namespace) -> None:
+    if _is_repository(arguments.context):
+        order |= {"context_kind": "git", "context": arguments.context, "dockerfile": arguments.file}
+        return
     if arguments.context == "-":
         if arguments.file == "-":
             raise Invalid("build image", "-", "stdin cannot be both the context and the Dockerfile", "")
@@ -153,6 +160,11 @@ def _add_context(order: dict[str, Any], arguments: Namespace) -> None:
         order |= {"dockerfile_text": sys.stdin.read()}
     elif arguments.file:
         _add_file(order, arguments.file, directory)
+
+
+def _is_repository(text: str) -> bool:
+    """`https://host/path[.git]#ref:directory`, `ssh://…`, `user@host:path`."""
+    return "://" in text or (not Path(text).exists() and bool(re.match(r"[\w.-]+@[\w.-]+:\S", text)))
 
 
 def _add_file(order: dict[str, Any], name: str, directory: str) -> None:
