@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -37,6 +38,14 @@ mkdir /usr/local2; touch -d '2001-02-03 04:05:06' /usr/local2/old; chmod 1777 /u
 rm -r /var/spool/cron; mkdir /var/spool/cron; touch /var/spool/cron/x; rm -r /var/www; touch /var/www
 mv /usr/bin/tty /usr/bin/tty2; dd if=/dev/zero of=/tmp/sparse bs=1 seek=100000 count=1 2>/dev/null
 """
+
+
+OF_DOCKER = (".dockerenv", "dev/console", "dev/pts", "dev/shm", "etc/mtab")  # made by it in each container
+OF_EVERYBODY = (
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+)  # with docker they are programs, by their mode
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +87,9 @@ async def test_export(docker: Engine, engine: NativeEngine, tmp_path: Path) -> N
     data = b"".join([piece async for piece in engine.files.export(await box(engine))])
     theirs = facts((tmp_path / "theirs.tar").read_bytes())
     ours = facts(data)
-    for name in (".dockerenv", "dev/console", "dev/pts", "dev/shm", "etc/mtab"):  # made by docker
+    for name in OF_DOCKER:
         theirs.pop(name, None)
-    for name in ("etc/hosts", "etc/hostname", "etc/resolv.conf"):  # with docker they are programs
+    for name in OF_EVERYBODY:
         assert ours.pop(name)[5] == theirs.pop(name)[5] == 0
     assert ours == theirs
 
@@ -92,6 +101,30 @@ async def test_commit(docker: Engine, engine: NativeEngine, tmp_path: Path) -> N
     archive = engine.images.save([image.id], "docker-archive")
     (tmp_path / "ours.tar").write_bytes(b"".join(archive.chunks()))
     assert last_layer(tmp_path / "ours.tar") == last_layer(tmp_path / "theirs.tar")
+
+
+async def test_docker_makes_the_same_files_of_our_image(
+    docker: Engine, engine: NativeEngine, tmp_path: Path
+) -> None:
+    more = "touch /$(printf 'no\\377utf8') /ž; ln /tmp/pipe /tmp/pipe2; chmod 4755 /new/hard"
+    config = shell(engine, "box", f"{SCRIPT}\n{more}")
+    await run(engine, config)
+    assert (await ended(engine, config.id)).exit_code == 0
+    ours = facts(b"".join([piece async for piece in engine.files.export(config.id)]))
+    await engine.files.commit(config.id, Commit("", "", "", "ours:1", ("CMD sh",)))
+    archive = engine.images.save(["ours:1"], "docker-archive")
+    (tmp_path / "ours.tar").write_bytes(b"".join(archive.chunks()))
+    docker("load", "-i", tmp_path / "ours.tar")
+    docker("create", "--name", "ours", "--network", "none", "ours:1")
+    docker("export", "-o", tmp_path / "theirs.tar", "ours")
+    docker("rm", "ours")
+    theirs = facts((tmp_path / "theirs.tar").read_bytes())
+    for name in OF_DOCKER:
+        theirs.pop(name, None)
+    for name in OF_EVERYBODY:
+        assert ours.pop(name)[5] == theirs.pop(name)[5] == 0
+    assert ours == theirs
+    assert os.fsdecode(b"no\xffutf8") in ours
 
 
 def last_layer(archive: Path) -> dict[str, tuple[object, ...]]:
