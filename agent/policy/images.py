@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.policy.policy import Allow, ImageRule, Policy
@@ -77,7 +78,7 @@ def judge_rule(policy: Policy, name: str, *, is_exact: bool = False) -> Refusal 
     return None
 
 
-def judge_any(policy: Policy, found: tuple[ImageFacts, ...], now: float, allow: Allow) -> Refusal | None:
+def judge_any(policy: Policy, found: Sequence[ImageFacts], now: float, allow: Allow) -> Refusal | None:
     """An image that is here. Asked for by its id, each of its names is known, and one that is allowed is
     enough."""
     first: Refusal | None = None

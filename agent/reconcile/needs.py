@@ -68,8 +68,9 @@ def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) ->
     if not has_rules(policy):
         return None
     allow = policy.allowed(desired.key.project, desired.file)
-    if spec.image in world.images:
-        refusal = judge_any(policy, world.facts.get(spec.image, ()), now, allow)
+    if (image := world.images.get(spec.image)) is not None:
+        known = [facts for facts in world.facts.get(spec.image, ()) if facts.image_id == image.id]
+        refusal = judge_any(policy, known, now, allow)
     else:
         refusal = None if is_id(spec.image) else judge_name(policy, spec.image, allow)
     if refusal is None:

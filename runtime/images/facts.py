@@ -30,8 +30,8 @@ class Signature:
 class ImageFacts:
     """name: canonical, "" for none. digests: of the manifest, then of the index that it was chosen from.
     first_seen_at: when this host first heard of one of them, by its own clock. is_exact: this very image is
-    meant, whatever a tag comes to mean: it is at hand (load, import, tag, commit, build), or its id was
-    said."""
+    meant, whatever a tag comes to mean: it is at hand (load, import, tag, commit, build), or its id was said.
+    image_id: of one that is here already, since its name may have moved."""
 
     name: str
     digests: tuple[str, ...] = ()
@@ -39,6 +39,7 @@ class ImageFacts:
     signatures: tuple[Signature, ...] = ()
     first_seen_at: float = 0.0
     is_exact: bool = False
+    image_id: str = ""
 
 
 class Admission(Protocol):

@@ -51,7 +51,9 @@ class Gate:
         """Of an image that is here. name: that it is asked for by, "" for the record's own, of one that is
         asked for by its id."""
         digests = tuple(filter(None, (record.digest, record.source_digest)))
-        facts = ImageFacts(name or record.name, digests, architecture, is_exact=not name)
+        facts = ImageFacts(
+            name or record.name, digests, architecture, is_exact=not name, image_id=record.image_id
+        )
         return self._evidence.read(facts)
 
     def admit_one_of(self, op: str, reference: str, found: Iterable[ImageFacts]) -> None:

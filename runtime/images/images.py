@@ -106,11 +106,12 @@ class Images:
     def admitted(self, op: str, reference: str) -> ImageInfo:
         """The same for who builds on it or runs it: `NotFound`, and as `Admission.admit_image` for one that
         may not be used."""
-        info = self.get(reference)
+        found = self.facts(reference)
+        if self._gate.has_image_rules() and found:
+            self._gate.admit_one_of(op, reference, found)
+        info = self.get(found[0].image_id) if found else None  # the very one that was judged
         if info is None:
             raise _not_found(op, reference)
-        if self._gate.has_image_rules():
-            self._gate.admit_one_of(op, reference, self.facts(reference))
         return info
 
     def admit(self, op: str, facts: ImageFacts) -> None:

@@ -141,10 +141,14 @@ def _image(name: str, more: dict[str, Any]) -> ImageInfo:
 
 
 def _facts(name: str, more: dict[str, Any]) -> tuple[ImageFacts, ...]:
-    """first_seen_at: when this host first saw it; names: for one that is asked for by its id."""
+    """first_seen_at: when this host first saw it; names: for one that is asked for by its id;
+    seen_as: the id that was judged, where the name has moved since."""
     digest, seen_at = "sha256:" + "0" * 64, more.get("first_seen_at", 0.0)
     names = more.get("names", [parse_reference(name).canonical])
-    return tuple(ImageFacts(each, (digest,), "amd64", (), seen_at, "names" in more) for each in names)
+    image_id = more.get("seen_as", _image(name, more).id)
+    return tuple(
+        ImageFacts(each, (digest,), "amd64", (), seen_at, "names" in more, image_id) for each in names
+    )
 
 
 def _policy(data: dict[str, Any] | None) -> Policy:

@@ -345,7 +345,7 @@ class FakeEngine:
         names = (parse_reference(name).canonical for name in (image.names if is_exact else (reference,)))
         signatures, seen_at = self.signatures.get(reference, ()), self.first_seen.get(reference, 0.0)
         return tuple(
-            ImageFacts(name, (image.digest,), image.architecture, signatures, seen_at, is_exact)
+            ImageFacts(name, (image.digest,), image.architecture, signatures, seen_at, is_exact, image.id)
             for name in names
         )
 
