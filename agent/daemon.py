@@ -40,10 +40,11 @@ from agent.registries.origins import Origins
 from agent.room import RoomWatch
 from agent.settings import VERSION, Settings
 from agent.source.contexts import Contexts
+from agent.source.fetched import Repositories
 from agent.source.source import Source
 from agent.updates.watcher import UpdateWatcher
 from runtime import oom_score
-from runtime.build_recipe import FindContext
+from runtime.build_recipe import FetchGit, FindContext
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid, Temporary
 from runtime.images.facts import EVERYTHING, Admission
@@ -123,8 +124,8 @@ def _open_lock(path: Path) -> int:
 
 def _native_engine_of(settings: Settings) -> MakeEngine:
     find_origins, gate = Origins(settings.registries_path).of, gate_of(settings)
-    find_context = Contexts(settings).opened
-    return lambda layout: make_native_engine(layout, find_origins, gate, find_context)
+    find_context, fetch_git = Contexts(settings).opened, Repositories(settings).opened
+    return lambda layout: make_native_engine(layout, find_origins, gate, find_context, fetch_git)
 
 
 async def make_native_engine(
@@ -132,12 +133,14 @@ async def make_native_engine(
     find_origins: FindOrigins | None = None,
     admission: Admission = EVERYTHING,
     find_context: FindContext | None = None,
+    fetch_git: FetchGit | None = None,
 ) -> Any:
     """The engine on this kernel, with its supervisor running. find_origins: whom to ask for an image.
-    admission: which of them may come, and run. find_context: where what manifests build takes files from."""
+    admission: which of them may come, and run. find_context: where what manifests build takes files from;
+    fetch_git: brings repositories for builds."""
     from runtime.engine import NativeEngine
 
-    engine = NativeEngine(layout, find_origins, admission, find_context)
+    engine = NativeEngine(layout, find_origins, admission, find_context, fetch_git)
     await engine.open()
     if engine.confinement.is_on and not engine.confinement.profile:
         logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")
