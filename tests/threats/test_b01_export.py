@@ -3,6 +3,7 @@ CVE-2018-15664 and its kin, where a path was resolved and then used."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engine import NativeEngine
 from runtime.errors import SetpointError
+from runtime.images.container_commit import Commit
 from runtime.images.layer_writer import write_layer
 from runtime.images.root_diff import changes
 from runtime.images.root_files import export_root
+from tests.native import run, shell, until
 from tests.threats.attack import exchanging, rounds
 
 
@@ -156,6 +160,36 @@ def test_b1_changes_are_told_of_the_container_alone(upper: Path, canary: Path, t
         for _ in range(rounds(300)):
             found = {change.path for change in changes(upper, [lower], "web")}
             assert found <= _POSSIBLE
+
+
+SWAP = """
+mkdir -p /x/sub; echo mine >/x/sub/marker; ln -s {host} /y
+while :; do mv x z; mv y x; mv z y; done
+"""
+
+
+@pytest.mark.asyncio
+async def test_b1_a_container_that_runs_and_swaps(engine: NativeEngine, tmp_path: Path) -> None:
+    """From inside, with nothing but mv; export, commit and diff beside each other."""
+    (tmp_path / "host/sub").mkdir(parents=True)
+    (tmp_path / "host/sub/marker").write_text("untouched")
+    config = shell(engine, "swaps", "cd /; " + SWAP.format(host=tmp_path / "host"))
+    await run(engine, config)
+    await until((engine.layout.containers / config.id / "upper/y").is_symlink)
+    for _ in range(rounds(4)):
+        data = b"".join([piece async for piece in engine.files.export(config.id)])
+        assert b"untouched" not in data
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            assert "bin/sh" in archive.getnames()
+        await engine.files.changes(config.id)
+    image = await engine.files.commit(config.id, Commit("", "", "", "swapped:1"), pauses=False)
+    archive = b"".join(engine.images.save([image.id], "docker-archive").chunks())
+    with tarfile.open(fileobj=io.BytesIO(archive)) as saved:
+        packed = [saved.extractfile(member) for member in saved if member.isreg()]
+        blobs = [file.read() for file in packed if file is not None]
+    layers = [gzip.decompress(blob) for blob in blobs if blob[:2] == b"\x1f\x8b"]
+    assert layers
+    assert not any(b"untouched" in layer for layer in layers)
 
 
 _POSSIBLE = {
