@@ -140,9 +140,11 @@ def _declared(arg: Arg, words: Words, scope: Scope, context: Context) -> Arg:
         name = argument.name
         context.used.add(name)
         value = context.request.arguments.get(name)
-        if value is None and argument.default is not None:
+        if value is not None:
+            _check_given(name, value)
+        elif argument.default is not None:
             value = words.one(argument.default)
-        elif value is None:
+        else:
             value = context.global_variables.get(name)
         if value is not None:
             scope.set(name, value)
@@ -153,6 +155,16 @@ def _declared(arg: Arg, words: Words, scope: Scope, context: Context) -> Arg:
         scope.arguments[name] = value or ""
         found.append(instructions.Argument(name, value))
     return replace(arg, arguments=tuple(found))
+
+
+def _check_given(name: str, value: str) -> None:
+    """A value from outside, which a process and an image's JSON must be able to hold."""
+    if len(value) > limits.VALUE_CHARACTERS or "\0" in value:
+        raise Mistake(
+            f"the build argument {name} is longer than {limits.VALUE_CHARACTERS}, or has a NUL", "", name
+        )
+    if any("\ud800" <= one <= "\udfff" for one in value):
+        raise Mistake(f"the build argument {name} is not UTF-8", "give it as UTF-8 text", name)
 
 
 def _action(

@@ -145,6 +145,12 @@ def test_global_arguments_are_for_from_and_go_into_stages_by_name() -> None:
     assert given.unused_arguments == ("NO",)
 
 
+@pytest.mark.parametrize("value", ["x" * 131_073, "a\0b", "caf\udce9"])
+def test_a_value_that_no_process_could_be_given_is_refused(value: str) -> None:
+    assert "the build argument A" in mistakes_of("FROM x\nARG A\n", arguments={"A": value})[0]
+    assert mistakes_of("FROM x\nARG B\n", arguments={"A": value}) == []
+
+
 def test_the_later_of_env_and_arg_is_in_force_and_env_alone_stays_in_the_image() -> None:
     stage = target_of("FROM x\nARG a=1\nENV a=2 b=$a\nRUN r\nARG a=3\nENV c=$a\nRUN s")
     assert {name: environment(stage)[name] for name in "abc"} == {"a": "2", "b": "1", "c": "3"}
