@@ -397,11 +397,16 @@ MUTATIONS = (
         f"{F}/test_disk_full.py",
     ),
     Mutation(
-        "R8", "runtime/disk.py", "        _allocate(proof, PROOF_BYTES)\n        proof.unlink()\n", "", f"{F}/test_disk_failing.py",
+        "R7", "runtime/disk.py", "        _allocate(proof, PROOF_BYTES)\n        proof.unlink()\n", "",
+        f"{F}/test_disk_full.py::test_a_quota_that_is_used_up",
     ),
     Mutation(
-        "R7", "runtime/disk.py", "        _allocate(proof, PROOF_BYTES)\n", "        _allocate(proof, 0)\n",
+        "R7", "agent/room.py", "            if error.errno == errno.EDQUOT:\n", "            if False:\n",
         f"{F}/test_disk_full.py::test_a_quota_that_is_used_up",
+    ),
+    Mutation(
+        "R8", "agent/room.py", "            if error.errno == errno.EROFS:\n                return self._read_only()\n", "",
+        f"{F}/test_disk_failing.py",
     ),
     Mutation(
         "R9", "store/store.py", "        except Damaged as error:\n            self._begin_afresh(error)\n\n", "        except Damaged:\n            raise\n\n",
