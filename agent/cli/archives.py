@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from agent.cli.image_progress import Progress
 from agent.cli.parser import Commands, Parser
 from runtime.errors import Conflict, Invalid
 
+_SHOWN_SECONDS = 0.1
 FORMATS = ("docker-archive", "oci-archive", "oci-layout")
 
 
@@ -110,7 +112,7 @@ def run_save(arguments: Namespace) -> int:
         raise Invalid("save image", "", "a directory cannot go to stdout", f"--format {FORMATS[1]}")
     from agent.cli.layout import write_layout
 
-    write_layout(Path(arguments.output), client.save_images(arguments.names, FORMATS[1]))
+    write_layout(Path(arguments.output), _watched(client.save_images(arguments.names, FORMATS[1])))
     return 0
 
 
@@ -144,14 +146,33 @@ def _write(name: str, pieces: Iterable[bytes]) -> int:
     if name == "-":
         if sys.stdout.isatty():
             raise Invalid("write archive", "", "stdout is a terminal", "-o FILE, or pipe it on")
-        for piece in pieces:
+        for piece in _watched(pieces):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return 0
     with new_file(Path(name)) as file:
-        for piece in pieces:
+        for piece in _watched(pieces):
             file.write(piece)
     return 0
+
+
+def _watched(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """With how much there is of it so far, and how fast, on a terminal."""
+    if not sys.stderr.isatty():
+        yield from pieces
+        return
+    began_at, shown_at, done = time.monotonic(), 0.0, 0
+    try:
+        for piece in pieces:
+            done += len(piece)
+            yield piece
+            now = time.monotonic()
+            if now - shown_at >= _SHOWN_SECONDS:
+                shown_at = now
+                speed = output.size(int(done / max(now - began_at, 0.001)))
+                print(f"\r\x1b[K{output.size(done)}, {speed}/s", end="", file=sys.stderr, flush=True)
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ SHOWN_SECONDS = 0.1
 SPEED_SECONDS = 5.0  # of the last so many
 _WORDS = {
     "send": "sending", "fetch": "fetching", "copy": "copying", "unpack": "unpacking",
+    "write": "reading its files",
     "sync": "writing to the disk",
 }  # fmt: skip
 

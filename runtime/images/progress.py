@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """step: "fetch", "copy", "unpack" or "sync"; subject: a layer's digest or member. Bytes are packed."""
+    """step: "fetch", "copy", "write" (what is read of a container), "unpack" or "sync"; subject: a layer's
+    digest or member. Bytes are packed."""
 
     step: str
     subject: str
