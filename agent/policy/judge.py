@@ -108,7 +108,7 @@ def _image(policy: Policy, allow: Allow, spec: ContainerSpec) -> Iterator[Violat
     if allow.images is not None and not is_in_list(allow.images, image):
         hint = "add it to images there, or remove it here"
         yield Violation("images", ("image",), f"image {image}", hint, policy.lines.get("images", 0))
-    elif refusal := judge_rule(policy, image):
+    elif refusal := judge_rule(policy, image, is_exact=spec.build is not None):
         yield Violation(
             refusal.rule, ("image",), f"image {image}", refusal.hint, refusal.line, refusal.text
         )  # fmt: skip

@@ -6,7 +6,7 @@ the waiting key again when one of them changes. Called by `plan_containers`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec
 from agent.policy.images import has_rules, is_id, judge_any, judge_name
@@ -35,16 +35,18 @@ class Wait:
 class Needs:
     """create: why it cannot be made yet; start: why it cannot run yet; None when it can.
     outdated_network: the real name of a network that must be made anew first, or "". refused: why the policy
-    lets nothing run of its image, which what runs already outlives."""
+    lets nothing run of its image, which what runs already outlives. is_denied: its name says so, and so
+    nobody is asked for it."""
 
     create: Wait | None
     start: Wait | None
     outdated_network: str = ""
     refused: Wait | None = None
+    is_denied: bool = False
 
 
 def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Needs:
-    refused = _refused(desired, spec, world, now)
+    refused, is_denied = _refused(desired, spec, world, now)
     create = (
         refused
         or _image(desired, spec, world, now)
@@ -59,25 +61,28 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) 
         or _sandbox_owner(desired, world)
         or _dependencies(desired, world)
     )
-    return Needs(create, start, world.network_name(outdated) if outdated else "", refused)
+    return Needs(create, start, world.network_name(outdated) if outdated else "", refused, is_denied)
 
 
-def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Wait | None:
-    """The gate of images: one that is here by all that is known of it, another by its name."""
+def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) -> tuple[Wait | None, bool]:
+    """The gate of images: by its name, and one that is here by all that is known of it. True: by its name."""
     policy = world.policy
     if not has_rules(policy):
-        return None
-    allow = policy.allowed(desired.key.project, desired.file)
-    if (image := world.images.get(spec.image)) is not None:
+        return None, False
+    allow, is_built = policy.allowed(desired.key.project, desired.file), spec.build is not None
+    # What is built has its name from here, and no digest.
+    denied = None if is_id(spec.image) else judge_name(policy, spec.image, allow, is_exact=is_built)
+    refusal = denied
+    if denied is None and (image := world.images.get(spec.image)) is not None:
         known = [facts for facts in world.facts.get(spec.image, ()) if facts.image_id == image.id]
+        known = [replace(facts, is_exact=True) for facts in known] if is_built else known
         refusal = judge_any(policy, known, now, allow)
-    else:
-        refusal = None if is_id(spec.image) else judge_name(policy, spec.image, allow)
     if refusal is None:
-        return None
+        return None, False
     hint = f" (hint: {refusal.hint})" if refusal.hint else ""
     message = refusal.message(policy, spec.image) + hint
-    return Wait("ImageRefused", message, until=refusal.until, is_final=refusal.until is None)
+    wait = Wait("ImageRefused", message, until=refusal.until, is_final=refusal.until is None)
+    return wait, denied is not None
 
 
 def image_of(spec: ContainerSpec, world: World) -> ImageInfo | None:

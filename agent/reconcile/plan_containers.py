@@ -72,8 +72,9 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     surplus = tuple(r for r in context.actual.replicas if r.index not in wanted)
     cause = context.cause(f"is one more than the {spec.scale} wanted")
     is_pulling = any(plan.reason == PULLING for plan in plans) or context.asking.is_due
-    pulls: tuple[Action, ...] = make.pulls(context) if is_pulling else ()
-    building = build_of(spec, world, now)
+    is_denied = context.needs.is_denied
+    pulls: tuple[Action, ...] = make.pulls(context) if is_pulling and not is_denied else ()
+    building = None if is_denied else build_of(spec, world, now)
     if building is not None and building.reason == BUILDING:
         pulls = make.builds(context)
     actions = (

@@ -103,3 +103,10 @@ def test_places_within_a_service() -> None:
     ):
         found = places.find(WEB, DECLARED, place)
         assert (found.line, found.column) == at, place
+
+
+def test_what_is_built_has_no_digest() -> None:
+    policy = Policy("p", images=(ImageRule("r", ("*",), pinned=True),))
+    build = {"context": "shop/web", "tree": "git:1"}
+    assert judge(policy, WEB, spec(image="setpoint.local/web:1", build=build)) == ()
+    assert judge(policy, WEB, spec(image="setpoint.local/web:1")) != ()
