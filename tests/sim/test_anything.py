@@ -44,6 +44,7 @@ class CrashingEngine(FakeEngine):
         self.half_at: dict[int, Exception] = {}
         self.count = 0
         self.is_halted = False
+        self.is_registry_away = False
         self.fault = lambda op, subject: self.fail_at.pop(self.count, None)
         self.half = lambda op, subject: self.half_at.pop(self.count, None)
 
@@ -57,8 +58,20 @@ class CrashingEngine(FakeEngine):
             self.is_halted = True
             await asyncio.Event().wait()
 
+    async def pull(
+        self, reference: str, *, platform: str = "", project: str = "", only_newer: bool = False
+    ) -> None:
+        await super().pull(reference, platform=platform, project=project, only_newer=only_newer)
+        asyncio.get_running_loop().call_later(0.2, self._end_pull, reference)
+
+    def _end_pull(self, reference: str) -> None:
+        state = self.pull_state(reference)
+        if state is not None and state.error is None:
+            self.pulled(reference, _AWAY if self.is_registry_away else self.images.get(reference, _OTHER))
+
     def heal(self) -> None:
         self.halt_before, self.is_halted = None, False
+        self.is_registry_away = False
         self.fail_at.clear()
         self.half_at.clear()
 
@@ -80,6 +93,7 @@ def services(name: str) -> st.SearchStrategy[ContainerSpec]:
         else st.just({}),
         "healthcheck": st.sampled_from([None, None, {"test": ["CMD", "true"], "interval": 2}]),
         "network_mode": st.sampled_from(["", "", "", "host", "none", "bridge"]),
+        "pull_policy": st.sampled_from(["", "", "never", "always", "if_newer", "daily"]),
     }
     return st.fixed_dictionaries(fields).map(
         lambda data: ContainerSpec.model_validate(
@@ -221,6 +235,10 @@ class Anything(RuleBasedStateMachine):
         else:
             self.engine.images.pop("other:1", None)
 
+    @rule(is_away=st.booleans())
+    def registry(self, is_away: bool) -> None:
+        self.engine.is_registry_away = is_away
+
     @rule(years=st.sampled_from([-10.0, -1.0, -1e-6, 1e-6, 1.0, 10.0]))
     def set_clock(self, years: float) -> None:
         self.host.set_clock(years * 365 * 86400)
@@ -280,7 +298,7 @@ class Anything(RuleBasedStateMachine):
         self.never_two_for_one()
         calls = len(self.engine.calls)
         self.host.run(100)
-        assert [c for c in self.engine.calls[calls:] if c[0] != "exec"] == []
+        assert [c for c in self.engine.calls[calls:] if c[0] not in ("exec", "pull")] == []
 
     def _for_all(self, ask: Callable[[Key], object]) -> None:
         for key in list(self.host.loop.objects()):
@@ -341,6 +359,7 @@ class Anything(RuleBasedStateMachine):
 
 
 _OTHER = replace(BUSYBOX, id="sha256:" + "c" * 64, names=("other:1",))
+_AWAY = Temporary("ask registry", "registry.example", "connection refused", "", retry_after_seconds=5)
 
 # Making a failing example small takes minutes: only when somebody looks for it.
 PHASES = (Phase.reuse, Phase.generate, *((Phase.shrink,) if os.environ.get("SETPOINT_SIM_SHRINK") else ()))
