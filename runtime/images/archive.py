@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runtime.errors import Invalid, NotFound
+from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.images.content import Reader, write_all
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.streams import MAGIC_BYTES, ByteStream, detect_packing, unpack_chunks
@@ -170,6 +170,10 @@ def index_tar(descriptor: int, subject: str, limits: Limits = DEFAULT_LIMITS) ->
         name = _member_name(entry.name, "")
         if name is None:
             continue
+        if entry.holes is not None:
+            raise Unsupported(
+                "load image", subject, f"{name[:200]!r} is a sparse file", "make the archive without --sparse"
+            )  # fmt: skip
         if entry.kind == "file":
             if stream.position + entry.size > size:
                 raise Invalid("load image", subject, f"ends inside {name[:200]!r}", "the file was cut off")

@@ -1,4 +1,4 @@
-"""Our own reader of tar headers: ustar, pax, GNU long names, GNU sparse refused. Pure but for its stream.
+"""Our own reader of tar headers: ustar, pax, GNU long names, sparse files. Pure but for its stream.
 
     ByteStream ─> read_entries ─> Entry, Entry, ...     the caller takes each entry's data from the stream
 
@@ -15,8 +15,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from runtime.errors import Invalid, Unsupported
+from runtime.errors import Invalid
+from runtime.images import sparse
 from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.images.sparse import SparseMap
 from runtime.images.streams import ByteStream
 
 Kind = Literal["file", "hardlink", "symlink", "char", "block", "directory", "fifo"]
@@ -28,12 +30,13 @@ _CHECKSUM_AT = 148
 _CHECKSUM_END = 156
 _EVEN_BYTES = int.from_bytes(b"\xff\0" * (BLOCK_BYTES // 2), "little")
 _KINDS: dict[bytes, Kind] = {
-    b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink",
+    b"0": "file", b"\0": "file", b"7": "file", b"S": "file", b"1": "hardlink", b"2": "symlink",
     b"3": "char", b"4": "block", b"5": "directory", b"6": "fifo",
 }  # fmt: skip
 _MAX_EXTENSIONS = 16  # headers in a row before the entry that they describe
 _MAX_ID = 2**32 - 2  # 2^32-1 is "leave as it is" for chown(2)
 _MAX_SECONDS = 2**33  # the year 2242; ext4 ends at 2^34
+_SPARSE_NAME = sparse.PREFIX + b"name"  # the path is then what a reader without sparse files would call it
 _XATTR_PREFIX = b"SCHILY.xattr."
 _NO_XATTRS: Mapping[bytes, bytes] = {}
 
@@ -41,7 +44,8 @@ _NO_XATTRS: Mapping[bytes, bytes] = {}
 class Entry(NamedTuple):
     """One entry, its numbers checked; the name is still as it was written.
 
-    size: bytes of data that follow in the stream. link: the target of a link, as it was written.
+    size: bytes of data that follow in the stream. link: the target of a link, as it was written. holes: of a
+    sparse file, where those bytes belong, and how long it is.
     """
 
     name: bytes
@@ -55,6 +59,7 @@ class Entry(NamedTuple):
     major: int
     minor: int
     xattrs: Mapping[bytes, bytes]
+    holes: SparseMap | None = None
 
 
 def read_entries(
@@ -65,7 +70,7 @@ def read_entries(
     needs_end: a stream that ends without the two zero blocks is `Invalid` (where no digest tells it).
     """
     records: dict[bytes, bytes] = {}
-    count = extensions = 0
+    count = extensions = holes = 0
     while (block := stream.read(BLOCK_BYTES)) not in (_ZERO_BLOCK, b""):
         count += 1
         extensions += 1
@@ -78,6 +83,11 @@ def read_entries(
             records |= _read_extension(stream, kind, fields, subject, limits)
             continue
         entry = _build(kind, fields, records, subject)
+        if kind == b"S" or any(key.startswith(sparse.PREFIX) for key in records):
+            entry = _with_holes(entry, block, records, stream, subject, limits)
+            holes += entry.holes.size - entry.size if entry.holes else 0
+            if holes > limits.unpacked_bytes:
+                raise _invalid(subject, f"more than {limits.unpacked_bytes} bytes of holes")
         records, extensions = {}, 0
         end = stream.position + _padded(entry.size)
         yield entry
@@ -152,20 +162,17 @@ def parse_pax(data: bytes, subject: str) -> dict[bytes, bytes]:
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not key or not equals:
             raise _invalid(subject, "a pax record is not KEY=VALUE")
-        records[key] = value
+        if not sparse.add_part(records, key, value, subject):
+            records[key] = value
         at = end
     return records
 
 
 def _build(kind: bytes, fields: tuple[bytes, ...], records: dict[bytes, bytes], subject: str) -> Entry:
-    name = records.get(b"path") or _full_name(fields)
+    name = records.get(_SPARSE_NAME) or records.get(b"path") or _full_name(fields)
     link = records.get(b"linkpath") or _until_nul(fields[8])
     if b"\0" in name or b"\0" in link:
         raise _invalid(subject, "a name with a NUL byte")
-    if kind == b"S" or any(key.startswith(b"GNU.sparse.") for key in records):
-        raise Unsupported(
-            "read tar", subject, f"{name[:200]!r} is a sparse file", "make the tar without --sparse"
-        )
     known = _KINDS.get(kind)
     if known is None:
         raise _invalid(subject, f"{name[:200]!r} is of the unknown type {kind!r}")
@@ -185,6 +192,20 @@ def _build(kind: bytes, fields: tuple[bytes, ...], records: dict[bytes, bytes], 
         _number(fields[13], subject) if is_device else 0,
         _xattrs(records) if records else _NO_XATTRS,
     )
+
+
+def _with_holes(
+    entry: Entry,
+    block: bytes,
+    records: Mapping[bytes, bytes],
+    stream: ByteStream,
+    subject: str,
+    limits: Limits,
+) -> Entry:
+    if entry.kind != "file":
+        raise _invalid(subject, f"{entry.name[:200]!r} has holes, and is no file")
+    found = sparse.read_map(block, records, entry.size, stream, subject, limits)
+    return entry._replace(size=entry.size - found.map_bytes, holes=found)
 
 
 def _full_name(fields: tuple[bytes, ...]) -> bytes:

@@ -21,6 +21,7 @@ from runtime.images.content import write_all
 from runtime.images.limits import Limits
 from runtime.images.names import Whiteout, clean_path, read_whiteout
 from runtime.images.removal import remove_entry
+from runtime.images.sparse import SparseMap
 from runtime.images.tarheaders import Entry
 from runtime.images.xattrs import allowed_xattrs, set_xattrs
 from runtime.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
@@ -143,7 +144,7 @@ class Tree:
         descriptor = os.open(base, _NEW_FILE, permissions, dir_fd=parent)
         try:
             written = 0
-            for piece in data:
+            for piece in data if entry.holes is None else _placed(descriptor, data, entry.holes):
                 self._check_space(len(piece))
                 write_all(descriptor, piece)
                 written += len(piece)
@@ -354,6 +355,20 @@ class Tree:
     def _invalid(self, path: bytes, reason: str) -> Invalid:
         hint = "the image was made to harm, or is damaged"
         return Invalid("unpack layer", self._subject, f"{path[:200]!r} {reason}", hint)
+
+
+def _placed(descriptor: int, data: Iterator[memoryview], holes: SparseMap) -> Iterator[memoryview]:
+    """What is stored of a sparse file, cut so that each part is written where the descriptor is then."""
+    os.ftruncate(descriptor, holes.size)
+    view = memoryview(b"")
+    for offset, length in holes.pieces:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        while length:
+            view = view or next(data, view)
+            if not view:
+                return
+            yield view[:length]
+            length, view = max(0, length - len(view)), view[length:]
 
 
 def _read_umask() -> int:

@@ -195,6 +195,23 @@ MUTATIONS = (
         "tests/kernel/images/test_hostile_layers.py::test_ratio",
     ),
     Mutation(
+        "B5", "runtime/images/sparse.py", "    if found.size > max(limits.ratio_free_bytes, stored * limits.ratio):\n",
+        "    if False:\n", "tests/kernel/images/test_hostile_layers.py::test_b5_sparse_files_that_lie",
+    ),
+    Mutation(
+        "B5", "runtime/images/sparse.py", "        if offset < end:\n", "        if False:\n",
+        "tests/kernel/images/test_hostile_layers.py::test_b5_sparse_files_that_lie",
+    ),
+    Mutation(
+        "B5", "runtime/images/tarheaders.py", "            if holes > limits.unpacked_bytes:\n",
+        "            if False:\n",
+        "tests/kernel/images/test_hostile_layers.py::test_b5_many_holes_are_a_bomb_together",
+    ),
+    Mutation(
+        "B5", "runtime/images/unpackers.py", "        if self._ended_by == _BROKEN:\n", "        if False:\n",
+        "tests/kernel/images/test_unpackers.py::test_a_file_that_does_not_come_whole",
+    ),
+    Mutation(
         "B5", "runtime/images/tarheaders.py", "        if count > limits.entries:\n", "        if False:\n",
         "tests/kernel/images/test_hostile_layers.py::test_too_many_entries",
     ),

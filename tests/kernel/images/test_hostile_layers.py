@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from runtime.errors import Invalid, SetpointError, Unsupported
+from runtime.errors import Invalid, SetpointError
 from runtime.images.layers import LayerRecord, unpack_layer
 from runtime.images.limits import Limits
 from tests.unit.images import craft
@@ -191,13 +191,53 @@ def test_refused(arena: Arena, case: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("pieces", [
-    (pax({"GNU.sparse.major": "1", "GNU.sparse.name": "a"}), entry("a", b"x")),
-    (entry("a", kind=b"S", size=1 << 40),),
-])  # fmt: skip
-def test_sparse_files_are_unsupported(arena: Arena, pieces: tuple[bytes, ...]) -> None:
-    with pytest.raises(Unsupported, match="sparse"):
-        arena.unpack(tar(*pieces))
+# As many bytes as are stored come after the map; what it says is not true, or is a bomb.
+SPARSE_REFUSED = {
+    "no size": (pax({"GNU.sparse.map": "0,1"}), entry("a", b"x")),
+    "no minor": (pax({"GNU.sparse.major": "1", "GNU.sparse.name": "a"}), entry("a", b"x")),
+    "another length": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "0,2"}), entry("a", b"x")),
+    "behind the end": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "9,1"}), entry("a", b"x")),
+    "over each other": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "0,2,1,2"}), entry("a", b"four")),
+    "not in order": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "4,1,0,1"}), entry("a", b"xy")),
+    "odd": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "0,1,2"}), entry("a", b"x")),
+    "no number": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "0,-1"}), entry("a", b"x")),
+    "no size at all": (pax({"GNU.sparse.size": "", "GNU.sparse.map": "0,1"}), entry("a", b"x")),
+    "parts in disorder": (pax(b"25 GNU.sparse.numbytes=0\n"), entry("a", b"x")),
+    "map in the data is cut": (
+        pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}),
+        entry("a", b"3\n0\n1\n".ljust(512, b"\0")),
+    ),
+    "map in the data has no end": (
+        pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}),
+        entry("a", b"9" * 3000),
+    ),
+    "map in the data is endless": (
+        pax({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}),
+        entry("a", b"999999999\n" + b"0\n" * (1 << 20)),
+    ),
+    "a directory": (pax({"GNU.sparse.size": "9", "GNU.sparse.map": "0,1"}), directory("a")),
+    "old, no size": (entry("a", kind=b"S"),),
+    "old, an exabyte": (entry("a", kind=b"S", size=1 << 60),),
+    "a bomb of 100 GB": (pax({"GNU.sparse.size": "100000000000", "GNU.sparse.map": "0,1"}), entry("a", b"x")),
+    "an exabyte of holes": (
+        pax({"GNU.sparse.size": str(1 << 60), "GNU.sparse.map": "0,1"}), entry("a", b"x"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SPARSE_REFUSED)
+def test_b5_sparse_files_that_lie(arena: Arena, case: str) -> None:
+    with pytest.raises(Invalid):
+        arena.unpack(tar(*SPARSE_REFUSED[case]))
+
+
+def test_b5_many_holes_are_a_bomb_together(arena: Arena) -> None:
+    """Each is within the bounds of a file."""
+    one = pax({"GNU.sparse.size": str(60 << 20), "GNU.sparse.map": ""})
+    limits = Limits(unpacked_bytes=1 << 30)
+    arena.unpack(tar(*(one + entry(f"a{number}") for number in range(10))), limits=limits)
+    with pytest.raises(Invalid, match="of holes"):
+        arena.unpack(tar(*(one + entry(f"b{number}") for number in range(20))), limits=limits)
 
 
 def test_absolute_names_stay_inside(arena: Arena) -> None:
