@@ -96,7 +96,8 @@ def _docker(host: str, store: Path) -> float:
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        until(lambda: run("docker", "-H", socket, "version", check=False), 60, "dockerd answers", 0.1)
+        asked = ("docker", "-H", socket, "version", "-f", "{{.Server.Version}}")
+        until(lambda: run(*asked, check=False).strip(), 60, "dockerd answers", 0.1)
         return timed(lambda: run("docker", "-H", socket, "pull", "-q", f"{host}/{NAME}"))
     finally:
         daemon.send_signal(signal.SIGTERM)
