@@ -56,8 +56,9 @@ class Reference:
 
     @property
     def familiar_repository(self) -> str:
-        if self.domain != DEFAULT_DOMAIN:
-            return self.repository
+        first, slash, _ = self.path.partition("/")
+        if self.domain != DEFAULT_DOMAIN or (slash and _looks_like_host(first)):
+            return self.repository  # docker.io/r.io/x: without its domain it would be another registry's
         return self.path.removeprefix(DEFAULT_NAMESPACE + "/") if self.path.count("/") == 1 else self.path
 
     @property
@@ -112,13 +113,16 @@ def _split_tag(text: str, name: str) -> tuple[str, str]:
 def _split_domain(name: str) -> tuple[str, str]:
     """Docker's rule: the first part is a domain when it looks like a host, else it is the hub's."""
     first, slash, rest = name.partition("/")
-    looks_like_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-    domain, path = (first, rest) if slash and looks_like_host else (DEFAULT_DOMAIN, name)
+    domain, path = (first, rest) if slash and _looks_like_host(first) else (DEFAULT_DOMAIN, name)
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"{DEFAULT_NAMESPACE}/{path}"
     return domain, path
+
+
+def _looks_like_host(first: str) -> bool:
+    return "." in first or ":" in first or first == "localhost" or first != first.lower()
 
 
 def _check_domain(text: str, domain: str) -> None:

@@ -60,6 +60,7 @@ REFERENCES = (
     b"docker.io/library/x:1",
     b"a" * 64,
     b"index.docker.io/x",
+    b"docker.io/r.io/x",
     b"a@sha256:00",
 )
 

@@ -23,6 +23,8 @@ D = "sha256:" + "ab" * 32
     ("team/app/part", "docker.io/team/app/part:latest", "team/app/part:latest"),
     ("library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"),
     ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
+    ("docker.io/localhost/app", "docker.io/localhost/app:latest", "docker.io/localhost/app:latest"),
+    ("index.docker.io/r.io/x", "docker.io/r.io/x:latest", "docker.io/r.io/x:latest"),
     ("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app:latest"),
     ("localhost:5000", "docker.io/library/localhost:5000", "localhost:5000"),
     ("registry.test/app", "registry.test/app:latest", "registry.test/app:latest"),
