@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from runtime import disk
 from runtime.errors import NotFound, SetpointError
 from runtime.images.evidence import Evidence
 from runtime.images.facts import Admission, Admit, ImageFacts
@@ -40,8 +41,15 @@ class Gate:
 
     def admit_image(self, op: str, facts: ImageFacts) -> None:
         """What is new of it is kept, also of one that is refused: so it grows old."""
-        if self._admission.has_image_rules():
-            self._admission.admit_image(op, self._evidence.complete(facts))
+        if not self._admission.has_image_rules():
+            return
+        try:
+            whole = self._evidence.complete(facts)
+        except OSError as error:  # what cannot be kept is no reason to let it in
+            if (told := disk.explained(op, facts.name, error)) is None:
+                raise
+            raise told from error
+        self._admission.admit_image(op, whole)
 
     def admit_for(self, op: str) -> Admit:
         """The same for a `Stage`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import Temporary
 from runtime.images import evidence
 from runtime.images.evidence import Evidence
 from runtime.images.facts import (
@@ -19,6 +21,7 @@ from runtime.images.facts import (
     facts_to_json,
     signature_from_json,
 )
+from runtime.images.gate import Gate
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ONE, TWO = Signature(SIMPLE, b"\x00\xff", b"1"), Signature("dsse", b"{}", b"2")
@@ -104,3 +107,31 @@ def test_facts_come_back_as_they_went() -> None:
     assert facts_from_json(json.loads(json.dumps(facts_to_json(facts)))) == facts
     with pytest.raises(ValueError, match="no signature"):
         signature_from_json({"kind": "simple"})
+
+
+class _Yes:
+    def has_image_rules(self) -> bool:
+        return True
+
+    def wants_signatures(self, name: str) -> bool:
+        return True
+
+    def check_image(self, op: str, name: str) -> None:
+        return None
+
+    def admit_image(self, op: str, facts: ImageFacts) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, Temporary), (errno.EROFS, Temporary), (errno.EINVAL, OSError)]
+)
+def test_what_cannot_be_kept_lets_nothing_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def fails(path: Path, data: bytes) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(evidence, "replace_file", fails)
+    with pytest.raises(kind):
+        Gate(tmp_path, _Yes()).admit_image("pull image", ImageFacts("x", (A,)))
