@@ -20,7 +20,8 @@ from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.root_files import opened
 from runtime.images.walk import Found, check, look, open_directory
 
-MAX_PATH_BYTES = 64 * 1024 * 1024  # of all changes together: they are kept until they are sorted
+MAX_CHANGES = 250_000  # all are kept until they are sorted, and the agent takes them at once
+MAX_PATH_BYTES = 16 * 1024 * 1024  # of all together
 
 
 class Change(NamedTuple):
@@ -53,9 +54,9 @@ def changes(
                 count += 1
                 check(change.path, count, subject, limits)
                 size += sum(map(len, _tell(change, told)))
-                if size > MAX_PATH_BYTES:
-                    reason = f"over {MAX_PATH_BYTES >> 20} MiB of names of changed files"
-                    raise Invalid("diff", subject, reason)
+                if size > MAX_PATH_BYTES or count > MAX_CHANGES:
+                    reason = f"over {MAX_CHANGES} changes, or {MAX_PATH_BYTES >> 20} MiB of their names"
+                    raise Invalid("diff", subject, reason, "setpoint export shows all of its files")
             waiting += reversed(below)
     return sorted(told.values(), key=lambda change: change.path)
 

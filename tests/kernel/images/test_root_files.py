@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.errors import Invalid
+from runtime.images import root_diff
 from runtime.images.root_diff import Change, changes
 from runtime.images.root_files import export_root
 from tests.kernel.images.test_layer_writer import seen
@@ -141,3 +143,12 @@ def test_one_change(
 ) -> None:
     act(merged)
     assert changes(layers[0], layers[1:], "web") == told
+
+
+def test_more_changes_than_anybody_reads(
+    layers: list[Path], merged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(merged)
+    monkeypatch.setattr(root_diff, "MAX_CHANGES", 5)
+    with pytest.raises(Invalid, match="over 5 changes"):
+        changes(layers[0], layers[1:], "web")
