@@ -14,6 +14,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
+from pathlib import Path
 
 from runtime.errors import Invalid, Temporary
 from runtime.images.build import paths
@@ -44,6 +45,10 @@ class Copier:
         self._change = change
         self._now_ns = now_ns
         self._links: dict[tuple[int, int], tuple[Parts, str]] = {}
+
+    def keeping(self) -> Copier:
+        """One that keeps the owners and modes of its source."""
+        return Copier(self._root, None, None, self._now_ns)
 
     # --- where it goes
 
@@ -105,6 +110,17 @@ class Copier:
         descriptor = self._new_file(target)
         try:
             write_all(descriptor, content) if content else None
+            self._dress_file(descriptor, (0, 0), mode, self._now_ns if mtime_ns is None else mtime_ns)
+        finally:
+            os.close(descriptor)
+
+    def write_from(self, target: Parts, path: Path, mode: int, mtime_ns: int | None) -> None:
+        """The same, of a file of the build's own."""
+        self.make_parents(target[:-1])
+        descriptor = self._new_file(target)
+        try:
+            with path.open("rb", buffering=0) as file:
+                _copy_content(file.fileno(), descriptor)
             self._dress_file(descriptor, (0, 0), mode, self._now_ns if mtime_ns is None else mtime_ns)
         finally:
             os.close(descriptor)

@@ -51,18 +51,20 @@ def find(source: SourceTree, wanted: PathSource) -> Iterator[Chosen]:
     """What a source's path means, sorted. `NotFound` for a plain path that is not there; a pattern may fit
     nothing, as in BuildKit."""
     pivot = len(paths.parts_of(wanted.pivot))
+    before = f"{wanted.pivot}/" if pivot else ""
     if not wanted.has_pattern:
-        real = source.real(wanted.path)
+        real = source.real(before + wanted.path)
         found = source.status(real)
         if found is None:
             raise NotFound(
                 "copy files", f"/{wanted.path}", f"there is no such file in {source.name}",
                 "is it left out by .dockerignore?" if not source.keeps_owner else "",
             )  # fmt: skip
-        yield Chosen(tuple(paths.parts_of(wanted.path)), real, stat.S_ISDIR(found.st_mode), pivot)
+        yield Chosen(tuple(paths.parts_of(before + wanted.path)), real, stat.S_ISDIR(found.st_mode), pivot)
         return
     fixed = tuple(paths.parts_of(fixed_part(wanted.path)))
     rest = wanted.path.split("/")[len(fixed) :]
+    fixed = (*paths.parts_of(wanted.pivot), *fixed)
     for inner in _matching(source, source.real("/".join(fixed)), rest):
         given = (*fixed, *inner)
         real = source.real("/".join(given))
@@ -164,7 +166,7 @@ class Transfer:
             self._unpack(copier, got.path)
         else:
             target = self._target(copier, got.name, is_tree=False)
-            copier.write_file(target, got.path.read_bytes(), _DOWNLOAD_MODE, got.mtime_ns)
+            copier.write_from(target, got.path, _DOWNLOAD_MODE, got.mtime_ns)
 
     def _target(self, copier: Copier, name: str, *, is_tree: bool) -> Parts:
         return copier.target_of(
@@ -200,16 +202,18 @@ class Transfer:
         copier.copy(digests, chosen.real, (*base, *kept), self._excludes)
 
     def _unpack(self, copier: Copier, archive: Path) -> None:
+        """With the archive's owners and modes: --chown is of the directories on the way, as in BuildKit."""
         place = self._directory()
-        self._copy_tree(copier, archives.unpack(archive, place))
+        tree = archives.unpack(archive, place)
+        copier.make_parents(self._target(copier, "", is_tree=True))
+        self._copy_tree(copier.keeping(), tree)
 
     def _copy_tree(self, copier: Copier, tree: Path) -> None:
         target = self._target(copier, "", is_tree=True)
         root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            copier.copy(
-                Digests(SourceTree(root, "the archive", keeps_owner=True)), (), target, self._excludes
-            )
+            source = SourceTree(root, "the archive", keeps_owner=True)
+            copier.copy(Digests(source), (), target, self._excludes)
         finally:
             os.close(root)
 
