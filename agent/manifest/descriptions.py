@@ -404,6 +404,14 @@ VOLUME = {
     "name": REAL_NAME,
     "suspend": SUSPEND,
 }
+IMAGE = {
+    "ensure": ENSURE,
+    "image": D("Its name, with a tag or a digest.", "image: nginx:1.27", TEXT),
+    "labels": LABELS,
+    "pull_policy": D("missing (default) or never.", "pull_policy: never", one_of("missing", "never")),
+    "suspend": SUSPEND,
+    "update": CONTAINER["update"],
+}
 METADATA = {
     "name": D("The object's name in its project.", "name: web", TEXT),
     "project": D("The project; the directory's name without it.", "project: shop", TEXT),
@@ -414,6 +422,7 @@ KINDS = {
         "One service: a container, or several of a kind. A compose service, word for word.", fields=CONTAINER
     ),
     "network": D("A bridge that containers are on and find each other by name.", fields=NETWORK),
+    "image": D("An image that is kept here, whether or not a container uses it.", fields=IMAGE),
     "volume": D("A directory that outlives its containers.", fields=VOLUME),
     "metadata": D("Name and project of an object in the envelope form.", fields=METADATA),
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.manifest.compose import NAME, NAME_HINT, Contents, add, project_name
 from agent.manifest.nodes import Mapping, Node, Scalar
+from agent.manifest.parse_image import read_image
 from agent.manifest.parse_values import Broken, Parser, did_you_mean, fields, guard, text
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels, read_service
@@ -18,8 +19,9 @@ KINDS: dict[str, tuple[str, Parser[AnySpec]]] = {
     "Container": ("container", read_service),
     "Network": ("network", read_network),
     "Volume": ("volume", read_volume),
+    "Image": ("image", read_image),
 }
-LACKING_KINDS = ("Image", "Secret", "Config", "Job", "Socket")
+LACKING_KINDS = ("Secret", "Config", "Job", "Socket")
 
 
 def _api_version(r: Reading, node: Node) -> str:
@@ -106,7 +108,7 @@ def read_envelope(r: Reading, document: Node, project: str, contents: Contents) 
 
 def _fields(r: Reading, document: Node) -> dict[str, Any]:
     values = fields(r, document, FIELDS, required=("apiVersion", "kind", "metadata"), nullable=("spec",))
-    if values["kind"] == "Container" and "spec" not in values:
+    if values["kind"] in ("Container", "Image") and "spec" not in values:
         r.error(document, "spec is missing")
         raise Broken
     return values

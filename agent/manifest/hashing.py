@@ -38,7 +38,7 @@ LIVE_CONTAINER_FIELDS = frozenset(
     )
 )
 BUILT_FIELDS = frozenset(("build", "image"))
-LIVE_OTHER_FIELDS = frozenset(("ensure", "suspend", "keep"))
+LIVE_OTHER_FIELDS = frozenset(("ensure", "suspend", "keep", "update", "pull_policy"))
 
 
 def spec_hash(spec: AnySpec) -> str:

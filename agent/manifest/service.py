@@ -56,7 +56,8 @@ def labels(r: Reading, node: Node) -> dict[str, str]:
     return result
 
 
-def _image(r: Reading, node: Node) -> str:
+def image(r: Reading, node: Node) -> str:
+    """With the digest that the lock gives its tag."""
     value = filled(r, node)
     if any(character.isspace() or not character.isprintable() for character in value) or len(value) > 512:
         raise Refuse(f"{value[:60]!r} is not an image's name", "such as nginx:1.27")
@@ -99,7 +100,7 @@ FIELDS: dict[str, Parser[Any]] = {
     "group_add": parse_run.groups,
     "healthcheck": parse_run.healthcheck,
     "hostname": parse_network.host_name,
-    "image": _image,
+    "image": image,
     "init": boolean,
     "ipc": parse_network.ipc,
     "labels": labels,

@@ -228,5 +228,16 @@ class VolumeSpec(Spec):
     suspend: bool = False
 
 
-AnySpec = ContainerSpec | NetworkSpec | VolumeSpec
+class ImageSpec(Spec):
+    """An image that is kept here, whether or not a container uses it."""
+
+    image: str
+    pull_policy: Literal["", "missing", "never"] = ""
+    update: UpdateSpec | None = None
+    labels: dict[str, str] = {}
+    ensure: Literal["present", "absent"] = "present"
+    suspend: bool = False
+
+
+AnySpec = ContainerSpec | NetworkSpec | VolumeSpec | ImageSpec
 JSON = dict[str, Any]

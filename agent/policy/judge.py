@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.manifest.spec import AnySpec, ContainerSpec, Mount, Port
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port
 from agent.policy.images import is_id, is_in_list, judge_rule
 from agent.policy.policy import Allow, Bind, Policy, PortRange
 from runtime.security import DEFAULT_CAPABILITIES, normal_capability
@@ -66,6 +66,8 @@ def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Viol
     allow = policy.allowed(key.project, file)
     if isinstance(spec, ContainerSpec):
         return (*_container(allow, spec), *_image(policy, allow, spec), *_required(policy, spec))
+    if isinstance(spec, ImageSpec):
+        return tuple(_image(policy, allow, spec))
     if spec.external and not _matches(allow.external, spec.name or key.name):
         return (_refused("external", ("external",), f"external {key.kind} {spec.name or key.name}"),)
     return ()
@@ -100,7 +102,7 @@ def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
             yield _refused("sysctls", ("sysctls", name), f"sysctl {name}", name)
 
 
-def _image(policy: Policy, allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
+def _image(policy: Policy, allow: Allow, spec: ContainerSpec | ImageSpec) -> Iterator[Violation]:
     """By its name, as far as that goes: what the image is, is looked at before it runs (`needs`)."""
     image = spec.image
     if is_id(image):  # what it is called here is known when it is looked for
@@ -108,7 +110,7 @@ def _image(policy: Policy, allow: Allow, spec: ContainerSpec) -> Iterator[Violat
     if allow.images is not None and not is_in_list(allow.images, image):
         hint = "add it to images there, or remove it here"
         yield Violation("images", ("image",), f"image {image}", hint, policy.lines.get("images", 0))
-    elif refusal := judge_rule(policy, image, is_exact=spec.build is not None):
+    elif refusal := judge_rule(policy, image, is_exact=getattr(spec, "build", None) is not None):
         yield Violation(
             refusal.rule, ("image",), f"image {image}", refusal.hint, refusal.line, refusal.text
         )  # fmt: skip

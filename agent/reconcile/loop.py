@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from agent.manifest.objects import Manifest, Object, Revision
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import ContainerSpec, ImageSpec
 from agent.policy.gate import Gate
 from agent.reconcile import account
 from agent.reconcile import plan as planner
@@ -164,7 +164,7 @@ class Loop:
         desired = know.inventory.desired.get(key)
         if desired is None:
             return planner.plan_key(key, know.world, now) if key == HOST else None
-        if isinstance(desired.spec, ContainerSpec):
+        if isinstance(desired.spec, ContainerSpec | ImageSpec):
             know.observed.ask_image(desired.spec.image)
         self._see_exits(key, now)
         found = planner.plan_key(key, know.world, now)
@@ -373,7 +373,7 @@ class Loop:
             trial.submit(manifest, self.revision, self._clock.now())
             world = replace(world, desired=trial.desired, dependents=trial.dependents)
         for desired in world.desired.values():
-            if isinstance(desired.spec, ContainerSpec):
+            if isinstance(desired.spec, ContainerSpec | ImageSpec):
                 know.observed.ask_image(desired.spec.image)
         return planner.plan(world, self._clock.now())
 
@@ -393,7 +393,9 @@ class Loop:
         """The image that an object's reference means now, as planning sees it."""
         desired = self._know.inventory.desired.get(key)
         spec = desired.spec if desired is not None else None
-        return self._know.observed.images.get(spec.image) if isinstance(spec, ContainerSpec) else None
+        if not isinstance(spec, ContainerSpec | ImageSpec):
+            return None
+        return self._know.observed.images.get(spec.image)
 
     def tell_news(self, key: Key, news: tuple[Condition, ...]) -> None:
         """Conditions of an object beside those that planning finds; () for none any more."""

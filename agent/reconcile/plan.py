@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from agent.manifest.spec import AnySpec, ContainerSpec, NetworkSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, NetworkSpec
 from agent.reconcile.actions import Cause, KeyPlan, Plan, RepairDrift
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.plan_containers import plan_container
+from agent.reconcile.plan_images import plan_image, plan_image_removal
 from agent.reconcile.plan_things import (
     plan_network,
     plan_network_removal,
@@ -68,6 +69,8 @@ def _plan_wanted(desired: Desired, spec: AnySpec, world: World, now: float) -> K
         return plan_container(desired, spec, world, now)
     if isinstance(spec, NetworkSpec):
         return plan_network(desired, spec, world, now)
+    if isinstance(spec, ImageSpec):
+        return plan_image(desired, spec, world, now)
     return plan_volume(desired, spec, world, now)
 
 
@@ -76,6 +79,8 @@ def _plan_removal(desired: Desired, world: World, now: float) -> KeyPlan:
         return plan_network_removal(desired, world, now)
     if desired.key.kind == "volume":
         return plan_volume_removal(desired, world, now)
+    if desired.key.kind == "image":
+        return plan_image_removal(desired)
     return plan_container_removal(desired, world, now)
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import ContainerSpec, ImageSpec
 from agent.reconcile.knowledge import Knowledge
 from agent.reconcile.refresh import after_pull, is_refreshed
 from agent.reconcile.slices import Slices
@@ -109,12 +109,13 @@ class Watching:
         failed = know.observed.look_at_pull(reference, now)
         is_other = bool(know.observed.ask_images_again(reference))
         for key, desired in know.inventory.desired.items():
-            if not isinstance(desired.spec, ContainerSpec) or desired.spec.image != reference:
+            if not isinstance(desired.spec, ContainerSpec | ImageSpec) or desired.spec.image != reference:
                 continue
             memory = know.memory_of(key)
-            is_asked, last = is_refreshed(desired.spec), memory.refreshed
+            last = memory.refreshed
+            is_asked = isinstance(desired.spec, ContainerSpec) and is_refreshed(desired.spec)
             message = failed.message if failed is not None else ""
-            is_built = desired.spec.build is not None
+            is_built = getattr(desired.spec, "build", None) is not None
             if is_asked and (failed is None or message):
                 know.remember(
                     key, replace(memory, refreshed=after_pull(last, desired, reference, message, now))
@@ -169,7 +170,7 @@ class Watching:
         if not changed:
             return
         for key, desired in self._know.inventory.desired.items():
-            if isinstance(desired.spec, ContainerSpec) and desired.spec.image in changed:
+            if isinstance(desired.spec, ContainerSpec | ImageSpec) and desired.spec.image in changed:
                 self._know.wake(key)
 
     async def _look_at_hinted(self) -> None:

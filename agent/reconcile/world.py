@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.manifest import hashing
-from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, NetworkSpec, VolumeSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, ImageSpec, NetworkSpec, VolumeSpec
 from agent.policy.policy import OPEN, Policy
 from agent.reconcile import convert
 from agent.reconcile.conditions import Verdict
@@ -24,10 +24,11 @@ from store.records import Key, ObjectRecord
 
 # A network's labels and the like change without making it anew.
 NETWORK_LIVE_FIELDS = frozenset({"labels", "ensure", "suspend", "driver", "external"})
-SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec]] = {
+SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec] | type[ImageSpec]] = {
     "container": ContainerSpec,
     "network": NetworkSpec,
     "volume": VolumeSpec,
+    "image": ImageSpec,
 }
 
 

@@ -177,3 +177,23 @@ def fill(path: Path) -> None:
                     os.write(descriptor, bytes(size))
     finally:
         os.close(descriptor)
+
+
+def test_an_image_that_a_manifest_wants_is_pulled_and_kept_until_it_does_not(
+    quiet_story: Story, registry: Registry, tmp_path: Path
+) -> None:
+    story, image = quiet_story, f"{registry.host}/lab/web"
+    story.start_agent(*settings(registry, tmp_path), *EAGER)
+    head = "apiVersion: setpoint/v1\nkind: Image\nmetadata: {name: next}\nspec: "
+    story.apply({"shop/next.yaml": f"{head}{{image: '{image}:1'}}\n"})
+    assert names(story) == {"web:1"} and "shop/image/next" in story.setpoint("get", "images")
+    story.apply({"shop/next.yaml": f"{head}{{image: '{image}:2'}}\n"})
+    kept = {thing["name"]: thing["why"] for thing in planned(story, "--all")["things"]}
+    assert "shop/image/next wants it (shop/next.yaml:3)" in kept[f"{image}:2"]
+    assert "a revert would need it" in kept[f"{image}:1"]
+    story.apply({"shop/next.yaml": f"{head}{{image: '{image}:3'}}\n"})
+    eventually(lambda: names(story) == {"web:2", "web:3"}, "what a revert does not need goes")
+    story.commit({"shop/next.yaml": f"{head}{{image: '{image}:none'}}\n"})
+    eventually(lambda: "no manifest 'none'" in story.setpoint("status"), "it says why it is not here")
+    story.apply({"shop/next.yaml": None})
+    assert "shop/image/next" not in story.setpoint("status")

@@ -141,7 +141,7 @@ def test_the_envelope_schema() -> None:
 
 
 def test_explain() -> None:
-    assert [name for name, _ in explain().fields] == ["container", "metadata", "network", "volume"]
+    assert [name for name, _ in explain().fields] == ["container", "image", "metadata", "network", "volume"]
     assert str(explain("Container.healthcheck.http")).startswith(
         "container.healthcheck.http\n\n  A GET request"
     )

@@ -7,7 +7,7 @@ import pytest
 from agent.manifest.hashing import LIVE_CONTAINER_FIELDS, LIVE_OTHER_FIELDS, hashes, recreate_hash, spec_hash
 from agent.manifest.objects import Revision
 from agent.manifest.reader import read
-from agent.manifest.spec import ContainerSpec, NetworkSpec, VolumeSpec
+from agent.manifest.spec import ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec
 from store.records import Key
 
 
@@ -86,7 +86,8 @@ def test_other_changes_need_a_new_container(text: str) -> None:
 
 def test_live_fields_exist() -> None:
     assert set(ContainerSpec.model_fields) >= LIVE_CONTAINER_FIELDS
-    assert set(NetworkSpec.model_fields) | set(VolumeSpec.model_fields) >= LIVE_OTHER_FIELDS
+    others = (NetworkSpec, VolumeSpec, ImageSpec)
+    assert {name for kind in others for name in kind.model_fields} >= LIVE_OTHER_FIELDS
 
 
 def test_networks_and_volumes() -> None:
