@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.errors import SetpointError, Temporary
 from runtime.images.content import digest_of
 from runtime.images.documents import INDEX_TYPES, parse_index, parse_json, parse_manifest
 from runtime.images.images import host_platform
@@ -46,12 +47,23 @@ class RemoteTag:
     name: str
 
 
+_OPS = {
+    "digest": "ask for image", "describe": "inspect image", "tags": "list tags", "search": "search images",
+}  # fmt: skip
+
+
 def ask(what: str, subject: str, origins: Sequence[Origin], more: Mapping[str, Any]) -> Sequence[Any]:
     """what: "digest", "describe", "tags" or "search"; more: what else it takes."""
     verbs: Mapping[str, Callable[..., Sequence[Any]]] = {
         "digest": _digest, "describe": _describe, "tags": _tags, "search": _search,
     }  # fmt: skip
-    return verbs[what](subject, origins, **more)
+    try:
+        return verbs[what](subject, origins, **more)
+    except Temporary as error:
+        wait = error.retry_after_seconds
+        raise Temporary(_OPS[what], error.subject, error.reason, error.hint, wait) from None
+    except SetpointError as error:  # a registry's client words them for pulls
+        raise type(error)(_OPS[what], error.subject, error.reason, error.hint) from None
 
 
 def _digest(name: str, origins: Sequence[Origin]) -> Sequence[RemoteDigest]:
