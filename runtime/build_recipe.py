@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+BUILT = "setpoint.local/build"
+"""The repository of images that manifests build: each tag stands for all that it was built of."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildRecipe:

@@ -25,8 +25,8 @@ from agent.manifest.parse_values import (
 )
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import BuildSpec
+from runtime.build_recipe import BUILT
 
-REPOSITORY = "setpoint.local/build"
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,250}"
 _name = matching(_NAME, "an image's name, such as shop/web:1")
 
@@ -96,4 +96,4 @@ def image_of(spec: BuildSpec) -> str:
     """The name of the image that it makes. Equal builds of equal contexts have the same."""
     values = spec.model_dump(mode="json", exclude_defaults=True, exclude={"tags", "no_cache", "pull"})
     data = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return f"{REPOSITORY}:{hashlib.sha256(data.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+    return f"{BUILT}:{hashlib.sha256(data.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from runtime.build_recipe import BUILT
 from runtime.errors import Invalid, NotFound
 from runtime.images.build.cache import Cache, held
 from runtime.images.collection import Holding
@@ -105,6 +106,7 @@ def _names(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _by_hand(records: Sequence[Record]) -> str:
-    """A name that was given here: by a load, an import, a build, a tag."""
-    names = sorted(record.name for record in records if record.name and not record.is_pulled)
+    """A name that was given here: by a load, an import, a build, a tag. What manifests build can come again."""
+    given = (record.name for record in records if record.name and not record.is_pulled)
+    names = sorted(name for name in given if not name.startswith(f"{BUILT}:"))
     return parse_reference(names[0]).familiar if names else ""

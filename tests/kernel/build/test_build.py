@@ -11,6 +11,7 @@ import pytest
 
 from agent.checker.leaked import find_leaked
 from agent.checker.seen import look
+from runtime.build_recipe import BUILT
 from runtime.build_steps import LABEL, NETWORK, StepLimits
 from runtime.builds import new_id
 from runtime.engine import NativeEngine
@@ -288,3 +289,12 @@ async def test_what_a_killed_agent_left_is_removed(engine: NativeEngine) -> None
     assert not engine.list() and all(network.name != NETWORK for network in engine.list_networks())
     assert not engine.layout.run_builds.exists()
     assert engine.builds.history.find(id)["error"].startswith("broken off")
+
+
+async def test_what_manifests_build_is_not_kept_as_what_came_by_hand(engine: NativeEngine) -> None:
+    """It can be built again; a name that a person gave it keeps it."""
+    text = "FROM busybox\nLABEL n=1\n"
+    built = await build(engine, None, text, tags=(f"{BUILT}:1",))
+    assert {each.by_hand for each in engine.images.holdings() if each.id == built.found.id} == {""}
+    await build(engine, None, text, tags=("mine:1",))
+    assert {each.by_hand for each in engine.images.holdings() if each.id == built.found.id} == {"mine:1"}
