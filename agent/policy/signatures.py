@@ -91,7 +91,7 @@ def _at(value: Any, *keys: str) -> Any:
 # --- by whom ----------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def is_by(pem: bytes, signature: Signature) -> bool:
     """Remembered: the same few are asked for at every look."""
     from cryptography.exceptions import InvalidSignature

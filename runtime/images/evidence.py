@@ -43,7 +43,8 @@ class Evidence:
     def read(self, facts: ImageFacts) -> ImageFacts:
         """With what is known here of its digests. One that nobody has seen is seen now."""
         known = [seen for digest in facts.digests if (seen := self._seen(digest)) is not None]
-        found = [*facts.signatures, *(each for seen in known for each in seen.signatures)]
+        # What is known first: who may add signatures by the dozen pushes none of it out.
+        found = [*(each for seen in known for each in seen.signatures), *facts.signatures]
         at = min((seen.first_seen_at for seen in known), default=time.time())
         return replace(facts, first_seen_at=at, signatures=_once(found))
 
@@ -111,7 +112,7 @@ def _written_at(path: Path) -> float:
 
 
 def _once(signatures: Iterable[Signature]) -> tuple[Signature, ...]:
-    return tuple(sorted(set(signatures), key=lambda s: (s.kind, s.signature, s.payload))[:MAX_SIGNATURES])
+    return tuple(dict.fromkeys(signatures))[:MAX_SIGNATURES]
 
 
 def _parse(value: Any) -> _Seen:

@@ -132,6 +132,9 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a digest that is a path": lambda m: m["layers"][0].update(digest="../../manifests/1"),
     "another digest": lambda m: m["layers"][0].update(digest="sha256:" + "0" * 64),
     "a huge payload": lambda m: m["layers"][0].update(size=1 << 40),
+    "a long signature": lambda m: m["layers"][0]["annotations"].update(
+        {"dev.cosignproject.cosign/signature": "AAAA" * 1000}
+    ),
     "a payload of no size": lambda m: m["layers"][0].update(size=True),
     "a payload that is shorter": lambda m: m["layers"][0].update(size=m["layers"][0]["size"] - 1),
     "behind many": lambda m: m.update(layers=[{"mediaType": SIMPLE_SIGNING}] * 16 + m["layers"]),

@@ -29,7 +29,8 @@ SIGNATURE_KEY = "dev.cosignproject.cosign/signature"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 ARTIFACTS = frozenset((BUNDLE, "application/vnd.dev.cosign.artifact.sig.v1+json"))
 IN_TOTO = "application/vnd.in-toto+json"
-MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_BLOB_BYTES = 64 * 1024  # a bundle has certificates and a log's proof beside what is signed
+MAX_PAYLOAD_BYTES = 16 * 1024  # is kept in memory for each image in use; cosign's have some hundred bytes
 MAX_REFERRERS = 16  # of one digest; whoever may push there may add more than anybody reads
 MAX_PAYLOADS = 16  # of one manifest
 _NONE = (NotFound, Invalid, Unsupported)
@@ -90,14 +91,14 @@ def _payloads(repository: Repository, manifest: dict[str, Any]) -> Iterator[Sign
             continue
         payload = _blob(repository, layer)
         found = _of_bundle(payload) if kind == BUNDLE else _simple(payload, layer.get("annotations"))
-        if found is not None:
+        if found is not None and len(found.payload) <= MAX_PAYLOAD_BYTES and len(found.signature) <= 2048:
             yield found
 
 
 def _blob(repository: Repository, layer: dict[str, Any]) -> bytes:
     """b"" for one that is too long, or another than its descriptor says."""
     digest, size = str(layer.get("digest")), layer.get("size")
-    if not is_digest(digest) or type(size) is not int or not 0 < size <= MAX_PAYLOAD_BYTES:
+    if not is_digest(digest) or type(size) is not int or not 0 < size <= MAX_BLOB_BYTES:
         return b""
     data = b""
     try:

@@ -44,6 +44,14 @@ def test_it_is_seen_once_and_remembered(tmp_path: Path) -> None:
         )
 
 
+def test_what_is_known_is_not_pushed_out(tmp_path: Path) -> None:
+    known = Evidence(tmp_path)
+    known.complete(ImageFacts("x", (A,), signatures=(ONE,)))
+    many = tuple(Signature(SIMPLE, b"", str(n).encode()) for n in range(100))
+    after = known.complete(ImageFacts("x", (A,), signatures=many)).signatures
+    assert after[0] == ONE and len(after) == evidence.MAX_SIGNATURES
+
+
 def test_the_same_again_writes_nothing(tmp_path: Path) -> None:
     known = Evidence(tmp_path)
     known.complete(ImageFacts("x", (A,), signatures=(ONE,)))
