@@ -106,7 +106,7 @@ def _names(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _by_hand(records: Sequence[Record]) -> str:
-    """A name that was given here: by a load, an import, a build, a tag. What manifests build can come again."""
+    """A name that was given here: by a load, an import, a build, a tag. What manifests build comes again."""
     given = (record.name for record in records if record.name and not record.is_pulled)
     names = sorted(name for name in given if not name.startswith(f"{BUILT}:"))
     return parse_reference(names[0]).familiar if names else ""
