@@ -132,9 +132,10 @@ def unpack_layer(
     half-filled and the caller's to remove.
     """
     # Late: the agent imports this module for its paths, and pays for decoders only when it unpacks.
+    from runtime.images.directories import inherit
     from runtime.images.streams import ByteStream, Pump
     from runtime.images.tarheaders import read_entries
-    from runtime.images.tree import Tree, inherit
+    from runtime.images.tree import Tree
 
     (directory / TREE).mkdir(parents=True)
     root = os.open(directory / TREE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -166,7 +167,7 @@ def unpack_layer(
 
 def settle(directory: Path, lowers: Sequence[Path]) -> None:
     """Give the directories that a layer only implied what they have below. Doing it again changes nothing."""
-    from runtime.images.tree import inherit
+    from runtime.images.directories import inherit
 
     try:
         implied = (directory / _IMPLIED).read_bytes().split(b"\0")

@@ -18,17 +18,16 @@ from pathlib import Path
 
 from runtime.errors import Invalid, Temporary
 from runtime.images.content import write_all
+from runtime.images.directories import O_DIRECTORY, RESOLVE, Attributes, apply
 from runtime.images.limits import Limits
 from runtime.images.names import Whiteout, clean_path, read_whiteout
 from runtime.images.removal import remove_entry
 from runtime.images.sparse import SparseMap
 from runtime.images.tarheaders import Entry
 from runtime.images.xattrs import allowed_xattrs, set_xattrs
-from runtime.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+from runtime.syscalls import openat2
 
 OPAQUE_XATTR = "trusted.overlay.opaque"
-_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORIES = 64
 _SPACE_CHECK_BYTES = 64 * 1024 * 1024
@@ -39,17 +38,6 @@ _IMPLICIT_MODE = 0o755
 _REFUSED = frozenset(
     {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EXDEV, errno.EMLINK, errno.EINVAL}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """Of a directory, set last: a file made in it would change its time again."""
-
-    mode: int
-    uid: int
-    gid: int
-    mtime_ns: int
-    xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +95,7 @@ class Tree:
         root = self._directories.get(b"")
         self._directories.setdefault(b"", Attributes(_IMPLICIT_MODE, 0, 0, 0))
         for path, attributes in self._directories.items():
-            self._warn(_apply(self._root, path, attributes))
+            self._warn(apply(self._root, path, attributes))
         return TreeSummary(self._entries, self._size_bytes, implicit, root, tuple(self._warnings))
 
     # --- entries ------------------------------------------------------------------------------
@@ -281,7 +269,7 @@ class Tree:
             self._open[path] = held  # to the end: the one used last goes last
             return held
         try:
-            descriptor = openat2(self._root, path, _DIRECTORY, resolve=_RESOLVE)
+            descriptor = openat2(self._root, path, O_DIRECTORY, resolve=RESOLVE)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -379,56 +367,5 @@ def _read_umask() -> int:
     return 0o777
 
 
-def inherit(root: int, implied: Sequence[bytes], lowers: Sequence[Path]) -> None:
-    """Give directories that no entry described what the layers below have, topmost first, so that a layer
-    with only tmp/x does not close /tmp to users."""
-    for path in implied if lowers else ():
-        attributes = _attributes_below(path, lowers)
-        if attributes is not None:
-            _apply(root, path, attributes)
-
-
-def _attributes_below(path: bytes, lowers: Sequence[Path]) -> Attributes | None:
-    for lower in lowers:
-        found = _stat_in(lower, path)
-        if found is None:
-            continue
-        if not stat.S_ISDIR(found.st_mode):
-            return None
-        return Attributes(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, found.st_mtime_ns)
-    return None
-
-
-def _apply(root: int, path: bytes, attributes: Attributes) -> tuple[str, ...]:
-    """Returns what this file system does not take."""
-    try:
-        descriptor = openat2(root, path or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
-    except FileNotFoundError:
-        return ()  # a later entry replaced a link that led to it
-    try:
-        os.fchown(descriptor, attributes.uid, attributes.gid)
-        os.fchmod(descriptor, attributes.mode)
-        refused = set_xattrs(descriptor, attributes.xattrs)
-        os.utime(descriptor, ns=(attributes.mtime_ns, attributes.mtime_ns))
-    finally:
-        os.close(descriptor)
-    return refused
-
-
 def _is_whiteout(found: os.stat_result) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-
-
-def _stat_in(root: Path, path: bytes) -> os.stat_result | None:
-    """lstat of the directory `path` below `root`, never leaving it; None when it is not there."""
-    directory = os.open(root, _DIRECTORY)
-    try:
-        descriptor = openat2(directory, path, os.O_PATH | os.O_NOFOLLOW, resolve=_RESOLVE)
-    except OSError:
-        return None
-    finally:
-        os.close(directory)
-    try:
-        return os.fstat(descriptor)
-    finally:
-        os.close(descriptor)

@@ -32,6 +32,7 @@ from runtime.supervisor import interpreter
 from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 _END, _BROKEN = -1, -2
+_MOST = 8  # a registry or a disk is the slowest long before
 _PROGRESS_BYTES = 8 << 20
 Advance = Callable[[int], None]
 
@@ -186,9 +187,9 @@ _of_this_process: Unpackers | None = None
 
 
 def start() -> None:
-    """One for each core that this process may use, two at least. Call it before the first thread."""
+    """One for each core that this process may use, within bounds. Call it before the first thread."""
     global _of_this_process  # as a process's children are
-    _of_this_process = Unpackers(max(2, len(os.sched_getaffinity(0))))
+    _of_this_process = Unpackers(min(max(2, len(os.sched_getaffinity(0))), _MOST))
 
 
 def current() -> Unpackers | None:

@@ -166,8 +166,8 @@ MUTATIONS = (
         f"{T}/test_b01_removal.py",
     ),
     Mutation(
-        "B2", "runtime/images/tree.py", "_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV",
-        "_RESOLVE = RESOLVE_NO_MAGICLINKS", "tests/kernel/images/test_hostile_layers.py",
+        "B2", "runtime/images/directories.py", "RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV",
+        "RESOLVE = RESOLVE_NO_MAGICLINKS", "tests/kernel/images/test_hostile_layers.py",
     ),
     Mutation(
         "B2", "runtime/images/names.py", '    if b".." in parts:\n', "    if False:\n",

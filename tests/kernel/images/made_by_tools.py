@@ -26,7 +26,7 @@ TOOLS: tuple[tuple[str, ...], ...] = (
     (*_BSD, "--format=pax"), (*_BSD, "--format=pax", "--no-read-sparse"),
     (*_BSD, "--format=gnutar", "--no-read-sparse"),
 )  # fmt: skip
-OLD_SPARSE = (*_GNU, "--format=gnu", "--sparse")  # docker and podman refuse its headers
+OLD_SPARSE = (*_GNU, "--format=gnu", "--sparse")  # podman refuses its headers
 _NAMES = (
     b"plain", b"sp ace", b"new\nline", "ünïcödé".encode(), b"bytes\xff\xfe\x80", b"-dash", b"quote'\"",
     b"tab\t", b"back\\slash", b"long-" + b"n" * 200, b"e" * 255, b"*", b"~", b"#", b"=1", b"\x01\x7f",
