@@ -48,6 +48,7 @@ allow:
 #       - |
 #         -----BEGIN PUBLIC KEY-----
 #         ...
+#   built: {match: [setpoint.local/*]}    # what manifests build
 #   hub: {match: [docker.io/*], pinned: true, minimum_age: 72h, architectures: [amd64]}
 #   rest: {match: ["*"], deny: true}
 """
