@@ -81,6 +81,11 @@ DOCKERFILES = (
         f"{_REFUSED}[300 times many ports]",
     ),
     Mutation(
+        "D6", f"{_D}/stage_plan.py",
+        "    context.budget.spend(len(entry.created_by))  # that of RUN repeats the value of each ARG\n",
+        "", f"{_REFUSED}[a long argument and 3,900 steps]",
+    ),
+    Mutation(
         "D6", f"{_D}/expansion.py", "        self._spend(len(word))\n", "", f"{_REFUSED}[long words that nobody takes]",
     ),
     Mutation(

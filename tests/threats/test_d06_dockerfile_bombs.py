@@ -81,6 +81,7 @@ BOMBS: dict[str, str] = {
     "an image's name of 60,000 letters": "FROM " + "a/" * 30_000 + "a",
     "a platform of 60,000 letters": "FROM --platform=" + "a/" * 30_000 + " x",
     "global arguments doubled": "ARG a=xxxxxxxxxxxxxxxx\n" + "ARG a=$a$a\n" * 40 + "FROM $a",
+    "a long argument and 3,900 steps": F + f"ARG a={'x' * 60_000}\n" + "RUN x\n" * 3900,
     "long words that nobody takes": doubling(13) + "LABEL l=" + "${n:+$a12}" * 6000,
     "unset names among 999 variables": F
     + "".join(f"ENV variable_{n}=x\n" for n in range(990))
@@ -120,6 +121,7 @@ def test_d6_a_dockerfile_is_done_or_refused_in_a_second(name: str) -> None:
         "a line of 1.5 MB", "a file of 10 MB", "10^5 stages", "10^5 instructions", "2,000 variables",
         "a variable doubled 40 times", "a variable of 256 KiB",
         "long words that nobody takes", "a variable doubled, used 4,000 times",
+        "a long argument and 3,900 steps",
         "one word of 16,000 variables",
         "a replacement of each letter by a long word", "modifiers nested 10^4 times", "60,000 flags",
         "60,000 words", "a circle of one", "500 documents without ends", "ports without end",

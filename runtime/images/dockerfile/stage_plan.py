@@ -124,6 +124,7 @@ def _step(instruction: Instruction, is_trigger: bool, node: Node, scope: Scope, 
         raise Mistake(f"more than {limits.VARIABLES} variables in force")
     _remark_unset(instruction, words, scope, context)
     entry = history.entry(expanded, action, after, scope.variables, scope.arguments)
+    context.budget.spend(len(entry.created_by))  # that of RUN repeats the value of each ARG
     needs = _needs(action)
     return Step(
         history.keyword(instruction), instruction.place, action, before, after, entry, needs, is_trigger
