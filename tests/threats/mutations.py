@@ -491,6 +491,27 @@ MUTATIONS = (
         "tests/kernel/daemon/test_unkillable.py",
     ),
     Mutation(
+        "R34", "runtime/supervisor/server.py", "        except Exception as error:  # whatever",
+        "        except OSError as error:  # whatever",
+        "tests/unit/supervisor/test_start_answers.py::test_r34_a_bug_in_what_was_asked_for_is_an_answer",
+    ),
+    Mutation(
+        "R34", "runtime/supervisor/starting.py", "    except Exception as error:  # of this one alone",
+        "    except OSError as error:  # of this one alone",
+        "tests/unit/supervisor/test_start_answers.py::test_r34_a_bug_in_one_fork_leaves_the_others_their_answers",
+    ),
+    Mutation(
+        "R34", "runtime/supervisor/starting.py",
+        "        self._deadline = server.loop.call_later(EXECUTE_SECONDS, self._on_deadline)\n",
+        "        self._deadline = server.loop.call_later(9e9, self._on_deadline)\n",
+        "tests/unit/supervisor/test_start_answers.py::test_r34_a_child_that_never_gets_to_its_program",
+    ),
+    Mutation(
+        "R2", "runtime/execs.py", "        await self._client.wait_up(WAIT_SECONDS)\n        process = self._process(\"exec\", id, argv, user, working_dir, environment)\n        return await processes.run_captured",
+        "        process = self._process(\"exec\", id, argv, user, working_dir, environment)\n        return await processes.run_captured",
+        "tests/kernel/supervisor/test_survival.py::test_who_runs_a_command_as_it_dies_waits_for_the_next",
+    ),
+    Mutation(
         "R39", "runtime/answering.py", "        if path in self._stuck:\n", "        if path in ():\n",
         "tests/kernel/engine/test_hung_mounts.py",
     ),

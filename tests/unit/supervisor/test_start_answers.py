@@ -17,7 +17,8 @@ from runtime.errors import Temporary
 from runtime.supervisor import launch, operations, starting
 from runtime.supervisor.container import Container
 from runtime.supervisor.loop import Loop
-from runtime.supervisor.server import Supervisor
+from runtime.supervisor.protocol import Wire
+from runtime.supervisor.server import Connection, Supervisor
 
 
 class Answers:
@@ -139,3 +140,29 @@ def test_r34_an_end_before_the_end_of_its_channel_was_seen(server: Supervisor, c
     assert answer(server, answers)["name"] == "one"
     assert container.is_running
     container.close()
+
+
+def test_r34_a_bug_in_what_was_asked_for_is_an_answer(
+    server: Supervisor, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Such as in what builds the container's root, of a config that nobody thought of."""
+
+    def build(_request: object) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(launch, "build", build)
+    server.operations.update(operations.OPERATIONS)
+    ours, theirs = socket.socketpair()
+    connection = Connection(ours)
+    with theirs:
+        server.add_connection(connection)
+        client = Wire(theirs)
+        message = {"id": 7, "op": "start", "name": "one", "bundle": server.run_directory}
+        client.send(message)
+        server.loop.run_once()
+        ((said, _fds),) = client.receive()
+        assert said["id"] == 7
+        assert said["error"]["reason"] == "AssertionError: a bug"
+        assert server.containers == {}
+        server.close_connection(connection)
+    assert "a bug" in capfd.readouterr().err
