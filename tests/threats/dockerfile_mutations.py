@@ -93,6 +93,10 @@ DOCKERFILES = (
         "", "tests/unit/images/dockerfile/test_globs.py::test_what_is_remembered_of_paths_has_an_end",
     ),
     Mutation(
+        "D6", f"{_D}/graph.py", "    if graph.triggers > limits.INSTRUCTIONS:\n", "    if False:\n",
+        f"{_REFUSED}[3,000 triggers in 450 stages]",
+    ),
+    Mutation(
         "D6", f"{_D}/graph.py", '        raise Mistake(f"the stage {name} cannot take from itself", "the files are already there", name)\n',
         "        return FromStage(index)\n", f"{_REFUSED}[a circle of one]",
     ),

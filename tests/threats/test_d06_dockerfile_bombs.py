@@ -82,6 +82,9 @@ BOMBS: dict[str, str] = {
     "a platform of 60,000 letters": "FROM --platform=" + "a/" * 30_000 + " x",
     "global arguments doubled": "ARG a=xxxxxxxxxxxxxxxx\n" + "ARG a=$a$a\n" * 40 + "FROM $a",
     "a long argument and 3,900 steps": F + f"ARG a={'x' * 60_000}\n" + "RUN x\n" * 3900,
+    "3,000 triggers in 450 stages": "FROM x AS s0\n"
+    + "ONBUILD RUN y\n" * 3000
+    + "".join(f"FROM s0 AS s{n}\nCOPY --from=s{n - 1} a b\n" for n in range(1, 450)),
     "long words that nobody takes": doubling(13) + "LABEL l=" + "${n:+$a12}" * 6000,
     "unset names among 999 variables": F
     + "".join(f"ENV variable_{n}=x\n" for n in range(990))
@@ -122,6 +125,7 @@ def test_d6_a_dockerfile_is_done_or_refused_in_a_second(name: str) -> None:
         "a variable doubled 40 times", "a variable of 256 KiB",
         "long words that nobody takes", "a variable doubled, used 4,000 times",
         "a long argument and 3,900 steps",
+        "3,000 triggers in 450 stages",
         "one word of 16,000 variables",
         "a replacement of each letter by a long word", "modifiers nested 10^4 times", "60,000 flags",
         "60,000 words", "a circle of one", "500 documents without ends", "ports without end",

@@ -54,6 +54,7 @@ class Graph:
     remarks: list[Remark] = field(default_factory=list)
     names: dict[str, list[int]] = field(default_factory=dict)  # of stages, with their indexes
     guesses: int = 0
+    triggers: int = 0
 
 
 def global_variables(
@@ -192,6 +193,11 @@ def _triggers(
     else:
         if isinstance(base, FromImage) and base not in graph.missing:
             graph.missing.append(base)
+        return ()
+    graph.triggers += len(expressions)
+    if graph.triggers > limits.INSTRUCTIONS:
+        text = f"more than {limits.INSTRUCTIONS} triggers of bases in all"
+        graph.problems.append(Problem(stage.place.first, 0, text, "take ONBUILD out of the base"))
         return ()
     found = []
     for expression in expressions:
