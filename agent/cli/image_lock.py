@@ -75,12 +75,11 @@ def lock(arguments: Namespace) -> int:
 
 def named_images(revision: Revision, environment: Mapping[str, str]) -> set[str]:
     """The tags that all manifests name, of inactive profiles too. `Invalid` when one cannot be read: what it
-    names is not known then. What is never pulled has no registry to ask."""
+    names is not known then. What is never pulled, or is built here, has no registry to ask."""
     from dataclasses import replace
 
     from agent.manifest import image_lock
     from agent.manifest.reader import read
-    from agent.manifest.spec import ContainerSpec
 
     files = {path: data for path, data in revision.files.items() if path != image_lock.FILE}
     manifest = read(replace(revision, files=files), environment=environment, profiles=frozenset({"*"}))
@@ -91,7 +90,9 @@ def named_images(revision: Revision, environment: Mapping[str, str]) -> set[str]
     named = set()
     for wanted in manifest.objects.values():
         image = getattr(wanted.spec, "image", "")
-        is_local = isinstance(wanted.spec, ContainerSpec) and wanted.spec.pull_policy == "never"
+        is_local = getattr(wanted.spec, "pull_policy", "") == "never" or bool(
+            getattr(wanted.spec, "build", None)
+        )
         reference = None if is_local else image_lock.lockable(image)
         if reference is not None:
             named.add(reference.familiar)
