@@ -3,6 +3,8 @@ runs goes on when the rules become stricter, and is not started again until they
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +59,11 @@ def signed_rule(registry: Registry) -> str:
     return rule(registry, "signed_by:", "  - |", *("    " + line for line in public(KEY).splitlines()))
 
 
+def _is_another(story: Story, pid: int) -> bool:
+    found = story.object(WEB)
+    return bool(found and found["phase"] == "Running" and found["containers"][0]["pid"] not in (None, pid))
+
+
 def message(story: Story, key: str) -> str:
     found = story.object(key)
     return str(found["message"]) if found else ""
@@ -100,6 +107,10 @@ def test_what_runs_goes_on_and_is_not_started_again(story: Story, registry: Regi
     eventually(lambda: (story.object(WEB) or {}).get("phase") == "Running", "its signature lets it run")
     after = story.pid(WEB)
     assert after != before
+    os.kill(registry.pid, signal.SIGKILL)  # what was seen once, is known without it
+    story.kill(after)
+    eventually(lambda: _is_another(story, after), "it is started again without its registry")
+    after = story.pid(WEB)
 
     policy.write_text(rule(registry, "architectures: [riscv64]"))
     eventually(lambda: "it is for " in message(story, WEB), "the next rule is on the object")
