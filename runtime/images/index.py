@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runtime.errors import Invalid
@@ -52,12 +52,21 @@ class Index:
     """All records. Every method returns another index."""
 
     records: tuple[Record, ...] = ()
+    # Filled when it is first asked for: a listing asks for each of 1,000 images.
+    _by_image: dict[str, tuple[Record, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def find(self, name: str) -> Record | None:
         return next((record for record in self.records if record.name == name), None)
 
     def of_image(self, image_id: str) -> tuple[Record, ...]:
-        return tuple(record for record in self.records if record.image_id == image_id)
+        if not self._by_image:
+            known: dict[str, tuple[Record, ...]] = {}
+            for record in self.records:
+                known[record.image_id] = (*known.get(record.image_id, ()), record)
+            self._by_image.update(known)
+        return self._by_image.get(image_id, ())
 
     def with_record(self, record: Record) -> Index:
         """Add it; an image that loses its only name by this stays without one."""
