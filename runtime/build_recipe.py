@@ -26,6 +26,7 @@ class BuildRecipe:
     no_cache: bool = False
     pull: bool = False
     tags: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

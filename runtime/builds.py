@@ -26,6 +26,7 @@ from runtime.build_spares import Spares
 from runtime.build_steps import BuildSteps, StepLimits
 from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
 from runtime.images.build.asks import error_from, error_to
+from runtime.images.build.exchange import take_in
 from runtime.images.build.order import BuildOrder, Network, to_json
 from runtime.images.facts import Admit, facts_from_json
 from runtime.model import ImageInfo
@@ -89,12 +90,15 @@ class Builds:
             record = await asyncio.to_thread(self.history.begin, _summary(order))
             admit = partial(self._engine.images.admit, "build image")
             trees = Trees(self._fetch_git, stack)
+            await self._take_caches(order, record, report)
             build = _Build(order, record, report, limits, self._steps, self._get_image, admit, trees)
             try:
                 image_id = await build.run(await self._spares.take())
                 image = self._engine.image(image_id)
                 if image is None:
                     raise Temporary("build image", image_id[:19], "it was removed as it was made", "again")
+                if order.cache_to:
+                    await self._engine.push_image(order.cache_to)
                 record.end(state="done", image=image.id, ended_at=time.time(), **build.counts())
                 return image
             except BaseException as error:
@@ -105,6 +109,19 @@ class Builds:
                 raise
             finally:
                 await asyncio.shield(self._end(order.id))
+
+    async def _take_caches(self, order: BuildOrder, record: Record, report: Report) -> None:
+        """What registries have of steps; a build goes on without."""
+        for reference in order.cache_from:
+            try:
+                image = await self._engine.pull_image(reference)
+                count = await asyncio.to_thread(take_in, self._layout.images, image.id)
+                text = f"cache of {reference}: {count} steps that were not here"
+            except SetpointError as error:
+                text = f"no cache of {reference}: {error.reason}"
+            event = {"kind": "remark", "line": 0, "text": text}
+            record.add(event)
+            report(event)
 
     async def run_recipe(self, reference: str, recipe: BuildRecipe) -> ImageInfo:
         """What a manifest says, under the name that it has there, and others."""
@@ -117,7 +134,7 @@ class Builds:
             order = BuildOrder(
                 new_id(), kind, path, recipe.dockerfile, recipe.dockerfile_text, (reference, *recipe.tags),
                 recipe.target, recipe.arguments, recipe.labels, _network(recipe.network), recipe.no_cache,
-                recipe.pull,
+                recipe.pull, cache_from=recipe.cache_from,
             )  # fmt: skip
             return await self.run(order, lambda event: None)
 

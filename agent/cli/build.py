@@ -45,6 +45,9 @@ def add_commands(commands: Commands) -> None:
     build.add_argument("--check", action="store_true",
                        help="tell what is wrong with the Dockerfile, and build nothing")  # fmt: skip
     build.add_argument("--no-cache", action="store_true", help="run every step")
+    build.add_argument("--cache-from", action="append", default=[], metavar="NAME",
+                       help="an image that --cache-to pushed: its steps are not run again")  # fmt: skip
+    build.add_argument("--cache-to", default="", metavar="NAME", help="push what steps came to, for others")
     build.add_argument("--pull", action="store_true", help="ask the registry for base images that are here")
     build.add_argument("-m", "--memory", type=_bytes, default=None, metavar="SIZE", help="of each RUN step")
     build.add_argument("--cpus", type=float, default=None, metavar="N", help="of each RUN step")
@@ -136,6 +139,8 @@ def _order(arguments: Namespace) -> dict[str, Any]:
         "secrets": dict(_secret(text) for text in arguments.secret),
         "ssh": dict(_ssh(text) for text in arguments.ssh),
         "epoch": _epoch(),
+        "cache_from": arguments.cache_from,
+        "cache_to": arguments.cache_to,
         "memory_bytes": arguments.memory,
         "cpus": arguments.cpus,
     }

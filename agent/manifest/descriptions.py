@@ -142,6 +142,7 @@ UPDATE = {
 
 BUILD = {
     "args": D("For ARG of the Dockerfile.", "args: {VERSION: 1.2}", PAIRS),
+    "cache_from": D("Images that carry a cache of builds.", "cache_from: [ghcr.io/org/cache:1]", LIST),
     "context": D("The directory that it takes files from: what is committed in it.", "context: ./web", TEXT),
     "dockerfile": D("The Dockerfile, in the context.", "dockerfile: docker/Dockerfile", TEXT),
     "dockerfile_inline": D("What the Dockerfile says.", "dockerfile_inline: FROM nginx:1.27", TEXT),

@@ -62,6 +62,7 @@ def _arguments(r: Reading, node: Node) -> dict[str, str]:
 
 FIELDS: dict[str, Any] = {
     "args": _arguments,
+    "cache_from": list_of(_name),
     "context": _context,
     "dockerfile": _file,
     "dockerfile_inline": filled,
@@ -73,7 +74,7 @@ FIELDS: dict[str, Any] = {
     "target": text,
 }
 _LACKING = """
-additional_contexts cache_from cache_to entitlements extra_hosts isolation platforms privileged provenance
+additional_contexts cache_to entitlements extra_hosts isolation platforms privileged provenance
 sbom secrets shm_size ssh ulimits
 """
 LACKING = frozenset(_LACKING.split())
@@ -94,6 +95,7 @@ def build(r: Reading, node: Node) -> BuildSpec:
 
 def image_of(spec: BuildSpec) -> str:
     """The name of the image that it makes. Equal builds of equal contexts have the same."""
-    values = spec.model_dump(mode="json", exclude_defaults=True, exclude={"tags", "no_cache", "pull"})
+    how = {"tags", "no_cache", "pull", "cache_from"}
+    values = spec.model_dump(mode="json", exclude_defaults=True, exclude=how)
     data = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return f"{BUILT}:{hashlib.sha256(data.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

@@ -132,6 +132,7 @@ class BuildSpec(Spec):
     no_cache: bool = False
     pull: bool = False
     tags: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
 
 
 class ContainerSpec(Spec):

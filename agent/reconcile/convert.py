@@ -314,6 +314,7 @@ def build_recipe(spec: ContainerSpec) -> BuildRecipe:
         no_cache=build.no_cache,
         pull=build.pull,
         tags=build.tags,
+        cache_from=build.cache_from,
     )
 
 

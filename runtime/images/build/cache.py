@@ -117,6 +117,10 @@ class Cache:
         return self._directory / f"{key}.json"
 
 
+def is_key(text: str) -> bool:
+    return _KEY.fullmatch(text) is not None
+
+
 def held(root: Path) -> Iterator[Holdings]:
     """What the cache, and builds that are under way, keep in the store."""
     for path in _paths(root / DIRECTORY):

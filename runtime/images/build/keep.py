@@ -47,10 +47,12 @@ class Keeper:
         self._root = root
         self._directory = directory
         self._cache = cache
+        self._admit = admit
         self._layers = Layers(root)
         self._stage = Stage(root, directory, _ignore, DEFAULT_LIMITS, admit)
         self._lock = threading.Lock()
         self._fresh: dict[str, Cached] = {}
+        self.used: dict[str, Cached] = {}  # all that steps came to, found or made
         self._trees: dict[str, tuple[Path, LayerRecord]] = {}
         self._held = Holdings()
 
@@ -68,6 +70,8 @@ class Keeper:
         if fresh is not None:
             return fresh
         cached = self._cache.get(key)
+        if cached is not None:
+            self.used[key] = cached
         if cached is not None and cached.layer is not None:
             self.hold(Holdings(frozenset({cached.layer.digest}), frozenset({cached.layer.key})))
         return cached
@@ -95,7 +99,7 @@ class Keeper:
         part of the layer."""
         cached = Cached(self._layer(upper, is_root_same=_own(upper) == before, epoch=epoch), created)
         with self._lock:
-            self._fresh[key] = cached
+            self._fresh[key] = self.used[key] = cached
         return cached
 
     def _layer(self, upper: Path, *, is_root_same: bool, epoch: int | None) -> Layer | None:
@@ -154,9 +158,14 @@ class Keeper:
             return made
 
     def _remember(self) -> None:
+        """What was staged is in the store by now."""
         for key, cached in self._fresh.items():
             self._cache.put(key, cached)
         self._fresh.clear()
+        self._trees.clear()
+        again = self._stage.new_path("more")
+        again.mkdir(mode=0o700)
+        self._stage = Stage(self._root, again, _ignore, DEFAULT_LIMITS, self._admit)
 
 
 def check_config(config: bytes) -> None:

@@ -25,7 +25,8 @@ class BuildOrder:
     URL#REF:DIRECTORY of a repository. dockerfile: its
     path in the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
     the image. secrets: id -> content. ssh: id -> the path of an agent's socket on this host. epoch:
-    SOURCE_DATE_EPOCH, no time in the image is later. is_trusted: root asks. platform "" is this machine's.
+    SOURCE_DATE_EPOCH, no time in the image is later. is_trusted: root asks.
+    cache_from, cache_to: images that carry a cache (`exchange`). platform "" is this machine's.
     """
 
     id: str
@@ -45,6 +46,8 @@ class BuildOrder:
     ssh: Mapping[str, str] = field(default_factory=dict)
     epoch: int | None = None
     is_trusted: bool = False
+    cache_from: tuple[str, ...] = ()
+    cache_to: str = ""
 
 
 def to_json(order: BuildOrder) -> dict[str, Any]:
@@ -55,7 +58,8 @@ def to_json(order: BuildOrder) -> dict[str, Any]:
         "target": order.target, "arguments": dict(order.arguments), "labels": dict(order.labels),
         "network": order.network, "no_cache": order.no_cache, "pull": order.pull, "platform": order.platform,
         "secrets": {id: base64.b64encode(content).decode() for id, content in order.secrets.items()},
-        "ssh": dict(order.ssh), "epoch": order.epoch,
+        "ssh": dict(order.ssh), "epoch": order.epoch, "is_trusted": order.is_trusted,
+        "cache_from": list(order.cache_from), "cache_to": order.cache_to,
     }  # fmt: skip
 
 
@@ -81,6 +85,8 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
                 for id, content in data.get("secrets", {}).items()
             },
             ssh=_texts(data.get("ssh", {})),
+            cache_from=tuple(map(_text, data.get("cache_from", ()))),
+            cache_to=_text(data.get("cache_to", "")),
             is_trusted=data.get("is_trusted") is True,
             epoch=None if (epoch := data.get("epoch")) is None else _seconds(epoch),
         )

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from runtime.images.build.bases import Bases
 from runtime.images.build.cache import Cache
 from runtime.images.build.context import Context, open_context, read_dockerfile_of, read_ignore_of
 from runtime.images.build.downloads import Downloads
+from runtime.images.build.exchange import export_document
 from runtime.images.build.image_document import write_config
 from runtime.images.build.keep import Keeper, check_config
 from runtime.images.build.order import LOCK, BuildOrder, from_json
@@ -111,7 +113,9 @@ class _Build:
         except SetpointError:
             self._keeper.give_up()
             raise
-        return self._finish(plan, state, names)
+        image_id = self._finish(plan, state, names)
+        self._export()
+        return image_id
 
     def _plan(self, dockerfile: Dockerfile) -> BuildPlan:
         ours = _shown(self._platform)
@@ -146,6 +150,12 @@ class _Build:
                     self._images.tag(image_id, name.canonical)
             return image_id
         return self._keeper.finish(config, state.layers, names).info.id
+
+    def _export(self) -> None:
+        """The image that takes the cache to others; its push is the agent's part."""
+        if self._order.cache_to:
+            document, layers = export_document(self._keeper.used, self._platform)
+            self._keeper.finish(document, layers, (parse_reference(self._order.cache_to),))
 
     def _document(self, plan: BuildPlan, state: State) -> bytes:
         """With the time at which this very image was made first: built again, it is the same."""
@@ -209,6 +219,10 @@ def main(arguments: Sequence[str]) -> int:
         asks.say(error=error_to(bomb))
     except OSError as error:
         asks.say(error=error_to(Temporary("build image", str(error.filename or ""), str(error), "", 10)))
+    except Exception as error:  # a bug of ours: said where it is heard, and shown where it is looked for
+        traceback.print_exc()
+        reason = f"internal error, please report it: {error!r}"
+        asks.say(error=error_to(SetpointError("build image", "", reason)))
     # Threads of other stages may wait for answers that nobody gives any more.
     output.flush()
     os._exit(code)

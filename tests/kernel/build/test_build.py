@@ -298,3 +298,21 @@ async def test_what_manifests_build_is_not_kept_as_what_came_by_hand(engine: Nat
     assert {each.by_hand for each in engine.images.holdings() if each.id == built.found.id} == {""}
     await build(engine, None, text, tags=("mine:1",))
     assert {each.by_hand for each in engine.images.holdings() if each.id == built.found.id} == {"mine:1"}
+
+
+async def test_an_ssh_agent_is_reached_from_a_step_alone(engine: NativeEngine, tmp_path: Path) -> None:
+    """Its socket is there while the step runs, under the name that SSH_AUTH_SOCK has."""
+    served = await asyncio.start_unix_server(_greet, tmp_path / "agent")
+    text = (
+        'FROM busybox\nRUN --mount=type=ssh test -S "$SSH_AUTH_SOCK"\nRUN test -z "$SSH_AUTH_SOCK"\n'
+    )  # fmt: skip
+    async with served:
+        built = await build(engine, None, text, ssh={"default": str(tmp_path / "agent")})
+        names = tree_of(engine, built.found, tmp_path / "root").keys()
+        assert not {name for name in names if "ssh" in name or "buildkit" in name}
+    with pytest.raises(Invalid, match="given no agent"):
+        await build(engine, None, "FROM busybox\nRUN --mount=type=ssh,required true\n")
+
+
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
