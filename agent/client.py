@@ -403,15 +403,23 @@ class Client:
     def disk_use(self, seconds: float = 2.0) -> dict[str, Any]:
         """What the instance takes on disk, by kind; trees are counted within so many seconds."""
         query = {"seconds": seconds}
-        return self._object(self.get("/system/df", query, timeout_seconds=seconds + self.timeout_seconds))
+        found = self._object(self.get("/system/df", query, timeout_seconds=seconds + self.timeout_seconds))
+        if "images" not in found:
+            raise AgentDown(self.path, STRANGER)
+        return found
 
     def plan_prune(self, **wishes: Any) -> dict[str, Any]:
         """all, volumes, until (seconds): {"things": […], "bytes": …}."""
-        return self._object(self.get("/system/prune", wishes))
+        return self._things(self.get("/system/prune", wishes))
 
     def prune_system(self, **wishes: Any) -> dict[str, Any]:
         """The same, taken."""
-        return self._object(self.post("/system/prune", wishes, timeout_seconds=3600.0))
+        return self._things(self.post("/system/prune", wishes, timeout_seconds=3600.0))
+
+    def _things(self, answer: Any) -> dict[str, Any]:
+        found = self._object(answer)
+        self._array(found.get("things"))
+        return found
 
     def hold_image(self, reference: str, seconds: float, owner: str = "", id: str = "") -> dict[str, Any]:
         """A lease: the image is kept for that time."""

@@ -27,7 +27,8 @@ TALKS_TO_THE_AGENT = (
     ("top", "shop/web"), ("plan",), ("sync",), ("wait", "--timeout", "1s"), ("restart", "shop/web"),
     ("suspend", "shop/web"), ("resume", "shop/web"), ("prune",), ("exec", "shop/web", "true"),
     ("image", "ls"), ("image", "rm", "x"), ("network", "ls"), ("volume", "ls"), ("volume", "rm", "x"),
-    ("agent", "stop"),
+    ("agent", "stop"), ("system", "df"), ("system", "prune"), ("image", "update"), ("image", "leases"),
+    ("image", "hold", "x"), ("image", "release", "x"),
 )  # fmt: skip
 WRONG_WORDS = (
     ("",),
@@ -55,6 +56,14 @@ WRONG_WORDS = (
     ("agent", "--metrics", "nonsense"),
     ("agent", "--watch", "/a", "--git", "/b"),
     ("agent", "--watch", "/dev/null"),
+    ("agent", "--image-marks", "80:85", "--watch", "/"),
+    ("agent", "--image-marks", "much", "--watch", "/"),
+    ("system",),
+    ("system", "prune", "--filter", "label=x"),
+    ("system", "prune", "-o", "json"),
+    ("image", "lock", "--offline"),
+    ("image", "lock", "/dev/null"),
+    ("image", "hold", "x", "--for", "long"),
 )
 
 
