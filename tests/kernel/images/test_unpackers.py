@@ -13,10 +13,13 @@ import pytest
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.images import Images
 from runtime.images.layers import TREE, settle, unpack_layer
+from runtime.images.registry.endpoints import Endpoint
+from runtime.images.registry.origin import Origin
 from runtime.images.unpackers import Growth, Job, Unpackers
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from tests.kernel.images.trees import describe
+from tests.registry import PROGRAM, make_image, started
 from tests.unit.images import craft
 from tests.unit.images.craft import directory, entry, tar
 
@@ -133,6 +136,31 @@ def test_a_process_that_is_killed(unpackers: Unpackers, tmp_path: Path) -> None:
         future.result(PATIENCE_SECONDS)
     with pytest.raises(Temporary, match="its process ended"):
         ended(unpackers, job_for(tmp_path / "b", HIGH), Growth.of(len(HIGH)))
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="needs docker-registry")
+def test_a_registry_that_gives_other_bytes(layout: Layout, tmp_path: Path) -> None:
+    """Both layers are unpacked as they come, and one of them is not what it is said to be."""
+    files = [{"etc/one": b"1" * 100_000}, {f"usr/{number}": os.urandom(50_000) for number in range(40)}]
+    with started(tmp_path / "registry") as registry:
+        registry.put(f"oci:{make_image(tmp_path / 'app', files)}", "lab/app:1")
+        origins = [Origin(Endpoint(registry.host, is_insecure=True))]
+        name, images = f"{registry.host}/lab/app:1", IsolatedImages(layout)
+        blob = max((tmp_path / "registry/data").rglob("data"), key=lambda path: path.stat().st_size)
+        whole = blob.read_bytes()
+        for wrong in (whole[:1_000_000] + b"?" + whole[1_000_001:], b"?" + whole[1:]):
+            blob.write_bytes(wrong)
+            with pytest.raises(Invalid, match="its content has the digest"):
+                images.pull(name, origins)
+            assert images.list() == ()
+            assert not list((layout.images / "layers").iterdir())
+            assert not list((layout.images / "ingest").iterdir())
+        blob.write_bytes(whole)
+        info = images.pull(name, origins)
+    found = images.layer_directories(info.id)
+    assert {path.name: path.read_bytes() for path in (found[1] / "usr").iterdir()} == {
+        name.removeprefix("usr/"): data for name, data in files[1].items()
+    }
 
 
 def test_nothing_is_written_after_the_end(unpackers: Unpackers, tmp_path: Path) -> None:
