@@ -5,6 +5,7 @@ Where buildah is known to differ from BuildKit, whose rules we follow, the case 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -88,6 +89,9 @@ def _of_buildah(buildah: Buildah, context: Path, text: str, archive: Path) -> Fa
     name = buildah("from", "--pull-never", "localhost/built")
     facts = describe(Path(buildah("mount", name)), times=False)
     facts.pop(".")
+    for name in ("etc/hosts", "etc/hostname", "etc/resolv.conf"):  # it leaves the places of its own mounts
+        if facts.get(name, ())[4:5] == ((0, EMPTY),):
+            del facts[name]
     return facts
 
 
