@@ -22,6 +22,7 @@ from tests.kernel.images.trees import Facts, describe
 
 pytestmark = pytest.mark.skipif(shutil.which("buildah") is None, reason="buildah is not installed")
 Buildah = Callable[..., str]
+EMPTY = hashlib.sha256(b"").hexdigest()
 LIMITS = (
     "--ulimit",
     "nofile=1024:1024",
