@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -282,11 +282,11 @@ class _Build:
                 raise Invalid("build image", str(kind), "not a question")
 
     def _on_line(self, number: int) -> Callable[[str, bytes], None]:
-        secrets = [content for content in self._order.secrets.values() if len(content) >= 4]
+        hidden = _lines_of(self._order.secrets.values())
 
         def on_line(stream: str, line: bytes) -> None:
-            for secret in secrets:  # what a step prints by mistake is no part of a log that is kept
-                line = line.replace(secret.strip(), b"***") if secret.strip() else line
+            for secret in hidden:  # what a step prints by mistake is no part of a log that is kept
+                line = line.replace(secret, b"***")
             text = line.decode("utf-8", "replace").rstrip("\r")
             self._hear({"kind": "log", "step": number, "stream": stream, "text": text})
 
@@ -319,3 +319,14 @@ def _plain(context: str) -> str:
     """Without the password of a URL."""
     scheme, separator, rest = context.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else context
+
+
+def _lines_of(secrets: Iterable[bytes]) -> list[bytes]:
+    """What is looked for in output, longest first: whole secrets of a line, and the lines of others that are
+    long enough to say something."""
+    found: set[bytes] = set()
+    for content in secrets:
+        lines = [line.strip() for line in content.splitlines() if line.strip()]
+        least = 4 if len(lines) == 1 else 8
+        found |= {line for line in lines if len(line) >= least}
+    return sorted(found, key=len, reverse=True)

@@ -389,6 +389,14 @@ RUN --mount=type=secret,id=token cp /run/secrets/token /tmp/x && rm /tmp/x
     assert not {"run/secrets", "deep", "tmp/x"} & names
 
 
+async def test_d5_a_secret_of_several_lines_is_not_told_line_by_line(engine: NativeEngine) -> None:
+    key = f"-----BEGIN KEY-----\n{SECRET}-1\n{SECRET}-2\n"
+    loop = 'while read l; do echo "<$l>"; done'
+    text = f"FROM busybox\nRUN --mount=type=secret,id=key cat /run/secrets/key | {loop}\n"
+    said = (await build(engine, None, text, secrets={"key": key.encode()})).output
+    assert SECRET not in said and said.count("<***>") == 3
+
+
 # --- C4: the cache ---------------------------------------------------------------------------------
 
 

@@ -23,7 +23,8 @@ from runtime.images.documents import Platform
     [
         ("644", 0o755, False, 0o644), ("04755", 0o600, False, 0o4755), ("u=rwX,go=rX", 0o600, False, 0o644),
         ("u=rwX,go=rX", 0o700, False, 0o755), ("u=rwX,go=rX", 0o600, True, 0o755),
-        ("+x", 0o640, False, 0o751), ("a-w", 0o666, False, 0o444), ("g=u", 0o640, False, 0o660), ("u+s,+t", 0o755, False, 0o5755),
+        ("+x", 0o640, False, 0o751), ("a-w", 0o666, False, 0o444), ("g=u", 0o640, False, 0o660),
+        ("u+s,+t", 0o755, False, 0o5755),
         ("go=", 0o777, False, 0o700), ("o+w-x", 0o751, False, 0o752),
     ],
 )  # fmt: skip
