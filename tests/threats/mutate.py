@@ -31,7 +31,8 @@ def main(rows: list[str]) -> int:
 
 
 def _copy_checkout(copy: Path) -> None:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True).stdout
     for name in filter(None, listed.decode().split("\0")):
         source, target = REPOSITORY / name, copy / name
         if source.is_file():
