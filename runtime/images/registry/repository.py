@@ -28,7 +28,7 @@ from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.said import MAX_WAIT_SECONDS, message_of, to_error, untrusted
 from runtime.images.registry.tokens import WRONG, Authorizer
-from runtime.images.registry.transport import IDLE_SECONDS, Transport, explained, take_time
+from runtime.images.registry.transport import Transport, explained, take_time
 
 MAX_REDIRECTS = 5
 ATTEMPTS = 5
@@ -50,14 +50,15 @@ class Document:
 @dataclass(frozen=True, slots=True)
 class Request:
     """where: "manifests/TAG", "blobs/DIGEST", … below the repository, or a URL that the registry gave.
-    body: makes it anew for each try. good: which answers are no errors."""
+    body: makes it anew for each try. good: which answers are no errors.
+    read_seconds: how long it may be silent, 0 for as long as all others."""
 
     method: str
     where: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Callable[[], Iterable[bytes]] | None = None
     good: tuple[int, ...] = (200, 206)
-    read_seconds: float = IDLE_SECONDS
+    read_seconds: float = 0.0
 
 
 class Repository:

@@ -65,10 +65,10 @@ class Transport:
         url: str,
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | None = None,
-        read_seconds: float = IDLE_SECONDS,
+        read_seconds: float = 0.0,
     ) -> urllib3.BaseHTTPResponse:
         """The answer's head; its body is read by the caller, who closes it. `Temporary` when the host does
-        not answer in read_seconds, `Invalid` when it may not be trusted."""
+        not answer in read_seconds (0: IDLE_SECONDS), `Invalid` when it may not be trusted."""
         try:
             parts = urlsplit(url)
             host = parts.hostname or ""
@@ -80,7 +80,7 @@ class Transport:
             return self._manager(parts.scheme, parts.netloc, is_own=is_own).request(
                 method, url, body=body, headers={"User-Agent": USER_AGENT, **headers},
                 redirect=False, retries=False, preload_content=False, decode_content=False,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds or IDLE_SECONDS),
             )  # fmt: skip
 
     def _check_scheme(self, scheme: str, host: str, *, is_own: bool) -> None:
