@@ -276,6 +276,8 @@ class _Build:
                 return await self._steps.run(
                     self._order.id, question, self._limits, self._on_line(int(question["step"]))
                 )
+            case "cancel":
+                return await self._steps.clear(self._order.id)
             case "forget":
                 return await self._steps.forget(self._order.id, int(question["step"]))
             case kind:

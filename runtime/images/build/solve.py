@@ -95,6 +95,7 @@ class Solver:
             self.order, self.places.directory, self.places.run, self.places.caches, self.now_ns
         )
         pool = ThreadPoolExecutor(AT_ONCE, "stage")
+        works: list[Future[None]] = []
         try:
             # In the plan's order: whatever a stage waits for was begun before it, so one of them can go on.
             self._states = {stage.index: Future() for stage in self.plan.stages}
@@ -103,9 +104,15 @@ class Solver:
             for work in done:
                 work.result()
             return self._states[self.plan.stages[-1].index].result()
-        finally:
+        except BaseException:
+            # No thread may be at work in a directory, or below a mount, that is about to be removed.
             self._stopping.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            with contextlib.suppress(SetpointError):
+                self.asks.ask("cancel")
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        finally:
+            pool.shutdown(wait=False)
 
     # --- a stage
 

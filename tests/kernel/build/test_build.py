@@ -159,6 +159,22 @@ async def test_what_was_done_before_an_error_is_kept(engine: NativeEngine) -> No
         assert caught.value.built.ended(how) == ["RUN echo one > /one"]  # type: ignore[attr-defined]
 
 
+async def test_a_stage_that_fails_ends_the_others_and_is_what_is_told(engine: NativeEngine) -> None:
+    text = """\
+FROM busybox AS slow
+RUN --mount=type=cache,target=/meet,id=meet touch /meet/slow; sleep 1000
+FROM busybox AS wrong
+RUN --mount=type=cache,target=/meet,id=meet \\
+    for i in $(seq 600); do test -e /meet/slow && exit 9; sleep 0.1; done
+FROM scratch
+COPY --from=slow / /1/
+COPY --from=wrong / /2/
+"""
+    with pytest.raises(Invalid, match="Dockerfile:4: RUN: the command ended with exit code 9"):
+        await asyncio.wait_for(build(engine, None, text), PATIENCE_SECONDS * 5)
+    assert not engine.list() and not list((engine.layout.images / "ingest").iterdir())
+
+
 async def test_networks_and_limits_of_steps(engine: NativeEngine) -> None:
     text = (
         "FROM busybox\nRUN ip -o link | wc -l\nRUN --network=none ip -o link | wc -l\n"
