@@ -33,6 +33,7 @@ log = logging.getLogger("setpoint.images")
 
 IMAGES = Key("setpoint", "images", "store")  # whose events tell what went
 FIRST_LOOK_SECONDS = 30.0  # what runs is taken over by then, and the source was read
+PAUSE_SECONDS = 5.0  # between two looks, however often the disk is in trouble
 USED_STEP_SECONDS = 900.0  # how exactly it is stored when an image was needed last
 MAX_LEASE_SECONDS = 30 * 86400.0
 
@@ -70,6 +71,7 @@ class ImageKeeper:
         self._clock = clock
         self._wakeup = asyncio.Event()
         self._turn = asyncio.Lock()
+        self._is_short = False
 
     @property
     def notes(self) -> Notes:
@@ -96,6 +98,7 @@ class ImageKeeper:
                 log.warning("images could not be looked at: %s", error)
             except Exception:  # a bug in here must not end the agent
                 log.exception("a bug in looking at images")
+            await asyncio.sleep(min(PAUSE_SECONDS, self._look_seconds))
             await self._sleep(self._look_seconds)
 
     async def _sleep(self, seconds: float) -> None:
@@ -237,16 +240,21 @@ class ImageKeeper:
         return taken
 
     def _note_alarm(self, disk: Disk, found: tuple[Judgement, ...]) -> None:
-        if not is_short(disk, self._rules, found):
+        was_short, self._is_short = self._is_short, is_short(disk, self._rules, found)
+        if not self._is_short:
             self.alarm = None
             return
-        if self.alarm is None:
+        is_alarming = disk.used_fraction > self._rules.alarm
+        if not is_alarming:
+            self.alarm = None
+        if not was_short or (is_alarming and self.alarm is None):
             message = (
                 f"the disk of {self._engine.layout.images} is {disk.used_fraction:.0%} full, over the "
                 f"{self._rules.high:.0%} for images, and all that are left are needed or came by hand"
             )
             hint = "`setpoint system df` shows what takes room, `setpoint system prune --all` what may go"
-            self.alarm = Alarm("DiskPressure", message, hint, self._clock())
+            if is_alarming:
+                self.alarm = Alarm("DiskPressure", message, hint, self._clock())
             self._loop.note(IMAGES, "Warning", "DiskPressure", f"{message} (hint: {hint})")
 
     # --- leases -------------------------------------------------------------------------------

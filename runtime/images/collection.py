@@ -43,12 +43,14 @@ class Rules:
     """When an image that nobody needs goes. Over `high` of the disk in use, the least recently used go until
     `low` is reached; whatever the disk, one that is unused for `max_age_seconds` (0: never). Nothing that was
     used within `grace_seconds`. The fractions and the grace are the kubelet's way, with its numbers for the
-    marks (85 and 80 per cent); it never collects by age, we do after a month."""
+    marks (85 and 80 per cent); it never collects by age, we do after a month. alarm: over this, and nothing
+    to take, a person must hear of it: many a disk is well at 90 per cent."""
 
     high: float = 0.85
     low: float = 0.80
     max_age_seconds: float = 30 * DAY
     grace_seconds: float = HOUR
+    alarm: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)

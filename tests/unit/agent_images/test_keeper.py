@@ -214,13 +214,15 @@ async def test_leases_that_make_no_sense(tmp_path: Path) -> None:
 
 
 async def test_a_disk_over_its_mark_with_nothing_to_take_is_an_alarm_once(tmp_path: Path) -> None:
-    world = World(tmp_path, "a", rules=Rules(high=1e-9, low=1e-9))
-    world.loop.want("a")
-    await world.keeper.look()
-    await world.keeper.look()
-    alarm = world.keeper.alarm
-    assert alarm is not None and alarm.reason == "DiskPressure" and "system prune" in alarm.hint
-    assert [event[2] for event in world.loop.events] == ["DiskPressure"]
+    for least, is_alarm in ((1e-9, True), (1.0, False)):
+        world = World(tmp_path, "a", rules=Rules(high=1e-9, low=1e-9, alarm=least))
+        world.loop.want("a")
+        await world.keeper.look()
+        await world.keeper.look()
+        alarm = world.keeper.alarm
+        assert (alarm is not None) == is_alarm
+        assert alarm is None or (alarm.reason == "DiskPressure" and "system prune" in alarm.hint)
+        assert [event[2] for event in world.loop.events] == ["DiskPressure"]
 
 
 async def test_prune_takes_what_is_asked_for(tmp_path: Path) -> None:
