@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -134,6 +135,18 @@ def test_the_same_tree_makes_the_same_bytes(images: Images, base: ImageInfo, tmp
     subprocess.run(["cp", "-a", "--preserve=all", upper, copy], check=True)
     assert write_layer(upper, tmp_path / "two").digest == first.digest
     assert write_layer(copy, tmp_path / "three").digest == first.digest
+    # Another process, whose memory is full of something else: a packer must not look at it.
+    script = (
+        "import sys; from pathlib import Path; from runtime.images.layer_writer import write_layer\n"
+        "print(write_layer(Path(sys.argv[1]), Path(sys.argv[2])).digest)"
+    )
+    for number in ("0", "85", "255"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, upper, tmp_path / f"of-{number}"],
+            env={"MALLOC_PERTURB_": number}, cwd=Path(__file__).parents[3],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == first.digest
 
 
 def test_other_tools_read_it_as_it_is(images: Images, base: ImageInfo, tmp_path: Path) -> None:
