@@ -33,6 +33,8 @@ IMAGE_GATE = (
              "        pass\n", "tests/kernel/build/test_build_policy.py"),
     Mutation("C1", "runtime/images/registry/signatures.py", "found[:MAX_REFERRERS]", "found",
              "tests/threats/test_c01_signatures.py::test_c1_many_referrers_are_not_all_read"),
+    Mutation("B6", "runtime/images/registry/challenge.py", '_SCHEME = re.compile(rf"[\\s,]*', '_SCHEME = re.compile(rf"\\s*,?\\s*',
+             "tests/unit/images/registry/test_challenge.py"),
     Mutation("B6", "runtime/images/documents.py", "{str(size)[:40]!r}", "{size}",
              "tests/threats/test_b06_documents.py"),
     Mutation("H6", IMAGES, "now < old_at:", "False:", "tests/unit/policy/test_images.py"),

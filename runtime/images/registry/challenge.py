@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_SCHEME = re.compile(rf"\s*,?\s*({_TOKEN})(?:\s+|$)")
-_PARAMETER = re.compile(rf'\s*,?\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
+# What is between them is one class: two of blanks side by side take n² steps for n that lead nowhere.
+_SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?:\s+|$)")
+_PARAMETER = re.compile(rf'[\s,]*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
 MAX_HEADER = 8192
 
 

@@ -56,3 +56,15 @@ def test_long_ones_cost_nothing(text: str) -> None:
     began_at = time.process_time()
     parse_challenges([text])
     assert time.process_time() - began_at < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 8192, ", " * 4096, "Bearer " + " " * 8000 + "\0", "Bearer realm=x" + " " * 8000 + '"', "a " * 4096,
+     'a="' + "\\" * 8000, "a" * 8192 + "=", "a=," * 2700, "Basic " + 'a="b",' * 1300 + " " * 300 + '"'],
+)  # fmt: skip
+def test_what_leads_nowhere_takes_no_time(text: str) -> None:
+    """Of this process, whatever else the machine does."""
+    begun = time.process_time()
+    parse_challenges([text] * 10)
+    assert time.process_time() - begun < 0.5
