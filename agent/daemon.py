@@ -204,7 +204,7 @@ async def _assemble(
         verifier=ImageVerifier(engine, images, functools.partial(loop.note, IMAGES), settings.verify_seconds),
         metrics=metrics,
         version=VERSION,
-        read_files=lambda files: _read_files(settings, files),
+        read_files=lambda files: _read_files(settings, files, follower.tree_of),
         stop=stop,
         started_at=time.time(),
     )
@@ -390,10 +390,13 @@ def gate_of(settings: Settings) -> Gate:
     return Gate(settings.policy_path, default, is_needed=settings.policy is not None)
 
 
-async def _read_files(settings: Settings, files: Mapping[str, bytes]) -> Manifest:
-    """Files that somebody wants planned, read as the source's would be."""
+async def _read_files(
+    settings: Settings, files: Mapping[str, bytes], tree_of: Callable[[str], str]
+) -> Manifest:
+    """Files that somebody wants planned, read as the source's would be. tree_of: what is built of is as it is
+    there now."""
     base = str(settings.watch) if settings.watch is not None else ""
-    revision = Revision(id="plan", source="plan", files=files, base=base)
+    revision = Revision(id="plan", source="plan", files=files, base=base, tree_of=tree_of)
     profiles = frozenset(settings.profiles)
     manifest = await asyncio.to_thread(read, revision, environment=settings.environment, profiles=profiles)
     return gate_of(settings).admit(manifest, revision)

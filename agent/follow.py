@@ -144,6 +144,10 @@ class Follower:
             log.info("the policy changed: revision %s is read again", self._revision.id[:12])
             await self._take_alone(self._revision)
 
+    def tree_of(self, path: str) -> str:
+        """What a directory of the source holds, as `Revision` says it."""
+        return self._revision.tree_of(path) if self._revision is not None else ""
+
     async def wait_first_look(self, seconds: float) -> None:
         """Until the source was read once, or could not be, at most so long."""
         for _ in range(int(seconds / STEP_SECONDS)):

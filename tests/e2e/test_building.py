@@ -75,3 +75,14 @@ def test_a_build_that_fails_leaves_what_runs(building_story: Story) -> None:
     assert "failed" in story.setpoint("image", "builds")
     story.apply(files())
     assert story.pid(WEB, 0) == pid
+
+
+def test_a_plan_of_other_files_builds_nothing_that_is_built(building_story: Story, tmp_path: Path) -> None:
+    story = building_story
+    story.apply(files())
+    other = tmp_path / "other"
+    (other / "shop").mkdir(parents=True)
+    (other / "shop/compose.yaml").write_text(SHOP.replace("{version}", "1"))
+    assert "build" not in story.setpoint("plan", other)
+    (other / "shop/compose.yaml").write_text(SHOP.replace("{version}", "2"))
+    assert "build shop/container/web: its image is not built" in story.setpoint("plan", other, code=2)
