@@ -74,8 +74,9 @@ class PackedFile:
         self._advance, self._limits = advance, limits
 
     def write(self, data: bytes) -> None:
+        """In pieces of any length: what the packer gets is of one, for its output may depend on that."""
         self._buffer += data
-        if len(self._buffer) >= _BUFFER_BYTES:
+        while len(self._buffer) >= _BUFFER_BYTES:
             self._flush()
 
     def finish(self) -> NewLayer:
@@ -90,8 +91,8 @@ class PackedFile:
         self._part.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        data = bytes(self._buffer[:_BUFFER_BYTES])
+        del self._buffer[:_BUFFER_BYTES]
         self._plain.update(data)
         self._put(self._packer.compress(data))
         self._advance(len(data))

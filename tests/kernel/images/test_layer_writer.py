@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from runtime.images.content import digest_of
 from runtime.images.images import Images
 from runtime.images.layer_writer import write_layer
 from runtime.images.limits import Limits
-from runtime.images.packed_file import NewLayer
+from runtime.images.packed_file import NewLayer, PackedFile
 from runtime.images.reference import parse_reference
 from runtime.layout import Layout
 from runtime.model import ImageInfo
@@ -147,6 +149,21 @@ def test_the_same_tree_makes_the_same_bytes(images: Images, base: ImageInfo, tmp
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         assert done.stdout.strip() == first.digest
+
+
+@pytest.mark.parametrize("is_portable", [False, True])
+def test_the_pieces_that_it_comes_in_change_nothing(tmp_path: Path, is_portable: bool) -> None:
+    luck = random.Random(1)
+    words = [luck.randbytes(luck.randrange(3, 9)) for _ in range(500)]
+    data = b"".join(luck.choices(words, k=500_000))
+    made = set()
+    for number, most in enumerate((len(data), 1 << 20, 100_000, 777)):
+        packed = PackedFile(tmp_path / str(number), "gzip", is_portable=is_portable)
+        for at in range(0, len(data), most):
+            packed.write(data[at : at + most])
+        made.add(replace(packed.finish(), path=tmp_path))
+    assert len(made) == 1
+    assert made.pop().diff_id == digest_of(data)
 
 
 def test_other_tools_read_it_as_it_is(images: Images, base: ImageInfo, tmp_path: Path) -> None:
