@@ -32,8 +32,8 @@ from runtime.images.progress import Progress, Report
 from runtime.images.reference import Reference
 from runtime.images.streams import MAGIC_BYTES, detect_packing
 from runtime.images.unpackers import Growth, Job
+from runtime.images.writeback import Writeback
 from runtime.model import ImageInfo
-from runtime.syscalls import syncfs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Stage:
         self._layers = Layers(root)
         self._report = report
         self._limits = limits
+        self._writeback = Writeback(directory)
         self._count = 0
         self._blobs: dict[str, Path] = {}
         self._trees: dict[str, tuple[Path, LayerRecord]] = {}
@@ -222,11 +223,7 @@ class Stage:
 
     def sync(self) -> None:
         self._report(Progress("sync", "", 0, 0))
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            syncfs(descriptor)
-        finally:
-            os.close(descriptor)
+        self._writeback.finish()
 
     def place(self) -> None:
         """Rename all that is staged into the store; lasting when this returns."""
@@ -245,6 +242,7 @@ class Stage:
         def advance(size: int) -> None:
             nonlocal done
             done += size
+            self._writeback.add(size)
             self._report(Progress(step, subject, done, total))
 
         return advance
