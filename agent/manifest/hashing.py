@@ -58,9 +58,17 @@ def hashes(spec: AnySpec) -> tuple[str, str]:
     whole = _digest_of(values)
     if "build" in values:  # what is built counts, not what it is built of: it rolls out when it is another
         live = live | BUILT_FIELDS
-    if live.isdisjoint(values):
-        return whole, whole
-    return whole, _digest_of({name: value for name, value in values.items() if name not in live})
+    counting = {name: value for name, value in values.items() if name not in live}
+    if isinstance(spec, ContainerSpec) and "image" in counting:
+        counting["image"] = without_digest(spec.image)
+    return whole, whole if counting == values else _digest_of(counting)
+
+
+def without_digest(image: str) -> str:
+    """`nginx:1.27` of `nginx:1.27@sha256:…`: which image it is, is found by comparing images. So a lock that
+    says what runs already replaces nothing."""
+    name, _, digest = image.partition("@")
+    return name if digest and ":" in name.rpartition("/")[2] else image
 
 
 def _digest_of(values: object) -> str:

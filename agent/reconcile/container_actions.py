@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from agent.manifest import hashing
 from agent.manifest.spec import ContainerSpec, Healthcheck
 from agent.policy.judge import bind_root
 from agent.reconcile import convert
@@ -59,7 +60,9 @@ class Context:
         """Made for this spec, and of the image that its reference names now."""
         if replica.recreate_hash != self.recreate_hash:
             return False
-        return self.image is None or replica.state.image in ("", self.image.id)
+        if self.image is None:  # of a tag with a digest, nobody can say that what runs is of it
+            return hashing.without_digest(self.spec.image) == self.spec.image
+        return replica.state.image in ("", self.image.id)
 
 
 def context_of(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Context:

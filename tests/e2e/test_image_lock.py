@@ -63,9 +63,10 @@ def test_what_is_locked_runs_whatever_the_tag_means_by_then(shop: Shop) -> None:
     assert locked.startswith("# What the tags") and "busybox" not in locked
     assert shop.lock("--check") == shop.lock("--check", "--offline") == "up to date: 1 image\n"
 
+    pid = story.pid(WEB)
     shop.put("1", 2)
     story.apply({}, "Lock")
-    assert shop.number() == "NUMBER=1"
+    assert shop.number() == "NUMBER=1" and story.pid(WEB) == pid  # it ran already
     assert "~ " in shop.lock("--check", code=1) and "stale" in story.said
     assert shop.lock("--check", "--keep") == "up to date: 1 image\n"
     shop.lock()
@@ -100,9 +101,9 @@ def test_an_entry_that_nothing_names_is_said_and_a_broken_lock_changes_nothing_t
     assert "no manifest names old:1" in str(story.status()["source"]["warnings"])
     assert "- old:1: no manifest names it" in shop.lock("--check", code=1)
     pid = story.pid(WEB)
-    story.commit({"images.lock.yaml": text.replace("sha256:a", "sha256:z")})
-    story.setpoint("sync")
-    assert any("images.lock.yaml:7:3" in line for line in story.setpoint("status").splitlines())
+    story.commit({"images.lock.yaml": text.replace("old:1: sha256:a", "old:1: sha256:z")})
+    story.setpoint("sync", code=1)
+    assert any("images.lock.yaml:6:3" in line for line in story.setpoint("status").splitlines())
     assert story.pid(WEB) == pid
     shop.lock()
     story.apply({})

@@ -124,3 +124,11 @@ def test_defaults_are_part_of_the_format() -> None:
         "ensure": "running",
         "on_unhealthy": "ignore",
     }
+
+
+def test_a_digest_beside_a_tag_needs_no_new_container_by_itself() -> None:
+    digest = "sha256:" + "a" * 64
+    tagged, locked = ContainerSpec(image="h:5000/x:1"), ContainerSpec(image=f"h:5000/x:1@{digest}")
+    assert recreate_hash(tagged) == recreate_hash(locked) and spec_hash(tagged) != spec_hash(locked)
+    plain, pinned = ContainerSpec(image="h:5000/x"), ContainerSpec(image=f"h:5000/x@{digest}")
+    assert recreate_hash(plain) != recreate_hash(pinned)
