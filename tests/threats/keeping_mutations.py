@@ -63,6 +63,15 @@ KEEPING = (
         f"{U}/manifest/test_image_lock.py",
     ),
     Mutation(
+        "C4", "agent/reconcile/container_actions.py",
+        "            return hashing.without_digest(self.spec.image) == self.spec.image\n", "            return True\n",
+        "tests/plans/test_plans.py",
+    ),
+    Mutation(
+        "C4", "agent/manifest/hashing.py", '        counting["image"] = without_digest(spec.image)\n', "        pass\n",
+        f"{U}/manifest/test_hashing.py",
+    ),
+    Mutation(
         "C4", POLICY, "        since = seen_at.get((found, digest), now)\n",
         "        since = seen_at.get((found, digest), 0.0)\n", f"{U}/updates/test_policy.py",
     ),
