@@ -156,7 +156,7 @@ def test_d1_what_turned_into_a_link_after_it_was_looked_up_is_refused(tmp_path: 
         (root / "d").symlink_to(outside)
         with pytest.raises(OSError, match="openat2"):
             os.close(paths.open_file(opened, parts))
-        with pytest.raises(OSError, match="openat2"):
+        with pytest.raises(NotADirectoryError):
             os.close(paths.make_directories(opened, ("d", "new"), 0o755, lambda descriptor: None))
     finally:
         os.close(opened)
