@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.manifest.objects import Object, Where
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import ContainerSpec, ImageSpec
 from agent.policy.gate import MAX_BYTES, Gate
 from agent.policy.images import is_id, is_in_list
 from agent.policy.judge import judge
@@ -103,6 +103,22 @@ def test_places_within_a_service() -> None:
     ):
         found = places.find(WEB, DECLARED, place)
         assert (found.line, found.column) == at, place
+
+
+def test_an_image_of_its_own_is_judged_as_one_of_a_container() -> None:
+    policy = Policy("p", images=(ImageRule("r", ("docker.io/*",), deny=True),))
+    key = Key("shop", "image", "web")
+    refused = judge(policy, key, ImageSpec.model_validate({"image": "nginx"}))
+    assert [each.rule for each in refused] == ["images.r"]
+    assert judge(policy, key, ImageSpec.model_validate({"image": "free.example/x"})) == ()
+
+
+def test_a_build_on_the_host_s_network() -> None:
+    build = {"context": "shop/web", "tree": "git:1", "network": "host"}
+    (refused,) = judge(Policy("p"), WEB, spec(image="setpoint.local/web:1", build=build))
+    assert (refused.rule, refused.place) == ("namespaces", ("build", "network"))
+    allowed = Policy("p", Allow(namespaces=frozenset(("network",))))
+    assert judge(allowed, WEB, spec(image="setpoint.local/web:1", build=build)) == ()
 
 
 def test_what_is_built_has_no_digest() -> None:
