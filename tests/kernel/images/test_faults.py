@@ -146,7 +146,7 @@ def test_one_bad_image_of_two_stores_none(layout: Layout, tmp_path: Path) -> Non
 KILLED_AT_STEP = """
 import os, signal, sys
 from pathlib import Path
-from runtime.images import content, loader, stage
+from runtime.images import content, loader, writeback
 from runtime.images.images import Images
 from runtime.layout import Layout
 
@@ -163,7 +163,7 @@ def count(function):
 
 os.fsync, os.mkdir, os.open, os.write = map(count, (os.fsync, os.mkdir, os.open, os.write))
 os.rename, os.replace, os.unlink, os.link = map(count, (os.rename, os.replace, os.unlink, os.link))
-stage.syncfs = count(stage.syncfs)
+writeback.syncfs = count(writeback.syncfs)
 Images(Layout(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[3]))).load(Path(sys.argv[4]))
 print(left)
 """
