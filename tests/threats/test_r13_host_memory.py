@@ -79,7 +79,7 @@ def test_r13_what_works_for_the_agent_is_not_spared_with_it(
         with Sandbox().start(["sleep", "1000"], landlock.Reach(("/",), (), network=False)) as git:
             found = [score(git.pid)]
             git.kill()
-        with IsolatedImages(instance)._begun(["list"], -1) as worker:
+        with IsolatedImages(instance)._workers._begun(["list"], -1) as worker:
             found.append(score(worker.pid))
             worker.kill()
     finally:

@@ -18,6 +18,7 @@ import pytest
 from agent.client import AgentDown, Client
 from runtime.cleanup import remove_instance
 from runtime.layout import Layout
+from tests.native import PATIENCE_SECONDS
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMPOSE = """\
@@ -78,7 +79,7 @@ class AgentProcess:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true"

@@ -105,8 +105,7 @@ def device_taken(case: Case) -> None:
 
 
 def moved(case: Case) -> None:
-    procs = case.file("", "cgroup.procs")
-    (procs.parent.parent / "cgroup.procs").write_text(str(case.pid))
+    Path(cgroups.hierarchies().unified, "cgroup.procs").write_text(str(case.pid))
 
 
 def unmounted(case: Case) -> None:
