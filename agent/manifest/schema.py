@@ -14,6 +14,7 @@ from agent.manifest.envelope import API_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 EXTENSIONS: dict[str, Any] = {"^x-": {}}
+SOURCES = ["image", "build"]  # of a container: at least one of them
 NAME_PATTERN = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$"
 
 
@@ -23,7 +24,7 @@ def envelope_schema() -> dict[str, Any]:
         "$schema": DIALECT,
         "title": f"Setpoint object ({API_VERSION})",
         "oneOf": [
-            _envelope("Container", CONTAINER, ["image"]),
+            _envelope("Container", CONTAINER, SOURCES),
             _envelope("Network", NETWORK, []),
             _envelope("Volume", VOLUME, []),
             _envelope("Image", IMAGE, ["image"]),
@@ -40,7 +41,7 @@ def compose_schema() -> dict[str, Any]:
         "properties": {
             "name": {"type": "string"},
             "version": {"type": ["string", "number"]},
-            "services": _named(_object(CONTAINER, ["image"])),
+            "services": _named(_object(CONTAINER, SOURCES)),
             "networks": _named({"oneOf": [{"type": "null"}, _object(NETWORK, [])]}),
             "volumes": _named({"oneOf": [{"type": "null"}, _object(VOLUME, [])]}),
         },
@@ -49,7 +50,7 @@ def compose_schema() -> dict[str, Any]:
     }
 
 
-def _envelope(kind: str, fields: Mapping[str, Description], required: list[str]) -> dict[str, Any]:
+def _envelope(kind: str, fields: Mapping[str, Description], needed: list[str]) -> dict[str, Any]:
     text_map = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
     return {
         "type": "object",
@@ -66,11 +67,11 @@ def _envelope(kind: str, fields: Mapping[str, Description], required: list[str])
                 "required": ["name"],
                 "additionalProperties": False,
             },
-            "spec": _object(fields, required)
-            if required
+            "spec": _object(fields, needed)
+            if needed
             else {"oneOf": [{"type": "null"}, _object(fields, [])]},
         },
-        "required": ["apiVersion", "kind", "metadata", *(["spec"] if required else [])],
+        "required": ["apiVersion", "kind", "metadata", *(["spec"] if needed else [])],
         "patternProperties": EXTENSIONS,
         "additionalProperties": False,
     }
@@ -84,14 +85,15 @@ def _named(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _object(fields: Mapping[str, Description], required: list[str]) -> dict[str, Any]:
+def _object(fields: Mapping[str, Description], needed: list[str]) -> dict[str, Any]:
+    """needed: of these at least one must be there."""
     result: dict[str, Any] = {
         "type": "object",
         "properties": {name: _field(field) for name, field in sorted(fields.items())},
         "patternProperties": EXTENSIONS,
         "additionalProperties": False,
     }
-    return result | ({"required": required} if required else {})
+    return result | ({"anyOf": [{"required": [name]} for name in needed]} if needed else {})
 
 
 def _field(field: Description) -> dict[str, Any]:
