@@ -19,6 +19,9 @@ README = (ROOT / "README.md").read_text()
 COMMAND = re.compile(r"(?:\.venv/bin/)?\bsetpoint ((?:[a-z]+)(?: [^`\n#|]*)?)")
 
 
+WITH_COMMANDS = ("image", "network", "policy", "system", "volume")
+
+
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert main([*words, "--help"]) == 0
     return capsys.readouterr().out
@@ -42,8 +45,9 @@ def test_the_commands_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) ->
     for command in found:
         verb, *words = re.split(r"\s+", command.strip())
         assert verb in VERBS, command
+        below = [words[0]] if verb in WITH_COMMANDS and words else []
         for option in (word for word in words if word.startswith("--")):
-            assert option in help_of(capsys, verb), command
+            assert option in help_of(capsys, verb, *below), command
 
 
 def test_the_manifests_of_the_readme_are_valid() -> None:
@@ -51,7 +55,7 @@ def test_the_manifests_of_the_readme_are_valid() -> None:
     for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
         (registries if "kind: Registries" in block else blocks).append(block)
     assert read_registries(registries[0].encode(), "README.md").by_domain
-    assert (len(registries), len(blocks)) == (1, 2)
+    assert (len(registries), len(blocks)) == (1, 3)
     for number, block in enumerate(blocks):
         named = re.match(r"# (\S+\.yaml)\n", block)
         name = named[1] if named else f"shop/{number}.yaml"
