@@ -107,17 +107,24 @@ def test_short_is_when_all_that_may_go_gives_too_little() -> None:
 
 IDS = st.sampled_from("abcdefgh")
 HOLDINGS = st.dictionaries(
-    IDS, st.tuples(st.integers(0, 400), st.booleans(), st.booleans(), st.integers(0, 300)), max_size=8
+    IDS, st.tuples(st.integers(0, 400), st.booleans(), st.booleans(), st.booleans()), max_size=8
 )
 
 
-@given(HOLDINGS, st.sets(IDS), st.dictionaries(IDS, st.floats(0, 60 * DAY)), st.integers(0, 1000))
+@given(
+    HOLDINGS, st.sets(IDS), st.dictionaries(IDS, st.floats(0, 60 * DAY)), st.integers(0, 1000),
+    st.integers(1, 300),
+)  # fmt: skip
 def test_whatever_there_is_nothing_needed_goes_and_no_byte_counts_twice(
-    made: dict[str, tuple[int, bool, bool, int]], needed: set[str], ages: dict[str, float], free: int
+    made: dict[str, tuple[int, bool, bool, bool]],
+    needed: set[str],
+    ages: dict[str, float],
+    free: int,
+    base: int,
 ) -> None:
     holdings = [
-        image(id, size=size, shared=shared, named=named, by_hand=f"{id}:1" if hand and named else "")
-        for id, (size, named, hand, shared) in made.items()
+        image(id, size=size, shared=base * shares, named=named, by_hand=f"{id}:1" if hand and named else "")
+        for id, (size, named, hand, shares) in made.items()
     ]
     used = {id: NOW - age for id, age in ages.items()}
     found = judge(holdings, dict.fromkeys(needed, "needed"), used, Disk(1000, free), NOW)
