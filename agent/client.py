@@ -283,9 +283,7 @@ class Client:
     def images(self) -> list[dict[str, Any]]:
         return self._array(self.get("/images"))
 
-    def load_image(
-        self, archive: str | Path | IO[bytes], *, force: bool = False
-    ) -> Iterator[dict[str, Any]]:
+    def load_image(self, archive: str | Path | IO[bytes], *, force: bool = False) -> Iterator[dict[str, Any]]:
         """Take an archive: a path (root's agent opens it itself) or an open file. force: names of other
         images move. Yields progress; the last line is {"images": [...]}."""
         return self._send_archive("/image/load", archive, {"force": "1"} if force else {})

@@ -67,9 +67,7 @@ def _envelope(kind: str, fields: Mapping[str, Description], needed: list[str]) -
                 "required": ["name"],
                 "additionalProperties": False,
             },
-            "spec": _object(fields, needed)
-            if needed
-            else {"oneOf": [{"type": "null"}, _object(fields, [])]},
+            "spec": _object(fields, needed) if needed else {"oneOf": [{"type": "null"}, _object(fields, [])]},
         },
         "required": ["apiVersion", "kind", "metadata", *(["spec"] if needed else [])],
         "patternProperties": EXTENSIONS,
