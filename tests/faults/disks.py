@@ -81,6 +81,10 @@ class Disk:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
         return any(line.split()[4] == str(self.point) for line in lines)
 
+    def is_xfs(self) -> bool:
+        with self._file.open("rb") as file:
+            return file.read(4) == b"XFSB"
+
     def remount(self, options: str) -> None:
         run("mount", "-o", f"remount,{options}", self.point)
 

@@ -154,7 +154,8 @@ def test_nothing_left(story: Story, disk: Disk, fill: Callable[[Disk], None], tm
     assert len(list((disk.point / "ballast").iterdir())) == BALLAST_FILES
     assert story.pid("shop/container/talker") == talker
     eventually(lambda: lines_of(story)[-1] > lines[-1], "its output is kept again")
-    if fill is not fill_inodes:  # a file that is there takes more bytes
+    # Without inodes a file that is there takes more bytes; XFS allocates ahead for one that grows.
+    if fill is not fill_inodes and not disk.is_xfs():
         assert "bytes of output lost: the disk was full" in story.setpoint("logs", "shop/talker") + story.said
     stored = read_status(story.layout.database)
     assert stored is not None
