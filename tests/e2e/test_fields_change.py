@@ -162,7 +162,7 @@ def test_another_image_of_the_same_name(shared_story: Story, busybox_archive: Pa
         archive = write_image(
             tmp_path / "moving.tar", busybox_archive, "moving:latest", Env=[f"VERSION={version}"]
         )
-        shared_story.setpoint("image", "load", archive)
+        shared_story.setpoint("image", "load", "--force", archive)
         project.apply(BASE + "services: {a: {<<: *base, image: 'moving:latest'}}\n")
         eventually(lambda: another_than(project, seen), f"version {version} runs")
         seen.append(project.environ("a")["VERSION"])
