@@ -41,6 +41,11 @@ def test_without_a_lock_or_an_entry_nothing_changes() -> None:
     assert images(manifest(write_lock({"nginx:1.27": A}), pinned)) == {"web": f"nginx:1.27@{B}"}
 
 
+def test_a_lock_that_names_nothing_yet_is_a_lock() -> None:
+    found = manifest(b"version: 1\nimages:\n")
+    assert not found.errors and images(found)["web"] == "nginx:1.27"
+
+
 def test_an_entry_that_no_manifest_names_is_warned_of_at_its_place() -> None:
     found = manifest(write_lock({"nginx:1.27": A, "old:1": B}))
     (warning,) = found.warnings

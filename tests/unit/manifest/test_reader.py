@@ -124,6 +124,20 @@ def test_the_default_network_stays_the_same_value() -> None:
     assert first.objects[key] == second.objects[key]
 
 
+def test_what_is_built_of_another_tree_is_read_again(reads: list[str]) -> None:
+    mine = Reader()
+    files = {"a/compose.yaml": b"services: {web: {build: ./web}}", "b/compose.yaml": OTHER}
+    trees = {"a/web": "first"}
+    given = Revision("r", "s", files, base="/srv", tree_of=lambda path: trees.get(path, ""))
+    before = mine.read(given)
+    assert mine.read(given) == before
+    trees["a/web"] = "second"
+    after = mine.read(given)
+    assert reads == ["a/compose.yaml", "b/compose.yaml", "a/compose.yaml"]
+    key = Key("a", "container", "web")
+    assert after.objects[key].spec.image != before.objects[key].spec.image  # type: ignore[union-attr]
+
+
 def test_options_reach_the_parsers() -> None:
     text = b"services: {a: {image: $TAG, network_mode: none, volumes: ['~/x:/x', './y:/y'], profiles: [p]}}"
     mine = Reader(environment={"TAG": "t"}, profiles=frozenset(["p"]), home="/home/me")
