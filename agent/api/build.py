@@ -16,9 +16,10 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.requests import context_of, is_root
 from agent.api.streams import write_lines
+from agent.api.unnamed_file import receive
 from runtime.build_steps import StepLimits
 from runtime.builds import new_id
-from runtime.errors import Invalid, Temporary
+from runtime.errors import Invalid
 from runtime.images.build.order import BuildOrder, from_json
 
 MAX_ORDER_BYTES = 8 << 20
@@ -40,7 +41,10 @@ async def build_image(request: web.Request) -> web.StreamResponse:
     head |= {"id": new_id(), "is_trusted": is_root(request)}
     descriptor = -1
     if head.get("context_kind") == "tar":
-        descriptor = await _receive(request, context, rest)
+        directory = context.settings.layout.data
+        descriptor = await receive(
+            request, directory, "build image", MAX_CONTEXT_BYTES, "a context of ", rest
+        )
         head["context"] = f"/proc/{os.getpid()}/fd/{descriptor}"
     try:
         order = from_json(head)
@@ -65,33 +69,6 @@ async def _read_order(request: web.Request) -> tuple[Any, bytes]:
         return json.loads(line), rest
     except ValueError:
         raise Invalid("build image", "", "the order is no JSON") from None
-
-
-async def _receive(request: web.Request, context: Context, first: bytes) -> int:
-    """The context in a file without a name, so that nothing is left of it whatever happens."""
-    directory = context.settings.layout.data
-    descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
-    try:
-        received = len(first)
-        await asyncio.to_thread(_write_all, descriptor, first)
-        async for data in request.content.iter_chunked(1 << 20):
-            received += len(data)
-            if received > MAX_CONTEXT_BYTES:
-                raise Invalid("build image", "", f"a context of over {MAX_CONTEXT_BYTES} bytes")
-            await asyncio.to_thread(_write_all, descriptor, data)
-    except OSError as error:
-        os.close(descriptor)
-        raise Temporary("build image", str(directory), error.strerror or str(error)) from error
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _check_paths(request: web.Request, order: BuildOrder) -> None:

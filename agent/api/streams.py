@@ -22,11 +22,12 @@ from agent.api.context import Context
 from agent.api.logs import Framer, LogSource, follow_all, read_all
 from agent.api.requests import context_of, flag, is_root, key_of, number, whole
 from agent.api.things import containers_of
+from agent.api.unnamed_file import receive
 from agent.api.upgrade import FRAME
 from agent.client import ERROR
 from agent.down import remove_everything
 from agent.reconcile.convert import LABEL_KEY
-from runtime.errors import Invalid, NotFound, SetpointError, Temporary
+from runtime.errors import Invalid, NotFound, SetpointError
 from runtime.logs import LogQuery
 from runtime.model import ContainerState, ImageInfo
 from store.records import Batch, Key
@@ -180,7 +181,11 @@ Load = Callable[[Path, Callable[[Any], None]], tuple[ImageInfo, ...]]
 async def _take_archive(request: web.Request, load: Load) -> web.StreamResponse:
     context, given = context_of(request), request.query.get("path")
     if given is None:
-        descriptor = await _receive(request, context.settings.layout.data)
+        directory = context.settings.layout.data
+        descriptor = await receive(request, directory, "load image", MAX_ARCHIVE_BYTES)
+        if not os.fstat(descriptor).st_size:
+            os.close(descriptor)
+            raise Invalid("load image", "", "an empty archive")
         path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")  # not /proc/self: a worker opens it
         lines = _start_load(context, path, load, lambda: os.close(descriptor))
         return await write_lines(request, lines)
@@ -189,33 +194,6 @@ async def _take_archive(request: web.Request, load: Load) -> web.StreamResponse:
     if not os.path.isabs(given):  # noqa: PTH117
         raise Invalid("load image", given, "not an absolute path")
     return await write_lines(request, _start_load(context, Path(given), load, lambda: None))
-
-
-async def _receive(request: web.Request, directory: Path) -> int:
-    """The body in a file without a name, so that nothing is left of it whatever happens."""
-    descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
-    try:
-        received = 0
-        async for data in request.content.iter_chunked(1 << 20):
-            received += len(data)
-            if received > MAX_ARCHIVE_BYTES:
-                raise Invalid("load image", "", f"over {MAX_ARCHIVE_BYTES} bytes")
-            await asyncio.to_thread(_write_all, descriptor, data)
-        if not received:
-            raise Invalid("load image", "", "an empty archive")
-    except OSError as error:
-        os.close(descriptor)
-        raise Temporary("load image", str(directory), error.strerror or str(error)) from error
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _start_load(

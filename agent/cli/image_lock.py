@@ -5,7 +5,6 @@ Needs no agent: manifests are read as they are saved in a directory, registries 
 
 from __future__ import annotations
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +43,7 @@ def add_commands(commands: Commands) -> None:
 
 def lock(arguments: Namespace) -> int:
     from agent.manifest import image_lock
+    from runtime.images.content import replace_file
 
     if arguments.offline and not arguments.check:
         raise Invalid("lock images", "", "--offline asks nobody what tags mean", "it goes with --check")
@@ -68,7 +68,7 @@ def lock(arguments: Namespace) -> int:
         print(output.clean(line))
     data = image_lock.write_lock(now)
     if revision.files.get(image_lock.FILE) != data:
-        write(path, data)
+        replace_file(path, data)
     print(f"{len(now)} image{'' if len(now) == 1 else 's'} locked in {output.clean(path)}")
     return 0
 
@@ -158,17 +158,3 @@ def report_check(path: Path, changes: list[str], *, is_broken: bool, count: int)
 
 def short(digest: str) -> str:
     return digest[:19]
-
-
-def write(path: Path, data: bytes) -> None:
-    """In one step: who follows the directory sees the old one or the new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
