@@ -22,7 +22,10 @@ from aiohttp import web
 from agent import metrics
 from agent.api import errors, native
 from agent.api.context import CONTEXT, Context
+from agent.api.docker import routes, versions
+from agent.api.docker.answers import json_answer, message_of
 from agent.api.own_socket import OwnSocket
+from agent.client import PREFIX
 from agent.settings import Settings
 from runtime.errors import Conflict, Invalid
 
@@ -92,7 +95,18 @@ def make_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
     app[CONTEXT] = context
     native.add_routes(app)
+    routes.add_routes(app)
+    app.on_response_prepare.append(_add_headers)
     return app
+
+
+def _is_native(request: web.BaseRequest) -> bool:
+    return request.path.startswith(PREFIX + "/")
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if not _is_native(request):
+        response.headers.update(versions.HEADERS)
 
 
 @web.middleware
@@ -100,20 +114,31 @@ async def _answer_errors(request: web.Request, handler: Any) -> web.StreamRespon
     """Errors become answers here and nowhere else."""
     context = request.app[CONTEXT]
     try:
+        if version := request.match_info.get("version"):
+            versions.check(version)
         response: web.StreamResponse = await handler(request)
     except web.HTTPException as error:
-        response = _refusal(
-            error.status, {"kind": "Invalid", "reason": error.reason, "subject": request.path}
-        )
+        response = _refused(request, error)
     except asyncio.CancelledError:
         raise
     except Exception as error:
         if errors.is_bug(error):
             log.exception("a bug in answering %s %s", request.method, request.path)
             context.metrics.on_bug(None, error)
-        response = _refusal(errors.status_of(error), errors.to_json(error))
+        status = errors.status_of(error)
+        if _is_native(request):
+            response = _refusal(status, errors.to_json(error))
+        else:
+            response = json_answer({"message": message_of(error)}, status)
     context.metrics.on_request(response.status)
     return response
+
+
+def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
+    """No such path or method, or a body that is too long: what aiohttp itself says."""
+    if _is_native(request):
+        return _refusal(error.status, {"kind": "Invalid", "reason": error.reason, "subject": request.path})
+    return json_answer({"message": "page not found" if error.status == 404 else error.reason}, error.status)
 
 
 def _refusal(status: int, error: dict[str, Any]) -> web.Response:

@@ -1,0 +1,34 @@
+"""Answers in the Docker Engine API's form: JSON with no needless spaces, and errors as {"message": …}. Pure
+but for making the response."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from runtime.errors import SetpointError
+
+
+def json_answer(data: Any, status: int = 200) -> web.Response:
+    body = json.dumps(data, separators=(",", ":")).encode()
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def no_content() -> web.Response:
+    return web.Response(status=204)
+
+
+def not_modified() -> web.Response:
+    """It is so already."""
+    return web.Response(status=304)
+
+
+def message_of(error: BaseException) -> str:
+    """One sentence. Errors without `op` are worded as Docker's daemon does, since clients look for that."""
+    if not isinstance(error, SetpointError):
+        return f"a bug in the agent: {type(error).__name__} (hint: its traceback is in the agent's log)"
+    if error.op:
+        return str(error)
+    return f"{error.reason} (hint: {error.hint})" if error.hint else error.reason

@@ -1,0 +1,55 @@
+"""Which container a request names, and whether the API may change it. Reads; changes nothing."""
+
+from __future__ import annotations
+
+import re
+
+from agent.api.context import Context
+from agent.reconcile.api_objects import API_OWNER
+from agent.reconcile.observe import key_of
+from runtime.errors import Conflict, Invalid, NotFound
+from runtime.model import ContainerState
+from store.records import Key, ObjectRecord
+
+_ID = re.compile(r"[0-9a-f]{1,64}")
+
+
+def find_container(context: Context, reference: str) -> ContainerState:
+    """By its id, its name, or the first digits of its id. NotFound, or Invalid when several begin so."""
+    exact: ContainerState | None = context.engine.state(reference)
+    if exact is not None:
+        return exact
+    name = reference.removeprefix("/")
+    states: tuple[ContainerState, ...] = context.engine.list()
+    for state in states:
+        if state.name == name:
+            return state
+    found = [state for state in states if state.id.startswith(reference)] if _ID.fullmatch(reference) else []
+    if len(found) > 1:
+        raise Invalid("", "", f"multiple IDs found with provided prefix: {reference[:64]}")
+    if not found:
+        raise NotFound("", "", f"No such container: {reference[:128]}")
+    return found[0]
+
+
+def record_of(context: Context, state: ContainerState) -> tuple[Key | None, ObjectRecord | None]:
+    """The desired object that a container was made for; none for a stray one."""
+    key = key_of(state.labels)
+    return key, context.loop.objects().get(key) if key is not None else None
+
+
+def owned_key(context: Context, op: str, state: ContainerState) -> Key:
+    """Its key, where the API may change it. Conflict where a manifest owns it, with the place."""
+    key, record = record_of(context, state)
+    if key is None:
+        raise Conflict(op, state.name, "no object of this engine's owns it")
+    check_owner(op, state.name, record)
+    return key
+
+
+def check_owner(op: str, name: str, record: ObjectRecord | None) -> None:
+    """Conflict for what a manifest owns: the next commit, or pass, would undo the change."""
+    if record is None or record.owner == API_OWNER:
+        return
+    place = f"{record.file}:{record.line}" if record.file else "the engine itself"
+    raise Conflict(op, name, f"{place} owns it", "change it there")

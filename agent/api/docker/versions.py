@@ -1,0 +1,40 @@
+"""Which versions of the Docker Engine API are served, and the headers that every answer bears. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from runtime.errors import Invalid
+
+NEWEST = "1.52"
+OLDEST = "1.24"
+HEADERS = {
+    "Api-Version": NEWEST,
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": "Setpoint (linux)",
+}
+_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
+
+
+def parsed(text: str) -> tuple[int, int]:
+    """ "1.43" as (1, 43). Invalid for what is none."""
+    found = _VERSION.fullmatch(text)
+    if found is None:
+        raise Invalid("read version", text[:20], "not a version of the API", f"such as v{NEWEST}")
+    return int(found[1]), int(found[2])
+
+
+def check(text: str) -> None:
+    """Refuse what is not served, in the daemon's words: clients look for them when they negotiate."""
+    version = parsed(text)
+    if version > parsed(NEWEST):
+        raise Invalid(
+            "read version", "", f"client version {text} is too new. Maximum supported API version is {NEWEST}"
+        )
+    if version < parsed(OLDEST):
+        raise Invalid(
+            "read version", "",
+            f"client version {text} is too old. Minimum supported API version is {OLDEST}, "
+            "please upgrade your client to a newer version",
+        )  # fmt: skip
