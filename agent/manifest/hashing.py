@@ -35,6 +35,7 @@ LIVE_CONTAINER_FIELDS = frozenset(
         "profiles",
         "pull_policy",
         "expose",
+        "asked",
     )
 )
 BUILT_FIELDS = frozenset(("build", "image"))

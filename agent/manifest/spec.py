@@ -135,6 +135,22 @@ class BuildSpec(Spec):
     cache_from: tuple[str, ...] = ()
 
 
+class Asked(Spec):
+    """What the Docker Engine API was asked for, kept for who looks at the container by that API's words.
+
+    image: as it was named, where the spec has its id. request: the body of the create call as it was read;
+    nothing is decided by it. auto_remove: it goes, with its anonymous volumes, when it has ended.
+    stop_seconds: how long the latest stop that was asked for may take, None for its own stop_grace_period;
+    stop_signal: the same, "" for its own.
+    """
+
+    image: str = ""
+    request: dict[str, Any] = {}
+    auto_remove: bool = False
+    stop_seconds: float | None = None
+    stop_signal: str = ""
+
+
 class ContainerSpec(Spec):
     """A compose service, normalised. Lengths in bytes, times in seconds."""
 
@@ -203,6 +219,7 @@ class ContainerSpec(Spec):
     suspend: bool = False
     on_unhealthy: Literal["ignore", "restart"] = "ignore"
     update: UpdateSpec | None = None
+    asked: Asked | None = None  # of what the Docker Engine API made; no manifest says it
 
 
 class NetworkSpec(Spec):

@@ -28,7 +28,7 @@ command entrypoint environment working_dir user group_add hostname domainname co
 annotations tty stdin_open init expose networks extra_hosts dns dns_search dns_opt cap_drop ulimits shm_size
 cpus cpu_shares cpuset mem_limit memswap_limit mem_reservation pids_limit oom_score_adj oom_kill_disable
 restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy profiles ensure
-suspend on_unhealthy platform update
+suspend on_unhealthy platform update asked
 """
 _THINGS = "name driver external internal subnet gateway mtu isolated labels ensure suspend keep"
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())

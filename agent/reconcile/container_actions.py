@@ -25,6 +25,7 @@ from agent.reconcile.actions import (
     StopContainer,
     UpdateResources,
 )
+from agent.reconcile.api_objects import is_api
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.memory import Memory
 from agent.reconcile.needs import Needs, find_needs, image_of, running_id
@@ -77,6 +78,8 @@ def context_of(desired: Desired, spec: ContainerSpec, world: World, now: float) 
 def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
     """The spec's hash, and with it what names in the spec stand for, where that is not the rule."""
     project = desired.key.project
+    if is_api(desired.key):  # what its names stand for was settled when it was made, as Docker does
+        return desired.recreate_hash
     extra = []
     for mode in (spec.pid, spec.ipc):
         kind, _, name = mode.partition(":")
@@ -150,8 +153,12 @@ def _names(context: Context) -> convert.Names:
     shared = [mode.partition(":")[2] for mode in (spec.pid, spec.ipc)]
     return convert.Names(
         instance=world.instance,
-        networks={key.name: world.network_name(key) for key in desired.needs_networks},
-        volumes={key.name: world.volume_name(key) for key in desired.needs_volumes},
+        networks=dict(
+            zip(convert.networks_of(spec), map(world.network_name, desired.needs_networks), strict=True)
+        ),
+        volumes=dict(
+            zip(convert.volumes_of(spec), map(world.volume_name, desired.needs_volumes), strict=True)
+        ),
         sandboxes=sandboxes,
         containers={name: running_id(project, name, world) for name in shared if name},
         bind_roots={} if world.policy.is_open else _bind_roots(context),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.manifest.spec import ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
+from agent.reconcile.api_objects import is_api
 from runtime.build_recipe import BuildRecipe
 from runtime.model import (
     ContainerConfig,
@@ -70,8 +71,16 @@ def _digest(*parts: object) -> str:
 
 
 def container_id(instance: str, key: Key, index: int, recreate_hash: str, attempt: int = 0) -> str:
-    """64 hex digits that the same wish always gives, so that a repeated create meets itself."""
+    """64 hex digits that the same wish always gives, so that a repeated create meets itself. Of what the
+    Docker Engine API made, its clients hold the id: it is the key's, and stays."""
+    if is_api(key):
+        return api_container_id(instance, key.name)
     return _digest("container", instance, key, index, recreate_hash, attempt)
+
+
+def api_container_id(instance: str, digits: str) -> str:
+    """The id that begins with these 12 digits."""
+    return digits + _digest("container", instance, digits)[len(digits) :]
 
 
 def sandbox_id(instance: str, key: Key, index: int) -> str:
@@ -94,6 +103,8 @@ def volume_name(key: Key, spec: VolumeSpec) -> str:
 
 def anonymous_volume_name(key: Key, index: int, target: str) -> str:
     """A volume that the manifest gives no name: one a replica and target, so that it is found again."""
+    if is_api(key):
+        return _digest("volume", key, target)
     return f"{key.project}_{key.name}-{index}_{_digest(target)[:12]}"
 
 
@@ -106,6 +117,11 @@ def networks_of(spec: ContainerSpec) -> tuple[str, ...]:
     if not spec.networks:
         return ("default",)
     return tuple(sorted(spec.networks, key=lambda name: (-spec.networks[name].priority, name)))
+
+
+def volumes_of(spec: ContainerSpec) -> tuple[str, ...]:
+    """The key names of the project's volumes that a container has."""
+    return tuple(dict.fromkeys(m.source for m in spec.mounts if m.type == "volume" and m.source))
 
 
 def shared_network_of(spec: ContainerSpec) -> str:

@@ -16,6 +16,7 @@ from agent.policy.images import has_rules
 from agent.policy.policy import Policy
 from agent.reconcile import account
 from agent.reconcile.actions import Cause, KeyPlan
+from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.clock import Clock
 from agent.reconcile.conditions import PHASES, Verdict
 from agent.reconcile.convert import LABEL_FILE
@@ -118,7 +119,7 @@ class Knowledge:
             if (memory := from_json(status.memory)) != NOTHING:
                 self._memory[key] = by_this_clock(memory, self.clock.now())
         self.observed.look()
-        self.unsettled.update(self.inventory.desired)
+        self.unsettled.update(filter(self._counts, self.inventory.desired))
 
     def keep_policy(self, policy: Policy) -> None:
         """What binds made from now on are held to, and what images may run."""
@@ -164,7 +165,8 @@ class Knowledge:
 
     def spec_changed(self, key: Key) -> None:
         """Another generation: what went wrong before is forgiven, and all whom it concerns look."""
-        self.unsettled.add(key)
+        if self._counts(key):
+            self.unsettled.add(key)
         if key in self._memory:
             self.remember(key, account.forgive(self._memory[key]))
         self.wake(key)
@@ -184,11 +186,17 @@ class Knowledge:
             if self.inventory.converged(key) or not was_settled:
                 self.feed.changed()
                 self.on_settled(key)
-        else:
+        elif self._counts(key):
             self.unsettled.add(key)
         self.publish(key)
         if before != verdict:
             self.wake_waiters(key)
+
+    def _counts(self, key: Key) -> bool:
+        """Whether the instance is not ready while this is not. What somebody made by the Docker API comes and
+        goes, and fails as it likes; no revision is judged by it."""
+        record = self.inventory.records.get(key)
+        return record is None or record.owner != API_OWNER
 
     def publish(self, key: Key) -> None:
         """Show and store the key's status, if it has one and it changed."""

@@ -23,15 +23,17 @@ from agent.policy.gate import Gate
 from agent.reconcile import account
 from agent.reconcile import plan as planner
 from agent.reconcile.actions import Action, KeyPlan, Plan
+from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.applying import BUG_RETRY_SECONDS, Applying
 from agent.reconcile.clock import Clock, SteadyClock
+from agent.reconcile.conditions import Verdict
 from agent.reconcile.inventory import Inventory
 from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.knowledge import Knowledge, LoopSettings
-from agent.reconcile.memory import Memory
+from agent.reconcile.memory import Failure, Memory
 from agent.reconcile.needs import image_of
 from agent.reconcile.observer import Observer, Silent
-from agent.reconcile.policy import Health
+from agent.reconcile.policy import Exit, Health
 from agent.reconcile.probing import Probing
 from agent.reconcile.removal import is_left_alone
 from agent.reconcile.watching import Watching
@@ -43,7 +45,6 @@ from store.records import Condition, EventRecord, Key, ObjectRecord, StatusRecor
 
 __all__ = ["Clock", "Loop", "LoopSettings", "Observer", "Remembers"]
 
-API_OWNER = "api"
 ASK_LIST = "`setpoint status` lists them"
 
 
@@ -69,6 +70,7 @@ class Loop:
         self._applying = Applying(engine, know)
         self._watching = Watching(engine, know)
         self._probing = Probing(engine, self._settings.probes_at_once, self._clock.now, self._after_probe)
+        self._on_exit: Callable[[Key, Exit], None] = lambda _key, _exit: None
         self._is_started = False
         self._is_stopping = False
         self._is_going_down = False
@@ -183,6 +185,7 @@ class Loop:
         for exit in exits:
             text = f"{key}#{exit.index} {exit}"
             know.event(key, "Normal" if exit.code == 0 else "Warning", "Exited", text)
+            self._on_exit(key, exit)
 
     def _after_probe(self, key: Key, container: str, health: Health, is_turn: bool) -> None:
         """A probe answered. is_turn: the health is another one now, which is all that planning asks."""
@@ -219,9 +222,10 @@ class Loop:
         """Raises Invalid for an image that the policy lets nobody run."""
         self._gate.check_image(op, reference)
 
-    async def put(self, wanted: Object, owner: str = API_OWNER) -> None:
+    async def put(self, wanted: Object, owner: str = API_OWNER, *, starts: bool = False) -> None:
         """One object wanted by somebody else than the source (the Docker API). Returns when stored.
-        `Conflict` when a manifest wants it, `Invalid` when the policy refuses it."""
+        starts: what is there of it is started again, whatever ended it. `Conflict` when a manifest wants it,
+        `Invalid` when the policy refuses it."""
         self._gate.check(wanted)
         self._know.keep_policy(self._gate.known())
         record = self._know.inventory.records.get(wanted.key)
@@ -229,6 +233,11 @@ class Loop:
             raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")
         now = self._clock.now()
         changed = [wanted.key] if self._know.inventory.want(wanted, owner, "", now) else []
+        if starts:
+            know, key = self._know, wanted.key
+            know.remember(key, account.ask_restart(know.memory_of(key), know.actual_of(key)))
+            know.publish(key)
+            know.wake(key)
         await self._change(changed + self._know.inventory.keep_default_network(now))
 
     async def remove(self, key: Key) -> None:
@@ -388,6 +397,19 @@ class Loop:
     def on_settled(self, tell: Callable[[Key], None]) -> None:
         """Have `tell(key)` called when an object came to be as it is wanted."""
         self._know.on_settled = tell
+
+    def on_exit(self, tell: Callable[[Key, Exit], None]) -> None:
+        """Have `tell(key, exit)` called for each end of a run that nobody had seen."""
+        self._on_exit = tell
+
+    def verdict_of(self, key: Key) -> Verdict | None:
+        """What planning said last; another value after each look."""
+        return self._know.verdicts.get(key)
+
+    def failure_of(self, key: Key) -> Failure | None:
+        """The newest action on it that failed, and that nothing has made up for yet."""
+        failures = self._know.memory_of(key).failures.values()
+        return max(failures, key=lambda failure: failure.at, default=None)
 
     def image_of(self, key: Key) -> ImageInfo | None:
         """The image that an object's reference means now, as planning sees it."""

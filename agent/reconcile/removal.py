@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import AnySpec, Asked, ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.actions import (
     Action,
@@ -167,17 +167,26 @@ def remove_sandboxes(desired: Desired, sandboxes: tuple[str, ...]) -> tuple[Acti
 
 
 def stop_of(desired: Desired, replica: Replica, cause: Cause, by: ExitCause = "us") -> StopContainer:
-    spec = desired.spec if isinstance(desired.spec, ContainerSpec) else None
+    grace, signal = _way_to_stop(desired.spec)
     return StopContainer(
         desired.key,
         cause,
         replica.id,
-        grace_seconds=spec.stop_grace_period if spec else DEFAULT_GRACE_SECONDS,
-        signal=spec.stop_signal if spec else "",
+        grace_seconds=grace,
+        signal=signal,
         by=by,
         started_at=replica.state.started_at,
         index=replica.index,
     )
+
+
+def _way_to_stop(spec: AnySpec | None) -> tuple[float, str]:
+    """Seconds, and the signal: as the one who asks wants it, else the spec."""
+    if not isinstance(spec, ContainerSpec):
+        return DEFAULT_GRACE_SECONDS, ""
+    asked = spec.asked or Asked()
+    grace = spec.stop_grace_period if asked.stop_seconds is None else asked.stop_seconds
+    return grace, asked.stop_signal or spec.stop_signal
 
 
 # --- failures that hold a key back ----------------------------------------------------------------

@@ -16,6 +16,7 @@ from agent.manifest import hashing
 from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, ImageSpec, NetworkSpec, VolumeSpec
 from agent.policy.policy import OPEN, Policy
 from agent.reconcile import convert
+from agent.reconcile.api_objects import named_key
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.memory import NOTHING, Memory
 from runtime.images.facts import ImageFacts
@@ -98,12 +99,11 @@ def _needs_of(key: Key, spec: ContainerSpec) -> dict[str, Any]:
         kind, _, name = mode.partition(":")
         if kind == "service" and name:
             dependencies.setdefault(name, Dependency())
-    volumes = dict.fromkeys(m.source for m in spec.mounts if m.type == "volume" and m.source)
     return {
         "needs_networks": (DEFAULT_BRIDGE,)
         if spec.network_mode == "bridge"
-        else tuple(Key(project, "network", name) for name in convert.networks_of(spec)),
-        "needs_volumes": tuple(Key(project, "volume", name) for name in volumes),
+        else tuple(named_key(project, "network", name) for name in convert.networks_of(spec)),
+        "needs_volumes": tuple(named_key(project, "volume", name) for name in convert.volumes_of(spec)),
         "depends_on": tuple(
             (Key(project, "container", name), dependencies[name]) for name in sorted(dependencies)
         ),
@@ -267,7 +267,7 @@ class World:
 
     def container_key(self, project: str, name: str) -> Key | None:
         """The container object that a manifest calls `name`: a service, or a container's own name."""
-        key = Key(project, "container", name)
+        key = named_key(project, "container", name)
         if key in self.desired:
             return key
         for other, desired in self.desired.items():
