@@ -236,17 +236,24 @@ class Assembly:
     def _names(self, config: ContainerConfig) -> Iterator[tuple[str, str]]:
         """(file, content) of what tells a container its names and the others'; a sandbox has a hosts file
         of its own."""
-        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
-        yield (
-            "resolv.conf",
-            self._networks.resolv_content(
-                sandbox, servers=config.dns, search=config.dns_search, options=config.dns_options
-            ),
-        )
+        yield "resolv.conf", self.resolv_conf(config)
         if config.uts_mode != "host":
             yield "hostname", f"{config.hostname or config.id[:12]}\n"
-        if not sandbox:
+        if config.sandbox.mode == "host":
             yield "hosts", _host_names(config)
+
+    def resolv_conf(self, config: ContainerConfig) -> str:
+        """As a start would write it now."""
+        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
+        return self._networks.resolv_content(
+            sandbox, servers=config.dns, search=config.dns_search, options=config.dns_options
+        )
+
+    def rewrite_resolv_conf(self, config: ContainerConfig, before: str) -> None:
+        """Its networks are others now. What the container wrote itself stays: what is not as `before`."""
+        path, text = f"{self.run_directory(config.id)}/resolv.conf", self.resolv_conf(config)
+        if text != before and _is_text(path, before):
+            _write(path, text, 0o644, container_ids.ids_of(self._networks, config))
 
     def restore_files(self, config: ContainerConfig) -> None:
         """Write those again that are gone or empty, while the container runs. What it wrote itself stays."""
@@ -316,6 +323,19 @@ def _has_content(path: str) -> bool:
         return found.st_size > 0 and not is_too_large(found)
     except OSError:
         return False
+
+
+def _is_text(path: str, text: str) -> bool:
+    """Whether a file that its container may write is this text."""
+    wanted = text.encode("utf-8", "surrogateescape")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.pread(fd, len(wanted) + 1, 0) == wanted
+    finally:
+        os.close(fd)
 
 
 def _has_devices(config: ContainerConfig) -> bool:

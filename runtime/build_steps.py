@@ -15,7 +15,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import Invalid, NotFound, SetpointError
@@ -28,6 +28,7 @@ from runtime.model import (
     NetworkConfig,
     Resources,
     SandboxConfig,
+    Ulimit,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ LABEL = "setpoint.build"
 NETWORK = "setpoint-build"  # steps have it while there are any; they do not reach each other on it
 HOSTNAME = "build"
 MAX_LINE_BYTES = 64 * 1024
+SHM_BYTES = 64 << 20
 _LOG_BYTES = 1 << 20  # of the container's own log: the build keeps another
 _STOP_SECONDS = 5.0
 OnLine = Callable[[str, bytes], None]
@@ -45,13 +47,29 @@ OnLine = Callable[[str, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class StepLimits:
-    """Of each step. None is no limit."""
+    """Of each step; None is no limit. And what else steps are given by who ordered the build."""
 
     memory_bytes: int | None = None
-    cpu_quota_us: int | None = None  # of 100 ms
+    cpu_quota_us: int | None = None  # of the period
+    cpu_period_us: int = 100_000
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    memory_swap_bytes: int | None = None  # memory and swap together; -1 is unlimited swap
+    shm_bytes: int | None = None
+    ulimits: tuple[Ulimit, ...] = ()
+    extra_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
 
     def resources(self) -> Resources:
-        return replace(Resources(), memory_bytes=self.memory_bytes, cpu_quota_us=self.cpu_quota_us)
+        return Resources(
+            cpu_quota_us=self.cpu_quota_us,
+            cpu_period_us=self.cpu_period_us,
+            cpu_shares=self.cpu_shares,
+            cpuset_cpus=self.cpuset_cpus,
+            cpuset_mems=self.cpuset_mems,
+            memory_bytes=self.memory_bytes,
+            memory_swap_bytes=self.memory_swap_bytes,
+        )
 
 
 class BuildSteps:
@@ -160,6 +178,9 @@ def config_of(build: str, step: Mapping[str, Any], limits: StepLimits) -> Contai
         labels={LABEL: build},
         mounts=tuple(map(_mount, step["mounts"])),
         resources=limits.resources(),
+        shm_bytes=SHM_BYTES if limits.shm_bytes is None else limits.shm_bytes,
+        ulimits=limits.ulimits,
+        extra_hosts=limits.extra_hosts,
         log_max_bytes=_LOG_BYTES,
         log_max_files=1,
         stop_signal="SIGKILL",

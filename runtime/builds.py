@@ -10,16 +10,18 @@ a killed agent left of one is removed by `open`: containers by their label, file
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runtime.build_caller import NOBODY, BuildCaller
 from runtime.build_history import History, Record
 from runtime.build_recipe import BuildRecipe, FetchGit, FindContext, GitWish
 from runtime.build_spares import Spares
@@ -29,7 +31,9 @@ from runtime.images.build.asks import error_from, error_to
 from runtime.images.build.exchange import take_in
 from runtime.images.build.order import BuildOrder, Network, to_json
 from runtime.images.facts import Admit, facts_from_json
+from runtime.images.reference import parse_reference
 from runtime.model import ImageInfo
+from runtime.pulls import Wish
 
 if TYPE_CHECKING:
     from runtime.engine import NativeEngine
@@ -76,14 +80,23 @@ class Builds:
         await asyncio.gather(*works, return_exceptions=True)
         await self._spares.close()
 
-    async def _get_image(self, reference: str, pull: bool) -> ImageInfo:
+    async def _get_image(self, caller: BuildCaller, reference: str, pull: bool) -> ImageInfo:
         """A base image: one that is here, unless the registry is to be asked; as the policy allows."""
         image = None if pull else self._engine.image(reference)
         if image is None:
-            await self._engine.pull_image(reference)
+            credential = None
+            if caller.credential is not None:
+                credential = await caller.credential(parse_reference(reference).domain)
+            await self._engine.pulls.pull(Wish(reference, credential=credential))
         return await asyncio.to_thread(self._engine.images.admitted, "build image", reference)
 
-    async def run(self, order: BuildOrder, report: Report, limits: StepLimits = StepLimits()) -> ImageInfo:
+    async def run(
+        self,
+        order: BuildOrder,
+        report: Report,
+        limits: StepLimits = StepLimits(),
+        caller: BuildCaller = NOBODY,
+    ) -> ImageInfo:
         """The image. report hears each event: {"kind": "step" | "log" | "end" | "base" | "remark", …}."""
         async with self._room, contextlib.AsyncExitStack() as stack:
             self._running[order.id] = asyncio.current_task()
@@ -91,7 +104,8 @@ class Builds:
             admit = partial(self._engine.images.admit, "build image")
             trees = Trees(self._fetch_git, stack)
             await self._take_caches(order, record, report)
-            build = _Build(order, record, report, limits, self._steps, self._get_image, admit, trees)
+            sources = _Sources(partial(self._get_image, caller), admit, trees, caller)
+            build = _Build(order, record, report, limits, self._steps, sources)
             try:
                 image_id = await build.run(await self._spares.take())
                 image = self._engine.image(image_id)
@@ -175,6 +189,16 @@ class Trees:
         return replace(order, context_kind="tar", context=(await self.fetch(wish))["path"])
 
 
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """Where a build's process gets what it asks for."""
+
+    get_image: GetImage
+    admit: Admit
+    trees: Trees
+    caller: BuildCaller
+
+
 class _Build:
     """One build's process, and what it asks."""
 
@@ -185,18 +209,18 @@ class _Build:
         report: Report,
         limits: StepLimits,
         steps: BuildSteps,
-        get_image: GetImage,
-        admit: Admit,
-        trees: Trees,
+        sources: _Sources,
     ) -> None:
+        self._caller = sources.caller
+        self._asked: dict[str, bytes] = {}  # secrets that the caller was asked for
         self._order = order
         self._record = record
         self._report = report
         self._limits = limits
         self._steps = steps
-        self._get_image = get_image
-        self._admit = admit
-        self._trees = trees
+        self._get_image = sources.get_image
+        self._admit = sources.admit
+        self._trees = sources.trees
         self._answering: set[asyncio.Task[None]] = set()
         self._ends: dict[str, int] = {}
 
@@ -278,13 +302,24 @@ class _Build:
                 )
             case "cancel":
                 return await self._steps.clear(self._order.id)
+            case "secret":
+                return await self._secret(str(question["id"]))
+            case "ssh":
+                return None if self._caller.ssh is None else await self._caller.ssh(str(question["id"]))
             case "forget":
                 return await self._steps.forget(self._order.id, int(question["step"]))
             case kind:
                 raise Invalid("build image", str(kind), "not a question")
 
+    async def _secret(self, id: str) -> str | None:
+        content = None if self._caller.secret is None else await self._caller.secret(id)
+        if content is None:
+            return None
+        self._asked[id] = content
+        return base64.b64encode(content).decode()
+
     def _on_line(self, number: int) -> Callable[[str, bytes], None]:
-        hidden = _lines_of(self._order.secrets.values())
+        hidden = _lines_of([*self._order.secrets.values(), *self._asked.values()])
 
         def on_line(stream: str, line: bytes) -> None:
             for secret in hidden:  # what a step prints by mistake is no part of a log that is kept

@@ -19,7 +19,7 @@ from typing import Any
 
 from runtime import container_record
 from runtime.containers import Entry
-from runtime.errors import NotFound
+from runtime.errors import Conflict, NotFound
 from runtime.layout import Layout
 from runtime.removal import remove_tree
 from runtime.supervisor import records
@@ -65,8 +65,20 @@ class ContainerIndex:
 
     def drop(self, entry: Entry) -> None:
         self._entries.pop(entry.config.id, None)
-        if self._names.get(entry.config.name) == entry.config.id:
-            del self._names[entry.config.name]
+        self.release(entry.config.name, entry)
+
+    def hold(self, name: str, entry: Entry) -> None:
+        """Keep a name for a container that is to have it. Conflict when another one has it."""
+        holder = self._names.setdefault(name, entry.config.id)
+        if holder != entry.config.id:
+            raise Conflict(
+                "rename", entry.config.name, f"{holder[:12]} has the name {name}", "delete that one first"
+            )
+
+    def release(self, name: str, entry: Entry) -> None:
+        """It has this name no more, if it had."""
+        if self._names.get(name) == entry.config.id:
+            del self._names[name]
 
     def pid_of(self, id: str) -> int | None:
         entry = self._entries.get(id)

@@ -125,6 +125,7 @@ class Entry:
             addresses=addresses if self.is_running else {},
             resources=config.resources,
             ports=ports or config.sandbox.ports,
+            endpoints=config.sandbox.endpoints,
         )
 
 

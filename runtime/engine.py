@@ -22,6 +22,7 @@ from runtime import block_groups, cgroups, descriptors, disk, leftovers, run_dir
 from runtime.assembly import Assembly
 from runtime.build_recipe import BuildRecipe, FetchGit, FindContext
 from runtime.builds import Builds
+from runtime.changes import Changes
 from runtime.confinement import Confinement
 from runtime.container_files import ContainerFiles
 from runtime.container_index import ContainerIndex
@@ -39,6 +40,7 @@ from runtime.model import (
     ContainerConfig,
     ContainerState,
     Drift,
+    EndpointConfig,
     EngineEvent,
     ExecResult,
     ImageInfo,
@@ -99,6 +101,7 @@ class NativeEngine:
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
             self.confinement,
         )  # fmt: skip
+        self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
         self.files = ContainerFiles(layout, self._index, self.images, self._life)
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
@@ -241,6 +244,15 @@ class NativeEngine:
 
     async def update(self, id: str, resources: Resources) -> None:
         await self._life.update(id, resources)
+
+    async def rename(self, id: str, name: str) -> None:
+        await self._changes.rename(id, name)
+
+    async def connect(self, id: str, endpoint: EndpointConfig, position: int = 0) -> None:
+        await self._changes.connect(id, endpoint, position)
+
+    async def disconnect(self, id: str, network: str) -> None:
+        await self._changes.disconnect(id, network)
 
     async def delete(self, id: str) -> None:
         await self._life.delete(id)

@@ -19,6 +19,7 @@ from runtime.model import (
     ContainerConfig,
     ContainerState,
     Drift,
+    EndpointConfig,
     EngineEvent,
     ExecResult,
     ImageInfo,
@@ -55,6 +56,19 @@ class Engine(Protocol):
     async def resume(self, id: str) -> None: ...
     async def update(self, id: str, resources: Resources) -> None:
         """Change limits of a container in place, in the kernel if it runs and in its bundle."""
+
+    async def rename(self, id: str, name: str) -> None:
+        """Give a container another name, running or not; those on its networks find it by the new one. Its
+        labels stay. `Conflict` when another container has that name."""
+
+    async def connect(self, id: str, endpoint: EndpointConfig, position: int = 0) -> None:
+        """Have a container on a network, at once when it runs, else from its next start on. One that is on
+        it already gets the endpoint's names, and its addresses if they are others. position: among its
+        networks, of which the first that leads out is the way out. `NotFound` without that network,
+        `Conflict` where its network is not its own."""
+
+    async def disconnect(self, id: str, network: str) -> None:
+        """Take a container off a network; nothing when it is not on it."""
 
     async def delete(self, id: str) -> None:
         """Remove a stopped container: bundle, writable layer, logs, cgroups. `Conflict` while it runs.

@@ -104,14 +104,15 @@ class Life:
             await self._confinement.ready(entry.config.security)
             if entry.config.mounts:
                 await self._answering.check("start", entry.config.name, self._assembly.sources(entry.config))
-            await self._make_sandbox(entry.config)
+            await self.make_sandbox(entry.config)
             self._assembly.complete(entry.config)
             if entry.has_started:
                 records.remove(self._assembly.bundle(id), records.EXIT)
             await self._launch(entry)
             self._events.publish("start", id)
 
-    async def _make_sandbox(self, config: ContainerConfig) -> None:
+    async def make_sandbox(self, config: ContainerConfig) -> None:
+        """Its network namespace with links, ports and names; what is so already stays."""
         if config.sandbox.mode == "host":
             return
         net_sysctls = {name: value for name, value in config.sysctls.items() if name.startswith("net.")}

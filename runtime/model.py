@@ -204,9 +204,9 @@ class ContainerState:
     """One container as the kernel and its bundle show it.
 
     exit_code: 0..255, 128+signal when a signal ended it, None while it runs or where it is unknown.
-    addresses: network name -> IPv4 address. began_at, ended_at: when the latest run did, by the clock that
-    never jumps (`runtime.steady`), for what is decided by time; None where it is unknown, and after a reboot.
-    ran_seconds: how long it ran.
+    addresses: network name -> IPv4 address. endpoints: as they were asked for, of one that does not run too.
+    began_at, ended_at: when the latest run did, by the clock that never jumps (`runtime.steady`), for what is
+    decided by time; None where it is unknown, and after a reboot. ran_seconds: how long it ran.
     """
 
     id: str
@@ -227,6 +227,7 @@ class ContainerState:
     addresses: Mapping[str, str] = field(default_factory=dict)
     resources: Resources = Resources()
     ports: tuple[PortConfig, ...] = ()
+    endpoints: tuple[EndpointConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

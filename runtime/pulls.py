@@ -11,11 +11,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from runtime.errors import SetpointError, Unsupported
 from runtime.images.reference import Reference, parse_reference
+from runtime.images.registry.credentials import Credential
 from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
 from runtime.model import ImageInfo, PullState
@@ -34,12 +35,14 @@ FindOrigins = Callable[[Reference, str], "Sequence[Origin]"]
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be fetched. platform: "" is this host's. project: whose logins count first, "" for none's.
-    only_newer: not when the registry has what is here, which it is asked for first."""
+    only_newer: not when the registry has what is here, which it is asked for first. credential: who asks, in
+    place of who we are to that registry otherwise; a mirror never hears of it."""
 
     reference: str
     platform: str = ""
     project: str = ""
     only_newer: bool = False
+    credential: Credential | None = None
 
 
 @dataclass(slots=True)
@@ -52,7 +55,7 @@ class _Pull:
     waiting: int = 0
 
 
-_Key = tuple[str, str, bool]
+_Key = tuple[str, str, bool, Credential | None]
 
 
 class Pulls:
@@ -89,7 +92,7 @@ class Pulls:
 
     def running(self) -> tuple[str, ...]:
         """The canonical names of what is being fetched, or sent."""
-        return (*(name for name, _, _ in self._running), *self.pushing)
+        return (*(name for name, *_ in self._running), *self.pushing)
 
     async def _fetch(self, reference: str, work: Callable[[], Awaitable[object]]) -> None:
         error: SetpointError | None = None
@@ -108,7 +111,7 @@ class Pulls:
     async def pull(self, wish: Wish, report: Report | None = None) -> ImageInfo:
         """The image, fetched. Raises as `Images.pull`. report is called in the event loop."""
         asked = parse_reference(wish.reference)
-        key = (asked.canonical, wish.platform, wish.only_newer)
+        key = (asked.canonical, wish.platform, wish.only_newer, wish.credential)
         running = self._running.get(key)
         if running is None:
             running = self._running[key] = self._start(key, asked, wish)
@@ -165,6 +168,8 @@ class Pulls:
 
         def work() -> ImageInfo:
             origins = find(asked, wish.project)
+            if wish.credential is not None:  # the registry itself is the last: mirrors come first
+                origins = (*origins[:-1], replace(origins[-1], credential=wish.credential))
             if wish.only_newer and (known := self._newest(asked, origins, stop)) is not None:
                 return known
             return self._images.pull(

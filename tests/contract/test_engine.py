@@ -8,7 +8,15 @@ import dataclasses
 import pytest
 
 from runtime.errors import Conflict, NotFound
-from runtime.model import MountConfig, NetworkConfig, PortConfig, Resources, SandboxConfig, VolumeConfig
+from runtime.model import (
+    EndpointConfig,
+    MountConfig,
+    NetworkConfig,
+    PortConfig,
+    Resources,
+    SandboxConfig,
+    VolumeConfig,
+)
 from tests.contract.subject import Subject
 
 
@@ -298,3 +306,83 @@ async def test_drift_is_found_and_repaired(subject: Subject) -> None:
     await subject.engine.delete(config.id)
     with pytest.raises(NotFound):
         await subject.engine.repair(drift)
+
+
+async def test_another_name(subject: Subject) -> None:
+    """Of what was created, what runs and what has stopped; its address and its process stay."""
+    await subject.engine.create_network(NetworkConfig("net"))
+    config = subject.on_network("one", "net", labels={"k": "v"})
+    await subject.engine.create(config)
+    await subject.engine.rename(config.id, "two")
+    assert subject.engine.state(config.id).name == "two"  # type: ignore[union-attr]
+    await subject.engine.start(config.id)
+    before = await subject.phase(config.id, "running")
+    await subject.engine.rename(config.id, "three")
+    await subject.engine.rename(config.id, "three")
+    assert subject.engine.state(config.id) == dataclasses.replace(before, name="three")
+    other = subject.config("other")
+    await subject.engine.create(other)
+    with pytest.raises(Conflict):
+        await subject.engine.rename(config.id, "other")
+    await subject.engine.stop(config.id, 0)
+    await subject.engine.rename(config.id, "one")
+    await subject.engine.rename(other.id, "two")
+    assert {state.id: state.name for state in subject.engine.list()} == {config.id: "one", other.id: "two"}
+    with pytest.raises(Conflict):
+        await subject.engine.create(subject.config("two"))
+    with pytest.raises(NotFound):
+        await subject.engine.rename("0" * 64, "x")
+
+
+async def test_networks_come_and_go_under_a_running_container(subject: Subject) -> None:
+    for name in ("net", "more"):
+        await subject.engine.create_network(NetworkConfig(name))
+    config = subject.on_network("one", "net")
+    await subject.engine.create(config)
+    await subject.engine.start(config.id)
+    before = await subject.phase(config.id, "running")
+    endpoint = EndpointConfig("more", aliases=("alias",))
+    await subject.engine.connect(config.id, endpoint, 1)
+    await subject.engine.connect(config.id, endpoint, 1)
+    state = subject.engine.state(config.id)
+    assert state is not None and state.pid == before.pid
+    assert state.addresses.keys() == {"net", "more"} and state.addresses["net"] == before.addresses["net"]
+    assert state.endpoints == (EndpointConfig("net"), endpoint)
+    with pytest.raises(Conflict):
+        await subject.engine.delete_network("more")
+    with pytest.raises(NotFound):
+        await subject.engine.connect(config.id, EndpointConfig("nowhere"), 2)
+    await subject.engine.disconnect(config.id, "net")
+    await subject.engine.disconnect(config.id, "net")
+    await subject.engine.delete_network("net")
+    state = subject.engine.state(config.id)
+    assert state is not None and state.addresses.keys() == {"more"} and state.endpoints == (endpoint,)
+    await subject.engine.disconnect(config.id, "more")
+    assert subject.engine.state(config.id).addresses == {}  # type: ignore[union-attr]
+
+
+async def test_networks_of_what_does_not_run_count_from_its_next_start_on(subject: Subject) -> None:
+    for name in ("net", "more"):
+        await subject.engine.create_network(NetworkConfig(name))
+    config = subject.on_network("one", "net")
+    await subject.engine.create(config)
+    await subject.engine.connect(config.id, EndpointConfig("more"), 1)
+    await subject.engine.start(config.id)
+    assert (await subject.phase(config.id, "running")).addresses.keys() == {"net", "more"}
+    await subject.engine.stop(config.id, 0)
+    await subject.engine.disconnect(config.id, "net")
+    state = subject.engine.state(config.id)
+    assert state is not None and state.addresses == {} and state.endpoints == (EndpointConfig("more"),)
+    await subject.engine.delete_network("net")
+    await subject.engine.start(config.id)
+    assert (await subject.phase(config.id, "running")).addresses.keys() == {"more"}
+
+
+async def test_who_has_no_network_of_its_own_joins_none(subject: Subject) -> None:
+    await subject.engine.create_network(NetworkConfig("net"))
+    config = subject.config("one")
+    await subject.engine.create(config)
+    with pytest.raises(Conflict):
+        await subject.engine.connect(config.id, EndpointConfig("net"), 0)
+    with pytest.raises(Conflict):
+        await subject.engine.disconnect(config.id, "net")

@@ -20,6 +20,7 @@ from runtime.model import (
     ContainerConfig,
     ContainerState,
     Drift,
+    EndpointConfig,
     EngineEvent,
     ExecResult,
     ImageInfo,
@@ -34,6 +35,7 @@ from runtime.model import (
     VolumeConfig,
     VolumeState,
 )
+from runtime.renaming import placed, renamed
 
 BUSYBOX = ImageInfo(
     id="sha256:" + "b" * 64,
@@ -120,7 +122,7 @@ class FakeEngine:
         state = ContainerState(
             id=config.id, name=config.name, labels=dict(config.labels), phase="created",
             sandbox=config.sandbox.id, image=config.image, created_at=self.now(),
-            resources=config.resources, ports=config.sandbox.ports,
+            resources=config.resources, ports=config.sandbox.ports, endpoints=config.sandbox.endpoints,
         )  # fmt: skip
         self._containers[config.id] = _Container(config, state)
         self._end("create", config.id)
@@ -222,6 +224,49 @@ class FakeEngine:
         container.state = replace(container.state, resources=resources)
         container.config = replace(container.config, resources=resources)
         self._end("update", id)
+
+    async def rename(self, id: str, name: str) -> None:
+        await self._begin("rename", id)
+        container = self._container("rename", id)
+        for other in self._containers.values():
+            if other.config.name == name and other is not container:
+                raise Conflict("rename", id, f"{other.config.id[:12]} has the name {name}")
+        self._change(container, renamed(container.config, name))
+        self._end("rename", id)
+
+    async def connect(self, id: str, endpoint: EndpointConfig, position: int = 0) -> None:
+        await self._begin("connect", id)
+        container = self._container("connect", id)
+        before = self._own_network("connect", container).endpoints
+        self._reach(container, placed(before, endpoint, position))
+        self._end("connect", id)
+
+    async def disconnect(self, id: str, network: str) -> None:
+        await self._begin("disconnect", id)
+        container = self._container("disconnect", id)
+        before = self._own_network("disconnect", container).endpoints
+        self._reach(container, tuple(each for each in before if each.network != network))
+        self._end("disconnect", id)
+
+    def _own_network(self, op: str, container: _Container) -> SandboxConfig:
+        if container.config.sandbox.mode != "own":
+            raise Conflict(op, container.config.name, "its network is not its own")
+        return container.config.sandbox
+
+    def _reach(self, container: _Container, endpoints: tuple[EndpointConfig, ...]) -> None:
+        config = container.config
+        self._change(container, replace(config, sandbox=replace(config.sandbox, endpoints=endpoints)))
+
+    def _change(self, container: _Container, config: ContainerConfig) -> None:
+        if config.sandbox.id in self._sandboxes and config.sandbox.mode == "own":
+            self._make_sandbox(config)
+        addresses = container.state.addresses
+        if container.state.phase in ("running", "paused") and config.sandbox.id in self._sandboxes:
+            addresses = dict(self._sandboxes[config.sandbox.id].addresses)
+        container.config = config
+        container.state = replace(
+            container.state, name=config.name, endpoints=config.sandbox.endpoints, addresses=addresses
+        )
 
     async def delete(self, id: str) -> None:
         await self._begin("delete", id)

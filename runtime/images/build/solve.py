@@ -92,8 +92,8 @@ class Solver:
         """The state of the target. Raises the first error of any stage."""
         self._context = Digests(self.context)
         self._mounts = StepMounts(
-            self.order, self.places.directory, self.places.run, self.places.caches, self.now_ns
-        )
+            self.order, self.places.directory, self.places.run, self.places.caches, self.now_ns, self.asks.ask
+        )  # fmt: skip
         pool = ThreadPoolExecutor(AT_ONCE, "stage")
         works: list[Future[None]] = []
         try:

@@ -11,12 +11,13 @@ Called by the solver; the directories are the build's own, and go with it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,19 @@ class Prepared:
 
 
 class StepMounts:
-    """directory: the build's, on the store's disk. run: the build's, in memory. caches: the instance's."""
+    """directory: the build's, on the store's disk. run: the build's, in memory. caches: the instance's.
+    ask: as `Asks.ask`, for what the order lacks."""
 
-    def __init__(self, order: BuildOrder, directory: Path, run: Path, caches: Path, now_ns: int) -> None:
+    def __init__(
+        self,
+        order: BuildOrder,
+        directory: Path,
+        run: Path,
+        caches: Path,
+        now_ns: int,
+        ask: Callable[..., Any],
+    ) -> None:
+        self._ask = ask
         self._order = order
         self._directory = directory
         self._run = run
@@ -158,7 +169,7 @@ class StepMounts:
     # --- secrets and ssh
 
     def _secret(self, made: Prepared, mount: SecretMount, name: str) -> None:
-        content = self._order.secrets.get(mount.id)
+        content = self._secret_of(mount.id)
         if content is None:
             if mount.is_required:
                 hint = f"--secret id={mount.id},src=FILE"
@@ -174,8 +185,17 @@ class StepMounts:
             _write(path, content, mount.mode, mount.uid, mount.gid)
             made.mounts.append(self._mount(mount.target, path, read_only=True))
 
+    def _secret_of(self, id: str) -> bytes | None:
+        content = self._order.secrets.get(id)
+        if content is None and self._order.asks_caller:
+            answer = self._ask("secret", id=id)
+            content = None if answer is None else base64.b64decode(answer)
+        return content
+
     def _ssh(self, made: Prepared, mount: SshMount) -> None:
         path = self._order.ssh.get(mount.id)
+        if path is None and self._order.asks_caller:
+            path = self._ask("ssh", id=mount.id)
         if path is None:
             if mount.is_required:
                 hint = f"--ssh {mount.id}=SOCKET"

@@ -36,9 +36,9 @@ from runtime.images.build.solve import Places, Solver
 from runtime.images.build.states import State, key_of
 from runtime.images.content import digest_of
 from runtime.images.dockerfile.image_config import ImageConfig
-from runtime.images.dockerfile.plan import BuildPlan, BuildRequest, make_plan, missing_bases
+from runtime.images.dockerfile.plan import BuildPlan, BuildRequest, StagePlan, make_plan, missing_bases
 from runtime.images.dockerfile.stages import Dockerfile, read_dockerfile
-from runtime.images.dockerfile.steps import FromImage
+from runtime.images.dockerfile.steps import FromImage, FromStage
 from runtime.images.documents import Platform
 from runtime.images.facts import ImageFacts, facts_to_json
 from runtime.images.images import Images, host_platform
@@ -128,6 +128,7 @@ class _Build:
             for wanted in missing:
                 bases[wanted] = self._config(wanted)
         plan = make_plan(dockerfile, request, bases)
+        self._asks.tell(kind="plan", stages=list(map(_stage, plan.stages)))
         for remark in plan.remarks:
             self._asks.tell(kind="remark", line=remark.line, text=remark.text)
         for argument in plan.unused_arguments:
@@ -170,6 +171,18 @@ class _Build:
             wanted, base=state.document, platform=self._platform, diff_ids=state.diff_ids,
             history=history, created=created,
         )  # fmt: skip
+
+
+def _stage(stage: StagePlan) -> dict[str, object]:
+    """As the event of the plan has it."""
+    match stage.base:
+        case FromImage(reference=reference):
+            base = reference
+        case FromStage(index):
+            base = f"stage {index}"
+        case _:
+            base = "scratch"
+    return {"stage": stage.name or str(stage.index), "base": base, "count": len(stage.steps)}
 
 
 def _name(tag: str) -> Reference:
