@@ -2,6 +2,7 @@
 
     directory   as it is on this host, seen through a descriptor: no link leads out of it
     tar         unpacked below the build's own directory
+    url         a tar, fetched and unpacked there, or a Dockerfile, which is then all of it
     none        an empty directory: the Dockerfile takes nothing
 
 Called by the build's process. Reads a Dockerfile and a `.dockerignore` of it, and nothing else.
@@ -71,9 +72,22 @@ def open_context(order: BuildOrder, directory: Path) -> Context:
             with Path(order.context).open("rb") as file:
                 tree = archives.unpack_stream(file, directory / "context")
             return Context(_open(tree), "the context")
+        case "url":
+            return Context(_open(_fetch(order, directory)), "the context")
         case _:
             (directory / "no-context").mkdir(mode=0o700)
             return Context(_open(directory / "no-context"), "the context, which is empty")
+
+
+def _fetch(order: BuildOrder, directory: Path) -> Path:
+    from runtime.images.build.http import fetch_file  # late: few builds need it
+
+    place = directory / "context-download"
+    fetch_file(order.context, DOCKERFILE, place, "", reaches_host=order.network == "host")
+    if archives.is_archive(place):
+        return archives.unpack(place, directory / "context")
+    (directory / "context").mkdir(mode=0o700)
+    return place.rename(directory / "context" / DOCKERFILE).parent
 
 
 def _open(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from runtime.errors import Invalid
 
-ContextKind = Literal["none", "directory", "tar", "git"]
+ContextKind = Literal["none", "directory", "tar", "git", "url"]
 Network = Literal["default", "none", "host"]
 LOCK = "lock"  # in a build's run directory: held while it is under way
 
@@ -22,8 +22,8 @@ class BuildOrder:
     """One build.
 
     id: 32 hex digits, which name its directories. context: a directory, the file of a tar, or
-    URL#REF:DIRECTORY of a repository. dockerfile: its
-    path in the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
+    URL#REF:DIRECTORY of a repository, or the URL of a tar or of a Dockerfile alone. dockerfile: its path in
+    the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
     the image. secrets: id -> content. ssh: id -> the path of an agent's socket on this host. epoch:
     SOURCE_DATE_EPOCH, no time in the image is later. is_trusted: root asks.
     asks_caller: secrets and ssh agents that are not here are asked of who ordered.
@@ -71,7 +71,9 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
     try:
         return BuildOrder(
             id=_text(data["id"]),
-            context_kind=_choice(data.get("context_kind", "none"), ("none", "directory", "tar", "git")),
+            context_kind=_choice(
+                data.get("context_kind", "none"), ("none", "directory", "tar", "git", "url")
+            ),
             context=_text(data.get("context", "")),
             dockerfile=_text(data.get("dockerfile", "")),
             dockerfile_text=None if (text := data.get("dockerfile_text")) is None else _text(text),
