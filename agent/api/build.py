@@ -5,15 +5,17 @@ builds that were. Thin: the engine builds (`runtime.builds`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
-import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiohttp import web
 
+from agent.api.build_events import Ordered, run_build
 from agent.api.context import Context
+from agent.api.docker.bodies import read_json
 from agent.api.requests import context_of, is_root
 from agent.api.streams import write_lines
 from agent.api.unnamed_file import receive
@@ -21,13 +23,11 @@ from runtime.build_steps import StepLimits
 from runtime.builds import new_id
 from runtime.errors import Invalid
 from runtime.images.build.order import BuildOrder, from_json
+from runtime.model import ImageInfo
 
 MAX_ORDER_BYTES = 8 << 20
 MAX_CONTEXT_BYTES = 16 << 30
-QUEUE = 10_000  # events that a slow client may be behind; output beyond that it finds in the build's log
-LOOK_SECONDS = 1.0
 LINES_AT_ONCE = 512
-_SPARE = 100  # of the queue, for what is not output
 _CPU_PERIOD_US = 100_000
 
 
@@ -49,7 +49,7 @@ async def build_image(request: web.Request) -> web.StreamResponse:
     try:
         order = from_json(head)
         _check_paths(request, order)
-        return await write_lines(request, _build(request, context, order, _limits(head)))
+        return await write_lines(request, _build(request, context, Ordered(order, _limits(head))))
     finally:
         if descriptor >= 0:
             os.close(descriptor)
@@ -65,10 +65,7 @@ async def _read_order(request: web.Request) -> tuple[Any, bytes]:
         if len(data) > MAX_ORDER_BYTES:
             raise Invalid("build image", "", f"an order of over {MAX_ORDER_BYTES} bytes")
     line, _, rest = data.partition(b"\n")
-    try:
-        return json.loads(line), rest
-    except ValueError:
-        raise Invalid("build image", "", "the order is no JSON") from None
+    return read_json(line), rest
 
 
 def _check_paths(request: web.Request, order: BuildOrder) -> None:
@@ -92,48 +89,19 @@ def _limits(head: Mapping[str, Any]) -> StepLimits:
         raise Invalid("build image", "limits", "memory_bytes and cpus are numbers") from None
 
 
-async def _build(
-    request: web.Request, context: Context, order: BuildOrder, limits: StepLimits
-) -> AsyncIterator[dict[str, Any]]:
-    queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    def report(event: Mapping[str, Any]) -> None:
-        if queue.qsize() < QUEUE - (_SPARE if event.get("kind") == "log" else 0):
-            queue.put_nowait(dict(event))
-
-    yield {"build": order.id}
-    work = asyncio.ensure_future(context.engine.builds.run(order, report, limits))
-    context.streams.add(work)
-    work.add_done_callback(context.streams.discard)
-    try:
-        while not (work.done() and queue.empty()):
-            for line in await _next_lines(queue, work):
-                yield line
-            if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError
-        image = await work
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
-    for name in image.names:
-        context.loop.image_changed(name)
-    yield {"images": [{"id": image.id, "names": list(image.names)}]}
+async def _build(request: web.Request, context: Context, ordered: Ordered) -> AsyncIterator[dict[str, Any]]:
+    yield {"build": ordered.order.id}
+    events = run_build(context, ordered, lambda: is_gone(request))
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if isinstance(event, ImageInfo):
+                yield {"images": [{"id": event.id, "names": list(event.names)}]}
+            else:
+                yield dict(event)
 
 
-async def _next_lines(queue: asyncio.Queue[dict[str, Any]], work: asyncio.Task[Any]) -> list[dict[str, Any]]:
-    """What there is, after waiting for it a while."""
-    if queue.empty() and not work.done():
-        getting = asyncio.ensure_future(queue.get())
-        await asyncio.wait({getting, work}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if not getting.done():
-            getting.cancel()
-            return []
-        first = [getting.result()]
-    else:
-        first = []
-    while not queue.empty() and len(first) < LINES_AT_ONCE:
-        first.append(queue.get_nowait())
-    return first
+def is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 async def list_builds(request: web.Request) -> web.Response:

@@ -4,7 +4,6 @@ which names the word, for whatever does not fit.
 
 from __future__ import annotations
 
-import json
 import math
 import socket
 import struct
@@ -13,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
+from agent.api.docker.bodies import read_json
 from agent.api.views import resolve
 from runtime.errors import Invalid
 from store.records import Key
@@ -60,17 +60,9 @@ def flag(request: web.Request, name: str) -> bool:
 
 
 async def json_of(request: web.Request) -> dict[str, Any]:
-    """The body, a JSON object; {} for an empty one."""
+    """The body, a JSON object; {} for an empty one. What its content type is, the guards have looked at."""
     body = await request.read()
-    if not body:
-        return {}
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Invalid("read request", "body", f"not JSON: {str(error)[:100]}") from None
-    if not isinstance(data, dict):
-        raise Invalid("read request", "body", "not a JSON object")
-    return data
+    return read_json(body) if body else {}
 
 
 def strings_of(data: dict[str, Any], name: str) -> tuple[str, ...]:

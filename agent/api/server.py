@@ -20,20 +20,19 @@ from typing import Any
 from aiohttp import web
 
 from agent import metrics
-from agent.api import errors, native
+from agent.api import errors, guards, native
 from agent.api.context import CONTEXT, Context
 from agent.api.docker import routes, versions
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.own_socket import OwnSocket
+from agent.api.ways import Runner, Site, Way
 from agent.client import PREFIX
 from agent.settings import Settings
 from runtime.errors import Conflict, Invalid
 
 log = logging.getLogger("setpoint.api")
 
-MAX_BODY_BYTES = 4 * 1024 * 1024  # of JSON bodies; archives are streamed
-MAX_LINE_BYTES = 16384
-BACKLOG = 1024
+MAX_LINE_BYTES = 65536  # of the request line, where `docker build` puts all arguments, and of a header
 SCRAPE_KEPT_SECONDS = 0.5  # two scrapers at once look once
 
 
@@ -42,43 +41,42 @@ class Servers:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._runners: list[web.AppRunner] = []
+        self._runners: list[Runner] = []
         self.metrics_address = ""
         self._own_socket = OwnSocket(context.settings.layout.agent_socket, self._serve_again)
 
     async def start(self) -> None:
         """Listen. Raises Conflict when the metrics address is taken, Invalid for a path too long."""
         settings = self._context.settings
-        await self._serve(make_app(self._context), bind(settings))
+        await self._serve(make_app(self._context), bind(settings), _local(settings))
         self._own_socket.open()
         endpoint = settings.metrics_endpoint()
         if endpoint is not None:
             connection = _listen(*endpoint)
             host, port = connection.getsockname()[:2]
             self.metrics_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            await self._serve(_metrics_app(self._context), connection)
+            await self._serve(_metrics_app(self._context), connection, Way("metrics"))
 
-    async def _serve(self, app: web.Application, connection: socket.socket) -> None:
-        runner = web.AppRunner(
+    async def _serve(self, app: web.Application, connection: socket.socket, way: Way) -> None:
+        runner = Runner(
             app,
-            access_log=None,
             handler_cancellation=True,  # a client that goes away ends its stream
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
-            keepalive_timeout=30.0,
-            shutdown_timeout=1.0,
         )
         await runner.setup()
         self._runners.append(runner)
-        await web.SockSite(runner, connection, backlog=BACKLOG).start()
+        await Site(runner, connection, way).start()
 
     async def _serve_again(self) -> None:
         """On a new socket, in the place of one that somebody removed. Who is connected stays so."""
         runner = self._runners[0]
+        way = _local(self._context.settings)
         connection = bind(self._context.settings)
         for site in list(runner.sites):
-            await site.stop()
-        await web.SockSite(runner, connection, backlog=BACKLOG).start()
+            if isinstance(site, Site) and site.way == way:
+                await site.stop()
+        await Site(runner, connection, way).start()
         self._context.loop.tell_repaired("socket", "the agent's socket was removed: it listens on a new one")
 
     async def stop(self) -> None:
@@ -92,7 +90,7 @@ class Servers:
 
 def make_app(context: Context) -> web.Application:
     """The application behind the UNIX socket."""
-    app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[_answer_errors, guards.guard], client_max_size=guards.MAX_BODY_BYTES)
     app[CONTEXT] = context
     native.add_routes(app)
     routes.add_routes(app)
@@ -144,6 +142,10 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
 def _refusal(status: int, error: dict[str, Any]) -> web.Response:
     whole = {"kind": "Invalid", "op": "answer", "subject": "", "reason": "", "hint": "", **error}
     return web.json_response({"error": whole}, status=status)
+
+
+def _local(settings: Settings) -> Way:
+    return Way(f"unix://{settings.layout.agent_socket}")
 
 
 # --- sockets --------------------------------------------------------------------------------------

@@ -421,6 +421,7 @@ def raw(agent: Agent, request: bytes) -> tuple[int, dict[str, object]]:
 
 def post(path: str, body: bytes) -> bytes:
     head = f"POST /setpoint/v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}"
+    head += "\r\nContent-Type: application/json"
     return head.encode() + b"\r\n\r\n" + body
 
 
@@ -432,8 +433,8 @@ HOSTILE: list[tuple[bytes, int]] = [
     (b"GET /setpoint/v1/events?since=nan HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
     (b"GET /setpoint/v1/events?limit=-1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
     (b"GET /setpoint/v1/events?limit=1.5 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
-    (b"GET /setpoint/v1/" + b"a" * 20000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
-    (b"GET /setpoint/v1/objects/..%2f..%2fetc HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+    (b"GET /setpoint/v1/" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
+    (b"GET /setpoint/v1/objects/..%2f..%2fetc HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 400),
     (post("/plan", b"[" * 100_000), 400),
     (post("/plan", b'{"files": ' + b"9" * 10_000 + b"}"), 400),
     (post("/plan", b"{}" + b" " * 5_000_000), 413),

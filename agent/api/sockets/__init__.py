@@ -1,0 +1,2 @@
+"""Scoped sockets: ways in that are fenced. What may be asked for at one is a value (`scope`), checked at one
+place (`gate`) against one table of permissions (`permissions`); manifests declare them (`kind: Socket`)."""

@@ -1,0 +1,228 @@
+"""The ways in: which listening socket a connection came by, and how many connections there may be.
+
+Each connection bears its `Way`, which the guards and the scope of a socket are read from: nothing that the
+client says decides about that. Idle connections are bounded: the longest idle one makes room, so that
+somebody who holds ten thousand open keeps nobody out. Called by `server`.
+
+aiohttp closes a connection whose request has not begun, or whose head is not whole, after KEEPALIVE_SECONDS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestHandler
+
+from runtime.errors import SetpointError
+
+if TYPE_CHECKING:
+    import socket
+
+    from agent.api.sockets.scope import Scope
+
+MAX_IDLE = 512  # connections that ask nothing
+MAX_CONNECTIONS = 16384
+SPARE_DESCRIPTORS = 1024  # of the process, for all that is no client
+MAX_HEAD_BYTES = 256 * 1024  # of a request line and all headers; a line is bounded by the parser
+MAX_HANDSHAKES = 128  # TLS connections that have not said who they are
+HANDSHAKE_SECONDS = 10.0
+KEEPALIVE_SECONDS = 30.0
+BACKLOG = 1024
+LOG = "setpoint.api.http"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A listening socket. name: for logs. hosts: names that a Host header may have; None where no browser
+    comes (a UNIX socket). scope: what may be asked for here; None for all."""
+
+    name: str
+    hosts: frozenset[str] | None = None
+    scope: Scope | None = None
+
+
+class Inbound(RequestHandler):
+    """One connection of a client, until it is upgraded."""
+
+    __slots__ = ("_head_bytes", "way")
+
+    def __init__(self, door: Door, way: Way, **options: Any) -> None:
+        super().__init__(door, **options)
+        self.way = way
+        self._head_bytes = 0
+
+    @property
+    def is_waiting(self) -> bool:
+        """For a request, or for the rest of its head."""
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def begin(self) -> None:
+        """Its request is being answered."""
+        if isinstance(self._manager, Door):
+            self._manager.begin(self)
+
+    def end(self) -> None:
+        if isinstance(self._manager, Door):
+            self._manager.end(self)
+
+    def data_received(self, data: bytes) -> None:
+        is_head = self.is_waiting
+        super().data_received(data)
+        if not is_head or not self.is_waiting:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
+            self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n")
+            self.force_close()
+
+
+class Door(web.Server):
+    """Makes and counts the connections of one application."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._idle: dict[RequestHandler, None] = {}  # the longest idle one first
+        self._handshakes: dict[Inbound, float] = {}
+        self._most = _most_connections()
+
+    def knock(self, way: Way, *, is_tls: bool) -> Inbound:
+        """A protocol for a connection that was accepted just now. Refuses, by an error that asyncio takes for
+        the connection's own, when too many do not finish saying who they are."""
+        connection = Inbound(self, way, loop=self._loop, **self._kwargs)
+        if is_tls:
+            self._forget_handshakes()
+            if len(self._handshakes) >= MAX_HANDSHAKES:
+                raise ConnectionRefusedError("too many TLS handshakes under way")
+            self._handshakes[connection] = time.monotonic()
+        return connection
+
+    def _forget_handshakes(self) -> None:
+        """Those that failed tell nobody; asyncio ends them after HANDSHAKE_SECONDS."""
+        before = time.monotonic() - HANDSHAKE_SECONDS
+        while self._handshakes:
+            first, begun = next(iter(self._handshakes.items()))
+            if begun > before:
+                return
+            del self._handshakes[first]
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        if isinstance(handler, Inbound):
+            self._handshakes.pop(handler, None)
+        self._idle[handler] = None
+        while len(self._idle) > MAX_IDLE or len(self._connections) > self._most:
+            if not self._close_longest_idle():
+                transport.abort()
+                return
+
+    def _close_longest_idle(self) -> bool:
+        """One that has begun no request; False when there is none."""
+        for handler in self._idle:
+            if not isinstance(handler, Inbound) or handler.is_waiting or handler.transport is None:
+                transport = handler.transport
+                del self._idle[handler]
+                self._connections.pop(handler, None)
+                handler.force_close()
+                if transport is not None:
+                    transport.abort()  # to close it would wait for what it does not read
+                return True
+        return False
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        self._idle.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    def begin(self, handler: RequestHandler) -> None:
+        """It asks for something."""
+        self._idle.pop(handler, None)
+
+    def end(self, handler: RequestHandler) -> None:
+        """Answered; it is the one that was idle last."""
+        if handler in self._connections and handler.transport is not None:
+            self._idle[handler] = None
+
+
+class Runner(web.AppRunner):
+    """An application behind a door."""
+
+    __slots__ = ()
+
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        logger = logging.getLogger(LOG)
+        if not logger.filters:
+            logger.addFilter(_is_ours)
+        super().__init__(
+            app,
+            access_log=None,
+            logger=logger,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=1.0,
+            auto_decompress=False,  # what is checked is what was sent
+            **options,
+        )
+
+    async def _make_server(self) -> Door:
+        plain = await super()._make_server()
+        return Door(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            handler_cancellation=plain.handler_cancellation,
+            loop=asyncio.get_running_loop(),
+            **plain._kwargs,
+        )
+
+
+class Site(web.SockSite):
+    """A listening socket whose connections bear a way."""
+
+    __slots__ = ("way",)
+
+    def __init__(
+        self, runner: Runner, sock: socket.socket, way: Way, tls: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(runner, sock, ssl_context=tls, backlog=BACKLOG)
+        self.way = way
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        door, tls = self._runner.server, self._ssl_context
+        assert isinstance(door, Door)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: door.knock(self.way, is_tls=tls is not None),
+            sock=self._sock,
+            ssl=tls,
+            backlog=self._backlog,
+            ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+        )
+
+
+def way_of(request: web.BaseRequest) -> Way:
+    """The way that a request came. One that no site of ours took is a bug."""
+    connection = request.protocol
+    assert isinstance(connection, Inbound)
+    return connection.way
+
+
+def _most_connections() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(64, min(MAX_CONNECTIONS, soft - SPARE_DESCRIPTORS))
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What a client sends that is no HTTP is no error of ours: a traceback each would fill the log with what
+    strangers write."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(
+        error, HttpProcessingError | web.RequestPayloadError | ConnectionError | SetpointError
+    )
