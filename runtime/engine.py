@@ -64,6 +64,7 @@ from runtime.volumes import Volumes
 if TYPE_CHECKING:
     from runtime.images.check import Finding
     from runtime.images.pushed import Pushed
+    from runtime.images.registry.credentials import Credential
 
 HINTS_SECONDS = 0.02  # between two readings of what the network's monitor heard
 
@@ -292,11 +293,14 @@ class NativeEngine:
         working_dir: str = "",
         environment: Sequence[str] = (),
         size: tuple[int, int] = (0, 0),
+        output: bool = True,
+        privileged: bool = False,
     ) -> Process:
-        """Start argv inside a running container with pipes, or a terminal of size (rows, columns)."""
+        """Start argv inside a running container with pipes, or a terminal of size (rows, columns), or
+        (without output) with none."""
         return await self._execs.start(
             id, argv, terminal=terminal, stdin=stdin, user=user, working_dir=working_dir,
-            environment=environment, size=size,
+            environment=environment, size=size, output=output, privileged=privileged,
         )  # fmt: skip
 
     async def attach(
@@ -415,14 +419,22 @@ class NativeEngine:
         return self.pulls.state(reference)
 
     async def pull_image(
-        self, reference: str, report: Report | None = None, *, platform: str = ""
+        self,
+        reference: str,
+        report: Report | None = None,
+        *,
+        platform: str = "",
+        credential: Credential | None = None,
     ) -> ImageInfo:
-        """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched."""
-        return await self.pulls.pull(Wish(reference, platform), report)
+        """Fetch an image from its registry, whether it is here or not; what is here of it is not fetched.
+        credential: who asks, for this once."""
+        return await self.pulls.pull(Wish(reference, platform, credential=credential), report)
 
-    async def push_image(self, reference: str, report: Report | None = None) -> Pushed:
+    async def push_image(
+        self, reference: str, report: Report | None = None, *, credential: Credential | None = None
+    ) -> Pushed:
         """Bring an image to the registry of its name. It ends when who waits for it goes away."""
-        return await self.registries.push(reference, report)
+        return await self.registries.push(reference, report, credential)
 
     async def check_images(
         self,

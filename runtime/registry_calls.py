@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from runtime.errors import Unsupported
 from runtime.images.reference import Reference, parse_reference
+from runtime.images.registry.origin import Origin, asked_as
 from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
     from runtime.images.pushed import Pushed
-    from runtime.images.registry.origin import Origin
+    from runtime.images.registry.credentials import Credential
 
 Report = Callable[["Progress"], None]
 FindOrigins = Callable[[Reference, str], "Sequence[Origin]"]
@@ -35,8 +36,11 @@ class RegistryCalls:
         self._find_origins = find_origins
         self._pushing = pushing
 
-    async def push(self, reference: str, report: Report | None = None) -> Pushed:
-        """Raises as `Images.push`. report is called in the event loop. A mirror is nowhere to push to."""
+    async def push(
+        self, reference: str, report: Report | None = None, credential: Credential | None = None
+    ) -> Pushed:
+        """Raises as `Images.push`. report is called in the event loop. A mirror is nowhere to push to.
+        credential, here and below: who asks, in place of what is known here, and kept nowhere."""
         asked, loop = parse_reference(reference), asyncio.get_running_loop()
 
         def tell(progress: Progress) -> None:
@@ -44,7 +48,7 @@ class RegistryCalls:
                 loop.call_soon_threadsafe(report, progress)
 
         def work(stop: Stop) -> Pushed:
-            origin = self._origins("push image", asked)[-1]
+            origin = asked_as(credential, self._origins("push image", asked))[-1]
             return self._images.push(reference, origin, tell, stop)
 
         self._pushing[asked.canonical] += 1
@@ -68,16 +72,31 @@ class RegistryCalls:
     async def tags(self, reference: str, most: int) -> list[str]:
         return [str(each["name"]) for each in await self._ask("tags", parse_reference(reference), most=most)]
 
-    async def search(self, domain: str, word: str, most: int) -> list[dict[str, Any]]:
+    async def search(
+        self, domain: str, word: str, most: int, credential: Credential | None = None
+    ) -> list[dict[str, Any]]:
         """Repositories with that word: the fields of `listing.FoundRepository`."""
         asked = Reference(domain, "")
-        return await self._ask("search", asked, word, domain=domain, most=most)
+        return await self._ask("search", asked, word, credential, domain=domain, most=most)
+
+    async def resolve(self, reference: str, credential: Credential | None = None) -> dict[str, Any]:
+        """What a name stands for now: the fields of `remote.RemoteDescriptor`."""
+        return (await self._ask("resolve", parse_reference(reference), "", credential))[0]
+
+    async def check_login(self, domain: str, credential: Credential) -> None:
+        """`Invalid` when the registry does not let them in, `Temporary` when it is away."""
+        await self._ask("login", Reference(domain, ""), domain, credential)
 
     async def _ask(
-        self, what: str, asked: Reference, subject: str = "", **more: object
+        self,
+        what: str,
+        asked: Reference,
+        subject: str = "",
+        credential: Credential | None = None,
+        **more: object,
     ) -> list[dict[str, Any]]:
         def work(stop: Stop) -> list[dict[str, Any]]:
-            origins = self._origins(f"{what} image", asked)
+            origins = asked_as(credential, self._origins(f"{what} image", asked))
             return self._images.ask(
                 what, subject or (asked.canonical if asked.path else ""), origins, stop, **more
             )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.cli import output
+from runtime.images.progress import EXISTS, LAYER, MOUNTED
 
 SHOWN_SECONDS = 0.1
 SPEED_SECONDS = 5.0  # of the last so many
@@ -57,6 +58,8 @@ class Progress:
 
     def _take(self, line: Mapping[str, Any], now: float) -> None:
         step = str(line.get("step", ""))
+        if step in (LAYER, EXISTS, MOUNTED):
+            return  # their bytes are told by the steps that take time
         if step == "unpack" and self._step == "fetch" and self._is_fetching():
             return  # side by side: what is fetched is what one waits for
         if step != self._step:

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from agent.images.notes import Notes
@@ -161,15 +162,17 @@ class ImageKeeper:
         """What would go if a person asked so."""
         return (await self._judge(asked))[0]
 
-    async def prune(self, asked: Asked) -> tuple[Judgement, ...]:
-        """Take what a person asks for; of what went."""
+    async def prune(self, asked: Asked, spared: Mapping[str, str] | None = None) -> tuple[Judgement, ...]:
+        """Take what a person asks for; of what went. spared: images that stay, and why."""
         async with self._turn:
-            found, _ = await self._judge(asked)
+            found, _ = await self._judge(asked, spared or {})
             gone = await self._take([each for each in found if each.goes])  # and what no image needs
             self._wakeup.set()  # the alarm may be over
             return gone
 
-    async def _judge(self, asked: Asked | None) -> tuple[tuple[Judgement, ...], Disk]:
+    async def _judge(
+        self, asked: Asked | None, spared: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[tuple[Judgement, ...], Disk]:
         engine, now = self._engine, self._clock()
         holdings = await asyncio.to_thread(engine.images.holdings)
         found = await asyncio.to_thread(room, engine.layout.images)
@@ -177,7 +180,7 @@ class ImageKeeper:
         self._tidy_good(now)
         roots = self._roots(holdings, now)
         used_at = self._note_use(holdings, roots, now)
-        return judge(holdings, roots, used_at, disk, now, self._rules, asked), disk
+        return judge(holdings, {**spared, **roots}, used_at, disk, now, self._rules, asked), disk
 
     def roots(self, holdings: tuple[Holding, ...]) -> dict[str, str]:
         """Image -> who needs it."""

@@ -9,7 +9,8 @@ what a manifest gives one (its command, its environment with what is secret in i
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ class Commit:
     """What is asked for.
 
     container: its name, for people. upper: its writable layer. image: the id of its image. name: that the new
-    one is to have. changes: instructions (`config_changes`). at: Unix seconds. moves_name: when another image
-    has it, too.
+    one is to have, "" for none. changes: instructions (`config_changes`). at: Unix seconds. moves_name: when
+    another image has it, too. config: fields of an image's config that count before the image's own.
     """
 
     container: str
@@ -46,15 +47,16 @@ class Commit:
     author: str = ""
     at: float = 0.0
     moves_name: bool = False
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def commit_container(root: Path, wanted: Commit, report: Report, admit: Admit) -> StagedImage:
     """`Conflict` when the name is another image's; else as `layer_writer` and `compose`."""
-    name = parse_reference(wanted.name)
+    names = (parse_reference(wanted.name),) if wanted.name else ()
     document = read_config(root, wanted.image)
     config = config_after(document, wanted)
     if not wanted.moves_name:  # looked at again when it gets its name; here before any work
-        refuse_moves(read_index(root), [("", (name,))])
+        refuse_moves(read_index(root), [("", names)])
     with staging_directory(root) as directory:
         stage = Stage(root, directory, report, DEFAULT_LIMITS, admit)
         advance = stage.advance("write", wanted.container, 0)
@@ -62,7 +64,7 @@ def commit_container(root: Path, wanted: Commit, report: Report, admit: Admit) -
             Path(wanted.upper), stage.new_path("blob"), subject=wanted.container, advance=advance
         )
         report(Progress(WRITTEN, wanted.container, layer.size_bytes, layer.size_bytes))
-        composition = Composition(wanted.image, (layer,), config, (name,))
+        composition = Composition(wanted.image, (layer,), config, names)
         return compose_in(root, stage, composition, moves_names=wanted.moves_name)
 
 
@@ -70,6 +72,7 @@ def config_after(document: dict[str, Any], wanted: Commit) -> dict[str, Any]:
     """The config document of the new image, but for its layers. Pure."""
     created = datetime.datetime.fromtimestamp(wanted.at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     known = document.get("history")
+    document = {**document, "config": {**(document.get("config") or {}), **wanted.config}}
     entry = {
         "created": created,
         "created_by": f"setpoint commit {wanted.container}",

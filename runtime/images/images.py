@@ -142,6 +142,10 @@ class Images:
                 found.append(self._info(known.index, image_id))
         return tuple(sorted(found, key=lambda info: (-info.created_at, info.names, info.id)))
 
+    def records(self) -> tuple[Record, ...]:
+        """Every name, and every image without one, as the index has them."""
+        return self._current().index.records
+
     def names(self, image_id: str) -> tuple[str, ...]:
         """All names of an image, also of one that is damaged."""
         return _names_of(self._current().index, image_id)
@@ -260,22 +264,28 @@ class Images:
         progress: Callable[[Progress], None] | None = None,
         *,
         moves_names: bool = False,
+        platform: str = "",
+        comment: str = "",
     ) -> ImageInfo:
         """Make an image of one layer from a root file system's tar (also packed, xz and bzip2 too).
 
-        config: the inner object of an image config (Cmd, Entrypoint, Env, WorkingDir, ...). `Conflict` when
-        another image has the name, unless it may move.
+        reference: "" for an image without a name. config: the inner object of an image config (Cmd,
+        Entrypoint, Env, WorkingDir, ...). platform: what it says of itself, "" for this host's. `Conflict`
+        when another image has the name, unless it may move.
         """
         from runtime.images.loader import load_rootfs
+        from runtime.images.platforms import parse_platform
+        from runtime.images.rootfs import Wanted
 
-        name = _taggable(parse_reference(reference))
+        name = _taggable(parse_reference(reference)) if reference else None
+        of = parse_platform(platform) if platform else host_platform()
+        wanted = Wanted(name, config or {}, of, comment)
         with _explained("import image", str(path)):
             prepare_root(self._root)
             admit = self._gate.admit_for("import image")
             staged = load_rootfs(
-                self._root, path, name, config or {}, host_platform(), progress or _ignore, admit=admit,
-                moves_names=moves_names,
-            )  # fmt: skip
+                self._root, path, wanted, progress or _ignore, admit=admit, moves_names=moves_names
+            )
         return self._loaded(staged)
 
     def compose(
@@ -300,7 +310,8 @@ class Images:
         another image has the name."""
         from runtime.images.container_commit import commit_container
 
-        _taggable(parse_reference(wanted.name))
+        if wanted.name:
+            _taggable(parse_reference(wanted.name))
         with _explained("commit", wanted.container):
             prepare_root(self._root)
             admit = self._gate.admit_for("commit")
@@ -380,6 +391,19 @@ class Images:
 
         with _explained("prune build cache", ""), locked(self._existing_root()):
             return Cache(self._root).prune(unused_seconds=unused_seconds)
+
+    def build_steps(self) -> tuple[CachedStep, ...]:
+        """What builds have kept, in no order."""
+        from runtime.images.build.cache import Cache
+
+        return tuple(Cache(self._root).entries())
+
+    def forget_build_steps(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Those of `build_steps`; the keys of those that went. As `prune_build_cache` otherwise."""
+        from runtime.images.build.cache import Cache
+
+        with _explained("prune build cache", ""), locked(self._existing_root()):
+            return Cache(self._root).remove(keys)
 
     def forget(self, judged: Mapping[str, tuple[str, ...]], *, in_use: Collection[str]) -> tuple[Record, ...]:
         """Take the entries of images away, and nothing else: what they are made of goes with the next

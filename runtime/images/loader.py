@@ -9,7 +9,7 @@ renamed before syncfs(2), so that a power cut leaves no layer with holes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from runtime.images.index import Index, Record, locked, read_index, write_index
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.progress import Report
 from runtime.images.reference import Reference
-from runtime.images.rootfs import ingest_rootfs, rootfs_config
+from runtime.images.rootfs import Wanted, ingest_rootfs, rootfs_config
 from runtime.images.stage import Stage, StagedImage
 from runtime.images.staging_directory import staging_directory
 from runtime.images.unpackers import Growth
@@ -59,9 +59,7 @@ def load_archive(
 def load_rootfs(
     root: Path,
     path: Path,
-    name: Reference,
-    config: Mapping[str, object],
-    host: Platform,
+    wanted: Wanted,
     report: Report,
     *,
     admit: Admit = admit_all,
@@ -76,8 +74,9 @@ def load_rootfs(
         tree, record = stage.unpack_blob(blob.digest, (), "")
         stage.add_tree(record.diff_id, tree, record)
         descriptor = Descriptor(layer_type(stage.packing(blob.digest)), blob.digest, blob.size)
-        document = rootfs_config(config, record.diff_id, host, created_at)
-        image = FoundImage((name,), document, (), build_manifest(document, [descriptor]))
+        document = rootfs_config(wanted, record.diff_id, created_at)
+        names = (wanted.name,) if wanted.name else ()
+        image = FoundImage(names, document, (), build_manifest(document, [descriptor]))
 
         def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
             return (stage_documents(stage, image, [descriptor]),)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+LAYER, EXISTS, MOUNTED = "layer", "exists", "mounted"
+"""Steps that are told once for each layer: it is to be fetched; it is there already; the registry has taken
+it from another repository of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """step: "fetch", "copy", "write" (what is read of a container), "unpack" or "sync"; subject: a layer's
-    digest or member. Bytes are packed."""
+    """step: "fetch", "copy", "write" (what is read of a container), "unpack", "send" or "sync", or one of
+    those above; subject: a layer's digest or member. Bytes are packed."""
 
     step: str
     subject: str

@@ -34,7 +34,7 @@ from runtime.images.formats import FoundImage, FoundLayer
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.loader import commit, stage_documents
 from runtime.images.platforms import check_platform
-from runtime.images.progress import Report
+from runtime.images.progress import EXISTS, LAYER, Report
 from runtime.images.reference import Reference
 from runtime.images.registry.origin import Origin
 from runtime.images.registry.repository import ATTEMPTS, Document, Repository
@@ -98,7 +98,7 @@ def find_image(repository: Repository, reference: Reference, host: Platform) -> 
     top = repository.manifest(reference.digest or reference.tag)
     chosen = _choose(repository, top, host)
     manifest = parse_manifest(chosen.data, chosen.media_type, repository.subject)
-    config = _read_config(repository, manifest.config)
+    config = read_config(repository, manifest.config)
     what = manifest.config.digest[:19]
     diff_ids = parse_diff_ids(parse_json(config, what), what)
     if len(diff_ids) != len(manifest.layers):
@@ -142,7 +142,8 @@ def _choose(repository: Repository, document: Document, host: Platform) -> Docum
     raise untrusted(repository.subject, f"its indexes are nested more than {_MAX_NESTING} deep")
 
 
-def _read_config(repository: Repository, descriptor: Descriptor) -> bytes:
+def read_config(repository: Repository, descriptor: Descriptor) -> bytes:
+    """A config document, checked. `Invalid` for one that lies."""
     if descriptor.size > MAX_CONFIG_BYTES:
         raise untrusted(repository.subject, f"its config is longer than {MAX_CONFIG_BYTES} bytes")
     parts, left = [], descriptor.size + 1
@@ -182,7 +183,10 @@ def _fetching(
         for position, layer in enumerate(layers):
             if layer.digest in asked or stage.has_blob(layer.digest):
                 futures.append(None)
+                if layer.digest not in asked:
+                    stage.tell(EXISTS, layer.digest, layer.size or 0)
                 continue
+            stage.tell(LAYER, layer.digest, layer.size or 0)
             growth = asked[layer.digest] = Growth()
             part = stage.new_path("blob")
             futures.append(pool.submit(_fetch, stage, repository, layer, part, growth))

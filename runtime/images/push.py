@@ -20,7 +20,7 @@ from runtime.errors import Invalid, NotFound, SetpointError, Temporary
 from runtime.images.content import Content
 from runtime.images.documents import parse_manifest
 from runtime.images.index import Index, Record
-from runtime.images.progress import Progress, Report
+from runtime.images.progress import EXISTS, MOUNTED, Progress, Report
 from runtime.images.pushed import Pushed
 from runtime.images.reference import Reference, parse_reference
 from runtime.images.registry.origin import Origin
@@ -126,6 +126,8 @@ def _upload_all(
         way = upload_blob(repository, blob, advance, over.is_set, mounter)
         if way is not Way.SENT:
             advance(blob.size)
+            step = MOUNTED if way is Way.MOUNTED else EXISTS
+            report(Progress(step, blob.digest, blob.size, blob.size))
         return way
 
     with ThreadPoolExecutor(AT_ONCE, "push") as pool:

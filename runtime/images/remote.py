@@ -5,7 +5,7 @@ repositories there are. Called by the worker; each answer is a list of plain val
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from runtime.errors import SetpointError, Temporary
@@ -13,11 +13,11 @@ from runtime.images.content import digest_of
 from runtime.images.documents import INDEX_TYPES, parse_index, parse_json, parse_manifest
 from runtime.images.images import host_platform
 from runtime.images.platforms import check_platform, parse_platform
-from runtime.images.pull import find_image, first_that_has
+from runtime.images.pull import find_image, first_that_has, read_config
 from runtime.images.reference import parse_reference
 from runtime.images.registry.listing import list_tags, search
 from runtime.images.registry.origin import Origin
-from runtime.images.registry.repository import Repository
+from runtime.images.registry.repository import Document, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,39 @@ class RemoteImage:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteDescriptor:
+    """What the registry has under a name, an index where it is one. platforms: as
+    `documents.Platform` has them."""
+
+    digest: str
+    media_type: str
+    size_bytes: int
+    platforms: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteTag:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """The registry knows who asks."""
+
+    host: str
+
+
 _OPS = {
     "digest": "ask for image", "describe": "inspect image", "tags": "list tags", "search": "search images",
+    "resolve": "inspect image", "login": "log in to",
 }  # fmt: skip
 
 
 def ask(what: str, subject: str, origins: Sequence[Origin], more: Mapping[str, Any]) -> Sequence[Any]:
-    """what: "digest", "describe", "tags" or "search"; more: what else it takes."""
+    """what: one of `_OPS`; more: what else it takes."""
     verbs: Mapping[str, Callable[..., Sequence[Any]]] = {
         "digest": _digest, "describe": _describe, "tags": _tags, "search": _search,
+        "resolve": _resolve, "login": _login,
     }  # fmt: skip
     try:
         return verbs[what](subject, origins, **more)
@@ -101,6 +121,37 @@ def _describe(name: str, origins: Sequence[Origin], platform: str = "") -> Seque
         )  # fmt: skip
 
     return (first_that_has(asked, origins, find),)
+
+
+def _resolve(name: str, origins: Sequence[Origin]) -> Sequence[RemoteDescriptor]:
+    asked = parse_reference(name)
+
+    def find(repository: Repository) -> RemoteDescriptor:
+        top = repository.manifest(asked.digest or asked.tag)
+        return RemoteDescriptor(top.digest, top.media_type, len(top.data), _platforms(repository, top))
+
+    return (first_that_has(asked, origins, find),)
+
+
+def _platforms(repository: Repository, top: Document) -> tuple[Mapping[str, Any], ...]:
+    """Those of an index; of a single image the one that its config tells."""
+    if top.media_type in INDEX_TYPES:
+        entries = parse_index(top.data, top.media_type, repository.subject)
+        found = (entry.platform for entry in entries if entry.platform)
+        return tuple(asdict(each) for each in found if each.os != "unknown")
+    manifest = parse_manifest(top.data, top.media_type, repository.subject)
+    config = parse_json(read_config(repository, manifest.config), "config")
+    fields = {name: config.get(name) for name in ("os", "architecture", "variant")}
+    return ({name: value if isinstance(value, str) else "" for name, value in fields.items()},)
+
+
+def _login(domain: str, origins: Sequence[Origin]) -> Sequence[LetIn]:
+    from runtime.images.registry.credentials import Credential
+    from runtime.images.registry.login import check_login
+
+    origin = origins[-1]
+    check_login(origin.endpoint, origin.credential or Credential())
+    return (LetIn(origin.endpoint.host),)
 
 
 def _tags(name: str, origins: Sequence[Origin], most: int) -> Sequence[RemoteTag]:

@@ -10,12 +10,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import Invalid, NotFound
 from runtime.images.content import Blob, ingest
 from runtime.images.documents import Platform
 from runtime.images.limits import Limits
+from runtime.images.reference import Reference
 from runtime.images.streams import MAGIC_BYTES, detect_packing, unpack_chunks
 
 
@@ -34,17 +36,28 @@ def ingest_rootfs(path: Path, part: Path, limits: Limits) -> tuple[Blob, float]:
         return ingest(file, part), created_at
 
 
-def rootfs_config(config: Mapping[str, object], diff_id: str, host: Platform, created_at: float) -> bytes:
-    """The config document. `config` is its inner object: Cmd, Env, WorkingDir, ..."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an import is to make. name: None for an image without one. config: the inner object of an image
+    config: Cmd, Env, WorkingDir, ... comment: of its history, "" for our own."""
+
+    name: Reference | None
+    config: Mapping[str, object]
+    platform: Platform
+    comment: str = ""
+
+
+def rootfs_config(wanted: Wanted, diff_id: str, created_at: float) -> bytes:
+    """The config document."""
     created = datetime.datetime.fromtimestamp(int(created_at), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     document = {
         "created": created,
-        "architecture": host.architecture,
-        **({"variant": host.variant} if host.variant else {}),
-        "os": host.os,
-        "config": dict(config),
+        "architecture": wanted.platform.architecture,
+        **({"variant": wanted.platform.variant} if wanted.platform.variant else {}),
+        "os": wanted.platform.os,
+        "config": dict(wanted.config),
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "comment": "imported root file system"}],
+        "history": [{"created": created, "comment": wanted.comment or "imported root file system"}],
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 

@@ -236,6 +236,9 @@ class Stage:
         if self._trees:
             self._layers.sync()
 
+    def tell(self, step: str, subject: str, total: int) -> None:
+        self._report(Progress(step, subject, 0, total))
+
     def advance(self, step: str, subject: str, total: int) -> Callable[[int], None]:
         done = 0
 

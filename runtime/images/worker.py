@@ -30,6 +30,7 @@ from runtime.images.error_view import to_error, to_view
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
+from runtime.images.progress import EXISTS, LAYER, MOUNTED
 from runtime.images.reference import parse_reference
 from runtime.images.registry.proxies import proxies
 from runtime.images.staging_directory import remove_dead_stages
@@ -120,9 +121,12 @@ class IsolatedImages(Images):
         progress: Callable[[Progress], None] | None = None,
         *,
         moves_names: bool = False,
+        platform: str = "",
+        comment: str = "",
     ) -> ImageInfo:
         words = ["import", str(path), reference, *([_MOVES_NAMES] if moves_names else [])]
-        return self._run(words, progress, json.dumps(dict(config or {})).encode())[0]
+        told = {"config": dict(config or {}), "platform": platform, "comment": comment}
+        return self._run(words, progress, json.dumps(told).encode())[0]
 
     def commit(self, wanted: Commit, progress: Callable[[Progress], None] | None = None) -> ImageInfo:
         return self._run(["commit", wanted.container], progress, json.dumps(asdict(wanted)).encode())[0]
@@ -314,7 +318,9 @@ def main(arguments: Sequence[str]) -> int:
         else:
             moves = _MOVES_NAMES in rest[1:]
             found = (
-                images.import_rootfs(Path(path), rest[0], json.loads(told), _Reporter(), moves_names=moves),
+                images.import_rootfs(
+                    Path(path), rest[0], progress=_Reporter(), moves_names=moves, **json.loads(told)
+                ),
             )
     except SetpointError as error:
         _print({"error": to_view(error)})
@@ -388,6 +394,10 @@ class _Asker:
             raise to_error(answer["error"])
 
 
+# A frozen container waits for "written"; the others come once for each layer.
+_NEVER_LEFT_OUT = ("written", LAYER, EXISTS, MOUNTED)
+
+
 class _Reporter:
     """Prints progress, ten times a second at most."""
 
@@ -396,7 +406,7 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now >= self._next_at or progress.step == "written":  # a frozen container waits for that
+        if now >= self._next_at or progress.step in _NEVER_LEFT_OUT:
             self._next_at = now + _REPORT_SECONDS
             _print({"progress": asdict(progress)})
 

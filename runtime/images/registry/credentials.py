@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user's name with a password, or an identity token in place of both."""
+    """A user's name with a password, or an identity token in place of both; or a registry's own token, which
+    is shown to it as it is."""
 
     username: str = ""
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
     def basic(self) -> str:
         """The value of an Authorization header (RFC 7617)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint
@@ -14,3 +15,11 @@ class Origin:
 
     endpoint: Endpoint
     credential: Credential | None = None
+
+
+def asked_as(credential: Credential | None, origins: Sequence[Origin]) -> Sequence[Origin]:
+    """The same origins, but that the registry itself, which comes last, is told this one: mirrors are not
+    those that it was given for. None: all are told what is known here."""
+    if credential is None or not origins:
+        return origins
+    return (*origins[:-1], replace(origins[-1], credential=credential))

@@ -21,6 +21,7 @@ from runtime.images.registry.transport import Transport, explained
 
 MAX_TOKEN_BYTES = 256 * 1024
 WRONG = "the name or the password is wrong"
+DENIED = "the registry does not let us in"
 
 
 class Authorizer:
@@ -48,6 +49,11 @@ class Authorizer:
         with self._lock:
             if self.header and self.header != sent:
                 return self.header
+            if self._credential is not None and self._credential.registry_token:
+                if sent:
+                    raise self.denied(WRONG)
+                self.header = "Bearer " + self._credential.registry_token
+                return self.header
             for challenge in challenges:
                 if challenge.scheme == "bearer":
                     self.header = "Bearer " + self._fetch_token(challenge)
@@ -62,7 +68,8 @@ class Authorizer:
         known = self._credential
         secrets = [self.header.partition(" ")[2]]
         if known is not None:
-            secrets += [known.password, known.identity_token, known.basic().partition(" ")[2]]
+            secrets += [known.password, known.identity_token, known.registry_token]
+            secrets.append(known.basic().partition(" ")[2])
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
@@ -70,7 +77,7 @@ class Authorizer:
     def denied(self, reason: str) -> Invalid:
         host, reason = self._endpoint.host, self.without_secrets(reason)
         hint = f"see `setpoint login {host}`" if self._credential is None else "log in again"
-        return Invalid("pull image", self._subject, f"the registry does not let us in: {reason}", hint)
+        return Invalid("pull image", self._subject, f"{DENIED}: {reason}", hint)
 
     def _fetch_token(self, challenge: Challenge) -> str:
         realm = challenge.parameters.get("realm", "")
