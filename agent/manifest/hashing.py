@@ -38,6 +38,9 @@ LIVE_CONTAINER_FIELDS = frozenset(
         "asked",
     )
 )
+# Of what the Docker Engine API made; that of manifests is made anew, as it ever was, for their hashes stay.
+LIVE_ASKED_FIELDS = frozenset(("container_name", "networks"))
+OWN_NETWORK_MODES = frozenset(("", "bridge"))
 BUILT_FIELDS = frozenset(("build", "image"))
 LIVE_OTHER_FIELDS = frozenset(("ensure", "suspend", "keep", "update", "pull_policy"))
 
@@ -59,6 +62,10 @@ def hashes(spec: AnySpec) -> tuple[str, str]:
     whole = _digest_of(values)
     if "build" in values:  # what is built counts, not what it is built of: it rolls out when it is another
         live = live | BUILT_FIELDS
+    if isinstance(spec, ContainerSpec) and spec.asked is not None:
+        live = live | LIVE_ASKED_FIELDS
+        if spec.network_mode in OWN_NETWORK_MODES:
+            live = live | {"network_mode"}
     counting = {name: value for name, value in values.items() if name not in live}
     if isinstance(spec, ContainerSpec) and "image" in counting:
         counting["image"] = without_digest(spec.image)

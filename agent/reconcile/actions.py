@@ -13,7 +13,7 @@ from typing import ClassVar
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.policy import ExitCause
 from runtime.build_recipe import BuildRecipe
-from runtime.model import ContainerConfig, Drift, NetworkConfig, Resources, VolumeConfig
+from runtime.model import ContainerConfig, Drift, EndpointConfig, NetworkConfig, Resources, VolumeConfig
 from store.records import Key
 
 
@@ -204,6 +204,47 @@ class UpdateResources(Action):
     @property
     def detail(self) -> str:
         return short(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RenameContainer(Action):
+    """In place, as the two below: nothing is restarted."""
+
+    verb: ClassVar[str] = "rename"
+    done: ClassVar[str] = "Renamed"
+    id: str
+    name: str
+
+    @property
+    def detail(self) -> str:
+        return f"{short(self.id)} to {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectNetwork(Action):
+    """position: among its networks, the most preferred way out first."""
+
+    verb: ClassVar[str] = "connect"
+    done: ClassVar[str] = "NetworkConnected"
+    id: str
+    endpoint: EndpointConfig
+    position: int = 0
+
+    @property
+    def detail(self) -> str:
+        return f"{short(self.id)} to {self.endpoint.network}"
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectNetwork(Action):
+    verb: ClassVar[str] = "disconnect"
+    done: ClassVar[str] = "NetworkDisconnected"
+    id: str
+    network: str
+
+    @property
+    def detail(self) -> str:
+        return f"{short(self.id)} from {self.network}"
 
 
 @dataclass(frozen=True, slots=True)

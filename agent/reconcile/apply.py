@@ -89,18 +89,29 @@ def _call(engine: Engine, action: Action) -> Awaitable[None]:
             return engine.delete_sandbox(action.sandbox)
         case do.UpdateResources():
             return engine.update(action.id, action.resources)
+        case do.RenameContainer():
+            return engine.rename(action.id, action.name)
         case do.RepairDrift():
             return engine.repair(action.drift)
+        case do.ForgetObject():
+            return _nothing()
+    return _call_for_things(engine, action)
+
+
+def _call_for_things(engine: Engine, action: Action) -> Awaitable[None]:
+    match action:
         case do.CreateNetwork():
             return engine.create_network(action.config)
         case do.DeleteNetwork():
             return engine.delete_network(action.name)
+        case do.ConnectNetwork():
+            return engine.connect(action.id, action.endpoint, action.position)
+        case do.DisconnectNetwork():
+            return engine.disconnect(action.id, action.network)
         case do.CreateVolume():
             return engine.create_volume(action.config)
         case do.DeleteVolume():
             return engine.delete_volume(action.name)
-        case do.ForgetObject():
-            return _nothing()
     raise TypeError(f"no such action: {action!r}")
 
 

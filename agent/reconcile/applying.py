@@ -120,6 +120,10 @@ class Applying:
                     know.observer.on_restart(action.key, action.cause.seen)
             case do.PullImage() | do.BuildImage():
                 know.observed.look_at_pull(action.reference, know.clock.now())
+            case do.ConnectNetwork():
+                know.observed.change_networks(action.id, action.endpoint.network, is_on=True)
+            case do.DisconnectNetwork():
+                know.observed.change_networks(action.id, action.network, is_on=False)
             case do.DeleteSandbox():
                 know.observed.drop_sandbox(action.sandbox)
             case do.RepairDrift():

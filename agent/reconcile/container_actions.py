@@ -132,7 +132,7 @@ def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateCo
         image=image,
         recreate_hash=context.recreate_hash,
         attempt=max(same) + 1 if same else 0,
-        names=_names(context),
+        names=names_of(context),
         origin=convert.Origin(desired.file, desired.line, desired.revision),
     )
     seen = "is not there"
@@ -145,7 +145,8 @@ def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateCo
     return CreateContainer(desired.key, context.cause(seen), config, index=index)
 
 
-def _names(context: Context) -> convert.Names:
+def names_of(context: Context) -> convert.Names:
+    """What the names in its spec stand for."""
     desired, world, spec = context.desired, context.world, context.spec
     project = desired.key.project
     owner = world.container_key(project, desired.joins) if desired.joins else None

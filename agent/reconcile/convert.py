@@ -109,12 +109,13 @@ def anonymous_volume_name(key: Key, index: int, target: str) -> str:
 
 
 def networks_of(spec: ContainerSpec) -> tuple[str, ...]:
-    """The key names of the project's networks that a container is on, highest priority first."""
+    """The key names of the project's networks that a container is on, highest priority first. What the Docker
+    Engine API made is on those that it names, and may be on none."""
     if spec.network_mode == "bridge":
         return ("bridge",)
     if spec.network_mode:
         return ()
-    if not spec.networks:
+    if not spec.networks and spec.asked is None:
         return ("default",)
     return tuple(sorted(spec.networks, key=lambda name: (-spec.networks[name].priority, name)))
 
@@ -191,7 +192,8 @@ def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:
     )
 
 
-def _endpoints(key: Key, spec: ContainerSpec, index: int, names: Names) -> tuple[EndpointConfig, ...]:
+def endpoints_of(key: Key, spec: ContainerSpec, index: int, names: Names) -> tuple[EndpointConfig, ...]:
+    """The interfaces of a network namespace of its own, the most preferred first."""
     endpoints = []
     own = (key.name, container_name(key, spec, index))
     for name in networks_of(spec):
@@ -239,7 +241,7 @@ def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> S
     return SandboxConfig(
         mode="own",
         id=sandbox_id(names.instance, key, index),
-        endpoints=_endpoints(key, spec, index, names),
+        endpoints=endpoints_of(key, spec, index, names),
         ports=_ports(spec, index),
     )
 

@@ -161,6 +161,14 @@ class Observed:
     def add_sandbox(self, id: str, key: Key, networks: Iterable[str]) -> None:
         self.sandboxes[id] = Sandbox(key, frozenset(networks))
 
+    def change_networks(self, container: str, network: str, *, is_on: bool) -> None:
+        """The network namespace of a container, if it has one by now, came to a network or left it."""
+        state = self._states.get(container)
+        sandbox = self.sandboxes.get(state.sandbox) if state is not None else None
+        if state is not None and sandbox is not None:
+            networks = sandbox.networks | {network} if is_on else sandbox.networks - {network}
+            self.sandboxes[state.sandbox] = replace(sandbox, networks=networks)
+
     def drop_sandbox(self, id: str) -> None:
         sandbox = self.sandboxes.pop(id, None)
         if sandbox is None:

@@ -22,6 +22,7 @@ from agent.reconcile.container_actions import Context
 from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.memory import Failure
 from agent.reconcile.needs import BUILDING, PULLING, Wait, build_of
+from agent.reconcile.plan_changes import changes
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.refresh import with_asking
 from agent.reconcile.removal import (
@@ -132,10 +133,19 @@ def _plan_replica(context: Context, index: int) -> ReplicaPlan:
     if current is None:
         return _plan_missing(context, index, stale, failure)
     if context.spec.ensure == "stopped":
-        return _plan_stopped(context, current, stale)
-    if current.is_live:
-        return _plan_live(context, current, stale, failure)
-    return _plan_down(context, current, stale, failure)
+        plan = _plan_stopped(context, current, stale)
+    elif current.is_live:
+        plan = _plan_live(context, current, stale, failure)
+    else:
+        plan = _plan_down(context, current, stale, failure)
+    return plan if failure is not None else _with_changes(context, current, plan)
+
+
+def _with_changes(context: Context, current: Replica, plan: ReplicaPlan) -> ReplicaPlan:
+    actions, missing = changes(context, current)
+    if not actions and not missing:
+        return plan
+    return replace(plan, actions=(*actions, *plan.actions), waiting_for=plan.waiting_for | missing)
 
 
 def _preference(replica: Replica) -> tuple[bool, int, float, str]:
