@@ -1,0 +1,132 @@
+"""The limits of a create or update call, to the fields of a spec. Pure.
+
+What is said with 0, "" or null is not said, as Docker has it. What cannot be had here is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from agent.api.docker.bodies import list_of, map_of, text_of, whole_of
+from agent.manifest.spec import Restart, UlimitSpec
+from runtime.errors import Invalid, Unsupported
+
+MIN_MEMORY_BYTES = 6 * 1024 * 1024  # Docker's
+UNLIMITED_RESTARTS = 10**9
+ALWAYS_SECONDS = 10.0**9
+_LACKING = """
+BlkioWeight BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps
+CgroupParent CpuRealtimePeriod CpuRealtimeRuntime CpusetMems DeviceCgroupRules DeviceRequests KernelMemory
+KernelMemoryTCP CpuCount CpuPercent IOMaximumIOps IOMaximumBandwidth
+"""
+
+
+def limits_of(host: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a spec. Invalid for what makes no sense, Unsupported for what there is not."""
+    for name in _LACKING.split():
+        if host.get(name):
+            hint = "GPUs are given as --device" if name == "DeviceRequests" else "leave it out"
+            raise Unsupported("limit", name, "not to be had here yet", hint)
+    if host.get("MemorySwappiness") not in (None, -1):
+        raise Unsupported("limit", "MemorySwappiness", "not to be had here yet", "leave it out")
+    found = {**_cpu(host), **_memory(host)}
+    if (pids := host.get("PidsLimit")) is not None:
+        found["pids_limit"] = -1 if whole_of(host, "PidsLimit") <= 0 else pids
+    return found
+
+
+def _cpu(host: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    nano, quota = whole_of(host, "NanoCpus"), whole_of(host, "CpuQuota")
+    period = whole_of(host, "CpuPeriod")
+    if nano and (quota or period):
+        raise Invalid("", "", "Conflicting options: Nano CPUs and CPU Period cannot both be set")
+    if nano < 0 or period < 0:
+        raise Invalid("", "", "CPUs below 0")
+    if nano:
+        found["cpus"] = nano / 1e9
+    elif quota > 0:
+        found["cpus"] = quota / (period or 100_000)
+    if shares := whole_of(host, "CpuShares"):
+        if not 2 <= shares <= 262144:
+            raise Invalid("", "", "CpuShares must be from 2 to 262144")
+        found["cpu_shares"] = shares
+    if cpus := text_of(host, "CpusetCpus"):
+        found["cpuset"] = _cpuset(cpus)
+    return found
+
+
+def _cpuset(text: str) -> str:
+    """ "0-3,5". Numbers are bounded: a range is never counted out (CVE-2018-20699)."""
+    for part in text.split(","):
+        bounds = part.split("-")
+        is_whole = all(bound.isascii() and bound.isdigit() and len(bound) <= 4 for bound in bounds)
+        if len(bounds) > 2 or not is_whole or int(bounds[0]) > int(bounds[-1]):
+            raise Invalid("", "", f"Invalid value {text[:40]} for cpuset cpus")
+    return text
+
+
+def _memory(host: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    memory, swap = whole_of(host, "Memory"), whole_of(host, "MemorySwap")
+    reservation = whole_of(host, "MemoryReservation")
+    if memory and memory < MIN_MEMORY_BYTES:
+        raise Invalid("", "", "Minimum memory limit allowed is 6MB")
+    if memory and swap > 0 and swap < memory:
+        raise Invalid("", "", "Minimum memoryswap limit should be larger than memory limit, see usage")
+    if swap > 0 and not memory:
+        raise Invalid("", "", "You should always set the Memory limit when using Memoryswap limit, see usage")
+    if memory and reservation > memory:
+        raise Invalid("", "", "Minimum memory limit can not be less than memory reservation limit, see usage")
+    if memory:
+        found["mem_limit"] = memory
+    if swap:
+        found["memswap_limit"] = swap
+    if reservation:
+        found["mem_reservation"] = reservation
+    return found
+
+
+def ulimits_of(host: Mapping[str, Any]) -> dict[str, UlimitSpec]:
+    found = {}
+    for item in list_of(host, "Ulimits"):
+        if not isinstance(item, dict) or not text_of(item, "Name"):
+            raise Invalid("read request", "Ulimits", "not a list of objects with a Name")
+        soft, hard = whole_of(item, "Soft"), whole_of(item, "Hard")
+        if -1 < hard < soft:
+            raise Invalid(
+                "", "", f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+            )
+        found[text_of(item, "Name")] = UlimitSpec(soft=soft, hard=hard)
+    return found
+
+
+def restart_of(host: Mapping[str, Any]) -> Restart:
+    """Docker restarts for ever, but for on-failure:N."""
+    policy = map_of(host, "RestartPolicy")
+    name, count = text_of(policy, "Name") or "no", whole_of(policy, "MaximumRetryCount")
+    if name not in ("no", "always", "unless-stopped", "on-failure"):
+        raise Invalid(
+            "",
+            "",
+            f"invalid restart policy: unknown policy '{name[:40]}'; use one of "
+            "'no', 'always', 'on-failure', or 'unless-stopped'",
+        )
+    if count < 0 or (count and name != "on-failure"):
+        reason = (
+            "maximum retry count cannot be negative"
+            if count < 0
+            else ("maximum retry count can only be used with 'on-failure'")
+        )
+        raise Invalid("", "", f"invalid restart policy: {reason}")
+    attempts = min(count, UNLIMITED_RESTARTS) or UNLIMITED_RESTARTS
+    return Restart(policy=name, max_attempts=attempts, window_seconds=ALWAYS_SECONDS)
+
+
+def seconds_of(nanoseconds: int, name: str) -> float:
+    """Durations come as nanoseconds: 0 is not said, and below 1 ms is a mistake."""
+    if nanoseconds and nanoseconds < 1_000_000:
+        raise Invalid("", "", f"{name} in Healthcheck cannot be less than 1ms")
+    return min(nanoseconds / 1e9, math.inf)

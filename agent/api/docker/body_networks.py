@@ -1,0 +1,160 @@
+"""The networks, ports and names of a create call, to the fields of a spec. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agent.api.docker.bodies import flag_of, list_of, map_of, text_of, texts_of, whole_of
+from agent.manifest.spec import Attachment, Port
+from runtime.errors import Invalid, Unsupported
+
+Named = Callable[[str], str]  # a reference as clients say it -> what the spec calls it
+DEFAULT_MODES = ("", "default", "bridge")
+
+
+def network_of(
+    config: Mapping[str, Any], host: Mapping[str, Any], networking: Mapping[str, Any],
+    network: Named, container: Named,
+) -> dict[str, Any]:  # fmt: skip
+    """network_mode, or networks with how it is on each."""
+    mode = "none" if flag_of(config, "NetworkDisabled") else text_of(host, "NetworkMode")
+    endpoints = map_of(networking, "EndpointsConfig")
+    if mode in ("host", "none"):
+        return {"network_mode": mode}
+    if mode.startswith("container:"):
+        if config.get("Hostname"):
+            raise Invalid("", "", "conflicting options: hostname and the network mode")
+        return {"network_mode": f"container:{container(mode.partition(':')[2])}"}
+    others = {name: value for name, value in endpoints.items() if name not in DEFAULT_MODES}
+    if mode in DEFAULT_MODES and not others:
+        for value in endpoints.values():
+            _refuse_on_default(value or {})
+        return {"network_mode": "bridge"}
+    first = {} if mode in DEFAULT_MODES else {network(mode): attachment_of(others.pop(mode, None), config)}
+    return {"networks": first | {network(name): attachment_of(value) for name, value in others.items()}}
+
+
+def _refuse_on_default(value: Mapping[str, Any]) -> None:
+    ipam = map_of(value, "IPAMConfig")
+    if text_of(ipam, "IPv4Address") or text_of(ipam, "IPv6Address"):
+        raise Invalid(
+            "", "", "user specified IP address is supported on user defined networks only",
+            "docker network create, and --network",
+        )  # fmt: skip
+
+
+def attachment_of(value: Any, config: Mapping[str, Any] | None = None) -> Attachment:
+    """An EndpointSettings. config: where older clients say the address of the first network's card."""
+    value = {} if value is None else value
+    if not isinstance(value, dict):
+        raise Invalid("read request", "EndpointsConfig", "not an object of objects")
+    if texts_of(value, "Links") or map_of(value, "DriverOpts"):
+        raise Unsupported("connect", "Links, DriverOpts", "not to be had here", "use Aliases")
+    ipam = map_of(value, "IPAMConfig")
+    if texts_of(ipam, "LinkLocalIPs") or text_of(ipam, "IPv6Address"):
+        raise Unsupported("connect", "IPAMConfig", "IPv6 and link-local addresses are not to be had here yet")
+    address = text_of(ipam, "IPv4Address")
+    try:
+        address = str(ipaddress.IPv4Address(address)) if address else ""
+    except ValueError:
+        raise Invalid("", "", f"invalid IPv4 address: {address[:40]}") from None
+    return Attachment(
+        aliases=texts_of(value, "Aliases"),
+        ipv4_address=address,
+        mac_address=text_of(value, "MacAddress") or text_of(config or {}, "MacAddress"),
+        priority=whole_of(value, "GwPriority"),
+    )
+
+
+# --- ports ----------------------------------------------------------------------------------------
+
+
+def ports_of(host: Mapping[str, Any], exposed: Sequence[str]) -> tuple[Port, ...]:
+    """PortBindings, and with PublishAllPorts the exposed ones on ports that the engine picks."""
+    found = []
+    bindings = map_of(host, "PortBindings")
+    for name, items in bindings.items():
+        target, protocol = port_of(name)
+        found += [_binding(item, target, protocol) for item in items or [{}]]
+    if flag_of(host, "PublishAllPorts"):
+        found += [
+            Port(target=target, protocol=protocol)
+            for name in exposed
+            if name not in bindings
+            for target, protocol in [port_of(name)]
+        ]
+    return tuple(found)
+
+
+def port_of(text: str) -> tuple[int, str]:
+    """ "80/tcp"."""
+    number, _, protocol = text.partition("/")
+    protocol = protocol or "tcp"
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise Invalid("", "", f"Invalid proto: {protocol[:20]}")
+    return _number(number, text, least=1), protocol
+
+
+def _number(text: str, whole: str, *, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and least <= int(text) <= 65535):
+        raise Invalid("", "", f"invalid port specification: {whole[:40]!r}")
+    return int(text)
+
+
+def _binding(item: Any, target: int, protocol: str) -> Port:
+    if not isinstance(item, dict):
+        raise Invalid("read request", "PortBindings", "not an object of lists of objects")
+    address, text = text_of(item, "HostIp"), text_of(item, "HostPort")
+    if ":" in address:
+        raise Unsupported("publish", address[:40], "IPv6 is not to be had here yet")
+    try:
+        address = "" if address in ("", "0.0.0.0") else str(ipaddress.IPv4Address(address))
+    except ValueError:
+        raise Invalid("", "", f"invalid HostIp: {address[:40]}") from None
+    if "-" in text:
+        first, _, last = text.partition("-")
+        raise Unsupported(
+            "publish", f"{first[:5]}-{last[:5]}", "a range for one port", "name one port, or none"
+        )
+    published = _number(text, text, least=0) if text else 0
+    return Port(target=target, published=published or None, protocol=protocol, host_ip=address)
+
+
+def exposed_of(
+    config: Mapping[str, Any], host: Mapping[str, Any], image_ports: Sequence[str]
+) -> tuple[str, ...]:
+    """ "80/tcp" of all that the container, what it publishes and its image name."""
+    names = [*map_of(config, "ExposedPorts"), *map_of(host, "PortBindings"), *image_ports]
+    return tuple(dict.fromkeys("{}/{}".format(*port_of(name)) for name in names))
+
+
+def extra_hosts_of(host: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for text in texts_of(host, "ExtraHosts"):
+        name, sign, address = text.partition(":") if "=" not in text else text.partition("=")
+        if not (name and sign):
+            raise Invalid("", "", f"bad format for add-host: {text[:100]!r}")
+        if address != "host-gateway":
+            try:
+                address = str(ipaddress.ip_address(address.strip("[]")))
+            except ValueError:
+                raise Invalid("", "", f"invalid IP address in add-host: {address[:40]!r}") from None
+        found.append((name, address))
+    return tuple(found)
+
+
+def dns_of(host: Mapping[str, Any]) -> dict[str, Any]:
+    for address in texts_of(host, "Dns"):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise Invalid("", "", f"{address[:40]} is not an ip address") from None
+    fields = (("dns", "Dns"), ("dns_search", "DnsSearch"), ("dns_opt", "DnsOptions"))
+    found = {field: texts_of(host, name) for field, name in fields if texts_of(host, name)}
+    if links := list_of(host, "Links"):
+        raise Unsupported(
+            "create", str(links[0])[:40], "links are not to be had here", "a network with aliases"
+        )
+    return found
