@@ -68,6 +68,11 @@ class Assembly:
         self._checked: dict[str, dict[str, Any]] = {}  # configs of what was created and not yet started
         self._limits = replace(_host_limits(), apparmor=apparmor)
 
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """All that this host can give."""
+        return self._limits.capabilities
+
     def bundle(self, id: str) -> str:
         return f"{self._containers}/{id}"
 

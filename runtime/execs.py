@@ -12,7 +12,7 @@ from typing import Any
 from runtime import processes
 from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
-from runtime.errors import Conflict, Invalid
+from runtime.errors import Conflict, Invalid, Unsupported
 from runtime.model import ExecResult
 from runtime.supervisor.client import Client
 
@@ -53,14 +53,34 @@ class Execs:
         working_dir: str = "",
         environment: Sequence[str] = (),
         size: tuple[int, int] = (0, 0),
+        output: bool = True,
+        privileged: bool = False,
     ) -> processes.Process:
-        """Start argv inside a running container with pipes, or a terminal of size (rows, columns)."""
+        """Start argv inside a running container with pipes, or a terminal of size (rows, columns), or
+        (without output) with none. privileged: with all capabilities of this host and unconfined by
+        AppArmor; the container's seccomp filter stays."""
         await self._client.wait_up(WAIT_SECONDS)
         process = self._process("exec", id, argv, user, working_dir, environment)
         process["terminal"] = terminal
         if terminal and all(size):
             process["consoleSize"] = {"height": size[0], "width": size[1]}
-        return await processes.start_process(self._client, id, process, terminal=terminal, stdin=stdin)
+        if privileged:
+            process.update(self._privileges(id))
+        return await processes.start_process(
+            self._client, id, process, terminal=terminal, stdin=stdin, output=output
+        )
+
+    def _privileges(self, id: str) -> dict[str, Any]:
+        entry = self._index.get("exec", id)
+        if entry.config.security.user_namespace != "host":
+            raise Unsupported(
+                "exec",
+                entry.config.name,
+                "privileged is power over the host, and its user namespace has none",
+            )
+        capabilities = list(self._assembly.capabilities)
+        given = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
+        return {"capabilities": given, "apparmorProfile": ""}
 
     def _process(
         self, op: str, id: str, argv: Sequence[str], user: str, working_dir: str, environment: Sequence[str]

@@ -60,6 +60,10 @@ class Process:
             with contextlib.suppress(Temporary):
                 answer = self._client.send("signal", exec=self.pid, signal=9)
                 answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.release()
+
+    def release(self) -> None:
+        """Free the descriptors; the process runs on."""
         self._exit.add_done_callback(lambda done: done.cancelled() or done.exception())
         for fd in {self.stdin, self.stdout, self.stderr} - {-1}:
             os.close(fd)
@@ -67,12 +71,16 @@ class Process:
 
 
 async def start_process(
-    client: Client, id: str, process: dict[str, Any], *, terminal: bool, stdin: bool
+    client: Client, id: str, process: dict[str, Any], *, terminal: bool, stdin: bool, output: bool = True
 ) -> Process:
-    """Start and return as soon as the program runs. Raises why it cannot."""
+    """Start and return as soon as the program runs. Raises why it cannot. Without output (and without a
+    terminal) it has /dev/null for all three."""
     if terminal:
         result, fds = await client.call_fds("exec", name=id, process=process)
         return Process(client, result["exec"], fds[0], fds[0], -1)
+    if not output:
+        result = await client.call("exec", name=id, process=process)
+        return Process(client, result["exec"], -1, -1, -1)
     ours: list[int] = []
     theirs: list[int] = []
     try:
@@ -158,12 +166,12 @@ async def run_captured(
 def process_of(
     argv: Sequence[str], user: str, working_dir: str, environment: Sequence[str], inherited: Sequence[str]
 ) -> dict[str, Any]:
-    """What differs from the container's own process, as OCI has it."""
+    """What differs from the container's own process, as OCI has it. "NAME" without a value takes it away."""
     process: dict[str, Any] = {"args": list(argv), "terminal": False}
     if environment:
         names = {entry.partition("=")[0] for entry in environment}
         kept = [entry for entry in inherited if entry.partition("=")[0] not in names]
-        process["env"] = [*kept, *environment]
+        process["env"] = [*kept, *(entry for entry in environment if "=" in entry)]
     if user:
         process["user"] = {"uid": 0, "gid": 0, "username": user}
     if working_dir:

@@ -14,6 +14,7 @@ from runtime.errors import Conflict, Invalid, NotFound
 from runtime.supervisor import execs, starting
 from runtime.supervisor.attach import Attachment
 from runtime.supervisor.container import Container
+from runtime.supervisor.log_file import stamp_now
 from runtime.supervisor.server import send_signal
 
 TYPE_CHECKING = False
@@ -103,9 +104,10 @@ def execute(server: Supervisor, message: Message, fds: list[int], reply: Reply) 
 
 
 def attach(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
-    """{name, streams, framed, stdin, closes_stdin, early} -> a socket: see `attach`.
+    """{name, streams, framed, stdin, closes_stdin, early} -> {stamp} and a socket: see `attach`.
 
     early: the container may not have been started yet; it gets everything from the first byte.
+    stamp: records of the log up to it are not on the socket, later ones are.
     """
     name = _name(message)
     container = server.containers.get(name)
@@ -118,12 +120,22 @@ def attach(server: Supervisor, message: Message, _fds: list[int], reply: Reply) 
     if container is not None:
         container.attach(attachment)
     else:
-        waiting = server.early_attachments.setdefault(name, [])
-        attachment.on_close = waiting.remove
-        attachment.hold_input(held=True)
-        waiting.append(attachment)
-    reply.result({}, (theirs.fileno(),))
+        _wait_for_start(server, name, attachment)
+    reply.result({"stamp": stamp_now().decode()}, (theirs.fileno(),))
     theirs.close()
+
+
+def _wait_for_start(server: Supervisor, name: str, attachment: Attachment) -> None:
+    waiting = server.early_attachments.setdefault(name, [])
+    waiting.append(attachment)
+
+    def leave(attachment: Attachment) -> None:
+        waiting.remove(attachment)
+        if not waiting and server.early_attachments.get(name) is waiting:
+            del server.early_attachments[name]  # of a container that may never start
+
+    attachment.on_close = leave
+    attachment.hold_input(held=True)
 
 
 def resize(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
