@@ -282,7 +282,7 @@ class NativeEngine:
             working_dir=working_dir, environment=environment,
         )  # fmt: skip
 
-    async def start_exec(
+    async def start_exec(  # noqa: PLR0913
         self,
         id: str,
         argv: Sequence[str],

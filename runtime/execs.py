@@ -42,7 +42,7 @@ class Execs:
         process = self._process("exec", id, argv, user, working_dir, environment)
         return await processes.run_captured(self._client, id, process, timeout_seconds, max_output_bytes)
 
-    async def start(
+    async def start(  # noqa: PLR0913
         self,
         id: str,
         argv: Sequence[str],
