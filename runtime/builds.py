@@ -58,6 +58,7 @@ class Builds:
         self._steps = BuildSteps(engine)
         self._room = asyncio.Semaphore(AT_ONCE)
         self._running: dict[str, asyncio.Task[Any] | None] = {}
+        self._names: dict[str, str] = {}
         self._spares = Spares(self._layout)
         self.history = History(self._layout.builds / "history")
 
@@ -80,6 +81,12 @@ class Builds:
         await asyncio.gather(*works, return_exceptions=True)
         await self._spares.close()
 
+    def cancel(self, name: str) -> None:
+        """End builds that their callers call so. One that is not there has ended."""
+        for id, task in list(self._running.items()):
+            if name and task is not None and self._names.get(id) == name:
+                task.cancel()
+
     async def _get_image(self, caller: BuildCaller, reference: str, pull: bool) -> ImageInfo:
         """A base image: one that is here, unless the registry is to be asked; as the policy allows."""
         image = None if pull else self._engine.image(reference)
@@ -100,6 +107,7 @@ class Builds:
         """The image. report hears each event: {"kind": "step" | "log" | "end" | "base" | "remark", …}."""
         async with self._room, contextlib.AsyncExitStack() as stack:
             self._running[order.id] = asyncio.current_task()
+            self._names[order.id] = caller.name
             record = await asyncio.to_thread(self.history.begin, _summary(order))
             admit = partial(self._engine.images.admit, "build image")
             trees = Trees(self._fetch_git, stack)
@@ -154,6 +162,7 @@ class Builds:
 
     async def _end(self, id: str) -> None:
         self._running.pop(id, None)
+        self._names.pop(id, None)
         await self._steps.clear(id)
         await asyncio.to_thread(shutil.rmtree, self._layout.run_builds / id, ignore_errors=True)
         if not self._running:

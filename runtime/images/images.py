@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
-from runtime.images.build.cache import held
+from runtime.images.build.cache import CachedStep, held
 from runtime.images.config import parse_config, parse_diff_ids
 from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest

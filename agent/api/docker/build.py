@@ -1,27 +1,158 @@
-"""Builds of Dockerfiles."""
+"""Builds of Dockerfiles: the classic one, whose context is the body and whose answer is a stream, and the
+prune and the cancel of all. BuildKit's clients come through `buildkit`. Thin: the engine builds.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.build import MAX_CONTEXT_BYTES, is_gone
+from agent.api.build_events import Ordered, run_build
+from agent.api.context import Context
+from agent.api.docker.answers import json_answer
+from agent.api.docker.build_cache import PruneWish, forget
+from agent.api.docker.build_limits import whole
+from agent.api.docker.build_logins import read_logins
+from agent.api.docker.build_query import BuildQuery, read_query
+from agent.api.docker.build_stream import DockerLines, Line, quiet_done, tagged
+from agent.api.docker.filters import read_filters
+from agent.api.docker.stamps import read_moment
+from agent.api.requests import context_of, is_root
+from agent.api.unnamed_file import receive
+from runtime.build_caller import BuildCaller
+from runtime.builds import new_id
+from runtime.errors import Invalid, SetpointError
+from runtime.images.registry.credentials import Credential
+from runtime.model import ImageInfo
+
+AUX_SINCE = (1, 30)
 
 
 async def build(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """POST /build. An error before the first line is an answer of its own. A client that leaves ends it."""
+    context = context_of(request)
+    query = read_query(request.query, new_id(), is_trusted=is_root(request))
+    logins = read_logins(request.headers.get("X-Registry-Config", ""))
+    ordered = Ordered(query.order, query.limits, _caller(logins, query.build_id))
+    if not query.has_body:
+        return await _answer(request, _lines(request, context, ordered, query))
+    directory = context.settings.layout.data
+    descriptor = await receive(request, directory, "build image", MAX_CONTEXT_BYTES, "a context of ")
+    try:
+        place = f"/proc/{os.getpid()}/fd/{descriptor}"
+        ordered = replace(ordered, order=replace(query.order, context=place))
+        return await _answer(request, _lines(request, context, ordered, query))
+    finally:
+        os.close(descriptor)
+
+
+def _caller(logins: dict[str, Credential], build_id: str) -> BuildCaller:
+    async def credential(domain: str) -> Credential | None:
+        return logins.get(domain)
+
+    return BuildCaller(credential=credential if logins else None, name=build_id)
+
+
+async def _lines(
+    request: web.Request, context: Context, ordered: Ordered, query: BuildQuery
+) -> AsyncGenerator[Line, None]:
+    """What the client is told. With q: the image's id alone, or all that was said before an error."""
+    lines, held = DockerLines(), list[Line]()
+    events = run_build(context, ordered, lambda: is_gone(request))
+    async with contextlib.aclosing(events):
+        try:
+            async for event in events:
+                if isinstance(event, ImageInfo):
+                    for line in _end(lines, event, query, with_aux=_has_aux(request)):
+                        yield line
+                    continue
+                for line in lines.of(event):
+                    if query.is_quiet:
+                        held = [*held[-999:], line]
+                    else:
+                        yield line
+        except SetpointError as error:
+            if not lines.is_begun:
+                raise
+            for line in held:
+                yield line
+            yield lines.failed(error)
+
+
+def _end(lines: DockerLines, image: ImageInfo, query: BuildQuery, *, with_aux: bool) -> list[Line]:
+    if query.is_quiet:
+        return [quiet_done(image)]
+    return [*lines.done(image, with_aux=with_aux), *tagged(query.order.tags)]
+
+
+def _has_aux(request: web.Request) -> bool:
+    version = request.match_info.get("version", "")
+    return not version or tuple(map(int, version.split("."))) >= AUX_SINCE
+
+
+async def _answer(request: web.Request, lines: AsyncGenerator[Line, None]) -> web.StreamResponse:
+    response: web.StreamResponse | None = None
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            response = response or await _begin(request)
+            await response.write(json.dumps(line).encode() + b"\r\n")
+    return response or await _begin(request)
+
+
+async def _begin(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    return response
+
+
+# --- what is kept of builds -------------------------------------------------------------------------
 
 
 async def prune(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """POST /build/prune. `all` changes nothing: every step that is kept is one of the user's builds."""
+    pruned = await forget(context_of(request).engine, _prune_wish(request), time.time())
+    return json_answer({"CachesDeleted": list(pruned.keys), "SpaceReclaimed": pruned.space_bytes})
+
+
+def _prune_wish(request: web.Request) -> PruneWish:
+    found = read_filters(request.query.get("filters", ""), ("until", "unused-for", "id"))
+    until = (*found.get("until", ()), *found.get("unused-for", ()))
+    ids = found.get("id", ())
+    if len(until) > 1 or len(ids) > 1:
+        raise Invalid("", "", "conflicting filters: until and unused-for, or one of them twice")
+    words = [request.query.get(name, "") for name in ("keep-storage", "reserved-space")]
+    for name in ("max-used-space", "min-free-space"):
+        if whole(request.query.get(name, "") or "0", name):
+            raise Invalid("prune build cache", name, "not known here", "reserved-space is what stays")
+    keep = max(whole(word or "0", "keep-storage") for word in words)
+    now = time.time()
+    unused = max(0.0, now - read_moment(until[0], now)) if until else 0.0
+    return PruneWish(unused, keep, ids[0] if ids else "")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """POST /build/cancel?id= of a build that was given that name. One that is not there has ended."""
+    name = request.query.get("id", "")
+    if not name:
+        raise Invalid("", "", "build ID not provided")
+    context_of(request).engine.builds.cancel(name)
+    return web.Response(status=200, headers={"Content-Type": "application/json"})
 
 
 async def session(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    from agent.api.docker.buildkit.entry import session  # late: not every agent builds
+
+    return await session(request)
 
 
 async def grpc(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    from agent.api.docker.buildkit.entry import grpc
+
+    return await grpc(request)

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ class Cached:
 
     layer: Layer | None
     created: str
+
+
+@dataclass(frozen=True, slots=True)
+class CachedStep:
+    """An entry. used_at: when it was found or made last."""
+
+    key: str
+    used_at: float
+    cached: Cached
 
 
 class Cache:
@@ -88,14 +97,23 @@ class Cache:
         part.write_text(text)
         part.rename(path)
 
-    def entries(self) -> Iterator[tuple[str, float, Cached]]:
-        """(key, when it was used last, entry), in no order."""
+    def entries(self) -> Iterator[CachedStep]:
+        """In no order."""
         for path in _paths(self._directory):
             with contextlib.suppress(OSError):
                 used_at = path.stat().st_mtime
                 found = _read(path)
                 if found is not None:
-                    yield path.stem, used_at, found
+                    yield CachedStep(path.stem, used_at, found)
+
+    def remove(self, keys: Collection[str]) -> tuple[str, ...]:
+        """Those that were there. As `prune` otherwise."""
+        gone = []
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError):
+                self._path(key).unlink()
+                gone.append(key)
+        return tuple(gone)
 
     def prune(self, *, unused_seconds: float = 0.0) -> int:
         """Forget what was not used within that time; how many entries went. Their layers go with the next
