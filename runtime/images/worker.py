@@ -406,9 +406,12 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now >= self._next_at or progress.step in _NEVER_LEFT_OUT:
+        may_be_left_out = progress.step not in _NEVER_LEFT_OUT
+        if may_be_left_out and now < self._next_at:
+            return
+        if may_be_left_out:
             self._next_at = now + _REPORT_SECONDS
-            _print({"progress": asdict(progress)})
+        _print({"progress": asdict(progress)})
 
 
 def _print(value: Mapping[str, object]) -> None:

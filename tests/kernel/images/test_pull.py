@@ -9,7 +9,7 @@ import pytest
 
 from runtime.errors import Invalid, NotFound, Temporary
 from runtime.images.images import Images
-from runtime.images.progress import Progress
+from runtime.images.progress import EXISTS, LAYER, Progress
 from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.origin import Origin
@@ -69,10 +69,10 @@ def test_by_digest(registry: Registry, images: Images) -> None:
 def test_a_second_pull_fetches_no_layer(registry: Registry, images: Images) -> None:
     seen: list[Progress] = []
     images.pull(f"{registry.host}/lab/app:1", origin_of(registry), seen.append)
-    assert {each.step for each in seen} == {"fetch", "unpack", "sync"}
+    assert {each.step for each in seen} == {LAYER, "fetch", "unpack", "sync"}
     seen.clear()
     images.pull(f"{registry.host}/lab/app:1", origin_of(registry), seen.append)
-    assert {each.step for each in seen} == {"sync"}
+    assert {each.step for each in seen} == {EXISTS, "sync"}
 
 
 def test_in_a_process_of_its_own(registry: Registry, tmp_path: Path) -> None:
