@@ -171,7 +171,10 @@ def size_or_unlimited(r: Reading, node: Node) -> int:
 
 def duration(r: Reading, node: Node) -> float:
     """Seconds of "1m30s", "500ms"; "0" needs no unit."""
-    value = text(r, node)
+    return to_duration(text(r, node))
+
+
+def to_duration(value: str) -> float:
     if value == "0":
         return 0.0
     seconds, at = 0.0, 0

@@ -1,0 +1,1 @@
+"""Specs as manifests that people would write: the reader's inverse. Pure."""

@@ -1,0 +1,52 @@
+"""Networks, volumes and kept images as compose's fields and our own: the inverse of `agent.manifest.topology`
+and `parse_image`. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.manifest.spec import ImageSpec, NetworkSpec, VolumeSpec
+from agent.manifest.topology import ICC_OPTION, MTU_OPTION
+from agent.manifest.writer.service import update
+from agent.manifest.writer.yaml_text import Quoted
+
+Fields = dict[str, Any]
+_NETWORK = ("name", "external", "driver", "internal", "labels", "ensure", "suspend")
+_NETWORK_OWN = ("subnet", "gateway", "mtu", "isolated")
+_VOLUME = ("name", "external", "driver", "keep", "labels", "ensure", "suspend")
+_IMAGE = ("image", "pull_policy", "labels", "ensure", "suspend")
+
+
+def network(spec: NetworkSpec) -> Fields:
+    found = _said(spec, _NETWORK)
+    address = {name: getattr(spec, name) for name in ("subnet", "gateway") if getattr(spec, name)}
+    if address:
+        found["ipam"] = {"config": [address]}
+    options = {MTU_OPTION: Quoted(spec.mtu)} if spec.mtu is not None else {}
+    options |= {ICC_OPTION: Quoted("false")} if spec.isolated else {}
+    return found | ({"driver_opts": options} if options else {})
+
+
+def volume(spec: VolumeSpec) -> Fields:
+    return _said(spec, _VOLUME)
+
+
+def image(spec: ImageSpec) -> Fields:
+    return _said(spec, _IMAGE) | (update("update", spec.update) if spec.update else {})
+
+
+def unwritten(spec: NetworkSpec | VolumeSpec | ImageSpec) -> tuple[str, ...]:
+    """Fields that say something and that this writer does not know."""
+    known = {*_NETWORK, *_NETWORK_OWN} if isinstance(spec, NetworkSpec) else set(_VOLUME)
+    known = {*_IMAGE, "update"} if isinstance(spec, ImageSpec) else known
+    others = tuple(name for name in type(spec).model_fields if name not in known)
+    return tuple(_said(spec, others))
+
+
+def _said(spec: NetworkSpec | VolumeSpec | ImageSpec, names: tuple[str, ...]) -> Fields:
+    fields = type(spec).model_fields
+    return {
+        name: value
+        for name in names
+        if (value := getattr(spec, name)) != fields[name].default or fields[name].is_required()
+    }
