@@ -180,7 +180,7 @@ async def describe(request: web.Request) -> web.Response:
 async def why(request: web.Request) -> web.Response:
     """The chain commit -> file:line -> observation -> actions -> result."""
     context = context_of(request)
-    key = views.resolve(request.match_info["key"], [*context.keys(), HOST])
+    key = views.resolve(request.match_info["key"], [*context.keys(), HOST], context.loop.objects())
     limit = whole(request, "limit", RECENT_EVENTS, least=1, most=1000) or RECENT_EVENTS
     await context.loop.flush()
     steps = await asyncio.to_thread(events_of, context, key=key, limit=limit)
@@ -256,7 +256,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     name = request.query.get("key")
     query: dict[str, Any] = {
-        "key": views.resolve(name, context.keys()) if name else None,
+        "key": views.resolve(name, context.keys(), context.loop.objects()) if name else None,
         "project": request.query.get("project") or None,
         "since": number(request, "since"),
         "until": number(request, "until"),
@@ -327,7 +327,7 @@ def _is_met(context: Context, condition: str, name: str) -> bool:
     if not name:
         return context.is_ready
     try:
-        key = views.resolve(name, context.keys())
+        key = views.resolve(name, context.keys(), context.loop.objects())
     except NotFound:  # it may be on its way
         return False
     status = context.loop.statuses().get(key)
@@ -356,7 +356,7 @@ def _unmet(context: Context, name: str) -> str:
         more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
         return f"{key} is {status.phase}: {status.message}{more}"
     try:
-        key = views.resolve(name, context.keys())
+        key = views.resolve(name, context.keys(), context.loop.objects())
     except NotFound:
         return f"there is no {name}"
     found = context.loop.statuses().get(key)

@@ -26,7 +26,8 @@ def context_of(request: web.Request) -> Context:
 
 def key_of(request: web.Request) -> Key:
     """The object that the path names."""
-    return resolve(request.match_info["key"], context_of(request).keys())
+    context = context_of(request)
+    return resolve(request.match_info["key"], context.keys(), context.loop.objects())
 
 
 def number(

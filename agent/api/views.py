@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from runtime.errors import Invalid, NotFound
 from store.records import Condition, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 
@@ -80,8 +81,16 @@ def object_view(key: Key, record: ObjectRecord | None, status: StatusRecord | No
             "generation": record.generation,
             "observed_generation": record.observed_generation,
             "deleting": record.deleting,
+            "unmanaged": record.owner == API_OWNER,
+            "name": known_name(record),
         }
     return view
+
+
+def known_name(record: ObjectRecord) -> str:
+    """What people call an object: a container of the Docker API by its own name, not by its key's digits."""
+    name = record.spec.get("container_name") if record.owner == API_OWNER else ""
+    return name if isinstance(name, str) and name else record.key.name
 
 
 def desired_replicas(record: ObjectRecord) -> int:
@@ -160,14 +169,16 @@ def why_view(
     }
 
 
-def resolve(text: str, known: Iterable[Key]) -> Key:
+def resolve(text: str, known: Iterable[Key], objects: Objects | None = None) -> Key:
     """The key that a person means: project/kind/name, project/name or name. A container is preferred
-    to what else has the name. NotFound, or Invalid when several fit."""
+    to what else has the name. objects: those whose own names count too (`known_name`), alone or after
+    @api/. NotFound, or Invalid when several fit."""
     parts = text.strip("/").split("/")
     if len(parts) > 3 or not all(parts):
         raise Invalid("find object", text, "not a key", "project/kind/name, project/name or name")
     known = list(known)
     found = [key for key in known if _fits(key, parts)]
+    found += [key for key in _named(parts, objects or {}) if key not in found]
     if not found and (project := sorted(str(key) for key in known if key.project == text)):
         raise Invalid("find object", text, "that is a project", f"say which object: {', '.join(project[:5])}")
     if not found:
@@ -180,6 +191,17 @@ def resolve(text: str, known: Iterable[Key]) -> Key:
             "find object", text, f"{len(found)} objects have this name: {names}", "give the project"
         )
     return found[0]
+
+
+def _named(parts: list[str], objects: Objects) -> list[Key]:
+    """Containers of the Docker API by their own names; several may have had one, one has it."""
+    if len(parts) > 1 and parts[0] != API_PROJECT:
+        return []
+    return [
+        key
+        for key, record in objects.items()
+        if key.project == API_PROJECT and not record.deleting and known_name(record) == parts[-1]
+    ]
 
 
 def _fits(key: Key, parts: list[str]) -> bool:

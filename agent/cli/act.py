@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.cli import output
-from agent.cli.connect import connect, match_keys
+from agent.cli.connect import connect, match_objects
 from agent.cli.parser import Parser, seconds
 from agent.cli.status import error_line
 from runtime.errors import Invalid
@@ -96,8 +96,8 @@ def _names(parser: Parser, verb: str) -> None:
 
 
 def _each(arguments: Namespace, call: Callable[[str], Any], done: str, only: str = "") -> int:
-    keys = [str(o["key"]) for o in connect(arguments).status()["objects"]]
-    chosen = [k for k in match_keys(arguments.names, keys) if not only or k.split("/")[1] == only]
+    objects = connect(arguments).status()["objects"]
+    chosen = [k for k in match_objects(arguments.names, objects) if not only or k.split("/")[1] == only]
     if not chosen:
         raise Invalid(
             arguments.verb, arguments.names[0], f"it is no {only}", "setpoint get lists what there is"

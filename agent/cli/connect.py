@@ -44,16 +44,25 @@ def connect(arguments: Namespace) -> Client:
     return Client(socket_path(arguments.instance))
 
 
-def match_keys(words: Iterable[str], keys: Iterable[str]) -> list[str]:
+def match_objects(words: Iterable[str], objects: Iterable[dict[str, Any]]) -> list[str]:
+    """`match_keys` of objects as `status` has them: those of the Docker API by their own names, too."""
+    objects = list(objects)
+    names = {str(o["key"]): str(o["name"]) for o in objects if o.get("unmanaged") and o.get("name")}
+    return match_keys(words, [str(o["key"]) for o in objects], names)
+
+
+def match_keys(words: Iterable[str], keys: Iterable[str], names: dict[str, str] | None = None) -> list[str]:
     """The keys that the words name, in the keys' order; NotFound for a word that names none.
 
     A word is a key (shop/container/web), project/name (shop/web, a container if several kinds have the
-    name), a project (shop) or a name that only one object has (web).
+    name), a project (shop) or a name that only one object has (web). names: key -> what people call it.
     """
     known = list(keys)
     chosen: set[str] = set()
     for word in words:
-        found = _match(word.strip("/").lower(), known)
+        bare = word.strip("/")
+        found = _match(bare.lower(), known)
+        found += [k for k, name in (names or {}).items() if name == bare.removeprefix("@api/")]
         if not found:
             raise not_found(word, known)
         chosen.update(found)

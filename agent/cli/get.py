@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from agent.cli import output
-from agent.cli.connect import connect, match_keys
+from agent.cli.connect import connect, match_objects
 from agent.cli.events import event_line
 from agent.cli.parser import Parser
 from agent.cli.status import objects_table
@@ -34,7 +34,7 @@ def run_get(arguments: Namespace) -> int:
     if kinds:
         objects = [o for o in objects if o["key"].split("/")[1] in kinds]
     if names:
-        chosen = set(match_keys(names, [str(o["key"]) for o in objects]))
+        chosen = set(match_objects(names, objects))
         objects = [o for o in objects if o["key"] in chosen]
     if arguments.output in ("json", "yaml"):
         details = [_wanted(client.describe(o["key"])) for o in objects] if names else objects

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from agent.cli import output
-from agent.cli.connect import AgentDown, connect, last_known, match_keys
+from agent.cli.connect import AgentDown, connect, last_known, match_objects
 from agent.cli.output import Cell
 from agent.cli.parser import Parser
 
@@ -22,6 +22,8 @@ PHASES = {
     "Failed": "red", "Stalled": "red", "Unhealthy": "red", "BackOff": "red",
     "Suspended": "yellow", "Stopped": "grey", "Kept": "grey",
 }  # fmt: skip
+
+UNMANAGED = "unmanaged: made through the Docker API, in no manifest (setpoint adopt NAME writes one)"
 
 
 def add_status(parser: Parser) -> None:
@@ -42,7 +44,7 @@ def run_status(arguments: Namespace) -> int:
     """Always 0 when there is something to say: `wait` is the verb that answers by its exit code."""
     status = look(arguments)
     if arguments.names:
-        chosen = set(match_keys(arguments.names, [o["key"] for o in status["objects"]]))
+        chosen = set(match_objects(arguments.names, status["objects"]))
         status["objects"] = [o for o in status["objects"] if o["key"] in chosen]
         status["ready"] = all(o["ready"] for o in status["objects"])
     first = head(status)
@@ -72,9 +74,19 @@ def render(status: dict[str, Any], *, wide: bool = False, first: str = "") -> st
     problems = source_problems(status)
     if problems:
         parts.append("\n".join(problems))
-    if status["objects"]:
-        parts += _objects(status["objects"], wide=wide)
+    managed = [item for item in status["objects"] if not item.get("unmanaged")]
+    if managed:
+        parts += _objects(managed, wide=wide)
+    if unmanaged := [item for item in status["objects"] if item.get("unmanaged")]:
+        parts.append(_unmanaged(unmanaged, wide=wide))
     return "\n\n".join(parts)
+
+
+def _unmanaged(objects: list[dict[str, Any]], *, wide: bool) -> str:
+    """What the Docker API made: by the names that people gave it."""
+    shown = [{**item, "shown": f"{item['key'].split('/')[1]} {item['name']}"} for item in objects]
+    table = objects_table(shown, wide=wide)
+    return f"{output.paint(UNMANAGED, 'yellow')}\n{table}"
 
 
 def _objects(objects: list[dict[str, Any]], *, wide: bool) -> list[str]:
@@ -91,9 +103,11 @@ def _objects(objects: list[dict[str, Any]], *, wide: bool) -> list[str]:
 
 def head(status: dict[str, Any]) -> str:
     ready = output.paint("ready", "green") if status["ready"] else output.paint("not ready", "yellow")
-    count = len(status["objects"])
-    good = sum(1 for o in status["objects"] if o["ready"])
-    line = f"{ready}  {good} of {count} objects"
+    managed = [o for o in status["objects"] if not o.get("unmanaged")]
+    good = sum(1 for o in managed if o["ready"])
+    line = f"{ready}  {good} of {len(managed)} objects"
+    if others := len(status["objects"]) - len(managed):
+        line += f", {others} unmanaged"
     if errors := len(status.get("errors") or ()):
         line += f", {errors} error{'s' if errors > 1 else ''} in the manifests"
     if status.get("revision"):
@@ -142,7 +156,7 @@ def objects_table(objects: list[dict[str, Any]], *, wide: bool = False, with_mes
     rows = []
     for item in objects:
         row: list[object] = [
-            item["key"],
+            item.get("shown") or item["key"],
             Cell(counts(item), "" if item["ready"] else "yellow"),
             Cell(item["phase"], PHASES.get(item["phase"], "")),
             output.ago(item.get("since")),

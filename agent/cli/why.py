@@ -39,7 +39,7 @@ def stored(arguments: Namespace) -> dict[str, Any]:
     found = read_status(path)
     if found is None:
         raise AgentDown(socket_path(arguments.instance), "no agent answers")
-    key = resolve(arguments.name, found.objects | found.statuses)
+    key = resolve(arguments.name, found.objects | found.statuses, found.objects)
     steps = read_events(path, key, 20)
     return why_view(key, found.objects.get(key), found.statuses.get(key), steps, found.revisions)
 
