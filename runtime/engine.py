@@ -15,6 +15,7 @@ import socket
 import stat
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ from runtime.network.networks import Networks
 from runtime.processes import Process
 from runtime.pulls import FindOrigins, Pulls, Report, Wish
 from runtime.registry_calls import RegistryCalls
-from runtime.stats import read_stats
+from runtime.stats import read_details, read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
 
@@ -310,9 +311,23 @@ class NativeEngine:
         """A socket's descriptor, the caller's now: what the container writes from here on, and its stdin.
         framed: with the Docker Engine API's 8-byte headers, which a terminal never has. A container that
         was created and not started yet loses nothing."""
+        descriptor, _stamp = await self.attach_at(
+            id, stdin=stdin, streams=streams, closes_stdin=closes_stdin, framed=framed
+        )
+        return descriptor
+
+    async def attach_at(
+        self, id: str, *, stdin: bool = False, streams: Sequence[str] = ("stdout", "stderr"),
+        closes_stdin: bool = True, framed: bool = False,
+    ) -> tuple[int, str]:  # fmt: skip
+        """As `attach`, with the stamp of the last record in the log that is not on the socket."""
         return await self._execs.attach(
             id, stdin=stdin, streams=streams, closes_stdin=closes_stdin, framed=framed
         )
+
+    def has_terminal(self, id: str) -> bool:
+        """Whether its first process has one."""
+        return self._execs.has_terminal(id)
 
     async def resize(self, id: str, rows: int, columns: int) -> None:
         """The size of a container's own terminal."""
@@ -347,6 +362,12 @@ class NativeEngine:
         found = read_stats(id, self._assembly.cgroup(id), network, entry.io_bytes)
         entry.io_bytes = (found.io_read_bytes, found.io_write_bytes)
         return found
+
+    def detailed_stats(self, id: str) -> Stats:
+        """The same with its details."""
+        found, sandbox = self.stats(id), self._index.get("stats", id).config.sandbox
+        interfaces = self.networks.interfaces(sandbox.id) if sandbox.mode != "host" else {}
+        return replace(found, details=read_details(self._assembly.cgroup(id), interfaces))
 
     def open_socket(self, sandbox: str) -> socket.socket:
         found = (

@@ -330,6 +330,39 @@ class ExecResult:
 
 
 @dataclass(frozen=True, slots=True)
+class InterfaceStats:
+    """What passed through one interface, as the container sees it."""
+
+    received_bytes: int = 0
+    received_packets: int = 0
+    received_errors: int = 0
+    received_dropped: int = 0
+    sent_bytes: int = 0
+    sent_packets: int = 0
+    sent_errors: int = 0
+    sent_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StatsDetails:
+    """What is read only for who asks: it costs more reads of the kernel.
+
+    memory: memory.stat by its own names. memory_peak_bytes, memory_failures: cgroup v1's alone. cpu_each_ns:
+    of each processor, where the kernel counts it (v1's cpuacct). devices: (major, minor, bytes read, bytes
+    written), where a controller counts them (v2).
+    """
+
+    memory: Mapping[str, int] = field(default_factory=dict)
+    memory_peak_bytes: int | None = None
+    memory_failures: int | None = None
+    cpu_periods: int = 0
+    cpu_periods_throttled: int = 0
+    cpu_each_ns: tuple[int, ...] = ()
+    devices: tuple[tuple[int, int, int, int], ...] = ()
+    interfaces: Mapping[str, InterfaceStats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Counters since the container started (bytes, seconds), and the present use."""
 
@@ -351,3 +384,4 @@ class Stats:
     network_received_packets: int
     network_sent_packets: int
     throttled_seconds: float = 0.0
+    details: StatsDetails | None = None

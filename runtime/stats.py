@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from runtime.cgroup_limits import Hierarchies
 from runtime.cgroups import hierarchies, list_pids
-from runtime.model import Stats
+from runtime.model import InterfaceStats, Stats, StatsDetails
 
 _NO_LIMIT = 1 << 62  # v1 says "no limit" with the largest multiple of a page
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -49,6 +49,26 @@ def read_stats(
         network_sent_bytes=network[1],
         network_received_packets=network[2],
         network_sent_packets=network[3],
+    )
+
+
+def read_details(path: str, interfaces: Mapping[str, InterfaceStats]) -> StatsDetails:
+    """What `read_stats` leaves out. path: as there."""
+    found = hierarchies()
+    is_v2 = "memory" in found.v2
+    memory = f"{found.unified}{path}" if is_v2 else _directory(found, "memory", path)
+    cpu = f"{found.unified}{path}" if "cpu" in found.v2 else _directory(found, "cpu", path)
+    periods = _keyed(f"{cpu}/cpu.stat") if cpu else {}
+    each = _text(f"{_directory(found, 'cpuacct', path)}/cpuacct.usage_percpu").split()
+    return StatsDetails(
+        memory=_keyed(f"{memory}/memory.stat") if memory else {},
+        memory_peak_bytes=None if is_v2 or not memory else _number(f"{memory}/memory.max_usage_in_bytes"),
+        memory_failures=None if is_v2 or not memory else _number(f"{memory}/memory.failcnt"),
+        cpu_periods=periods.get("nr_periods", 0),
+        cpu_periods_throttled=periods.get("nr_throttled", 0),
+        cpu_each_ns=tuple(int(word) for word in each if word.isdecimal()),
+        devices=tuple(_devices(f"{found.unified}{path}/io.stat")) if "io" in found.v2 else (),
+        interfaces=interfaces,
     )
 
 
@@ -113,12 +133,18 @@ def _pids(found: Hierarchies, path: str) -> tuple[int, int | None]:
 
 
 def _io_v2(found: Hierarchies, path: str) -> tuple[int, int]:
-    read = written = 0
-    for line in _text(f"{found.unified}{path}/io.stat").splitlines():
-        values = dict(pair.split("=", 1) for pair in line.split()[1:] if "=" in pair)
-        read += int(values.get("rbytes", 0))
-        written += int(values.get("wbytes", 0))
-    return read, written
+    devices = list(_devices(f"{found.unified}{path}/io.stat"))
+    return sum(each[2] for each in devices), sum(each[3] for each in devices)
+
+
+def _devices(path: str) -> Iterator[tuple[int, int, int, int]]:
+    """Lines of "major:minor rbytes=… wbytes=… …"."""
+    for line in _text(path).splitlines():
+        number, *pairs = line.split()
+        values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        major, _, minor = number.partition(":")
+        if major.isdecimal() and minor.isdecimal():
+            yield int(major), int(minor), int(values.get("rbytes", 0)), int(values.get("wbytes", 0))
 
 
 def _io_of_processes(path: str) -> tuple[int, int]:

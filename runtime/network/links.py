@@ -10,6 +10,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from runtime.model import InterfaceStats
 from runtime.network.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -287,6 +288,15 @@ def read_statistics(answer: Answer) -> tuple[str, int, int, int, int]:
     found = attributes(answer.body, _IFINFO.size)
     counters = struct.unpack_from("=4Q", found.get(_IFLA_STATS64, bytes(32)))
     return (_string(found.get(_IFLA_IFNAME)), *counters)
+
+
+def read_peer_statistics(answer: Answer) -> InterfaceStats:
+    """All counters, of the other end of a veth pair: what this one receives, that one sends."""
+    found = attributes(answer.body, _IFINFO.size).get(_IFLA_STATS64, bytes(64))
+    received, sent, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = struct.unpack_from(
+        "=8Q", found
+    )
+    return InterfaceStats(tx_bytes, sent, tx_errors, tx_dropped, rx_bytes, received, rx_errors, rx_dropped)
 
 
 def read_address(answer: Answer) -> Address:

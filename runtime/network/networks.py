@@ -23,7 +23,15 @@ from typing import Any
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from runtime.layout import Layout
-from runtime.model import Drift, NetworkConfig, NetworkState, PortConfig, SandboxConfig, SandboxState
+from runtime.model import (
+    Drift,
+    InterfaceStats,
+    NetworkConfig,
+    NetworkState,
+    PortConfig,
+    SandboxConfig,
+    SandboxState,
+)
 from runtime.network import (
     addresses,
     bridges,
@@ -298,6 +306,16 @@ class Networks:
                 answer = self._instance.netlink.get(links.get_link(endpoint.link, statistics=True))
                 total = _sum(total, links.read_statistics(answer))
         return total
+
+    def interfaces(self, id: str) -> dict[str, InterfaceStats]:
+        """All that is counted of each interface, by its name in the container."""
+        record = self._book.sandboxes.get(id)
+        found: dict[str, InterfaceStats] = {}
+        for endpoint in record.endpoints if record else ():
+            with contextlib.suppress(OSError):
+                answer = self._instance.netlink.get(links.get_link(endpoint.link, statistics=True))
+                found[endpoint.interface] = links.read_peer_statistics(answer)
+        return found
 
     def all_counters(self) -> dict[str, Counters]:
         """`counters` of every sandbox, from one dump of the kernel."""
