@@ -84,11 +84,27 @@ class StatusRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Happening:
+    """What an event is to programs that follow the Docker Engine API: something happened to one thing.
+
+    type: "container", "image", "network", "volume", "builder", "daemon". action: "start", "die", "pull", …
+    id: a container's id; the name of others. attributes: what was so at that moment (image, name, exitCode,
+    labels), kept since the thing may be gone when it is asked for.
+    """
+
+    type: str
+    action: str
+    id: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class EventRecord:
     """Something that was seen, decided or done. id is 0 until the store gives one.
 
     type: "Normal" or "Warning". reason: one PascalCase word (Created, Exited, DriftRepaired, …).
     cause: the chain that led here in words, nearest last: commit, file:line, observation.
+    happenings: the same as other programs name it, in order; () where they have no word for it.
     """
 
     at: float
@@ -99,6 +115,7 @@ class EventRecord:
     revision: str = ""
     cause: tuple[str, ...] = ()
     id: int = 0
+    happenings: tuple[Happening, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Set
 from typing import Any
 
-from store.records import Condition, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+from store.records import Condition, EventRecord, Happening, Key, ObjectRecord, RevisionRecord, StatusRecord
 
 Row = Mapping[str, Any]
 
@@ -27,7 +27,7 @@ def _plain(value: object) -> Any:
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=_plain).encode
 
 
-BAD_ROW = (ValueError, KeyError, IndexError, TypeError, RecursionError)
+BAD_ROW = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 
 
 def _text(row: Row, name: str) -> str:
@@ -166,7 +166,12 @@ def event_row(record: EventRecord, id: int) -> dict[str, Any]:
         "message": record.message,
         "revision": record.revision,
         "cause": _encode(record.cause) if record.cause else "[]",
+        "happenings": _encode([_fields(each) for each in record.happenings]) if record.happenings else "[]",
     }
+
+
+def _fields(happening: Happening) -> tuple[object, ...]:
+    return happening.type, happening.action, happening.id, happening.attributes
 
 
 def event_record(row: Row) -> EventRecord:
@@ -179,7 +184,24 @@ def event_record(row: Row) -> EventRecord:
         revision=_text(row, "revision"),
         cause=tuple(map(str, _decode(_text(row, "cause"), list))),
         id=_whole(row, "id"),
+        happenings=tuple(map(_happening, _decode(_happenings(row), list))),
     )
+
+
+def _happenings(row: Row) -> str:
+    """The reader beside no agent may find a database that was not led to this schema yet."""
+    try:
+        return _text(row, "happenings")
+    except (KeyError, IndexError):
+        return "[]"
+
+
+def _happening(fields: Any) -> Happening:
+    type, action, id, attributes = fields
+    texts = (type, action, id, *attributes, *attributes.values())
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"a happening is {fields!r:.60}")
+    return Happening(type, action, id, attributes)
 
 
 def revision_row(record: RevisionRecord) -> dict[str, Any]:

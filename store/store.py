@@ -250,9 +250,12 @@ class Store:
         until: float | None = None,
         limit: int = 100,
         after_id: int | None = None,
+        *,
+        only_happenings: bool = False,
     ) -> tuple[EventRecord, ...]:
         """Events in the order they were written. With after_id the first `limit` after it (to follow),
-        else the last `limit`. since and until are inclusive Unix seconds."""
+        else the last `limit`. since and until are inclusive Unix seconds. only_happenings: those that other
+        programs have a word for."""
         table = tables.events
         query = sa.select(table).limit(limit)
         if key is not None:
@@ -260,6 +263,8 @@ class Store:
             query = query.where(table.c.name == key.name)
         if project is not None:
             query = query.where(table.c.project == project)
+        if only_happenings:
+            query = query.where(table.c.happenings != "[]")
         if since is not None:
             query = query.where(table.c.at >= since)
         if until is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 # Oldest first. A migration adds its revision here; tests hold this list to the scripts.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 HEAD = REVISIONS[-1]
 
 metadata = MetaData()
@@ -63,6 +63,7 @@ events = Table(
     Column("message", Text, nullable=False),
     Column("revision", String, nullable=False),
     Column("cause", Text, nullable=False),
+    Column("happenings", Text, nullable=False, server_default="[]"),
     Index("events_by_key", "project", "kind", "name"),
     Index("events_by_time", "at"),
 )

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from store.records import Batch, Condition, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+from store.records import (
+    Batch,
+    Condition,
+    EventRecord,
+    Happening,
+    Key,
+    ObjectRecord,
+    RevisionRecord,
+    StatusRecord,
+)
 from store.store import Store
 
 
@@ -56,6 +65,7 @@ def an_event(at: float = 1.0, name: str = "web", **changes: object) -> EventReco
         "message": "made it",
         "revision": "c0ffee",
         "cause": ("commit c0ffee", "shop/compose.yaml:3", "not there"),
+        "happenings": (Happening("container", "create", "a" * 64, {"name": name}),),
     }
     return EventRecord(**(fields | changes))  # type: ignore[arg-type]
 

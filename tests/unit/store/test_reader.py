@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from store import migrate
 from store.errors import Damaged
 from store.reader import read_events, read_status
 from store.records import Batch
@@ -87,3 +89,18 @@ def test_it_imports_nothing_heavy() -> None:
     root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert run.stdout == "[]\n", run.stderr
+
+
+def test_a_database_of_an_older_schema_is_read_too(path: Path) -> None:
+    """By a newer command line, before the newer agent led it to its own."""
+    path.parent.mkdir()
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        migrate.upgrade(connection, "0002")
+        connection.execute(
+            sa.text("INSERT INTO events VALUES (1, 1, 'shop', 'container', 'web', '', 'Made', '', '', '[]')")
+        )
+        connection.commit()
+    engine.dispose()
+    [event] = read_events(path)
+    assert (event.reason, event.happenings) == ("Made", ())

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from store.errors import StoreError, Unavailable
-from store.records import Batch, Key
+from store.records import Batch, Happening, Key
 from store.store import Store
 
 from .conftest import a_batch, a_revision, a_status, an_event, an_object, key
@@ -90,6 +90,14 @@ def test_events_come_in_order_and_filtered(store: Store) -> None:
     assert [e.id for e in store.events(after_id=4, limit=2)] == [5, 6]
     assert store.events()[0] == an_event(0.0, "web0", id=1)
     assert store.last_event_id == 11
+
+
+def test_happenings_are_kept_and_found(store: Store) -> None:
+    silent = an_event(1.0, "db", happenings=())
+    store.write(Batch(events=(silent, an_event(2.0))))
+    [found] = store.events(after_id=0, only_happenings=True)
+    assert found.happenings == (Happening("container", "create", "a" * 64, {"name": "web"}),)
+    assert [event.key.name for event in store.events()] == ["db", "web"]
 
 
 def test_event_ids_go_on_after_reopening(store: Store, path: Path) -> None:
