@@ -26,6 +26,7 @@ from typing import Any
 
 from agent import log, systemd
 from agent.api.context import Context
+from agent.api.docker.auto_remove import AutoRemoval
 from agent.api.server import Servers
 from agent.follow import Follower
 from agent.images.keeper import IMAGES, ImageKeeper
@@ -208,8 +209,18 @@ async def _assemble(
         stop=stop,
         started_at=time.time(),
     )
+    _remove_what_ends(context, stack)
     await stack.enter_async_context(_served(context))
     return context, follower
+
+
+def _remove_what_ends(context: Context, stack: contextlib.AsyncExitStack) -> None:
+    """Before the loop's first look, which is how what ended while no agent ran is found."""
+    removal = AutoRemoval(context)
+    context.auto_removal = removal
+    context.loop.on_exit(context.exits.add)
+    context.loop.on_verdict(removal.look)
+    stack.push_async_callback(removal.close)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
+from agent.api.docker.exec_registry import ExecRegistry
+from agent.api.docker.exits import Exits
 from agent.images.keeper import ImageKeeper
 from agent.images.verifier import ImageVerifier
 from agent.manifest.objects import Manifest
@@ -23,6 +25,9 @@ from agent.settings import Settings
 from agent.updates.watcher import UpdateWatcher
 from store.records import Key
 from store.store import Store
+
+if TYPE_CHECKING:
+    from agent.api.docker.auto_remove import AutoRemoval
 
 LOOK_AGAIN_SECONDS = 1.0  # the source's own state turns without a word while it is being read
 
@@ -63,7 +68,11 @@ class Context:
     started_at: float = 0.0
     metrics_address: str = ""  # where it is served, with the port that the kernel chose
     instance_use: Any = None  # made when it is first asked for (agent.api.system)
+    samples: Any = None  # the same (agent.api.docker.stats)
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
+    execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
+    auto_removal: AutoRemoval | None = None
+    exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
 
     @property
     def is_ready(self) -> bool:

@@ -92,6 +92,7 @@ class Knowledge:
         self._waits: dict[Key, frozenset[Key]] = {}
         self.on_disk_trouble: Callable[[bool], None] = lambda _needs_ballast: None
         self.on_settled: Callable[[Key], None] = lambda _key: None
+        self.on_verdict: Callable[[Key], None] = lambda _key: None
         self.world = World(
             instance=instance,
             desired=self.inventory.desired,
@@ -191,6 +192,7 @@ class Knowledge:
         self.publish(key)
         if before != verdict:
             self.wake_waiters(key)
+            self.on_verdict(key)
 
     def _counts(self, key: Key) -> bool:
         """Whether the instance is not ready while this is not. What somebody made by the Docker API comes and

@@ -27,6 +27,8 @@ from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.applying import BUG_RETRY_SECONDS, Applying
 from agent.reconcile.clock import Clock, SteadyClock
 from agent.reconcile.conditions import Verdict
+from agent.reconcile.exits import health_of
+from agent.reconcile.health import healthcheck_of
 from agent.reconcile.inventory import Inventory
 from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.knowledge import Knowledge, LoopSettings
@@ -398,6 +400,10 @@ class Loop:
         """Have `tell(key)` called when an object came to be as it is wanted."""
         self._know.on_settled = tell
 
+    def on_verdict(self, tell: Callable[[Key], None]) -> None:
+        """Have `tell(key)` called when an object stands otherwise than before, and once after a start."""
+        self._know.on_verdict = tell
+
     def on_exit(self, tell: Callable[[Key, Exit], None]) -> None:
         """Have `tell(key, exit)` called for each end of a run that nobody had seen."""
         self._on_exit = tell
@@ -410,6 +416,17 @@ class Loop:
         """The newest action on it that failed, and that nothing has made up for yet."""
         failures = self._know.memory_of(key).failures.values()
         return max(failures, key=lambda failure: failure.at, default=None)
+
+    def health_of(self, key: Key, id: str) -> Health | None:
+        """What the probes of a container's present run have shown: "starting" before the first has answered,
+        None where nothing is asked."""
+        know, desired = self._know, self._know.inventory.desired.get(key)
+        replica = next((r for r in know.actual_of(key).replicas if r.id == id), None)
+        if replica is None or desired is None or not isinstance(desired.spec, ContainerSpec):
+            return None
+        if healthcheck_of(desired.spec, image_of(desired.spec, know.world)) is None:
+            return None
+        return health_of(know.memory_of(key), replica) or Health(id, replica.state.started_at)
 
     def image_of(self, key: Key) -> ImageInfo | None:
         """The image that an object's reference means now, as planning sees it."""

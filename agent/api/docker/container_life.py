@@ -1,35 +1,241 @@
-"""Containers' lives: start, stop, restart, kill, pause, unpause, wait."""
+"""Containers' lives: start, stop, restart, kill, pause, unpause, wait.
+
+Start, stop and restart are wishes, which the loop carries out; signals and freezing are the engine's.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker import wishes
+from agent.api.docker.answers import no_content, not_modified
+from agent.api.docker.auto_remove import is_removed
+from agent.api.docker.container_body import checked_signal
+from agent.api.docker.finding import find_container, owned_key, record_of
+from agent.api.requests import context_of
+from agent.manifest.spec import Asked
+from agent.reconcile.observe import key_of
+from runtime.errors import Conflict, Invalid, NotFound
+from runtime.model import ContainerState
+from runtime.signals import parse_signal
+from store.records import Key, ObjectRecord
+
+FOREVER_SECONDS = 10.0**9
+KILL = 9
 
 
-async def start(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def start(request: web.Request) -> web.Response:
+    """204; 304 when it runs already. A container whose start failed is not tried again by itself."""
+    context, state = _asked_for(request)
+    if state.phase == "running":
+        return not_modified()
+    if state.phase == "paused":
+        raise Conflict("", "", "cannot start a paused container, try unpause instead")
+    key = owned_key(context, "start", state)
+    before = context.loop.verdict_of(key)
+    await wishes.change(context, key, starts=True, ensure="running")
+    await _wait_started(context, key, state, before)
+    return no_content()
 
 
-async def stop(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def _wait_started(context: Context, key: Key, state: ContainerState, before: Any) -> None:
+    def has_started() -> bool:
+        now = context.engine.state(state.id)
+        if now is None:
+            raise_gone(context, key, state)
+            return True
+        return now.started_at is not None and now.started_at != state.started_at
+
+    try:
+        await wishes.wait(context, key, has_started, "start", before=before)
+    except Exception:
+        if key in context.loop.objects():
+            await wishes.change(context, key, ensure="stopped")
+        raise
 
 
-async def restart(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def raise_gone(context: Context, key: Key, state: ContainerState) -> None:
+    """NotFound for what somebody removed meanwhile; what went by itself after it ran has run."""
+    if not is_removed(context, state.id):
+        raise NotFound("", "", f"No such container: {state.name}")
 
 
-async def kill(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def stop(request: web.Request) -> web.Response:
+    """?t= seconds (-1 waits for ever), ?signal=. 304 when it does not run."""
+    context, state = _asked_for(request)
+    if state.phase not in ("running", "paused"):
+        await _keep_down(context, state)
+        return not_modified()
+    key = owned_key(context, "stop", state)
+    before = context.loop.verdict_of(key)
+    await wishes.change(context, key, ensure="stopped", asked=_way(context, key, request))
+    await _wait_down(context, key, state, before)
+    return no_content()
 
 
-async def pause(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def _keep_down(context: Context, state: ContainerState) -> None:
+    """It is down, perhaps on its way to be started again: then that was the last time."""
+    key = owned_key(context, "stop", state)
+    if state.phase == "stopped":
+        await wishes.change(context, key, ensure="stopped")
 
 
-async def unpause(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def _wait_down(context: Context, key: Key, state: ContainerState, before: Any) -> None:
+    def is_down() -> bool:
+        now = context.engine.state(state.id)
+        return now is None or now.phase not in ("running", "paused")
+
+    await wishes.wait(context, key, is_down, "stop", before=before, seconds=FOREVER_SECONDS)
+
+
+def _way(context: Context, key: Key, request: web.Request) -> dict[str, Any]:
+    """`asked` with the time and the signal of this stop."""
+    seconds, signal = _seconds(request), request.query.get("signal", "")
+    way = {"stop_seconds": seconds, "stop_signal": checked_signal(signal) if signal else ""}
+    return _asked(context, key) | way
+
+
+def _asked(context: Context, key: Key) -> dict[str, Any]:
+    asked = wishes.container_spec_of(context.loop.objects()[key]).asked or Asked()
+    return asked.model_dump(exclude_unset=True)
+
+
+def _seconds(request: web.Request) -> float | None:
+    text = request.query.get("t", "")
+    if not text:
+        return None
+    try:
+        seconds = int(text)
+    except ValueError:
+        raise Invalid("", "", f"invalid value for t: {text[:20]!r}") from None
+    return FOREVER_SECONDS if seconds < 0 else float(min(seconds, FOREVER_SECONDS))
+
+
+async def restart(request: web.Request) -> web.Response:
+    """Stop it, if it runs, and start it. Of a container that a manifest owns too: nothing that is wanted
+    changes by it."""
+    context, state = _asked_for(request)
+    key, record = _record(context, state)
+    before = context.loop.verdict_of(key)
+    if state.phase == "paused":
+        await context.engine.resume(state.id)
+    if record.owner == "git":
+        await context.loop.restart(key)
+    else:
+        asked = _way(context, key, request)
+        await wishes.change(context, key, starts=True, ensure="running", asked=asked)
+    await _wait_started(context, key, state, before)
+    return no_content()
+
+
+def _record(context: Context, state: ContainerState) -> tuple[Key, ObjectRecord]:
+    key, record = record_of(context, state)
+    if key is None or record is None:
+        raise Conflict("restart", state.name, "no object of this engine's owns it")
+    return key, record
+
+
+async def kill(request: web.Request) -> web.Response:
+    """?signal= (KILL). KILL is a wish: no restart policy brings it back. Other signals are only sent, since
+    the process may go on."""
+    context, state = _asked_for(request)
+    signal = request.query.get("signal") or "KILL"
+    number = parse_signal(checked_signal(signal))
+    if state.phase not in ("running", "paused"):
+        raise Conflict("", "", f"cannot kill container: {state.name}: container {state.id} is not running")
+    if number != KILL:
+        await context.engine.signal(state.id, signal)
+        return no_content()
+    key = owned_key(context, "kill", state)
+    before = context.loop.verdict_of(key)
+    asked = _asked(context, key) | {"stop_seconds": 0.0, "stop_signal": "KILL"}
+    await wishes.change(context, key, ensure="stopped", asked=asked)
+    await context.engine.signal(state.id, signal)  # now, if a stop with more time is under way
+    await _wait_down(context, key, state, before)
+    return no_content()
+
+
+async def pause(request: web.Request) -> web.Response:
+    context, state = _asked_for(request)
+    if state.phase == "paused":
+        raise Conflict("", "", f"Container {state.id} is already paused")
+    if state.phase != "running":
+        raise Conflict("", "", f"Container {state.id} is not running")
+    key = owned_key(context, "pause", state)
+    await context.engine.pause(state.id)
+    context.loop.wake(key)
+    return no_content()
+
+
+async def unpause(request: web.Request) -> web.Response:
+    """Of a manifest's container too: no manifest says that it is paused."""
+    context, state = _asked_for(request)
+    if state.phase != "paused":
+        raise Conflict("", "", f"Container {state.id} is not paused")
+    await context.engine.resume(state.id)
+    key, _record_found = _record(context, state)
+    context.loop.wake(key)
+    return no_content()
+
+
+# --- wait -----------------------------------------------------------------------------------------
 
 
 async def wait(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """?condition=not-running (default), next-exit, removed. The head of the answer is sent at once: clients
+    wait for it before they start the container."""
+    context, state = _asked_for(request)
+    condition = request.query.get("condition") or "not-running"
+    if condition not in ("not-running", "next-exit", "removed"):
+        raise Invalid("", "", f'invalid condition: "{condition[:40]}"')
+    if condition == "not-running" and state.phase in ("created", "stopped"):
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        ended.set_result(state.exit_code or 0)
+    else:
+        ended = asyncio.ensure_future(_code_of_end(context, state, removed=condition == "removed"))
+    try:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b"")
+        code = await ended
+        await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")
+    finally:
+        ended.cancel()
+    return response
+
+
+async def _code_of_end(context: Context, state: ContainerState, *, removed: bool) -> int:
+    """The exit code of the next end, or of the last one when it is removed without another."""
+    next_exit = context.exits.next_of(state.id)
+    code = state.exit_code
+    while True:
+        change = context.loop.next_change()
+        now = context.engine.state(state.id)
+        if now is None and context.loop.objects().get(_key_of(state)) is None:
+            last = context.exits.last_of(state.id)
+            return _code(last.code if last else code)
+        if next_exit.done() and not next_exit.cancelled():
+            code = next_exit.result().code
+            if not removed:
+                return _code(code)
+        waited: set[asyncio.Future[Any]] = {change} if next_exit.done() else {change, next_exit}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _key_of(state: ContainerState) -> Key:
+    return key_of(state.labels) or Key("", "container", state.id)
+
+
+def _code(code: int | None) -> int:
+    """137 where nobody could tell: it was killed with the engine's own processes."""
+    return 137 if code is None else code
+
+
+def _asked_for(request: web.Request) -> tuple[Context, ContainerState]:
+    context = context_of(request)
+    return context, find_container(context, request.match_info["id"])

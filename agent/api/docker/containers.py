@@ -2,34 +2,426 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker import auto_remove, body_limits, config_view, container_view, wishes
+from agent.api.docker.answers import json_answer, no_content
+from agent.api.docker.bodies import json_body, map_of, text_of
+from agent.api.docker.container_body import Lookup, spec_of
+from agent.api.docker.filters import fits_labels, flag_of, read_filters
+from agent.api.docker.finding import find_container, owned_key, record_of
+from agent.api.docker.looking import look_at
+from agent.api.docker.names import checked, free_name
+from agent.api.docker.references import container_named, mounts_named, network_named, volume_named
+from agent.api.docker.stamps import read_moment
+from agent.api.requests import context_of, flag, whole
+from agent.manifest.spec import ContainerSpec, VolumeSpec
+from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
+from agent.reconcile.convert import resources_of
+from agent.reconcile.inventory import spec_of as stored_spec
+from runtime import disk_use
+from runtime.errors import Conflict, Invalid, NotFound
+from runtime.images.content import replace_file
+from runtime.images.snapshots import UPPER
+from runtime.model import ContainerState, ImageInfo
+from store.records import Key
+
+_LIST_FILTERS = """
+ancestor before expose exited health id is-task isolation label name network publish since status volume
+"""
+LIST_FILTERS = frozenset(_LIST_FILTERS.split())
+COUNT_SECONDS = 10.0
+PRUNE_FILTERS = frozenset(("until", "label", "label!"))
 
 
-async def list_containers(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+# --- made -----------------------------------------------------------------------------------------
 
 
-async def create(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def create(request: web.Request) -> web.Response:
+    """?name= ?platform=. Returns when the container is there, with all that can be checked before a start."""
+    context, body = context_of(request), await json_body(request)
+    reference = text_of(body, "Image")
+    if not reference:
+        raise Invalid("", "", "config cannot be empty in order to create a container: Image is missing")
+    image: ImageInfo | None = context.engine.image(reference)
+    if image is None:
+        raise NotFound("", "", f"No such image: {reference[:200]}")
+    _check_platform(request.query.get("platform", ""), image, reference)
+    context.loop.check_image("create", reference)
+    names = _taken_names(context)
+    name = checked(request.query["name"]) if request.query.get("name") else free_name(names)
+    _check_free(names, name)
+    volumes: dict[str, VolumeSpec] = {}
+    spec = spec_of(name, body, image, _lookup(context, volumes))
+    key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
+    # No wait between the look at the names and this: of many that ask for one name, one gets it.
+    writes = [wishes.put(context, key, spec)]
+    writes += [
+        wishes.put(context, Key(API_PROJECT, "volume", each), wanted) for each, wanted in volumes.items()
+    ]
+    await _all(context, key, writes)
+    id = auto_remove.container_id(context, key)
+    await _wait_created(context, key, id)
+    return json_answer({"Id": id, "Warnings": []}, 201)
 
 
-async def inspect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _check_free(taken: Mapping[str, str], name: str, head: str = "") -> None:
+    if (holder := taken.get(name)) is None:
+        return
+    what = f'Conflict. The container name "/{name}" is already in use by container "{holder}".'
+    way = "You have to remove (or rename) that container to be able to reuse that name."
+    raise Conflict("", "", f"{head}{what} {way}")
 
 
-async def update(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _check_platform(platform: str, image: ImageInfo, reference: str) -> None:
+    words = platform.lower().split("/")
+    if platform and (words[0] != image.os or (len(words) > 1 and words[1] != image.architecture)):
+        raise NotFound(
+            "", "", f"image with reference {reference} was found but does not match the specified platform: "
+            f"wanted {platform[:60]}, actual: {image.os}/{image.architecture}",
+        )  # fmt: skip
 
 
-async def rename(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _taken_names(context: Context) -> dict[str, str]:
+    """Name -> id, of what is there and of what is wanted and not there yet."""
+    names = {state.name: state.id for state in context.engine.list()}
+    for key, record in context.loop.objects().items():
+        if key.project == API_PROJECT and key.kind == "container" and not record.deleting:
+            names.setdefault(record.spec.get("container_name", ""), auto_remove.container_id(context, key))
+    return names
 
 
-async def remove(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _lookup(context: Context, volumes: dict[str, VolumeSpec]) -> Lookup:
+    """volumes: filled with those that are to be made."""
+    return Lookup(
+        network=lambda reference: network_named(context, reference),
+        container=lambda reference: container_named(context, reference),
+        volume=lambda name: volume_named(context, name, volumes),
+        mounts=lambda reference: mounts_named(context, reference),
+        profile=lambda content: _profile(context, content),
+    )
 
 
-async def prune(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _profile(context: Context, content: str) -> str:
+    """The file of a seccomp profile, by its content: it is found after a start of the agent, too."""
+    name = hashlib.sha256(content.encode()).hexdigest()
+    path: Path = context.settings.layout.data / "seccomp" / f"{name}.json"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        replace_file(path, content.encode())
+    return str(path)
+
+
+async def _all(context: Context, key: Key, writes: list[Any]) -> None:
+    """All of the wishes side by side; the container is not wanted when one of them is refused."""
+    found = await asyncio.gather(*writes, return_exceptions=True)
+    error = next((each for each in found if isinstance(each, BaseException)), None)
+    if error is None:
+        return
+    if key in context.loop.objects():
+        await context.loop.remove(key)
+    raise error
+
+
+async def _wait_created(context: Context, key: Key, id: str) -> None:
+    try:
+        await wishes.wait(context, key, lambda: context.engine.state(id) is not None, "create")
+    except BaseException:
+        # Also when the client is gone: nobody knows its id.
+        await asyncio.shield(_forget(context, key))
+        raise
+
+
+async def _forget(context: Context, key: Key) -> None:
+    record = context.loop.objects().get(key)
+    if record is not None and not record.deleting:
+        await auto_remove.remove(context, key, record, with_volumes=True)
+
+
+# --- shown ----------------------------------------------------------------------------------------
+
+
+async def inspect(request: web.Request) -> web.Response:
+    """?size="""
+    context = context_of(request)
+    state = find_container(context, request.match_info["id"])
+    view = container_view.inspect(look_at(context, state), volume_paths(context))
+    if flag(request, "size"):
+        view |= await _sizes(context, state)
+    return json_answer(view)
+
+
+def volume_paths(context: Context) -> dict[str, str]:
+    return {volume.name: volume.path for volume in context.engine.list_volumes()}
+
+
+async def _sizes(context: Context, state: ContainerState) -> dict[str, int]:
+    image = context.engine.image(state.image) if state.image else None
+    written = await written_bytes(context, state.id)
+    whole_image = image.size_bytes if image is not None else 0
+    return {"SizeRw": written, "SizeRootFs": written + whole_image}
+
+
+async def written_bytes(context: Context, id: str) -> int:
+    """What a container has written to its root, as far as it can be counted in a moment."""
+    upper: Path = context.settings.layout.containers / id / UPPER
+    end = time.monotonic() + COUNT_SECONDS
+    return (await asyncio.to_thread(disk_use.count, upper, end, time.time())).bytes
+
+
+async def list_containers(request: web.Request) -> web.Response:
+    """?all= ?limit= ?size= ?filters=. Newest first."""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), LIST_FILTERS)
+    limit = whole(request, "limit", 0, least=-1) or 0
+    is_all = flag(request, "all") or limit > 0 or "status" in filters or "exited" in filters
+    now, paths = time.time(), volume_paths(context)
+    states = sorted(context.engine.list(), key=lambda state: (-state.created_at, state.id))
+    states = _between(context, states, filters)
+    found: list[dict[str, Any]] = []
+    for state in states:
+        if not is_all and state.phase not in ("running", "paused"):
+            continue
+        if not _fits_names(state, filters):
+            continue
+        view = container_view.summary(look_at(context, state), now, paths)
+        if not _fits(context, view, state, filters):
+            continue
+        if flag(request, "size"):
+            view |= await _sizes(context, state)
+        found.append(view)
+        if 0 < limit <= len(found):
+            break
+    return json_answer(found)
+
+
+def _between(
+    context: Context, states: list[ContainerState], filters: Mapping[str, tuple[str, ...]]
+) -> list[ContainerState]:
+    for name in ("before", "since"):
+        for reference in filters.get(name, ()):
+            at = find_container(context, reference).created_at
+            states = [s for s in states if (s.created_at < at if name == "before" else s.created_at > at)]
+    return states
+
+
+def _fits_names(state: ContainerState, filters: Mapping[str, tuple[str, ...]]) -> bool:
+    """What costs nothing to look at."""
+    names, ids = filters.get("name", ()), filters.get("id", ())
+    if names and not any(_matches_name(state.name, name) for name in names):
+        return False
+    return not ids or any(state.id.startswith(id) for id in ids)
+
+
+def _matches_name(name: str, wanted: str) -> bool:
+    """Docker takes a regular expression; ours may be anchored, and is a part of the name else. A real one
+    would let anybody who may list containers keep the agent busy for ever."""
+    bare = wanted.removeprefix("^").removeprefix("/")
+    starts, ends = wanted.startswith("^"), bare.endswith("$")
+    bare = bare.removesuffix("$").replace("\\", "")
+    if starts and ends:
+        return name == bare
+    if starts:
+        return name.startswith(bare)
+    return name.endswith(bare) if ends else bare in name
+
+
+def _fits(
+    context: Context, view: Mapping[str, Any], state: ContainerState, filters: Mapping[str, tuple[str, ...]]
+) -> bool:
+    if not fits_labels(view["Labels"], filters.get("label", ())):
+        return False
+    if (words := filters.get("status")) and view["State"] not in words:
+        return False
+    codes, healths = filters.get("exited"), filters.get("health")
+    if codes and (view["State"] != "exited" or str(state.exit_code) not in codes):
+        return False
+    if healths and view.get("Health", {}).get("Status", "none") not in healths:
+        return False
+    if flag_of(filters, "is-task"):
+        return False
+    return (
+        _fits_image(context, view, filters.get("ancestor", ()))
+        and _fits_networks(view, filters.get("network", ()))
+        and _fits_volumes(view, filters.get("volume", ()))
+        and _fits_ports(view, filters)
+    )
+
+
+def _fits_image(context: Context, view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
+    """Of the image, or of one made of it: by its layers."""
+    if not wanted:
+        return True
+    own: ImageInfo | None = context.engine.image(view["ImageID"]) if view["ImageID"] else None
+    for reference in wanted:
+        other: ImageInfo | None = context.engine.image(reference)
+        if other is None:
+            continue
+        if other.id == view["ImageID"]:
+            return True
+        if own is not None and other.layers and own.layers[: len(other.layers)] == other.layers:
+            return True
+    return False
+
+
+def _fits_networks(view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
+    networks = view["NetworkSettings"]["Networks"]
+    known = {*networks, *(endpoint["NetworkID"] for endpoint in networks.values())}
+    return not wanted or any(name in known for name in wanted)
+
+
+def _fits_volumes(view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
+    known = {
+        text
+        for mount in view["Mounts"]
+        for text in (mount.get("Name", ""), mount["Destination"], mount["Source"])
+    }
+    return not wanted or any(name in known for name in wanted)
+
+
+def _fits_ports(view: Mapping[str, Any], filters: Mapping[str, tuple[str, ...]]) -> bool:
+    for name, field in (("publish", "PublicPort"), ("expose", "PrivatePort")):
+        wanted = filters.get(name, ())
+        known = {f"{port[field]}/{port['Type']}" for port in view["Ports"] if field in port}
+        if wanted and not any((text if "/" in text else f"{text}/tcp") in known for text in wanted):
+            return False
+    return True
+
+
+# --- changed --------------------------------------------------------------------------------------
+
+
+async def update(request: web.Request) -> web.Response:
+    """Limits and the restart policy, while it runs. What the body does not say stays."""
+    context, body = context_of(request), await json_body(request)
+    state = find_container(context, request.match_info["id"])
+    key = owned_key(context, "update", state)
+    fields: dict[str, Any] = body_limits.limits_of(_with_present(context, key, body))
+    if map_of(body, "RestartPolicy"):
+        restart = body_limits.restart_of(body)
+        fields["restart"] = restart.model_dump()
+    before = context.loop.verdict_of(key)
+    wanted = await wishes.change(context, key, **fields)
+    await _wait_limits(context, key, state, wanted, before)
+    return json_answer({"Warnings": []})
+
+
+def _with_present(context: Context, key: Key, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits as they would be: what is checked against each other is one said now and one from before."""
+    present = config_view.host_config_of(wishes.container_spec_of(context.loop.objects()[key]))
+    said = {name: value for name, value in body.items() if value not in (None, 0, "")}
+    kept = {name: present[name] for name in config_view.LIVE if name not in ("RestartPolicy", "PidsLimit")}
+    if said.keys() & {"CpuQuota", "CpuPeriod"}:
+        kept.pop("NanoCpus")
+    if body.get("PidsLimit") is not None:
+        said["PidsLimit"] = body["PidsLimit"]
+    return {**kept, **said}
+
+
+async def _wait_limits(
+    context: Context, key: Key, state: ContainerState, wanted: ContainerSpec, before: Any
+) -> None:
+    def is_so() -> bool:
+        now: ContainerState | None = context.engine.state(state.id)
+        return now is None or now.resources == resources_of(wanted)
+
+    if state.phase in ("running", "paused"):
+        await wishes.wait(context, key, is_so, "update", before=before)
+
+
+async def rename(request: web.Request) -> web.Response:
+    """?name="""
+    context = context_of(request)
+    state = find_container(context, request.match_info["id"])
+    if not request.query.get("name"):
+        raise Invalid("", "", "Neither old nor new names may be empty")
+    name = checked(request.query["name"])
+    key = owned_key(context, "rename", state)
+    if name == state.name:
+        raise Invalid("", "", "Renaming a container with the same name as its current name")
+    _check_free(_taken_names(context), name, "Error when allocating new name: ")
+    before = context.loop.verdict_of(key)
+    await wishes.change(context, key, container_name=name)
+
+    def is_so() -> bool:
+        now: ContainerState | None = context.engine.state(state.id)
+        return now is None or now.name == name
+
+    await wishes.wait(context, key, is_so, "rename", before=before)
+    return no_content()
+
+
+# --- removed --------------------------------------------------------------------------------------
+
+
+async def remove(request: web.Request) -> web.Response:
+    """?v= its volumes without a name, ?force= kill it, ?link= (there are none)."""
+    context = context_of(request)
+    state = find_container(context, request.match_info["id"])
+    if flag(request, "link"):
+        raise Invalid("", "", f"No such link: {state.name}: links are not to be had here")
+    key = owned_key(context, "remove", state)
+    is_live = state.phase in ("running", "paused")
+    if is_live and not flag(request, "force"):
+        how = (
+            "paused and must be unpaused first"
+            if state.phase == "paused"
+            else ("running: stop the container before removing or force remove")
+        )
+        raise Conflict("", "", f'cannot remove container "/{state.name}": container is {how}')
+    record = context.loop.objects().get(key)
+    if record is None:
+        raise Conflict("", "", f"removal of container {state.id} is already in progress")
+    removal = asyncio.ensure_future(auto_remove.remove(context, key, record, with_volumes=flag(request, "v")))
+    if is_live:
+        await asyncio.sleep(0)  # it is let go before it is killed, so that nothing brings it back
+        await _kill(context, state)
+    await asyncio.shield(removal)
+    return no_content()
+
+
+async def _kill(context: Context, state: ContainerState) -> None:
+    """At once: the stop that is part of a removal leaves it its time."""
+    if state.phase == "paused":
+        await context.engine.resume(state.id)
+    try:
+        await context.engine.signal(state.id, "KILL")
+    except (Conflict, NotFound):
+        return  # it has ended meanwhile
+
+
+async def prune(request: web.Request) -> web.Response:
+    """All that have ended, or were never started, and that the API made."""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), PRUNE_FILTERS)
+    until = min((read_moment(text, time.time()) for text in filters.get("until", ())), default=None)
+    removed: list[str] = []
+    freed = 0
+    for state in context.engine.list():
+        key, record = record_of(context, state)
+        if key is None or record is None or record.owner != API_OWNER or record.deleting:
+            continue
+        if state.phase in ("running", "paused") or (until is not None and state.created_at >= until):
+            continue
+        labels = look_at(context, state).labels()
+        if not fits_labels(labels, filters.get("label", ())):
+            continue
+        if filters.get("label!") and fits_labels(labels, filters["label!"]):
+            continue
+        if isinstance(spec := stored_spec(record), ContainerSpec) and spec.ensure == "running":
+            verdict = context.loop.verdict_of(key)
+            if verdict is None or verdict.phase not in ("Completed", "Failed", "Stalled"):
+                continue  # it is on its way to be started
+        freed += await written_bytes(context, state.id)
+        await auto_remove.remove(context, key, record, with_volumes=False)
+        removed.append(state.id)
+    return json_answer({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})

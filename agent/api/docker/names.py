@@ -10,18 +10,19 @@ from runtime.errors import Invalid
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 MAX_NAME = 128
-_QUALITIES = """
+_QUALITY_WORDS = """
 amber bold brave brisk calm clear clever cosmic crisp daring deep eager early even fair fine fleet fond free
 fresh gentle glad golden grand happy hardy honest ideal jolly keen kind lively loyal lucid lucky merry mild
 modest neat noble open patient plain polite prime proud quick quiet rapid ready rosy round sharp silent smart
 snug solid steady still sunny swift tidy warm wise witty
-""".split()
-_THINGS = """
+"""
+_THING_WORDS = """
 anchor arrow atlas beacon birch bridge canyon cedar cliff cloud comet coral crane delta dune ember falcon fern
 field fjord forest garden glacier grove harbor heron island juniper kettle lagoon lantern larch ledge lotus
 maple meadow mesa mill moss nest oak orchard otter pebble pine pond prairie quartz raven reef ridge river
 robin sail shore sparrow spruce stone summit thicket tide tower valley willow wren
-""".split()
+"""
+_QUALITIES, _THINGS = _QUALITY_WORDS.split(), _THING_WORDS.split()
 
 
 def checked(name: str) -> str:

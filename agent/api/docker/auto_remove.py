@@ -1,0 +1,95 @@
+"""Containers that go when they have ended (`--rm`), with their anonymous volumes.
+
+Level-based: the loop tells of every look at a key; what has ended and is to go is let go, also after a start
+of the agent. The volumes follow once the container is gone; those that a crash leaves are found by a prune.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+
+from agent.api.context import Context
+from agent.api.docker import wishes
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile import convert
+from agent.reconcile.api_objects import API_OWNER
+from runtime.errors import SetpointError
+from store.records import Key, ObjectRecord
+
+log = logging.getLogger("setpoint.api")
+MAX_KEPT = 4096
+
+
+class AutoRemoval:
+    """look(key) after each look of the loop. removed: ids of those that went by themselves, the newest."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._going: dict[Key, asyncio.Task[None]] = {}
+        self.removed: OrderedDict[str, None] = OrderedDict()
+
+    def look(self, key: Key) -> None:
+        record = self._context.loop.objects().get(key)
+        if record is None or record.owner != API_OWNER or record.deleting or key in self._going:
+            return
+        if not record.spec.get("asked", {}).get("auto_remove") or not self._is_over(key, record):
+            return
+        self._going[key] = asyncio.get_running_loop().create_task(self._remove(key, record))
+
+    def _is_over(self, key: Key, record: ObjectRecord) -> bool:
+        """It ran, and is down for good: nothing is under way that would start it."""
+        verdict = self._context.loop.verdict_of(key)
+        if verdict is None or verdict.generation != record.generation:
+            return False
+        if verdict.phase not in ("Completed", "Failed", "Stopped"):
+            return False
+        state = self._context.engine.state(container_id(self._context, key))
+        return state is not None and state.phase == "stopped"
+
+    async def _remove(self, key: Key, record: ObjectRecord) -> None:
+        id = container_id(self._context, key)
+        self.removed[id] = None
+        if len(self.removed) > MAX_KEPT:
+            self.removed.popitem(last=False)
+        try:
+            await remove(self._context, key, record, with_volumes=True)
+        except SetpointError as error:
+            log.warning("%s has ended and cannot be removed: %s", key, error)
+        finally:
+            self._going.pop(key, None)
+
+    async def close(self) -> None:
+        for task in self._going.values():
+            task.cancel()
+        await asyncio.gather(*self._going.values(), return_exceptions=True)
+
+
+def container_id(context: Context, key: Key) -> str:
+    return convert.api_container_id(context.settings.layout.instance, key.name)
+
+
+def is_removed(context: Context, id: str) -> bool:
+    """Whether it ended and went by itself."""
+    removal = context.auto_removal
+    return removal is not None and id in removal.removed
+
+
+async def remove(context: Context, key: Key, record: ObjectRecord, *, with_volumes: bool) -> None:
+    """Let a container go; returns when it is gone. with_volumes: those of its volumes without a name too."""
+    volumes = anonymous_volumes(context, key, record) if with_volumes else ()
+    await wishes.let_go(context, key)
+    for name in volumes:
+        with contextlib.suppress(SetpointError):  # another container has it
+            await context.engine.delete_volume(name)
+
+
+def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:
+    spec = wishes.container_spec_of(record)
+    assert isinstance(spec, ContainerSpec)
+    image = context.loop.image_of(key)
+    mounts = convert.mounts_of(spec, image.volumes if image else ())
+    targets = [mount.target for mount in mounts if mount.type == "volume" and not mount.source]
+    return tuple(convert.anonymous_volume_name(key, 1, target) for target in targets)

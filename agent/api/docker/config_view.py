@@ -1,0 +1,225 @@
+"""A spec as Docker's Config and HostConfig. Pure.
+
+Of what the API made, the request itself is shown, with what was changed since; of what a manifest made, the
+same is derived from its spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.manifest.spec import ContainerSpec, Healthcheck, Mount, Port
+from agent.reconcile import convert
+from runtime.model import ImageInfo
+
+NANOSECONDS = 1_000_000_000
+LIVE = frozenset(
+    ("NanoCpus", "CpuQuota", "CpuPeriod", "CpuShares", "CpusetCpus", "Memory", "MemorySwap",
+     "MemoryReservation", "PidsLimit", "RestartPolicy")
+)  # fmt: skip
+MASKED = [
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+    "/sys/devices/virtual/powercap", "/sys/firmware",
+]  # fmt: skip
+READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: str) -> dict[str, Any]:
+    """Config: what the process is, the image's part of it included."""
+    asked = spec.asked.request if spec.asked else {}
+    environment = dict(entry.partition("=")[::2] for entry in image.environment) if image else {}
+    environment |= spec.environment
+    entrypoint, command = spec.entrypoint, spec.command
+    if entrypoint is None:
+        entrypoint = image.entrypoint if image else ()
+        command = (image.command if image else ()) if command is None else command
+    found: dict[str, Any] = {
+        "Hostname": spec.hostname or id[:12],
+        "Domainname": spec.domainname,
+        "User": spec.user or (image.user if image else ""),
+        "AttachStdin": bool(asked.get("AttachStdin")),
+        "AttachStdout": bool(asked.get("AttachStdout")),
+        "AttachStderr": bool(asked.get("AttachStderr")),
+        "Tty": spec.tty,
+        "OpenStdin": spec.stdin_open,
+        "StdinOnce": bool(asked.get("StdinOnce")),
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Cmd": list(command) if command else None,
+        "Image": reference,
+        "Volumes": {path: {} for path in _anonymous(spec, image)} or None,
+        "WorkingDir": spec.working_dir or (image.working_dir if image else ""),
+        "Entrypoint": list(entrypoint) if entrypoint else None,
+        "OnBuild": asked.get("OnBuild"),
+        "Labels": {**(image.labels if image else {}), **spec.labels},
+    }
+    exposed = (*spec.expose, *(image.exposed_ports if image else ()))
+    if exposed:
+        found["ExposedPorts"] = {name if "/" in name else f"{name}/tcp": {} for name in exposed}
+    if signal := spec.stop_signal or (image.stop_signal if image else ""):
+        found["StopSignal"] = signal
+    if "stop_grace_period" in spec.model_fields_set:
+        found["StopTimeout"] = int(spec.stop_grace_period)
+    if spec.healthcheck is not None:
+        found["Healthcheck"] = healthcheck_view(spec.healthcheck)
+    elif image is not None and image.healthcheck:
+        found["Healthcheck"] = dict(image.healthcheck)
+    return found
+
+
+def _anonymous(spec: ContainerSpec, image: ImageInfo | None) -> tuple[str, ...]:
+    mounts = convert.mounts_of(spec, image.volumes if image else ())
+    return tuple(mount.target for mount in mounts if mount.type == "volume" and not mount.source)
+
+
+def healthcheck_view(check: Healthcheck) -> dict[str, Any]:
+    test = ["NONE"] if check.disable else list(check.test)
+    if check.http or check.tcp:  # asked by the engine itself: Docker has no word for it
+        test = ["CMD", "setpoint-probe", check.http or check.tcp]
+    return {
+        "Test": test,
+        "Interval": round(check.interval * NANOSECONDS),
+        "Timeout": round(check.timeout * NANOSECONDS),
+        "StartPeriod": round(check.start_period * NANOSECONDS),
+        "StartInterval": round(check.start_interval * NANOSECONDS),
+        "Retries": check.retries,
+    }
+
+
+# --- HostConfig -------------------------------------------------------------------------------------
+
+
+def host_config_of(spec: ContainerSpec) -> dict[str, Any]:
+    """HostConfig, whole."""
+    derived = {**_limits(spec), **_isolation(spec), **_network(spec), **_mounts(spec)}
+    if spec.asked is None:
+        return derived
+    said = spec.asked.request.get("HostConfig") or {}
+    kept = {name: value for name, value in said.items() if value is not None and name not in LIVE}
+    return {**derived, **kept, **_network_said(spec, kept)}
+
+
+def _network_said(spec: ContainerSpec, said: Mapping[str, Any]) -> dict[str, Any]:
+    mode = said.get("NetworkMode")
+    return {"NetworkMode": "bridge" if mode in (None, "", "default") else mode}
+
+
+def _limits(spec: ContainerSpec) -> dict[str, Any]:
+    restart = spec.restart
+    count = restart.max_attempts if restart.policy == "on-failure" and restart.max_attempts < 10**6 else 0
+    return {
+        "CpuShares": spec.cpu_shares or 0,
+        "Memory": spec.mem_limit or 0,
+        "NanoCpus": round((spec.cpus or 0) * NANOSECONDS),
+        "CgroupParent": "",
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": 0,
+        "CpuQuota": 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": spec.cpuset,
+        "CpusetMems": "",
+        "Devices": [
+            {"PathOnHost": d.source, "PathInContainer": d.target, "CgroupPermissions": d.permissions}
+            for d in spec.devices
+        ],
+        "DeviceCgroupRules": None,
+        "DeviceRequests": None,
+        "MemoryReservation": spec.mem_reservation or 0,
+        "MemorySwap": spec.memswap_limit or 0,
+        "MemorySwappiness": None,
+        "OomKillDisable": spec.oom_kill_disable,
+        "PidsLimit": spec.pids_limit,
+        "Ulimits": [{"Name": n, "Hard": u.hard, "Soft": u.soft} for n, u in sorted(spec.ulimits.items())],
+        "RestartPolicy": {"Name": restart.policy, "MaximumRetryCount": count},
+        "AutoRemove": bool(spec.asked and spec.asked.auto_remove),
+        "LogConfig": {
+            "Type": spec.logging.driver or "json-file",
+            "Config": {
+                "max-size": str(spec.logging.max_size_bytes), "max-file": str(spec.logging.max_file),
+            },
+        },
+        "OomScoreAdj": spec.oom_score_adj or 0,
+        "ShmSize": convert.DEFAULT_SHM_BYTES if spec.shm_size is None else spec.shm_size,
+        "Runtime": "setpoint",
+        "ConsoleSize": [0, 0],
+        "Isolation": "",
+    }  # fmt: skip
+
+
+def _isolation(spec: ContainerSpec) -> dict[str, Any]:
+    options = ["no-new-privileges"] if spec.no_new_privileges else []
+    options += [f"seccomp={spec.seccomp}"] if spec.seccomp != "default" else []
+    options += [f"apparmor={spec.apparmor}"] if spec.apparmor else []
+    is_masked = spec.masked_paths and not spec.privileged
+    return {
+        "CapAdd": list(spec.cap_add) or None,
+        "CapDrop": list(spec.cap_drop) or None,
+        "CgroupnsMode": "private",
+        "GroupAdd": list(spec.group_add) or None,
+        "IpcMode": spec.ipc or "private",
+        "Cgroup": "",
+        "PidMode": spec.pid,
+        "Privileged": spec.privileged,
+        "ReadonlyRootfs": spec.read_only,
+        "SecurityOpt": options or None,
+        "UTSMode": spec.uts,
+        "UsernsMode": spec.userns_mode,
+        "Sysctls": dict(spec.sysctls),
+        "Init": spec.init,
+        "Annotations": dict(spec.annotations),
+        "MaskedPaths": MASKED if is_masked else [],
+        "ReadonlyPaths": READ_ONLY if is_masked else [],
+    }
+
+
+def _network(spec: ContainerSpec) -> dict[str, Any]:
+    networks = convert.networks_of(spec)
+    return {
+        "NetworkMode": spec.network_mode or (networks[0] if networks else "none"),
+        "PortBindings": port_bindings(spec.ports),
+        "PublishAllPorts": False,
+        "Dns": list(spec.dns),
+        "DnsOptions": list(spec.dns_opt),
+        "DnsSearch": list(spec.dns_search),
+        "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts] or None,
+        "Links": None,
+    }
+
+
+def port_bindings(ports: tuple[Port, ...]) -> dict[str, list[dict[str, str]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for port in ports:
+        host_port = "" if port.published is None else str(port.published)
+        binding = {"HostIp": port.host_ip, "HostPort": host_port}
+        found.setdefault(f"{port.target}/{port.protocol}", []).append(binding)
+    return found
+
+
+def _mounts(spec: ContainerSpec) -> dict[str, Any]:
+    binds = [_bind(mount) for mount in spec.mounts if mount.type != "tmpfs" and mount.source]
+    tmpfs = {mount.target: _tmpfs(mount) for mount in spec.mounts if mount.type == "tmpfs"}
+    return {
+        "Binds": binds or None,
+        "Tmpfs": tmpfs or None,
+        "VolumesFrom": None,
+        "VolumeDriver": "",
+        "ContainerIDFile": "",
+    }
+
+
+def _bind(mount: Mount) -> str:
+    return f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
+
+
+def _tmpfs(mount: Mount) -> str:
+    words = list(mount.options)
+    words += [f"size={mount.size_bytes}"] if mount.size_bytes is not None else []
+    words += [f"mode={mount.mode:o}"] if mount.mode is not None else []
+    return ",".join(words + (["ro"] if mount.read_only else []))

@@ -1,0 +1,347 @@
+"""Containers as Docker shows them: a summary in lists, and all of one. Pure.
+
+`look` gathers what both need of one container; the rest is conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.api.docker import config_view
+from agent.api.docker.network_ids import endpoint_id, network_id
+from agent.api.docker.stamps import NEVER, rfc3339
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile import convert
+from agent.reconcile.policy import Health
+from runtime.model import ContainerState, ImageInfo, NetworkState, PortConfig
+from store.records import Key, ObjectRecord
+
+OWN_LABELS = "setpoint."
+PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+NUMBER, ONE_OFF = "com.docker.compose.container-number", "com.docker.compose.oneoff"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One container, with all that is known of it. spec None: nothing wants it any more, or never did.
+    networks: by their real names. phase: the object's, of the loop."""
+
+    state: ContainerState
+    key: Key | None = None
+    record: ObjectRecord | None = None
+    spec: ContainerSpec | None = None
+    image: ImageInfo | None = None
+    networks: Mapping[str, NetworkState] = field(default_factory=dict)
+    instance: str = ""
+    phase: str = ""
+    restarts: int = 0
+    health: Health | None = None
+    error: str = ""
+
+    @property
+    def status(self) -> str:
+        """Docker's word for how it stands."""
+        if self.record is not None and self.record.deleting and self.state.phase != "running":
+            return "removing"
+        if self.state.phase == "stopped":
+            return "restarting" if self.phase == "Restarting" else "exited"
+        return self.state.phase
+
+    @property
+    def reference(self) -> str:
+        """Its image, as it was named."""
+        if self.spec is None:
+            return self.state.image
+        return self.spec.asked.image if self.spec.asked else self.spec.image
+
+    def labels(self) -> dict[str, str]:
+        """Its own and its image's; of what a manifest made, compose's too, by which clients group. Those of
+        the engine itself are left out: who makes a container of what he sees here must be able to."""
+        labels = {**(self.image.labels if self.image else {}), **self.state.labels}
+        labels = {name: value for name, value in labels.items() if not name.startswith(OWN_LABELS)}
+        if self.record is None or self.record.owner == "api" or self.key is None:
+            return labels
+        index = self.state.labels.get(convert.LABEL_INDEX, "1")
+        return {PROJECT: self.key.project, SERVICE: self.key.name, NUMBER: index, ONE_OFF: "False", **labels}
+
+
+# --- parts of both ------------------------------------------------------------------------------------
+
+
+def age(seconds: float) -> str:
+    """How long, as the daemon says it (units.HumanDuration)."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    for size, unit, limit in (
+        (24, "days", 24 * 7 * 2),
+        (24 * 7, "weeks", 24 * 30 * 2),
+        (24 * 30, "months", 24 * 365 * 2),
+    ):
+        if hours < limit:
+            return f"{hours // size} {unit}"
+    return f"{hours // (24 * 365)} years"
+
+
+def status_text(seen: Seen, now: float) -> str:
+    """ "Up 3 minutes (healthy)", "Exited (0) 2 hours ago"."""
+    state, status = seen.state, seen.status
+    if status == "created":
+        return "Created"
+    if status == "removing":
+        return "Removal In Progress"
+    if status in ("running", "paused"):
+        text = f"Up {age(now - (state.started_at or now))}"
+        if status == "paused":
+            return f"{text} (Paused)"
+        return f"{text} ({_health_text(seen.health.status)})" if seen.health else text
+    ended = age(max(0.0, now - (state.finished_at or now)))
+    word = "Restarting" if status == "restarting" else "Exited"
+    return f"{word} ({state.exit_code if state.exit_code is not None else 137}) {ended} ago"
+
+
+def _health_text(status: str) -> str:
+    return "health: starting" if status == "starting" else status
+
+
+def ports_summary(ports: tuple[PortConfig, ...], exposed: tuple[str, ...]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"IP": p.host_ip or "0.0.0.0", "PrivatePort": p.container_port, "PublicPort": p.host_port,
+         "Type": p.protocol}
+        for p in ports
+    ]  # fmt: skip
+    published = {f"{p.container_port}/{p.protocol}" for p in ports}
+    for name in exposed:
+        number, _, protocol = name.partition("/")
+        if number.isdigit() and f"{number}/{protocol or 'tcp'}" not in published:
+            found.append({"PrivatePort": int(number), "Type": protocol or "tcp"})
+    return found
+
+
+def ports_view(ports: tuple[PortConfig, ...], exposed: tuple[str, ...]) -> dict[str, Any]:
+    """NetworkSettings.Ports: null for a port that is exposed and not published."""
+    found: dict[str, Any] = {name if "/" in name else f"{name}/tcp": None for name in exposed}
+    for port in ports:
+        name = f"{port.container_port}/{port.protocol}"
+        binding = {"HostIp": port.host_ip or "0.0.0.0", "HostPort": str(port.host_port)}
+        found[name] = [*(found.get(name) or []), binding]
+    return found
+
+
+def endpoints(seen: Seen) -> dict[str, Any]:
+    """NetworkSettings.Networks, by the networks' names."""
+    spec, state = seen.spec, seen.state
+    if spec is not None and spec.network_mode in ("host", "none"):
+        return {spec.network_mode: _endpoint(seen, spec.network_mode, "", None, ())}
+    names = dict(state.addresses) or dict.fromkeys(_wanted_networks(seen), "")
+    return {
+        name: _endpoint(
+            seen,
+            name,
+            address if state.phase in ("running", "paused") else "",
+            seen.networks.get(name),
+            _aliases(seen, name),
+        )
+        for name, address in names.items()
+    }
+
+
+def _wanted_networks(seen: Seen) -> tuple[str, ...]:
+    """By the real names, of one that has no addresses now."""
+    if seen.spec is None or seen.key is None:
+        return ()
+    found = []
+    for name in convert.networks_of(seen.spec):
+        project, _, rest = name.partition("/")
+        if rest:
+            found.append(f"{project}_{rest.rpartition('/')[2]}")
+        elif seen.key.project == "@api" or name == "bridge":
+            found.append(name)
+        else:
+            found.append(f"{seen.key.project}_{name}")
+    return tuple(found)
+
+
+def _aliases(seen: Seen, name: str) -> tuple[str, ...]:
+    attachment = seen.spec.networks.get(name) if seen.spec is not None else None
+    return attachment.aliases if attachment is not None else ()
+
+
+def _endpoint(
+    seen: Seen, name: str, address: str, network: NetworkState | None, aliases: tuple[str, ...]
+) -> dict[str, Any]:
+    length = int(network.subnet.partition("/")[2] or 0) if network is not None and address else 0
+    mac = "02:42:" + ":".join(f"{int(part):02x}" for part in address.split(".")) if address else ""
+    own = (seen.state.name, seen.state.id[:12])
+    return {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": list(aliases) or None,
+        "MacAddress": mac,
+        "DriverOpts": None,
+        "GwPriority": 0,
+        "NetworkID": network_id(seen.instance, name),
+        "EndpointID": endpoint_id(seen.instance, name, seen.state.id) if address else "",
+        "Gateway": network.gateway if network is not None and address else "",
+        "IPAddress": address,
+        "IPPrefixLen": length,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": list(dict.fromkeys((*own, *aliases))) if name not in ("host", "none") else None,
+    }
+
+
+def mounts_view(seen: Seen, volume_path: Mapping[str, str]) -> list[dict[str, Any]]:
+    """MountPoints. volume_path: where each volume lies on the host."""
+    if seen.spec is None or seen.key is None:
+        return []
+    found: list[dict[str, Any]] = []
+    index = int(seen.state.labels.get(convert.LABEL_INDEX, "1") or 1)
+    for mount in convert.mounts_of(seen.spec, seen.image.volumes if seen.image else ()):
+        point: dict[str, Any] = {
+            "Type": mount.type, "Source": mount.source, "Destination": mount.target,
+            "Mode": "ro" if mount.read_only else "", "RW": not mount.read_only, "Propagation": "",
+        }  # fmt: skip
+        if mount.type == "volume":
+            name = (
+                _volume_name(seen.key, mount.source)
+                if mount.source
+                else (convert.anonymous_volume_name(seen.key, index, mount.target))
+            )
+            point |= {"Name": name, "Source": volume_path.get(name, ""), "Driver": "local"}
+        elif mount.type == "bind":
+            point["Propagation"] = mount.propagation
+        found.append(point)
+    return found
+
+
+def _volume_name(key: Key, source: str) -> str:
+    project, _, rest = source.partition("/")
+    if rest:
+        return f"{project}_{rest.rpartition('/')[2]}"
+    return source if key.project == "@api" else f"{key.project}_{source}"
+
+
+# --- the two shapes -----------------------------------------------------------------------------------
+
+
+def summary(seen: Seen, now: float, volume_path: Mapping[str, str]) -> dict[str, Any]:
+    """An entry of a list."""
+    state, spec, image = seen.state, seen.spec, seen.image
+    config = config_view.config_of(spec, image, state.id, seen.reference) if spec is not None else {}
+    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    found: dict[str, Any] = {
+        "Id": state.id,
+        "Names": [f"/{state.name}"],
+        "Image": seen.reference,
+        "ImageID": state.image,
+        "Command": " ".join(_quoted(word) for word in words),
+        "Created": int(state.created_at),
+        "Ports": ports_summary(
+            state.ports if state.phase in ("running", "paused") else (), tuple(config.get("ExposedPorts", ()))
+        )
+        if state.phase in ("running", "paused")
+        else [],
+        "Labels": seen.labels(),
+        "State": seen.status,
+        "Status": status_text(seen, now),
+        "HostConfig": {"NetworkMode": _network_mode(seen)},
+        "NetworkSettings": {"Networks": endpoints(seen)},
+        "Mounts": mounts_view(seen, volume_path),
+    }
+    if seen.health is not None and state.phase == "running":
+        found["Health"] = {"Status": seen.health.status, "FailingStreak": seen.health.failures}
+    return found
+
+
+def _network_mode(seen: Seen) -> str:
+    return str(config_view.host_config_of(seen.spec)["NetworkMode"]) if seen.spec is not None else ""
+
+
+def _quoted(word: str) -> str:
+    return f"'{word}'" if " " in word else word
+
+
+def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
+    """All of one container."""
+    state, spec = seen.state, seen.spec or ContainerSpec(image=seen.state.image)
+    config = config_view.config_of(spec, seen.image, state.id, seen.reference)
+    words = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
+    host = config_view.host_config_of(spec)
+    ports = state.ports if state.phase in ("running", "paused") else ()
+    return {
+        "Id": state.id,
+        "Created": rfc3339(state.created_at),
+        "Path": words[0] if words else "",
+        "Args": words[1:],
+        "State": state_view(seen),
+        "Image": state.image,
+        "ResolvConfPath": "",
+        "HostnamePath": "",
+        "HostsPath": "",
+        "LogPath": "",
+        "Name": f"/{state.name}",
+        "RestartCount": seen.restarts,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": spec.apparmor,
+        "ExecIDs": None,
+        "HostConfig": host,
+        "GraphDriver": {"Name": "overlay2", "Data": {}},
+        "Mounts": mounts_view(seen, volume_path),
+        "Config": {**config, "Labels": seen.labels()},
+        "NetworkSettings": {
+            "SandboxID": state.sandbox,
+            "SandboxKey": "",
+            "Ports": ports_view(ports, tuple(config.get("ExposedPorts", ())))
+            if ports or state.phase == "running"
+            else {},
+            "Networks": endpoints(seen),
+        },
+    }
+
+
+def state_view(seen: Seen) -> dict[str, Any]:
+    state, status = seen.state, seen.status
+    found: dict[str, Any] = {
+        "Status": status,
+        "Running": status in ("running", "paused", "restarting"),
+        "Paused": status == "paused",
+        "Restarting": status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": False,
+        "Pid": state.pid or 0,
+        "ExitCode": 0 if state.phase != "stopped" else 137 if state.exit_code is None else state.exit_code,
+        "Error": seen.error,
+        "StartedAt": rfc3339(state.started_at),
+        "FinishedAt": rfc3339(state.finished_at) if state.finished_at else NEVER,
+    }
+    if seen.health is not None:
+        found["Health"] = {
+            "Status": seen.health.status,
+            "FailingStreak": seen.health.failures,
+            "Log": [
+                {"Start": rfc3339(seen.health.last_at), "End": rfc3339(seen.health.last_at),
+                 "ExitCode": int(seen.health.failures > 0), "Output": seen.health.output}
+            ] if seen.health.last_at else [],
+        }  # fmt: skip
+    return found

@@ -1,0 +1,30 @@
+"""All that is known of one container, gathered for the views. Reads memory only."""
+
+from __future__ import annotations
+
+from agent.api.context import Context
+from agent.api.docker.container_view import Seen
+from agent.api.docker.finding import record_of
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile.inventory import spec_of
+from runtime.model import ContainerState
+
+
+def look_at(context: Context, state: ContainerState) -> Seen:
+    key, record = record_of(context, state)
+    status = context.loop.statuses().get(key) if key is not None else None
+    spec = spec_of(record) if record is not None else None
+    failure = context.loop.failure_of(key) if key is not None else None
+    return Seen(
+        state=state,
+        key=key,
+        record=record,
+        spec=spec if isinstance(spec, ContainerSpec) else None,
+        image=context.engine.image(state.image) if state.image else None,
+        networks={network.name: network for network in context.engine.list_networks()},
+        instance=context.settings.layout.instance,
+        phase=status.phase if status is not None else "",
+        restarts=status.restarts if status is not None else 0,
+        health=context.loop.health_of(key, state.id) if key is not None else None,
+        error=failure.message if failure is not None else "",
+    )
