@@ -8,7 +8,7 @@ again. Called by `engine`; one thing at a time happens to a container (its entry
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from runtime import container_record, disk
@@ -49,6 +49,13 @@ class Changes:
                 self._index.release(name, entry)
                 raise
             self._index.release(before, entry)
+
+    async def relabel(self, id: str, labels: Mapping[str, str]) -> None:
+        entry = self._index.get("relabel", id)
+        async with entry.lock:
+            self._index.get("relabel", id)
+            if dict(entry.config.labels) != dict(labels):
+                await self._change(entry, replace(entry.config, labels=dict(labels)))
 
     async def connect(self, id: str, endpoint: EndpointConfig, position: int) -> None:
         entry = self._index.get("connect", id)

@@ -250,6 +250,9 @@ class NativeEngine:
     async def rename(self, id: str, name: str) -> None:
         await self._changes.rename(id, name)
 
+    async def relabel(self, id: str, labels: Mapping[str, str]) -> None:
+        await self._changes.relabel(id, labels)
+
     async def connect(self, id: str, endpoint: EndpointConfig, position: int = 0) -> None:
         await self._changes.connect(id, endpoint, position)
 

@@ -10,7 +10,7 @@ config it is `Conflict`. Deleting what is gone does nothing.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from runtime.build_recipe import BuildRecipe
@@ -60,6 +60,10 @@ class Engine(Protocol):
     async def rename(self, id: str, name: str) -> None:
         """Give a container another name, running or not; those on its networks find it by the new one. Its
         labels stay. `Conflict` when another container has that name."""
+
+    async def relabel(self, id: str, labels: Mapping[str, str]) -> None:
+        """Give a container, and the network namespace that is its own, other labels in place of all that it
+        has; nothing else of it changes, and it runs on."""
 
     async def connect(self, id: str, endpoint: EndpointConfig, position: int = 0) -> None:
         """Have a container on a network, at once when it runs, else from its next start on. One that is on

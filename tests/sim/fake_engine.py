@@ -234,6 +234,13 @@ class FakeEngine:
         self._change(container, renamed(container.config, name))
         self._end("rename", id)
 
+    async def relabel(self, id: str, labels: Mapping[str, str]) -> None:
+        await self._begin("relabel", id)
+        container = self._container("relabel", id)
+        self._change(container, replace(container.config, labels=dict(labels)))
+        container.state = replace(container.state, labels=dict(labels))
+        self._end("relabel", id)
+
     async def connect(self, id: str, endpoint: EndpointConfig, position: int = 0) -> None:
         await self._begin("connect", id)
         container = self._container("connect", id)
@@ -343,7 +350,7 @@ class FakeEngine:
         subnet = config.subnet or f"10.{number}.0.0/16"
         state = NetworkState(
             config.name, dict(config.labels), subnet, subnet.rsplit(".", 1)[0] + ".1",
-            f"br{number}", config.internal,
+            f"br{number}", config.internal, self.now(),
         )  # fmt: skip
         self._networks[config.name] = (config, state)
         self._end("create_network", config.name)
