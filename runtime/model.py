@@ -247,6 +247,7 @@ class NetworkState:
     gateway: str
     bridge: str
     internal: bool = False
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

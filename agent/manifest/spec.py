@@ -222,6 +222,14 @@ class ContainerSpec(Spec):
     asked: Asked | None = None  # of what the Docker Engine API made; no manifest says it
 
 
+class AskedNetwork(Spec):
+    """What the Docker Engine API was asked for, for who looks at the network by that API's words. Nothing is
+    decided by it."""
+
+    options: dict[str, str] = {}
+    attachable: bool = False
+
+
 class NetworkSpec(Spec):
     name: str = ""  # the real name; "" is project_key
     driver: Literal["bridge", ""] = ""
@@ -234,6 +242,7 @@ class NetworkSpec(Spec):
     labels: dict[str, str] = {}
     ensure: Literal["present", "absent"] = "present"
     suspend: bool = False
+    asked: AskedNetwork | None = None  # of what the Docker Engine API made; no manifest says it
 
 
 class VolumeSpec(Spec):

@@ -24,7 +24,7 @@ from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, Volume
 from store.records import Key, ObjectRecord
 
 # A network's labels and the like change without making it anew.
-NETWORK_LIVE_FIELDS = frozenset({"labels", "ensure", "suspend", "driver", "external"})
+NETWORK_LIVE_FIELDS = frozenset({"labels", "ensure", "suspend", "driver", "external", "asked"})
 SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec] | type[ImageSpec]] = {
     "container": ContainerSpec,
     "network": NetworkSpec,
@@ -224,7 +224,8 @@ class World:
     """Read only. images: reference -> the image, for all references that due keys name; one that is
     missing is not in the store. facts: reference -> what is known of it, where the policy asks for that.
     pulls: reference -> how its fetch stands. networks, volumes: by their
-    real names. dependents: key -> those that need it."""
+    real names. dependents: key -> those that need it.
+    handed: an object -> the former one of the Docker API whose containers it may take over."""
 
     instance: str = "setpoint"
     desired: Mapping[Key, Desired] = field(default_factory=dict)
@@ -238,6 +239,7 @@ class World:
     volumes: Mapping[str, VolumeState] = field(default_factory=dict)
     sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)
     dependents: Mapping[Key, frozenset[Key] | set[Key]] = field(default_factory=dict)
+    handed: Mapping[Key, Key] = field(default_factory=dict)
     prune: PruneGuard = PruneGuard()
     policy: Policy = OPEN
 

@@ -149,7 +149,8 @@ class Networks:
             raise Invalid("create network", config.name, "a gateway without a subnet", "name the subnet too")
         else:
             wanted = addresses.choose_subnet(config.name, (network for network, _ in taken), self._pools)
-        return NetworkRecord(config, addresses.subnet_of(config.name, str(wanted), config.gateway), bridge)
+        subnet = addresses.subnet_of(config.name, str(wanted), config.gateway)
+        return NetworkRecord(config, subnet, bridge, time.time())
 
     def _taken(self, bridge: str) -> Sequence[tuple[IPv4Network, str]]:
         """Ranges that a new network must not overlap, with whose they are."""
@@ -465,6 +466,7 @@ def state_of_network(record: NetworkRecord) -> NetworkState:
         gateway=addresses.text_of(record.subnet.gateway),
         bridge=record.bridge,
         internal=record.config.internal,
+        created_at=record.created_at,
     )
 
 

@@ -31,6 +31,7 @@ class NetworkRecord:
     config: NetworkConfig
     subnet: Subnet
     bridge: str
+    created_at: float = 0.0
 
     @property
     def name(self) -> str:
@@ -81,6 +82,7 @@ def network_json(record: NetworkRecord) -> dict[str, Any]:
         "subnet": str(record.subnet),
         "gateway": record.subnet.gateway,
         "bridge": record.bridge,
+        "created_at": record.created_at,
     }
 
 
@@ -89,7 +91,7 @@ def network_from(data: Mapping[str, Any]) -> NetworkRecord:
     config = NetworkConfig(**data["config"])
     check_name("read network", config.name)
     subnet = dataclasses.replace(subnet_of(config.name, data["subnet"], ""), gateway=int(data["gateway"]))
-    return NetworkRecord(config, subnet, str(data["bridge"]))
+    return NetworkRecord(config, subnet, str(data["bridge"]), float(data.get("created_at", 0.0)))
 
 
 def sandbox_json(record: SandboxRecord) -> dict[str, Any]:

@@ -198,7 +198,7 @@ async def test_networks(subject: Subject) -> None:
     await subject.engine.create_network(config)
     (state,) = subject.engine.list_networks()
     assert (state.name, state.labels, state.internal) == ("net", {"k": "v"}, False)
-    assert "/" in state.subnet and state.gateway and state.bridge
+    assert "/" in state.subnet and state.gateway and state.bridge and state.created_at > 0
     with pytest.raises(Conflict):
         await subject.engine.create_network(dataclasses.replace(config, internal=True))
     await subject.engine.delete_network("net")

@@ -39,7 +39,7 @@ def unwritten(spec: NetworkSpec | VolumeSpec | ImageSpec) -> tuple[str, ...]:
     """Fields that say something and that this writer does not know."""
     known = {*_NETWORK, *_NETWORK_OWN} if isinstance(spec, NetworkSpec) else set(_VOLUME)
     known = {*_IMAGE, "update"} if isinstance(spec, ImageSpec) else known
-    others = tuple(name for name in type(spec).model_fields if name not in known)
+    others = tuple(name for name in type(spec).model_fields if name not in known | {"asked"})
     return tuple(_said(spec, others))
 
 
