@@ -69,8 +69,9 @@ class RegistryCalls:
         it is ""."""
         return (await self._ask("describe", parse_reference(reference), platform=platform))[0]
 
-    async def tags(self, reference: str, most: int) -> list[str]:
-        return [str(each["name"]) for each in await self._ask("tags", parse_reference(reference), most=most)]
+    async def tags(self, reference: str, most: int, credential: Credential | None = None) -> list[str]:
+        found = await self._ask("tags", parse_reference(reference), "", credential, most=most)
+        return [str(each["name"]) for each in found]
 
     async def search(
         self, domain: str, word: str, most: int, credential: Credential | None = None

@@ -1,35 +1,188 @@
-"""Images that are here: listed, shown, named, removed, made of containers."""
+"""Images that are here: listed, shown, named, removed. Thin: shapes, filters and words are in `image_view`,
+`image_filters` and `image_removal`."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker import image_events, image_filters, image_removal, image_view
+from agent.api.docker.answers import json_answer
+from agent.api.docker.filters import read_filters
+from agent.api.docker.image_filters import ListWish
+from agent.api.docker.image_finding import check_platform, find_image
+from agent.api.docker.image_names import checked_tag, read_name, shown, with_tag
+from agent.api.docker.image_query import is_on, version_of
+from agent.api.docker.image_view import Counted, Version
+from agent.api.docker.platforms import read_one, read_platform
+from agent.api.requests import context_of
+from runtime.errors import Invalid
+from runtime.images.collection import Asked, Holding
+from runtime.images.index import Record
+from runtime.images.reference import parse_reference
+from runtime.images.stock import BLOB, TREE
+from runtime.model import ContainerState
 
 
 async def list_images(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """?filters= ?shared-size= ?manifests=. `all` and `digests` change nothing: there are no images between,
+    and digests are always told."""
+    context, version = context_of(request), version_of(request)
+    filters = dict(read_filters(request.query.get("filters", ""), image_filters.OF_LIST))
+    if version < (1, 25) and "reference" not in filters and (text := request.query.get("filter")):
+        filters["reference"] = (text,)
+
+    def created_at(name: str) -> float:
+        return find_image(context, name).info.created_at
+
+    wish = image_filters.list_wish(filters, created_at, time.time())
+    wants_shared = version >= (1, 42) and is_on(request, "shared-size")
+    wants_manifests = version >= (1, 47) and is_on(request, "manifests")
+    users = _users(context.engine.list())
+    rows = await asyncio.to_thread(
+        _rows, context, wish, users, version, wants_shared=wants_shared, wants_manifests=wants_manifests
+    )
+    return json_answer(rows)
+
+
+def _users(states: tuple[ContainerState, ...]) -> dict[str, list[str]]:
+    """Image -> its containers."""
+    found: dict[str, list[str]] = {}
+    for state in states:
+        found.setdefault(state.image, []).append(state.id)
+    return found
+
+
+def _rows(
+    context: Context,
+    wish: ListWish,
+    users: Mapping[str, list[str]],
+    version: Version,
+    *,
+    wants_shared: bool,
+    wants_manifests: bool,
+) -> list[dict[str, Any]]:
+    """In a thread: the documents of 1,000 images may have to be read."""
+    images = context.engine.images
+    records: dict[str, list[Record]] = {}
+    for record in images.records():
+        records.setdefault(record.image_id, []).append(record)
+    holdings = images.holdings() if wants_shared or wants_manifests else ()
+    shared = _shared(holdings) if wants_shared else {}
+    packed = {holding.id: _packed(holding) for holding in holdings} if wants_manifests else {}
+    rows = []
+    for info in images.list():
+        mine = records.get(info.id)
+        names = wish.names_of(info, shown(mine)) if mine else None
+        if mine and names is not None:
+            mine_users = users.get(info.id, [])
+            counted = Counted(
+                len(mine_users) if version >= (1, 51) else -1, shared.get(info.id, -1),
+                packed.get(info.id), mine_users,
+            )  # fmt: skip
+            rows.append(image_view.summary(info, names, mine[0], counted, version))
+    return rows
+
+
+def _shared(holdings: tuple[Holding, ...]) -> dict[str, int]:
+    """Image -> bytes of its unpacked layers that others have, too."""
+    count = Counter(part for holding in holdings for part in holding.parts if part.startswith(TREE))
+    return {
+        holding.id: sum(size for part, size in holding.parts.items() if count[part] > 1)
+        for holding in holdings
+    }
+
+
+def _packed(holding: Holding) -> int:
+    return sum(size for part, size in holding.parts.items() if part.startswith(BLOB))
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """?platform= (JSON) must be the image's; ?manifests= adds what it is made of."""
+    context, version = context_of(request), version_of(request)
+    platform = read_platform(request.query.get("platform", "")) if version >= (1, 49) else ""
+    wants_manifests = version >= (1, 48) and is_on(request, "manifests")
+    if platform and wants_manifests:
+        raise Invalid("", "", "conflicting options: manifests and platform options cannot both be set")
+    found = find_image(context, request.match_info["name"])
+    check_platform(found, platform)
+    images, info = context.engine.images, found.info
+    details = await asyncio.to_thread(images.details, info.id)
+    layers = images.stack(info.id).lower
+    view = image_view.inspection(info, found.shown, found.record, details, layers, version)
+    if wants_manifests:
+        packed = sum(layer.packed_bytes for layer in details.layers if layer.is_kept)
+        users = _users(context.engine.list()).get(info.id, [])
+        view["Manifests"] = [image_view.manifest_summary(info, found.record, packed, users)]
+    return json_answer(view)
 
 
 async def history(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """?platform= (JSON) must be the image's."""
+    context = context_of(request)
+    found = find_image(context, request.match_info["name"])
+    check_platform(found, read_platform(request.query.get("platform", "")))
+    details = await asyncio.to_thread(context.engine.images.details, found.info.id)
+    return json_answer(image_view.history(found.info, found.shown, details))
 
 
 async def tag(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """The name ?repo= with ?tag=; another image that has it loses it, as with Docker's daemon."""
+    context = context_of(request)
+    reference = checked_tag(with_tag(request.query.get("repo", ""), request.query.get("tag", "")))
+    found = find_image(context, request.match_info["name"])
+    if reference.familiar not in found.shown.tags:
+        source = found.name or found.info.id
+        await asyncio.to_thread(context.engine.images.tag, source, reference.canonical)
+        image_events.note(context, image_events.TAGGED, found.info.id, reference.familiar)
+    return web.Response(status=201)
 
 
 async def remove(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """?force= takes the names of an image that stopped containers have, and keeps its files for them.
+    `noprune` changes nothing: there are no images between that could go along."""
+    context, name, force = context_of(request), request.match_info["name"], is_on(request, "force")
+    found = find_image(context, name)
+    check_platform(found, read_one(request.query.getall("platforms", [])))
+    info, before = found.info, found.shown
+    users = [
+        image_removal.User(state.id, state.phase in ("running", "paused"))
+        for state in context.engine.list()
+        if state.image == info.id
+    ]
+    image_removal.check_removal(info.id, before, name, users, by_name=bool(found.name), force=force)
+    gone = await context.engine.remove_image(found.name or info.id, force=force)
+    left = (record for record in context.engine.images.records() if record.image_id == info.id)
+    rows = image_removal.rows(gone, before, shown(left))
+    for row in rows:
+        _note_row(context, info.id, row)
+    return json_answer(rows)
+
+
+def _note_row(context: Context, id: str, row: Mapping[str, str]) -> None:
+    """Layers are no images."""
+    if "Untagged" in row and not read_name(row["Untagged"]).digest:
+        image_events.note(context, image_events.UNTAGGED, id, row["Untagged"])
+    elif row.get("Deleted") == id:
+        image_events.note(context, image_events.DELETED, id)
 
 
 async def prune(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
-
-
-async def commit(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """What nobody needs: no container, no manifest, nothing that a revert would go back to."""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), image_filters.OF_PRUNE)
+    wish = image_filters.prune_wish(filters, time.time())
+    infos = await asyncio.to_thread(context.engine.list_images)
+    spared = {info.id: why for info in infos if (why := wish.spares(info))}
+    gone = await context.images.prune(Asked(wish.all_unused), spared)
+    rows = []
+    for each in gone:
+        rows += [{"Untagged": parse_reference(name).familiar} for name in each.names]
+        rows.append({"Deleted": each.id})
+    return json_answer({"ImagesDeleted": rows, "SpaceReclaimed": sum(each.goes_bytes for each in gone)})

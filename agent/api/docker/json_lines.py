@@ -1,0 +1,124 @@
+"""Answers that are JSON, line after line, while work goes on: pulls, pushes, loads. The status code is sent
+with the first line; what fails later is a line of its own, `{"errorDetail": …, "error": …}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+
+from agent.api import errors
+from agent.api.docker.answers import message_of
+from agent.api.docker.progress_lines import Line, Lines
+from agent.api.requests import context_of
+
+log = logging.getLogger("setpoint.api")
+
+QUEUE = 1000  # reports that a slow client may be behind; what comes then is left out
+LOOK_SECONDS = 1.0  # how soon it is seen that a client is gone which nothing is written to
+Report = Callable[[Any], None]
+_Result = TypeVar("_Result")
+
+
+async def write_json_lines(request: web.Request, lines: AsyncIterator[Line]) -> web.StreamResponse:
+    """An error before the first line is an answer of its own."""
+    response: web.StreamResponse | None = None
+    try:
+        async for line in lines:
+            response = response or await _begin(request)
+            await response.write(_packed(line))
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        if response is None:
+            raise
+        if errors.is_bug(error):
+            log.exception("a bug in answering %s %s", request.method, request.path)
+            context_of(request).metrics.on_bug(None, error)
+        message = message_of(error)
+        await response.write(_packed({"errorDetail": {"message": message}, "error": message}))
+    finally:
+        close: Callable[[], Any] | None = getattr(lines, "aclose", None)
+        if close is not None:
+            await close()
+    return response or await _begin(request)
+
+
+class Work(Generic[_Result]):
+    """Work whose reports become lines while it runs: `async for line in work.told()`, and then `work.result`.
+    It ends with who listens, unless it `goes_on`."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        lines: Lines,
+        begin: Callable[[Report], Coroutine[Any, Any, _Result]],
+        *,
+        goes_on: bool = False,
+    ) -> None:
+        self.result: _Result
+        self._request = request
+        self._lines = lines
+        self._begin = begin
+        self._goes_on = goes_on
+        self._queue: asyncio.Queue[Any] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+
+    def _report(self, progress: Any) -> None:
+        """From any thread."""
+        if self._queue.qsize() < QUEUE:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, progress)
+
+    async def told(self) -> AsyncIterator[Line]:
+        """The last lines come when it is done, and well."""
+        streams = context_of(self._request).streams
+        task = asyncio.ensure_future(self._begin(self._report))
+        streams.add(task)
+        task.add_done_callback(streams.discard)
+        try:
+            while not (task.done() and self._queue.empty()):
+                progress = await self._next(task)
+                for line in self._lines.of(progress) if progress is not None else ():
+                    yield line
+            self.result = await task
+        finally:
+            if self._goes_on:
+                task.add_done_callback(_heard)
+            else:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        for line in self._lines.end():
+            yield line
+
+    async def _next(self, task: asyncio.Task[_Result]) -> Any:
+        """A report, or None after a while. ConnectionResetError when nobody is there any more."""
+        if self._queue.empty() and not task.done():
+            getting = asyncio.ensure_future(self._queue.get())
+            await asyncio.wait({getting, task}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                return getting.result()
+            getting.cancel()
+        if self._request.transport is None or self._request.transport.is_closing():
+            raise ConnectionResetError
+        return None if self._queue.empty() else self._queue.get_nowait()
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Nobody may be there to be told: asyncio would call that a bug."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _packed(line: Line) -> bytes:
+    return json.dumps(line, separators=(",", ":")).encode() + b"\r\n"
+
+
+async def _begin(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    return response
