@@ -96,17 +96,21 @@ class Execs:
     async def attach(
         self, id: str, *, stdin: bool = False, streams: Sequence[str] = ("stdout", "stderr"),
         closes_stdin: bool = True, framed: bool = False,
-    ) -> int:  # fmt: skip
+    ) -> tuple[int, str]:  # fmt: skip
         """A socket's descriptor, the caller's now: what the container writes from here on, and its stdin.
         framed: with the Docker Engine API's 8-byte headers, which a terminal never has. A container that
-        was created and not started yet loses nothing."""
+        was created and not started yet loses nothing. And the stamp of the last record in the log that may
+        be older, "" when it is not known."""
         await self._client.wait_up(WAIT_SECONDS)
         entry = self._index.get("attach", id)
-        _result, fds = await self._client.call_fds(
+        result, fds = await self._client.call_fds(
             "attach", name=id, streams=list(streams), framed=framed and not entry.config.tty,
             closes_stdin=closes_stdin and stdin, early=not entry.is_running,
         )  # fmt: skip
-        return fds[0]
+        return fds[0], str(result.get("stamp", ""))
+
+    def has_terminal(self, id: str) -> bool:
+        return self._index.get("look at", id).config.tty
 
     async def resize(self, id: str, rows: int, columns: int) -> None:
         """The size of a container's own terminal."""

@@ -70,7 +70,7 @@ def parse(line: bytes) -> LogRecord | None:
 def read_logs(directory: Path, query: LogQuery) -> Iterator[LogRecord]:
     """What is in the log now, oldest first. Nothing when there is no log."""
     with contextlib.ExitStack() as stack:
-        files = [_Reader(fd) for fd in _open_all(directory, stack)]
+        files = [Reader(fd) for fd in open_all(directory, stack)]
         if query.tail is not None:
             yield from _tail(files, query)
             return
@@ -84,10 +84,10 @@ async def follow_logs(
     """What is in the log, then what comes, in batches that are not empty. Ends when the container is
     not running and all is read, or after `until`."""
     with contextlib.ExitStack() as stack:
-        files = [_Reader(fd) for fd in _open_all(directory, stack)]
+        files = [Reader(fd) for fd in open_all(directory, stack)]
         first = list(_tail(files, query)) if query.tail is not None else []
         current = files[-1] if files else None
-        previous: _Reader | None = None  # what was opened here, and not by _open_all
+        previous: Reader | None = None  # what was opened here, and not by open_all
         for file in files if query.tail is None else ():
             for batch in file.batches():
                 if wanted := [record for record in batch if query.accepts(record)]:
@@ -102,7 +102,7 @@ async def follow_logs(
                     found = True
                     if wanted := [record for record in batch if query.accepts(record)]:
                         yield wanted
-            newer = _open_newer(directory, current, stack)
+            newer = open_newer(directory, current, stack)
             if newer is not None:
                 for batch in current.batches() if current is not None else ():  # written before the rename
                     if wanted := [record for record in batch if query.accepts(record)]:
@@ -121,7 +121,7 @@ def _is_past(query: LogQuery) -> bool:
     return query.until is not None and to_stamp(query.until) < to_stamp(datetime.now(UTC).timestamp())
 
 
-class _Reader:
+class Reader:
     """A position in one file. A record without its end stays for the next look."""
 
     def __init__(self, fd: int) -> None:
@@ -140,8 +140,14 @@ class _Reader:
             yield from batch
 
     def batches(self) -> Iterator[list[LogRecord]]:
+        for block in self.blocks(BLOCK_BYTES):
+            records = map(parse, block[:-1].split(b"\n"))
+            yield [record for record in records if record is not None]
+
+    def blocks(self, block_bytes: int) -> Iterator[bytes]:
+        """Whole records as they are in the file, each block ends with a newline."""
         while True:
-            size = BLOCK_BYTES
+            size = block_bytes
             data = os.pread(self.fd, size, self.offset)
             while b"\n" not in data and len(data) == size and size < MAX_RECORD_BYTES:
                 size *= 4
@@ -150,8 +156,7 @@ class _Reader:
             if not end:
                 return
             self.offset += end
-            records = map(parse, data[: end - 1].split(b"\n"))
-            yield [record for record in records if record is not None]
+            yield data[:end]
 
     def read_backwards(self) -> Iterator[LogRecord]:
         """Newest first, from the last record that has its end; a later `read` goes on after it."""
@@ -175,7 +180,7 @@ class _Reader:
                     yield record
 
 
-def _tail(files: list[_Reader], query: LogQuery) -> Iterator[LogRecord]:
+def _tail(files: list[Reader], query: LogQuery) -> Iterator[LogRecord]:
     """The last query.tail records that the query accepts, oldest first; the files stand at their ends."""
     found: list[LogRecord] = []
     wanted = query.tail or 0
@@ -191,7 +196,7 @@ def _tail(files: list[_Reader], query: LogQuery) -> Iterator[LogRecord]:
     return reversed(found)
 
 
-def _open_all(directory: Path, stack: contextlib.ExitStack) -> list[int]:
+def open_all(directory: Path, stack: contextlib.ExitStack) -> list[int]:
     """Descriptors of the log's files, oldest first. Opened newest first: a file that is rotated
     meanwhile is met again under its new name, and known by its inode."""
     opened: list[int] = []
@@ -222,7 +227,7 @@ def _numbers(directory: Path) -> list[int]:
     return [0, *numbers, numbers[-1] + 1 if numbers else 1]
 
 
-def _open_newer(directory: Path, current: _Reader | None, stack: contextlib.ExitStack) -> _Reader | None:
+def open_newer(directory: Path, current: Reader | None, stack: contextlib.ExitStack) -> Reader | None:
     """The file that was begun after the current one, once the current one has been rotated."""
     fd = _open(directory / NAME)
     if fd < 0:
@@ -232,13 +237,13 @@ def _open_newer(directory: Path, current: _Reader | None, stack: contextlib.Exit
         return None
     os.close(fd)
     with contextlib.ExitStack() as opened:
-        fds = _open_all(directory, opened)
+        fds = open_all(directory, opened)
         inodes = [os.fstat(fd).st_ino for fd in fds]
         index = inodes.index(current.inode) + 1 if current and current.inode in inodes else 0
         if index >= len(fds):
             return None
         copy = os.dup(fds[index])
-    reader = _Reader(copy)
+    reader = Reader(copy)
     stack.callback(reader.close)
     return reader
 

@@ -111,8 +111,9 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
-    async def write(self, data: bytes) -> None:
-        """Send, and wait while the client does not read. ConnectionResetError when it is gone."""
+    async def write(self, data: bytes | memoryview) -> None:
+        """Send, and wait while the client does not read: data may be used again from the first wait on.
+        ConnectionResetError when it is gone."""
         if self.is_lost:
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
@@ -145,13 +146,15 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
 
-def take_over(request: web.Request, headers: Mapping[str, str]) -> Connection:
-    """Answer 101 and take the connection. The request's body must have been read."""
+def take_over(
+    request: web.Request, headers: Mapping[str, str], status: str = "101 Switching Protocols"
+) -> Connection:
+    """Answer 101, or another status, and take the connection. The request's body must have been read."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")
     connection = Connection(transport, transport.get_protocol())
     transport.set_protocol(connection)
     lines = [f"{name}: {value}" for name, value in headers.items()]
-    transport.write("\r\n".join(["HTTP/1.1 101 Switching Protocols", *lines, "", ""]).encode("latin-1"))
+    transport.write("\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1"))
     return connection

@@ -1,23 +1,236 @@
-"""Further processes in running containers: made, started, resized, shown."""
+"""Further processes in running containers: made, started, resized, shown. See `exec_registry` for their life.
+
+What cannot be started for want of the program is told on the stream, after the 101, and by the exit code:
+that is where clients look for it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from typing import Any
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker import exec_registry
+from agent.api.docker.answers import json_answer, message_of
+from agent.api.docker.bodies import flag_of, json_body, list_of, text_of, texts_of
+from agent.api.docker.detach_keys import DEFAULT, read_keys
+from agent.api.docker.exec_registry import Exec, ExecWish
+from agent.api.docker.finding import find_container
+from agent.api.docker.hijack import hijack
+from agent.api.docker.pumps import FRAME, send_output, take_input
+from agent.api.docker.terminal_size import read_console_size, read_size
+from agent.api.requests import context_of
+from agent.api.upgrade import Connection, Upgraded
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError
+from runtime.model import ContainerState
+
+READY_SECONDS = 10.0  # a resize may come before the process
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+STDOUT, STDERR = 1, 2
 
 
 async def create(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    context = context_of(request)
+    body = await json_body(request)
+    wish = read_wish(body)
+    state = find_container(context, request.match_info["id"])
+    check_running(state)
+    return json_answer({"Id": context.execs.add(state.id, wish).id}, 201)
+
+
+def read_wish(body: dict[str, Any]) -> ExecWish:
+    """The body of a create. Pure."""
+    argv = texts_of(body, "Cmd")
+    if not argv or not argv[0]:
+        raise Invalid("", "", "No exec command specified")
+    keys = text_of(body, "DetachKeys")
+    is_terminal = flag_of(body, "Tty")
+    working_dir = text_of(body, "WorkingDir")
+    if working_dir and not working_dir.startswith("/"):
+        raise Invalid("", "", f"Cwd must be an absolute path, not {working_dir[:80]!r}")
+    return ExecWish(
+        argv=argv,
+        environment=texts_of(body, "Env"),
+        user=text_of(body, "User"),
+        working_dir=working_dir,
+        is_terminal=is_terminal,
+        has_stdin=flag_of(body, "AttachStdin"),
+        has_stdout=flag_of(body, "AttachStdout"),
+        has_stderr=flag_of(body, "AttachStderr"),
+        is_privileged=flag_of(body, "Privileged"),
+        detach_keys=read_keys(keys) if keys else None,
+        size=read_console_size(list_of(body, "ConsoleSize")) if is_terminal else (0, 0),
+    )
+
+
+def check_running(state: ContainerState) -> None:
+    """Conflict, in the daemon's words, for a container in which nothing can be started."""
+    if state.phase == "paused":
+        raise Conflict("", "", f"container {state.id} is paused, unpause the container before exec")
+    if state.phase != "running":
+        raise Conflict("", "", f"container {state.id} is not running")
 
 
 async def start(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """Attached on a connection that leaves HTTP, or detached."""
+    context = context_of(request)
+    each = _find(context, request.match_info["id"])
+    body = await json_body(request)
+    is_raw = flag_of(body, "Tty")
+    size = read_console_size(list_of(body, "ConsoleSize")) if each.wish.is_terminal else (0, 0)
+    state = context.engine.state(each.container)
+    if state is None:
+        raise NotFound("", "", f"No such container: {each.container}")
+    check_running(state)
+    each.begin()
+    is_detached = flag_of(body, "Detach")
+    failure = await _start(context, each, size=size, has_client=not is_detached)
+    if is_detached:
+        if failure is not None:
+            raise failure
+        return web.Response(status=200)
+    connection = hijack(request, framed=not is_raw)
+    try:
+        await (_tell(connection, failure, is_raw) if failure else _talk(connection, each, is_raw))
+        connection.close()
+    finally:
+        each.leave()
+    return Upgraded()
+
+
+async def _start(
+    context: Context, each: Exec, *, size: tuple[int, int], has_client: bool
+) -> SetpointError | None:
+    """Begin its process, also when the client breaks off meanwhile: it has asked for it. What is wrong with
+    the program is returned, all other errors are raised."""
+    starting = asyncio.get_running_loop().create_task(_begin(context, each, size, has_client=has_client))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        starting.add_done_callback(lambda done: _abandon(done, each))
+        raise
+
+
+def _abandon(starting: asyncio.Task[SetpointError | None], each: Exec) -> None:
+    if not starting.cancelled():
+        starting.exception()  # nobody waits for it any more
+    each.leave()
+
+
+async def _begin(
+    context: Context, each: Exec, size: tuple[int, int], *, has_client: bool
+) -> SetpointError | None:
+    wish = each.wish
+    try:
+        process = await context.engine.start_exec(
+            each.container, wish.argv, terminal=wish.is_terminal, stdin=wish.has_stdin and has_client,
+            user=wish.user, working_dir=wish.working_dir, environment=wish.environment,
+            size=size if all(size) else wish.size, output=has_client, privileged=wish.is_privileged,
+        )  # fmt: skip
+    except SetpointError as error:
+        is_missing = error.reason.startswith(("executable file not found", "No such file"))
+        each.fail(NOT_FOUND if is_missing else NOT_EXECUTABLE)
+        if isinstance(error, Invalid):
+            return Invalid("", "", f"OCI runtime exec failed: {message_of(error)}")
+        raise
+    except BaseException:
+        each.fail(NOT_EXECUTABLE)
+        raise
+    each.follow(process)
+    if not has_client:
+        each.leave()
+    return None
+
+
+async def _tell(connection: Connection, failure: SetpointError, is_raw: bool) -> None:
+    text = message_of(failure).encode() + b"\r\n"
+    await connection.write(text if is_raw else FRAME.pack(STDOUT, len(text)) + text)
+
+
+async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
+    """Until the process has ended and its output is sent, or the client has detached or is gone."""
+    outputs = [asyncio.ensure_future(work) for work in _outputs(connection, each, is_raw)]
+    inputs = asyncio.ensure_future(_take_input(connection, each))
+    lost = asyncio.ensure_future(connection.wait_lost())
+    ended = asyncio.ensure_future(_end_of(each, outputs))
+    pending: set[asyncio.Future[Any]] = {inputs, lost, ended}
+    try:
+        while True:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if ended in done or lost in done or (inputs in done and inputs.result()):
+                return
+    finally:
+        tasks: list[asyncio.Future[Any]] = [*outputs, inputs, lost, ended]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _end_of(each: Exec, outputs: list[asyncio.Future[None]]) -> None:
+    await asyncio.wait({each.exit})
+    if outputs:
+        await asyncio.wait(outputs)
+
+
+def _outputs(connection: Connection, each: Exec, is_raw: bool) -> list[Any]:
+    """One for each stream; what was not asked for is read all the same."""
+    process, wish = each.process, each.wish
+    if process is None:
+        return []
+    found = []
+    streams = ((process.stdout, STDOUT, wish.has_stdout), (process.stderr, STDERR, wish.has_stderr))
+    for descriptor, stream, is_wanted in streams:
+        if descriptor >= 0:
+            send = connection.write if is_wanted else _send_nowhere
+            found.append(send_output(descriptor, send, 0 if is_raw else stream, each.exit))
+    return found
+
+
+async def _send_nowhere(_data: memoryview) -> None:
+    """Of a stream that the client did not ask for."""
+
+
+async def _take_input(connection: Connection, each: Exec) -> bool:
+    """The client's bytes to the process. Whether that ends the connection: the detach keys do, and the end
+    of a terminal's input, as with Docker's daemon."""
+    process, wish = each.process, each.wish
+    if process is None:
+        return False
+    keys = (wish.detach_keys or DEFAULT) if wish.is_terminal else None
+    end = await take_input(connection.read, process.stdin if wish.has_stdin else -1, keys)
+    if wish.has_stdin and not wish.is_terminal:
+        process.close_stdin()
+    return end == "detached" or (wish.is_terminal and wish.has_stdin)
 
 
 async def resize(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    context = context_of(request)
+    rows, columns = read_size(request)
+    each = _find(context, request.match_info["id"])
+    if each.exit.done():
+        raise Conflict("", "", f"exec {each.id} has ended")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_SECONDS):
+            await asyncio.shield(each.started)
+    if each.process is None:
+        raise Invalid("", "", "exec process is not started")
+    await each.process.resize(rows, columns)
+    return web.Response(status=200)
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    context = context_of(request)
+    each = _find(context, request.match_info["id"])
+    return json_answer(exec_registry.view(each, can_remove=context.execs.can_remove(each)))
+
+
+def _find(context: Context, id: str) -> Exec:
+    """NotFound also for one whose container is gone."""
+    each = context.execs.get(id)
+    if context.engine.state(each.container) is None:
+        context.execs.forget(each)
+        raise NotFound("", "", f"No such exec instance: {id[:128]}")
+    return each

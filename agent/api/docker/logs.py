@@ -1,11 +1,173 @@
-"""What containers wrote."""
+"""A container's log: all, a part, the end, and what is still to come. See `log_frames` for what is sent.
+
+A block of the log is all that is in memory for a client, and the next is read when that one was taken.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker.finding import find_container
+from agent.api.docker.hijack import asks, stream_type, version_of
+from agent.api.docker.log_frames import LogFramer, stamp_of
+from agent.api.requests import context_of
+from runtime.errors import Invalid
+from runtime.log_blocks import LogBlocks
+from runtime.logs import to_stamp
+from runtime.model import ContainerState
+
+POLL_SECONDS = 0.1
+MAX_TAIL = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class LogsWish:
+    """The query. since, until: stamps or "". tail: lines, None is all."""
+
+    streams: frozenset[str]
+    is_followed: bool
+    has_timestamps: bool
+    has_details: bool
+    since: str
+    until: str
+    tail: int | None
+
+
+def read_wish(request: web.BaseRequest, now: float) -> LogsWish:
+    query = request.query
+    streams = frozenset(name for name in ("stdout", "stderr") if asks(request, name))
+    if not streams:
+        raise Invalid("", "", "Bad parameters: you must choose at least one stream")
+    return LogsWish(
+        streams=streams,
+        is_followed=asks(request, "follow"),
+        has_timestamps=asks(request, "timestamps"),
+        has_details=asks(request, "details"),
+        since=stamp_of(query.get("since", ""), now),
+        until=stamp_of(query.get("until", ""), now),
+        tail=read_tail(query.get("tail", "")),
+    )
+
+
+def read_tail(text: str) -> int | None:
+    """A number of lines; None for "all", "" and numbers below 0. Pure."""
+    if text in ("", "all"):
+        return None
+    digits = text.removeprefix("-")
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > 20:
+        raise Invalid("", "", f"invalid tail {text[:20]!r}: a number of lines, or all")
+    return None if text.startswith("-") else min(int(text), MAX_TAIL)
 
 
 async def logs(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    context, wish = context_of(request), read_wish(request, time.time())
+    state = find_container(context, request.match_info["id"])
+    framed = not context.engine.has_terminal(state.id)
+    framer = LogFramer(
+        wish.streams, framed=framed, timestamps=wish.has_timestamps, details=wish.has_details,
+        since=wish.since, until=wish.until,
+    )  # fmt: skip
+    response = web.StreamResponse(headers={"Content-Type": stream_type(version_of(request), framed=framed)})
+    goes_on = run_of(context, state) if wish.is_followed else lambda: False
+    directory = context.engine.log_directory(state.id)
+    async with Blocks(directory, wish.tail, is_followed=wish.is_followed) as blocks:
+        await response.prepare(request)
+        async for frames in follow(blocks, framer, goes_on, wish.until):
+            await response.write(frames)
+        await response.write_eof()
+    return response
+
+
+def run_of(context: Context, state: ContainerState) -> Callable[[], bool]:
+    """Whether the run that is under way still is: with its end the log is at an end too, as with Docker's
+    daemon, whatever comes after it."""
+    engine, id, pid = context.engine, state.id, state.pid
+
+    def goes_on() -> bool:
+        now: ContainerState | None = engine.state(id)
+        return now is not None and now.pid is not None and now.pid == pid
+
+    return goes_on
+
+
+class Blocks:
+    """A log that is read in threads, one read at a time; closed when the last has returned."""
+
+    def __init__(self, directory: Path, tail: int | None = None, *, is_followed: bool = False) -> None:
+        self._directory = directory
+        self._tail = tail
+        self._is_followed = is_followed
+        self._log: LogBlocks | None = None
+        self._lock = threading.Lock()  # a read whose waiter went away goes on in its thread
+        self._is_closed = False
+
+    async def __aenter__(self) -> Blocks:
+        await asyncio.to_thread(self._open)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._is_closed = True
+        if self._lock.acquire(blocking=False):
+            self._close()
+            self._lock.release()
+
+    def _open(self) -> None:
+        with self._lock:
+            self._log = LogBlocks(self._directory, self._tail, is_followed=self._is_followed)
+            if self._is_closed:
+                self._close()
+
+    def _close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    async def read(self, convert: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
+        """What `convert` makes of the next block, and whether there was one."""
+        return await asyncio.to_thread(self._read, convert)
+
+    def _read(self, convert: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
+        with self._lock:
+            try:
+                block = b"" if self._is_closed or self._log is None else self._log.read()
+                if not block and self._log is not None and not self._is_closed and self._log.advance():
+                    return b"", True
+                return convert(block) if block else b"", bool(block)
+            finally:
+                if self._is_closed:
+                    self._close()
+
+    @property
+    def has_more(self) -> bool:
+        return self._log is not None and self._log.has_more
+
+
+async def follow(
+    blocks: Blocks, framer: LogFramer, goes_on: Callable[[], bool], until: str = ""
+) -> AsyncIterator[bytes]:
+    """Pieces to send, none of them empty, until all is read and the container does not go on."""
+
+    def is_going_on() -> bool:
+        return goes_on() and not (until and until < to_stamp(time.time()))
+
+    while not framer.is_past:
+        may_more_come = is_going_on()  # before the look: what it wrote last must not be missed
+        frames, was_there = await blocks.read(framer.frames)
+        if frames:
+            yield frames
+        if was_there:
+            continue
+        if not may_more_come:
+            return
+        is_quiet = True
+        while is_quiet and is_going_on():
+            await asyncio.sleep(POLL_SECONDS)
+            is_quiet = not blocks.has_more

@@ -1,0 +1,256 @@
+"""The execs that clients of the Docker API made: waiting to be started, running, and ended ones for a while.
+Bounded in number. Called by `execs` and by whoever shows a container; starts no process.
+
+    made ──begin──> running ──exit──> ended ──KEPT_SECONDS, or room is needed──> (forgotten)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent.api.docker.pumps import Drain
+from runtime.errors import Conflict, NotFound, SetpointError
+
+MAX_EXECS = 4096  # with those that run, which may be more
+MAX_BYTES = 64 * 1024 * 1024  # of commands and environments
+KEPT_SECONDS = 600.0  # of an ended one; 5 to 10 minutes, as with Docker's daemon
+REMOVABLE_SECONDS = 300.0
+UNKNOWN_EXIT = 255  # the supervisor went away meanwhile: 0 would be a lie
+
+
+@dataclass(frozen=True, slots=True)
+class ExecWish:
+    """What was asked for. detach_keys: as given, None for the default; size: rows and columns."""
+
+    argv: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    is_terminal: bool = False
+    has_stdin: bool = False
+    has_stdout: bool = False
+    has_stderr: bool = False
+    is_privileged: bool = False
+    detach_keys: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, (*self.argv, *self.environment, self.user, self.working_dir)))
+
+
+class Process(Protocol):
+    """What the engine starts: see `runtime.processes`."""
+
+    pid: int
+    stdin: int
+    stdout: int
+    stderr: int
+
+    async def wait(self) -> int: ...
+    async def resize(self, rows: int, columns: int) -> None: ...
+    def close_stdin(self) -> None: ...
+    def release(self) -> None: ...
+
+
+class Exec:
+    """One of them. exit: done, with the code, when its process has ended or could not be started."""
+
+    def __init__(self, container: str, wish: ExecWish) -> None:
+        self.id = secrets.token_hex(32)
+        self.container = container
+        self.wish = wish
+        self.has_begun = False
+        self.pid = 0
+        self.process: Process | None = None
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._drain: Drain | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._has_client = False
+
+    @property
+    def is_running(self) -> bool:
+        return self.has_begun and not self.exit.done()
+
+    @property
+    def exit_code(self) -> int | None:
+        return self.exit.result() if self.exit.done() else None
+
+    def begin(self) -> None:
+        """Claim it: an exec is started once. Conflict, in the daemon's words."""
+        if self.exit.done():
+            raise Conflict("", "", f"Error: Exec command {self.id} has already run")
+        if self.has_begun:
+            raise Conflict("", "", f"Error: Exec command {self.id} is already running")
+        self.has_begun = True
+
+    def follow(self, process: Process) -> None:
+        """It runs. Its descriptors are freed when it has ended, and nobody reads them any more."""
+        self.process, self.pid = process, process.pid
+        self._has_client = True
+        self.started.set_result(None)
+        self._watching = asyncio.get_running_loop().create_task(self._watch(process))
+
+    def fail(self, code: int) -> None:
+        """Its program could not be started."""
+        if not self.started.done():
+            self.started.set_result(None)
+        self._finish(code)
+
+    async def _watch(self, process: Process) -> None:
+        try:
+            code = await process.wait()
+        except SetpointError:
+            code = UNKNOWN_EXIT
+        self._finish(code)
+        self._free()
+
+    def _finish(self, code: int) -> None:
+        if not self.exit.done():
+            self.exit.set_result(code)
+
+    def leave(self) -> None:
+        """Its client is gone, or has detached, or it never had one. The process runs on, as with Docker's
+        daemon: its input has ended, and its output goes nowhere. A terminal stays open."""
+        process = self.process
+        if process is None or not self._has_client:
+            return
+        self._has_client = False
+        process.close_stdin()
+        if outputs := {process.stdout, process.stderr} - {-1}:
+            self._drain = Drain(outputs, self._on_drained)
+        self._free()
+
+    def _on_drained(self) -> None:
+        self._drain = None
+        self._free()
+
+    def _free(self) -> None:
+        """Once it has ended and its pipes too, which its children may hold for longer."""
+        if self.process is not None and self.exit.done() and not self._has_client and self._drain is None:
+            self.process.release()
+            self.process = None
+
+    def close(self) -> None:
+        """The agent ends: let go of everything."""
+        if self._drain is not None:
+            self._drain.stop()
+            self._drain = None
+        if self._watching is not None:
+            self._watching.cancel()
+        if self.process is not None:
+            self.process.release()
+            self.process = None
+
+
+class ExecRegistry:
+    """All of them. Nothing is open but what runs."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._all: dict[str, Exec] = {}  # the oldest first
+        self._ended: dict[str, float] = {}  # when; the first first
+        self._live: dict[str, dict[str, Exec]] = {}  # container -> those that have not ended
+        self._bytes = 0
+        self._now = now
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, container: str, wish: ExecWish) -> Exec:
+        self._forget_old()
+        self._make_room(wish.size_bytes)
+        made = Exec(container, wish)
+        self._all[made.id] = made
+        self._bytes += wish.size_bytes
+        self._live.setdefault(container, {})[made.id] = made
+        made.exit.add_done_callback(lambda _exit: self._on_end(made))
+        return made
+
+    def get(self, id: str) -> Exec:
+        """NotFound, in the daemon's words."""
+        self._forget_old()
+        found = self._all.get(id)
+        if found is None:
+            raise NotFound("", "", f"No such exec instance: {id[:128]}")
+        return found
+
+    def ids_of(self, container: str) -> list[str]:
+        """Those of a container that have not ended."""
+        return list(self._live.get(container, ()))
+
+    def can_remove(self, each: Exec) -> bool:
+        ended_at = self._ended.get(each.id)
+        return ended_at is not None and self._now() - ended_at > REMOVABLE_SECONDS
+
+    def _on_end(self, each: Exec) -> None:
+        self._leave_container(each)
+        if each.id in self._all:
+            self._ended[each.id] = self._now()
+
+    def _leave_container(self, each: Exec) -> None:
+        live = self._live.get(each.container, {})
+        live.pop(each.id, None)
+        if not live:
+            self._live.pop(each.container, None)
+
+    def forget(self, each: Exec) -> None:
+        """What runs is not forgotten."""
+        if each.is_running or self._all.pop(each.id, None) is None:
+            return
+        self._ended.pop(each.id, None)
+        self._bytes -= each.wish.size_bytes
+        self._leave_container(each)
+
+    def _forget_old(self) -> None:
+        before = self._now() - KEPT_SECONDS
+        while self._ended:
+            first, ended_at = next(iter(self._ended.items()))
+            if ended_at > before:
+                return
+            self.forget(self._all[first])
+
+    def _make_room(self, size_bytes: int) -> None:
+        """What ended first goes, then what nobody has started."""
+        while len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES:
+            first = next(iter(self._ended), None)
+            if first is None:
+                first = next((each.id for each in self._all.values() if not each.has_begun), None)
+            if first is None:
+                return
+            self.forget(self._all[first])
+
+    def close(self) -> None:
+        """The agent ends."""
+        for each in self._all.values():
+            each.close()
+
+
+def view(each: Exec, *, can_remove: bool) -> dict[str, Any]:
+    """As GET /exec/{id}/json shows it."""
+    wish = each.wish
+    process: dict[str, Any] = {
+        "tty": wish.is_terminal, "entrypoint": wish.argv[0], "arguments": list(wish.argv[1:]),
+        "privileged": wish.is_privileged,
+    }  # fmt: skip
+    if wish.user:
+        process["user"] = wish.user
+    return {
+        "ID": each.id,
+        "Running": each.is_running,
+        "ExitCode": each.exit_code,
+        "ProcessConfig": process,
+        "OpenStdin": wish.has_stdin,
+        "OpenStderr": wish.has_stderr,
+        "OpenStdout": wish.has_stdout,
+        "CanRemove": can_remove,
+        "ContainerID": each.container,
+        "DetachKeys": base64.b64encode(wish.detach_keys or b"").decode(),
+        "Pid": each.pid,
+    }

@@ -1,0 +1,131 @@
+"""Bytes between a client and descriptors, each piece read once and sent once, with nothing kept beyond what
+the sockets hold: whoever does not read holds back only what is meant for him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal
+
+from agent.api.descriptors import write_all
+from agent.api.docker.detach_keys import DetachFinder
+
+CHUNK_BYTES = 1 << 16
+DRAIN_SECONDS = 0.002  # between two looks at what nobody wants: a flood costs little of this process
+FRAME = struct.Struct("!BxxxI")  # stream (1 stdout, 2 stderr), length
+Send = Callable[[memoryview], Awaitable[None]]
+_scratch = bytearray(FRAME.size + CHUNK_BYTES)  # of all streams: nobody waits between filling and sending it
+
+
+async def send_output(
+    descriptor: int, send: Send, stream: int = 0, ended: asyncio.Future[Any] | None = None
+) -> None:
+    """To its end, framed unless stream is 0. ended: once it is done, what is there is the last, since others
+    may hold the pipe open for long. `send` must have taken the bytes when it waits for the first time."""
+    os.set_blocking(descriptor, False)
+    whole = memoryview(_scratch)
+    body = whole[FRAME.size :]
+    while True:
+        is_last = ended is not None and ended.done()
+        try:
+            count = os.readv(descriptor, [body])
+        except BlockingIOError:
+            if is_last:
+                return
+            await _readable(descriptor, ended)
+            continue
+        except OSError:  # EIO: the last process closed its end of the terminal
+            return
+        if not count:
+            return
+        if stream:
+            FRAME.pack_into(_scratch, 0, stream, count)
+            await send(whole[: FRAME.size + count])
+        else:
+            await send(body[:count])
+        await asyncio.sleep(0)  # a fast program and a fast client are not to have this loop for themselves
+
+
+async def _readable(descriptor: int, ended: asyncio.Future[Any] | None) -> None:
+    """Until there is something to read, or `ended` is done."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def finish(*_arguments: object) -> None:
+        if not future.done():
+            future.set_result(None)
+
+    loop.add_reader(descriptor, finish)
+    if ended is not None:
+        ended.add_done_callback(finish)
+    try:
+        await future
+    finally:
+        loop.remove_reader(descriptor)
+        if ended is not None:
+            ended.remove_done_callback(finish)
+
+
+InputEnd = Literal["end", "detached"]
+
+
+async def take_input(read: Callable[[], Awaitable[bytes]], descriptor: int, keys: bytes | None) -> InputEnd:
+    """What the client says, to the descriptor (-1: to nobody), until it says no more or types the keys."""
+    if descriptor >= 0:
+        os.set_blocking(descriptor, False)
+    finder = DetachFinder(keys) if keys else None
+    is_open = descriptor >= 0
+    while data := await read():
+        is_detached = False
+        if finder is not None:
+            data, is_detached = finder.feed(data)
+        if is_open and data:
+            is_open = await write_all(descriptor, data)
+        if is_detached:
+            return "detached"
+    if finder is not None and is_open:
+        await write_all(descriptor, finder.rest())
+    return "end"
+
+
+class Drain:
+    """Reads and throws away what descriptors (at least one) say: a program whose output nobody wants any more
+    neither waits nor breaks. on_end: called when all have ended; they are the caller's."""
+
+    def __init__(self, descriptors: Iterable[int], on_end: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._open = set(descriptors)
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._on_end = on_end
+        for descriptor in tuple(self._open):
+            os.set_blocking(descriptor, False)
+            self._listen(descriptor)
+
+    def _listen(self, descriptor: int) -> None:
+        self._timers.pop(descriptor, None)
+        self._loop.add_reader(descriptor, self._read, descriptor)
+
+    def _read(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        try:
+            is_over = not os.readv(descriptor, [_scratch])
+        except BlockingIOError:
+            is_over = False
+        except OSError:
+            is_over = True
+        if not is_over:
+            self._timers[descriptor] = self._loop.call_later(DRAIN_SECONDS, self._listen, descriptor)
+            return
+        self._open.discard(descriptor)
+        if not self._open:
+            self._on_end()
+
+    def stop(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for descriptor in self._open:
+            self._loop.remove_reader(descriptor)
+        self._open.clear()
