@@ -11,13 +11,14 @@ import logging
 from collections import deque
 
 from agent.manifest.spec import ContainerSpec
-from agent.reconcile import account, repairs
+from agent.reconcile import account, happenings, repairs
 from agent.reconcile import actions as do
 from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.apply import Outcome, apply
 from agent.reconcile.knowledge import Knowledge
 from agent.reconcile.removal import token_of
 from runtime.face import Engine
+from store.records import Happening
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,14 @@ class Applying:
         if note:
             know.event(action.key, "Warning", "DriftReturns", f"{action}; {note}", action.cause)
         else:
-            know.event(action.key, "Normal", action.done, str(action), action.cause)
+            told = self._happenings(action)
+            know.event(action.key, "Normal", action.done, str(action), action.cause, told)
+
+    def _happenings(self, action: Action) -> tuple[Happening, ...]:
+        id = _container_of(action)
+        now = self._engine.state(id) if id else None
+        subject = self._know.subject(action.key, id, now) if id else None
+        return happenings.of_action(action, subject, now, self._know.image_name(action.key))
 
     def _follow_up(self, action: Action) -> None:
         know = self._know

@@ -21,6 +21,7 @@ from agent.reconcile.clock import Clock
 from agent.reconcile.conditions import PHASES, Verdict
 from agent.reconcile.convert import LABEL_FILE
 from agent.reconcile.feed import Feed
+from agent.reconcile.happenings import Subject, image_name, subject_of
 from agent.reconcile.inventory import Inventory, place_of
 from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.memory import NOTHING, Memory, by_this_clock, from_json
@@ -32,7 +33,8 @@ from agent.reconcile.revisions import Revisions
 from agent.reconcile.statuses import status_of
 from agent.reconcile.world import DEFAULT_BRIDGE, Actual, PruneGuard, World
 from runtime.face import Engine
-from store.records import Condition, EventRecord, Key, StatusRecord
+from runtime.model import ContainerState
+from store.records import Condition, EventRecord, Happening, Key, StatusRecord
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +251,15 @@ class Knowledge:
         self.journal.removed(key)
         self.feed.changed()
 
-    def event(self, key: Key, type: str, reason: str, message: str, cause: Cause | None = None) -> None:
+    def event(
+        self,
+        key: Key,
+        type: str,
+        reason: str,
+        message: str,
+        cause: Cause | None = None,
+        happenings: tuple[Happening, ...] = (),
+    ) -> None:
         record = self.inventory.records.get(key)
         revision = cause.revision if cause else record.revision if record else ""
         event = EventRecord(
@@ -266,10 +276,19 @@ class Knowledge:
 
     def _not_stored(self, error: Exception) -> None:
         log.error("not stored, it is tried again: %s", error)
+            happenings=happenings,
         self.observer.on_store_failure()
         self.on_disk_trouble(True)
 
     def bug(self, key: Key | None, error: BaseException, message: str) -> None:
+    def subject(self, key: Key, id: str, state: ContainerState | None = None) -> Subject | None:
+        """A container of a key as it is known, for what happens to it. state: where it is not known yet."""
+        known = next((each.state for each in self.actual_of(key).replicas if each.id == id), state)
+        return subject_of(key, known, self.image_name(key, known.image)) if known is not None else None
+
+    def image_name(self, key: Key, fallback: str = "") -> str:
+        return image_name(self.inventory.desired.get(key), fallback)
+
         """Something raised what it must not: ours to mend. Told, and nobody else is held up by it."""
         log.error("%s", message, exc_info=error)
         self.observer.on_bug(key, error)

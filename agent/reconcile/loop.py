@@ -20,7 +20,7 @@ from dataclasses import replace
 from agent.manifest.objects import Manifest, Object, Revision
 from agent.manifest.spec import ContainerSpec, ImageSpec
 from agent.policy.gate import Gate
-from agent.reconcile import account
+from agent.reconcile import account, happenings
 from agent.reconcile import plan as planner
 from agent.reconcile.actions import Action, KeyPlan, Plan
 from agent.reconcile.api_objects import API_OWNER
@@ -43,7 +43,7 @@ from agent.reconcile.world import HOST
 from runtime.errors import Conflict, NotFound
 from runtime.face import Engine
 from runtime.model import ImageInfo
-from store.records import Condition, EventRecord, Key, ObjectRecord, StatusRecord
+from store.records import Condition, EventRecord, Happening, Key, ObjectRecord, StatusRecord
 
 __all__ = ["Clock", "Loop", "LoopSettings", "Observer", "Remembers"]
 
@@ -186,7 +186,9 @@ class Loop:
         know.remember(key, memory)
         for exit in exits:
             text = f"{key}#{exit.index} {exit}"
-            know.event(key, "Normal" if exit.code == 0 else "Warning", "Exited", text)
+            subject = know.subject(key, exit.container)
+            told = happenings.of_exit(exit, subject) if subject is not None else ()
+            know.event(key, "Normal" if exit.code == 0 else "Warning", "Exited", text, happenings=told)
             self._on_exit(key, exit)
 
     def _after_probe(self, key: Key, container: str, health: Health, is_turn: bool) -> None:
@@ -195,8 +197,20 @@ class Loop:
         memory = know.memory_of(key)
         know.remember(key, replace(memory, health={**memory.health, container: health}))
         if is_turn:
+            self._tell_health(key, container, health)
             know.wake(key)
         know.wakeup.set()  # the next probe has its time
+
+    def _tell_health(self, key: Key, container: str, health: Health) -> None:
+        subject = self._know.subject(key, container)
+        if subject is None:
+            return
+        is_bad = health.status == "unhealthy"
+        told = (subject.happening(f"health_status: {health.status}"),)
+        words = f"{key} is {health.status}" + (f": {health.output}" if is_bad and health.output else "")
+        self._know.event(
+            key, "Warning" if is_bad else "Normal", health.status.capitalize(), words, happenings=told
+        )
 
     # --- desired state ------------------------------------------------------------------------
 
@@ -442,9 +456,9 @@ class Loop:
             self._know.news[key] = news
             self._know.publish(key)
 
-    def note(self, key: Key, type: str, reason: str, message: str) -> None:
-        """An event of something that is no object of a manifest."""
-        self._know.event(key, type, reason, message)
+    def note(self, key: Key, type: str, reason: str, message: str, told: tuple[Happening, ...] = ()) -> None:
+        """An event of something that is no object of a manifest, or that the loop did not do."""
+        self._know.event(key, type, reason, message, happenings=told)
 
     @property
     def journal(self) -> Journal:

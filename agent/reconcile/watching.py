@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from agent.manifest.spec import ContainerSpec, ImageSpec
+from agent.reconcile.happenings import of_pull
 from agent.reconcile.knowledge import Knowledge
 from agent.reconcile.refresh import after_pull, is_refreshed
 from agent.reconcile.slices import Slices
@@ -96,7 +97,10 @@ class Watching:
     def _tell(self, key: Key, event: EngineEvent) -> None:
         """What a person has to hear of though the container runs on, and nothing is done about it."""
         if event.kind == "oom" and event.detail:
-            self._know.event(key, "Warning", "OutOfMemory", f"{event.detail}; the container runs on")
+            subject = self._know.subject(key, event.id)
+            told = (subject.happening("oom"),) if subject is not None else ()
+            words = f"{event.detail}; the container runs on"
+            self._know.event(key, "Warning", "OutOfMemory", words, happenings=told)
         elif event.kind == "warning":
             self._know.event(key, "Warning", "NotAllowedHere", event.detail)
         elif event.kind == "denied":
@@ -108,6 +112,7 @@ class Watching:
         now = know.clock.now()
         failed = know.observed.look_at_pull(reference, now)
         is_other = bool(know.observed.ask_images_again(reference))
+        is_told = False
         for key, desired in know.inventory.desired.items():
             if not isinstance(desired.spec, ContainerSpec | ImageSpec) or desired.spec.image != reference:
                 continue
@@ -121,7 +126,10 @@ class Watching:
                     key, replace(memory, refreshed=after_pull(last, desired, reference, message, now))
                 )  # fmt: skip
             if failed is None and (is_other or not is_asked):
-                know.event(key, "Normal", "ImageBuilt" if is_built else "ImagePulled", f"{reference} is here")
+                told = () if is_built or is_told else (of_pull(reference),)
+                is_told = True  # once, however many wait for it
+                reason = "ImageBuilt" if is_built else "ImagePulled"
+                know.event(key, "Normal", reason, f"{reference} is here", happenings=told)
             elif message and not (is_asked and last is not None and last.failed == message):
                 know.event(key, "Warning", "BuildFailed" if is_built else "PullFailed", message)
             know.wake(key)
