@@ -21,8 +21,8 @@ from tests.e2e.story import PROGRAM, Story
 
 @pytest.fixture(scope="session")
 def agent_story(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    """The agent of this folder: an instance of its own that follows an empty work tree and has busybox. At
-    its end nothing may be left."""
+    """The agent of this folder: an instance of its own that follows an empty work tree and has busybox. It
+    reads a registries file beside the tree, which tests may write. At its end nothing may be left."""
     if os.geteuid() != 0 or not PROGRAM.exists():
         pytest.skip("needs root, and ops/up or ops/test to have made the program")
     layout = Layout(f"t{secrets.token_hex(4)}")
@@ -32,7 +32,7 @@ def agent_story(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory)
     story.git("init", "-q", "-b", "main")
     story.git("commit", "-q", "--allow-empty", "-m", "Begin")
     try:
-        story.start_agent()
+        story.start_agent("--registries", str(story.tree.parent / "registries.yaml"))
         story.setpoint("image", "load", busybox_archive)
         yield story
         story.setpoint("down", "--yes", "--data")
