@@ -270,17 +270,11 @@ class Knowledge:
             message=message,
             revision=revision,
             cause=cause.chain() if cause else (),
+            happenings=happenings,
         )
         self.journal.event(event)
         self.feed.event(event)
 
-    def _not_stored(self, error: Exception) -> None:
-        log.error("not stored, it is tried again: %s", error)
-            happenings=happenings,
-        self.observer.on_store_failure()
-        self.on_disk_trouble(True)
-
-    def bug(self, key: Key | None, error: BaseException, message: str) -> None:
     def subject(self, key: Key, id: str, state: ContainerState | None = None) -> Subject | None:
         """A container of a key as it is known, for what happens to it. state: where it is not known yet."""
         known = next((each.state for each in self.actual_of(key).replicas if each.id == id), state)
@@ -289,6 +283,12 @@ class Knowledge:
     def image_name(self, key: Key, fallback: str = "") -> str:
         return image_name(self.inventory.desired.get(key), fallback)
 
+    def _not_stored(self, error: Exception) -> None:
+        log.error("not stored, it is tried again: %s", error)
+        self.observer.on_store_failure()
+        self.on_disk_trouble(True)
+
+    def bug(self, key: Key | None, error: BaseException, message: str) -> None:
         """Something raised what it must not: ours to mend. Told, and nobody else is held up by it."""
         log.error("%s", message, exc_info=error)
         self.observer.on_bug(key, error)
