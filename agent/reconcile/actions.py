@@ -221,6 +221,21 @@ class RenameContainer(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptContainer(Action):
+    """Its labels are rewritten: it is this key's now, and no more that of former."""
+
+    verb: ClassVar[str] = "adopt"
+    done: ClassVar[str] = "Adopted"
+    id: str
+    former: Key
+    labels: Mapping[str, str]
+
+    @property
+    def detail(self) -> str:
+        return short(self.id)
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectNetwork(Action):
     """position: among its networks, the most preferred way out first."""
 

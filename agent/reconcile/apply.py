@@ -91,6 +91,8 @@ def _call(engine: Engine, action: Action) -> Awaitable[None]:
             return engine.update(action.id, action.resources)
         case do.RenameContainer():
             return engine.rename(action.id, action.name)
+        case do.AdoptContainer():
+            return engine.relabel(action.id, action.labels)
         case do.RepairDrift():
             return engine.repair(action.drift)
         case do.ForgetObject():

@@ -11,14 +11,14 @@ import logging
 from collections import deque
 
 from agent.manifest.spec import ContainerSpec
-from agent.reconcile import account, happenings, repairs
+from agent.reconcile import account, handing_over, happenings, repairs
 from agent.reconcile import actions as do
 from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.apply import Outcome, apply
 from agent.reconcile.knowledge import Knowledge
 from agent.reconcile.removal import token_of
 from runtime.face import Engine
-from store.records import Happening
+from store.records import Happening, Key
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,8 @@ class Applying:
                     know.observed.add_sandbox(action.sandbox, action.key, action.networks)
                 if action.is_restart:
                     know.observer.on_restart(action.key, action.cause.seen)
+            case do.AdoptContainer():
+                self._after_adoption(action)
             case do.PullImage() | do.BuildImage():
                 know.observed.look_at_pull(action.reference, know.clock.now())
             case do.ConnectNetwork():
@@ -137,6 +139,14 @@ class Applying:
             case do.RepairDrift():
                 know.observed.drop_drift(action.key, action.drift)
                 know.observer.on_drift_repair(action.drift.kind, action.key, "ok")
+
+    def _after_adoption(self, action: do.AdoptContainer) -> None:
+        """What is known of its past goes with it; its former key sees that it has nothing left."""
+        key, know = action.key, self._know
+        know.remember(key, handing_over.inherited(know.memory_of(key), know.memory_of(action.former)))
+        know.observed.look_at(action.id)
+        know.observed.look_at_sandboxes()
+        know.wake(action.former)
 
     def _after_failure(self, action: Action, error: Exception) -> None:
         key, know = action.key, self._know
@@ -184,8 +194,15 @@ class Applying:
             if index not in failed:
                 self._know.remember(key, account.after_lane(self._know.memory_of(key), index))
             is_forgotten = isinstance(outcome.action, do.ForgetObject) and outcome.error is None
-            if is_forgotten and key in self._know.inventory.deleting:  # else it is wanted again since
+            if is_forgotten and self._is_let_go(key):  # else it is wanted again since
                 self._know.forget(key)
+
+    def _is_let_go(self, key: Key) -> bool:
+        """Nobody wants it any more, or another has all that it had."""
+        desired = self._know.inventory.desired.get(key)
+        if desired is None or desired.deleting:
+            return desired is not None
+        return handing_over.heir_of(desired, self._know.world) is not None
 
     def _look_again(self, found: KeyPlan) -> None:
         """Read again what was touched, and wake those for whom it matters which container runs."""

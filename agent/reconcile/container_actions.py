@@ -132,7 +132,7 @@ def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateCo
         image=image,
         recreate_hash=context.recreate_hash,
         attempt=max(same) + 1 if same else 0,
-        names=names_of(context),
+        names=names_of(context, index),
         origin=convert.Origin(desired.file, desired.line, desired.revision),
     )
     seen = "is not there"
@@ -145,12 +145,12 @@ def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateCo
     return CreateContainer(desired.key, context.cause(seen), config, index=index)
 
 
-def names_of(context: Context) -> convert.Names:
+def names_of(context: Context, index: int) -> convert.Names:
     """What the names in its spec stand for."""
     desired, world, spec = context.desired, context.world, context.spec
     project = desired.key.project
     owner = world.container_key(project, desired.joins) if desired.joins else None
-    sandboxes = {desired.joins: convert.sandbox_id(world.instance, owner, 1)} if owner else {}
+    sandboxes = {desired.joins: world.sandbox_of(owner, 1)} if owner else {}
     shared = [mode.partition(":")[2] for mode in (spec.pid, spec.ipc)]
     return convert.Names(
         instance=world.instance,
@@ -162,6 +162,7 @@ def names_of(context: Context) -> convert.Names:
         ),
         sandboxes=sandboxes,
         containers={name: running_id(project, name, world) for name in shared if name},
+        own_sandbox=world.sandbox_of(desired.key, index),
         bind_roots={} if world.policy.is_open else _bind_roots(context),
     )
 
@@ -179,7 +180,7 @@ def start(context: Context, id: str, index: int, seen: str, *, is_restart: bool)
         context.cause(seen),
         id,
         is_restart=is_restart,
-        sandbox=convert.sandbox_id(world.instance, desired.key, index) if is_own else "",
+        sandbox=world.sandbox_of(desired.key, index) if is_own else "",
         networks=tuple(world.network_name(key) for key in desired.needs_networks),
         dependency_runs={
             f"{key.name}#{index}": runs_of(key, world)
@@ -210,7 +211,7 @@ def clear(context: Context, stale: tuple[Replica, ...]) -> tuple[Action, ...]:
 
 def leave_network(context: Context, replica: Replica) -> tuple[Action, ...]:
     cause = context.cause(f"network {context.needs.outdated_network} is made anew")
-    sandbox = convert.sandbox_id(context.world.instance, context.desired.key, replica.index)
+    sandbox = context.world.sandbox_of(context.desired.key, replica.index)
     if replica.state.sandbox != sandbox or sandbox not in context.world.sandboxes:
         return ()
     return (DeleteSandbox(context.desired.key, cause, sandbox, index=replica.index),)

@@ -55,7 +55,8 @@ class Names:
 
     networks, volumes: the project's key name -> the real name. sandboxes: service or container name
     -> sandbox id. containers: the same -> container id (for pid: and ipc: modes). bind_roots: a bind's
-    source -> the directory that it must not leave.
+    source -> the directory that it must not leave. own_sandbox: its network namespace, where that is
+    not the one that goes by its key.
     """
 
     instance: str
@@ -64,6 +65,7 @@ class Names:
     sandboxes: Mapping[str, str] = field(default_factory=dict)
     containers: Mapping[str, str] = field(default_factory=dict)
     bind_roots: Mapping[str, str] = field(default_factory=dict)
+    own_sandbox: str = ""
 
 
 def _digest(*parts: object) -> str:
@@ -240,7 +242,7 @@ def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> S
         return SandboxConfig(mode="join", id=names.sandboxes[shared])
     return SandboxConfig(
         mode="own",
-        id=sandbox_id(names.instance, key, index),
+        id=names.own_sandbox or sandbox_id(names.instance, key, index),
         endpoints=endpoints_of(key, spec, index, names),
         ports=_ports(spec, index),
     )

@@ -90,6 +90,7 @@ class Knowledge:
         self._store = store
         self.news: dict[Key, tuple[Condition, ...]] = {}
         self._memory: dict[Key, Memory] = {}
+        self._handed: dict[Key, Key] = {}
         self._waiters: dict[Key, set[Key]] = {}
         self._waits: dict[Key, frozenset[Key]] = {}
         self.on_disk_trouble: Callable[[bool], None] = lambda _needs_ballast: None
@@ -108,6 +109,7 @@ class Knowledge:
             volumes=self.observed.volumes,
             sandboxes=self.observed.sandboxes,
             dependents=self.inventory.dependents,
+            handed=self._handed,
         )
 
     async def load(self) -> None:
@@ -120,7 +122,7 @@ class Knowledge:
         self.statuses.update({key: status for key, status in statuses.items() if key in objects})
         for key, status in self.statuses.items():
             if (memory := from_json(status.memory)) != NOTHING:
-                self._memory[key] = by_this_clock(memory, self.clock.now())
+                self.remember(key, by_this_clock(memory, self.clock.now()))
         self.observed.look()
         self.unsettled.update(filter(self._counts, self.inventory.desired))
 
@@ -151,6 +153,8 @@ class Knowledge:
         """Stored with the key's next status: who changes a memory wakes the key, or publishes."""
         if memory is not self._memory.get(key, NOTHING):
             self._memory[key] = memory
+            if memory.handed_over is not None:
+                self._handed[Key.parse(memory.handed_over.key)] = key
 
     def wake(self, key: Key) -> None:
         self.queue.add(key)
@@ -242,7 +246,9 @@ class Knowledge:
     def forget(self, key: Key) -> None:
         """Its removal is confirmed: no trace is left but its events."""
         self.inventory.forget(key)
-        self._memory.pop(key, None)
+        memory = self._memory.pop(key, None)
+        if memory is not None and memory.handed_over is not None:
+            self._handed.pop(Key.parse(memory.handed_over.key), None)
         self.verdicts.pop(key, None)
         self.statuses.pop(key, None)
         self.news.pop(key, None)

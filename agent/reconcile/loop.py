@@ -20,7 +20,7 @@ from dataclasses import replace
 from agent.manifest.objects import Manifest, Object, Revision
 from agent.manifest.spec import ContainerSpec, ImageSpec
 from agent.policy.gate import Gate
-from agent.reconcile import account, happenings
+from agent.reconcile import account, handing_over, happenings
 from agent.reconcile import plan as planner
 from agent.reconcile.actions import Action, KeyPlan, Plan
 from agent.reconcile.api_objects import API_OWNER
@@ -267,6 +267,21 @@ class Loop:
         now = self._clock.now()
         self._know.inventory.let_go(key, "", now)
         await self._change([key, *self._know.inventory.keep_default_network(now)])
+
+    async def hand_over(self, key: Key, wanted: Object) -> None:
+        """Let the containers of this object of owner "api" be that one's as soon as a manifest wants it just
+        so, without a restart (see `handing_over`). Returns when stored. `NotFound`; `Conflict` when a
+        manifest owns it already."""
+        record = self._record_of("adopt", key)
+        if record.owner != API_OWNER or record.deleting:
+            why = f"{record.file} wants it" if record.file else "it is being removed"
+            raise Conflict("adopt", str(key), why)
+        know = self._know
+        wish = handing_over.wish_of(know.inventory.desired[key], wanted.key, wanted.spec_hash)
+        know.wake(wanted.key)
+        message = f"{wanted.key} takes it over when a manifest says so"
+        memory = replace(know.memory_of(key), handed_over=wish)
+        await self._wish(key, memory, "HandOverRequested", message)
 
     async def _change(self, keys: list[Key]) -> None:
         for key in keys:

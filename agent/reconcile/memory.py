@@ -44,13 +44,24 @@ class Refreshed:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """That a manifest's object is to take over what the Docker API made (see `handing_over`): its key, the
+    spec_hash that it must have, and the generation of the former that was looked at."""
+
+    key: str
+    spec_hash: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """exits: newest last, all replicas. health: container id -> its health.
     failures: replica's index as text ("0" is the object itself) -> its newest failed action.
     restart_marks: container id -> started_at of the run that somebody asked to end.
     dependency_runs: dependency's name -> ids of its containers when this one was started.
     prune_acknowledged: the revision whose mass prune was said yes to.
-    repairs: what had drifted -> how often it was put back. refreshed: see `refresh`."""
+    repairs: what had drifted -> how often it was put back. refreshed: see `refresh`.
+    handed_over: to whom."""
 
     exits: tuple[Exit, ...] = ()
     health: Mapping[str, Health] = field(default_factory=dict)
@@ -62,6 +73,7 @@ class Memory:
     prune_acknowledged: str = ""
     repairs: Mapping[str, Repair] = field(default_factory=dict)
     refreshed: Refreshed | None = None
+    handed_over: HandedOver | None = None
 
 
 NOTHING = Memory()
@@ -91,6 +103,7 @@ def from_json(data: Mapping[str, Any]) -> Memory:
         prune_acknowledged=str(data.get("prune_acknowledged") or ""),
         repairs=_build_all(Repair, data.get("repairs")),
         refreshed=_build(Refreshed, data.get("refreshed")),
+        handed_over=_handed_over(data.get("handed_over")),
     )
 
 
@@ -137,6 +150,11 @@ def _only(value: Any, kind: Any) -> dict[str, Any]:
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _handed_over(item: Any) -> HandedOver | None:
+    found = _build(HandedOver, item)
+    return found if found is not None and found.key.count("/") == 2 and all(found.key.split("/")) else None
 
 
 def _build_all(kind: type[T], items: Any) -> dict[str, T]:

@@ -55,7 +55,7 @@ class Observed:
         changed = self._look_at_containers()
         changed |= self.look_at_networks()
         changed |= self.look_at_volumes()
-        return changed | self._look_at_sandboxes()
+        return changed | self.look_at_sandboxes()
 
     def _look_at_containers(self) -> set[Key]:
         states = {state.id: state for state in self._engine.list()}
@@ -137,7 +137,7 @@ class Observed:
             self._set(key, replace(self.actual.get(key, ABSENT), volumes=ours))
         return touched
 
-    def _look_at_sandboxes(self) -> set[Key]:
+    def look_at_sandboxes(self) -> set[Key]:
         found: dict[str, Sandbox] = {}
         for state in self._engine.list_sandboxes():
             key = key_of(state.labels)

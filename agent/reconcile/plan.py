@@ -12,6 +12,8 @@ from dataclasses import replace
 from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, NetworkSpec
 from agent.reconcile.actions import Cause, KeyPlan, Plan, RepairDrift
 from agent.reconcile.conditions import Verdict
+from agent.reconcile.container_actions import context_of
+from agent.reconcile.handing_over import former_of, heir_of, plan_former, plan_heir
 from agent.reconcile.plan_containers import plan_container
 from agent.reconcile.plan_images import plan_image, plan_image_removal
 from agent.reconcile.plan_things import (
@@ -48,6 +50,8 @@ def plan_key(key: Key, world: World, now: float) -> KeyPlan:
         return KeyPlan(key, (), Verdict("Pending", "NotOurs", "no manifest and no inventory names it"))
     if is_left_alone(desired, world):
         return KeyPlan(key, (), _suspended(desired, world))
+    if (heir := heir_of(desired, world)) is not None:
+        return plan_former(desired, heir, world)
     spec = desired.spec
     if desired.deleting or (spec is not None and spec.ensure == "absent"):
         return _plan_removal(desired, world, now)
@@ -66,6 +70,9 @@ def _plan_host(world: World, now: float) -> KeyPlan:
 
 def _plan_wanted(desired: Desired, spec: AnySpec, world: World, now: float) -> KeyPlan:
     if isinstance(spec, ContainerSpec):
+        if (former := former_of(desired, world)) is not None:
+            hash = context_of(desired, spec, world, now).recreate_hash
+            return plan_heir(desired, former, hash, world, now)
         return plan_container(desired, spec, world, now)
     if isinstance(spec, NetworkSpec):
         return plan_network(desired, spec, world, now)

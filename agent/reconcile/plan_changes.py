@@ -40,7 +40,7 @@ def _networks(context: Context, current: Replica) -> tuple[tuple[Action, ...], f
     spec, key, index = context.spec, context.desired.key, current.index
     if spec.network_mode not in OWN_NETWORK_MODES:
         return (), frozenset()
-    wanted = convert.endpoints_of(key, spec, index, make.names_of(context))
+    wanted = convert.endpoints_of(key, spec, index, make.names_of(context, index))
     has = renamed_endpoints(
         current.state.endpoints, current.state.name, convert.container_name(key, spec, index)
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.manifest.spec import AnySpec, Asked, ContainerSpec
-from agent.reconcile import convert
 from agent.reconcile.actions import (
     Action,
     Cause,
@@ -153,7 +152,7 @@ def remove_replicas(
     actions: list[Action] = []
     for index in sorted({replica.index for replica in replicas}, reverse=True):
         mine = sorted((r for r in replicas if r.index == index), key=lambda r: r.id)
-        own = convert.sandbox_id(world.instance, key, index)
+        own = world.sandbox_of(key, index)
         actions += [stop_of(desired, replica, cause) for replica in mine if replica.is_live]
         if any(replica.state.sandbox == own for replica in mine):
             actions.append(DeleteSandbox(key, cause, own, index=index))

@@ -267,6 +267,18 @@ class World:
             return convert.volume_name(key, desired.spec)
         return f"{key.project}_{key.name}"
 
+    def sandbox_of(self, key: Key, index: int) -> str:
+        """The network namespace of one replica: the one that goes by its key, or, of what was taken over from
+        another key, the one that came with it."""
+        own = convert.sandbox_id(self.instance, key, index)
+        if own in self.sandboxes:
+            return own
+        for replica in self.actual_of(key).replicas:
+            found = self.sandboxes.get(replica.state.sandbox)
+            if replica.index == index and found is not None and found.key == key:
+                return replica.state.sandbox
+        return own
+
     def container_key(self, project: str, name: str) -> Key | None:
         """The container object that a manifest calls `name`: a service, or a container's own name."""
         key = named_key(project, "container", name)
