@@ -269,14 +269,15 @@ class World:
 
     def sandbox_of(self, key: Key, index: int) -> str:
         """The network namespace of one replica: the one that goes by its key, or, of what was taken over from
-        another key, the one that came with it."""
+        another key or is about to be, the one that comes with it."""
         own = convert.sandbox_id(self.instance, key, index)
         if own in self.sandboxes:
             return own
-        for replica in self.actual_of(key).replicas:
-            found = self.sandboxes.get(replica.state.sandbox)
-            if replica.index == index and found is not None and found.key == key:
-                return replica.state.sandbox
+        for owner in (key, self.handed.get(key, key)):
+            for replica in self.actual_of(owner).replicas:
+                found = self.sandboxes.get(replica.state.sandbox)
+                if replica.index == index and found is not None and found.key == owner:
+                    return replica.state.sandbox
         return own
 
     def container_key(self, project: str, name: str) -> Key | None:
