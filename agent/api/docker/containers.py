@@ -155,6 +155,7 @@ async def inspect(request: web.Request) -> web.Response:
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
     view = container_view.inspect(look_at(context, state), volume_paths(context))
+    view["ExecIDs"] = context.execs.ids_of(state.id) or None
     if flag(request, "size"):
         view |= await _sizes(context, state)
     return json_answer(view)
