@@ -25,6 +25,13 @@ def not_modified() -> web.Response:
     return web.Response(status=304)
 
 
+class Forbidden(web.HTTPForbidden):
+    """403, in the daemon's words: what is not permitted to anybody."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(reason=" ".join(message.splitlines()))  # aiohttp takes one line
+
+
 def message_of(error: BaseException) -> str:
     """One sentence. Errors without `op` are worded as Docker's daemon does, since clients look for that."""
     if not isinstance(error, SetpointError):

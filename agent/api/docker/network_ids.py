@@ -1,5 +1,5 @@
-"""The ids that networks and interfaces have in the Docker Engine API: 64 hex digits that follow from names, so
-that every view gives the same ones and nothing has to keep them. Pure.
+"""The ids that networks and interfaces have in the Docker Engine API: 64 hex digits that follow from names,
+so that every view gives the same ones and nothing has to keep them. Pure.
 """
 
 from __future__ import annotations

@@ -1,35 +1,156 @@
-"""Networks, and who is on them."""
+"""Networks: listed, shown, made, removed. Who is on them: `network_members`."""
 
 from __future__ import annotations
 
+import time
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker import wishes
+from agent.api.docker.answers import Forbidden, json_answer, no_content
+from agent.api.docker.bodies import json_body
+from agent.api.docker.filters import fits_labels, read_filters
+from agent.api.docker.network_body import spec_of
+from agent.api.docker.network_finding import (
+    containers_of,
+    find_network,
+    networks_of,
+    owned_key,
+    running_on,
+)
+from agent.api.docker.network_ids import network_id
+from agent.api.docker.network_view import FILTERS, Seen, fits, summary
+from agent.api.docker.network_view import inspect as view_of
+from agent.api.docker.stamps import read_moment
+from agent.api.requests import context_of
+from agent.manifest.spec import NetworkSpec
+from agent.reconcile.api_objects import API_OWNER, API_PROJECT
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError
+from store.records import Key
+
+PRUNE_FILTERS = frozenset(("until", "label", "label!"))
+_BOOLEANS = frozenset(["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"])
 
 
-async def list_networks(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def list_networks(request: web.Request) -> web.Response:
+    """?filters="""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), FILTERS)
+    asks_use = "dangling" in filters
+    return json_answer(
+        [
+            summary(seen)
+            for seen in networks_of(context)
+            if fits(seen, filters, is_used=asks_use and bool(containers_of(context, seen)))
+        ]
+    )
 
 
-async def inspect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def inspect(request: web.Request) -> web.Response:
+    """?verbose= (there are no services to show), ?scope="""
+    context, reference = context_of(request), request.match_info["id"]
+    verbose = request.query.get("verbose", "")
+    if verbose and verbose not in _BOOLEANS:
+        raise Invalid("", "", f"invalid value for verbose: {verbose[:40]}")
+    if request.query.get("scope", "local") not in ("", "local"):
+        raise NotFound("", "", f"network {reference[:128]} not found")
+    seen = find_network(context, reference)
+    return json_answer(view_of(seen, running_on(context, seen)))
 
 
-async def remove(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def create(request: web.Request) -> web.Response:
+    """Returns when it is there."""
+    context, spec = context_of(request), spec_of(await json_body(request))
+    key = Key(API_PROJECT, "network", spec.name)
+    await _going_is_gone(context, key)
+    # No wait between this look and the wish: of many that ask for one name, one gets it.
+    if spec.name in _names(context):
+        raise Conflict("", "", f"network with name {spec.name} already exists")
+    await wishes.put(context, key, spec)
+    await _wait_made(context, key, spec)
+    id = network_id(context.settings.layout.instance, spec.name)
+    return json_answer({"Id": id, "Warning": ""}, 201)
 
 
-async def create(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def _going_is_gone(context: Context, key: Key) -> None:
+    """One of that name that is on its way out goes first."""
+    while (record := context.loop.objects().get(key)) is not None and record.deleting:
+        await wishes.wait(context, key, lambda: _is_not_going(context, key), "create network")
 
 
-async def prune(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _is_not_going(context: Context, key: Key) -> bool:
+    record = context.loop.objects().get(key)
+    return record is None or not record.deleting
 
 
-async def connect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _names(context: Context) -> set[str]:
+    """Of all networks that there are, and of those that are wanted."""
+    wanted = {
+        record.spec.get("name") or f"{key.project}_{key.name}"
+        for key, record in context.loop.objects().items()
+        if key.kind == "network" and not record.spec.get("external")
+    }
+    return {state.name for state in context.engine.list_networks()} | wanted
 
 
-async def disconnect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def _wait_made(context: Context, key: Key, spec: NetworkSpec) -> None:
+    def is_made() -> bool:
+        return any(state.name == spec.name for state in context.engine.list_networks())
+
+    try:
+        await wishes.wait(context, key, is_made, "create network")
+    except SetpointError as error:
+        await wishes.let_go(context, key)
+        if "overlaps" in error.reason:
+            reason = error.reason.partition(": ")[2] or error.reason
+            raise Forbidden(f"Pool overlaps with other one on this address space ({reason})") from None
+        raise
+
+
+# --- removed --------------------------------------------------------------------------------------
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Returns when it is gone."""
+    context = context_of(request)
+    seen = find_network(context, request.match_info["id"])
+    if seen.is_built_in:
+        raise Forbidden(f"{seen.name} is a pre-defined network and cannot be removed")
+    key = owned_key("remove network", seen)
+    _check_unused(context, seen)
+    await wishes.let_go(context, key)
+    return no_content()
+
+
+def _check_unused(context: Context, seen: Seen) -> None:
+    failed = f"error while removing network: network {seen.name}"
+    if running := running_on(context, seen):
+        names = ", ".join(state.name for state in running[:5])
+        raise Forbidden(f"{failed} id {seen.id} has active endpoints ({names})")
+    if stopped := containers_of(context, seen):
+        # Docker's daemon removes it, and the container can never be started again.
+        names = ", ".join(state.name for state in stopped[:5])
+        raise Forbidden(f"{failed} id {seen.id} is that of {names}: remove or disconnect them first")
+
+
+async def prune(request: web.Request) -> web.Response:
+    """?filters= Networks that the API made and that no container is on, running or not."""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), PRUNE_FILTERS)
+    until = min((read_moment(text, time.time()) for text in filters.get("until", ())), default=None)
+    deleted = []
+    for seen in networks_of(context):
+        if seen.key is None or seen.record is None or seen.record.owner != API_OWNER or seen.record.deleting:
+            continue
+        if until is not None and seen.created_at >= until:
+            continue
+        labels = seen.labels()
+        if not fits_labels(labels, filters.get("label", ())):
+            continue
+        if any(fits_labels(labels, (text,)) for text in filters.get("label!", ())):
+            continue
+        if not containers_of(context, seen):
+            await wishes.let_go(context, seen.key)
+            deleted.append(seen.name)
+    return json_answer({"NetworksDeleted": deleted})

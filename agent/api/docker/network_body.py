@@ -1,0 +1,198 @@
+"""The body of a network's create call to a spec. Pure.
+
+Every field and option is honoured or refused, in the daemon's words where it refuses the same.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from agent.api.docker.answers import Forbidden
+from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of
+from agent.manifest.spec import AskedNetwork, NetworkSpec
+from runtime.errors import Invalid, NotFound, Unsupported
+
+BUILT_IN = ("bridge", "host", "none")
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
+MTU = "com.docker.network.driver.mtu"
+BRIDGE = "com.docker.network.bridge."
+ICC = BRIDGE + "enable_icc"
+# Options that may be said as long as they say what is so anyway.
+_AS_IT_IS = {
+    BRIDGE + "enable_ip_masquerade": ("true",),
+    BRIDGE + "host_binding_ipv4": ("", "0.0.0.0"),
+    BRIDGE + "default_bridge": ("false",),
+    BRIDGE + "inhibit_ipv4": ("false",),
+    BRIDGE + "gateway_mode_ipv4": ("", "nat"),
+    "com.docker.network.enable_ipv4": ("true",),
+    "com.docker.network.enable_ipv6": ("false",),
+}
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
+_KNOWN = frozenset(
+    (
+        "Name", "CheckDuplicate", "Driver", "Scope", "Internal", "Attachable", "Ingress", "ConfigOnly",
+        "ConfigFrom", "IPAM", "EnableIPv4", "EnableIPv6", "Options", "Labels",
+    )
+)  # fmt: skip
+MAX_LABEL_BYTES = 128 * 1024
+NO_SWARM = "cannot create a swarm scoped network when swarm is not active"
+
+
+def spec_of(body: Mapping[str, Any]) -> NetworkSpec:
+    """The network that is asked for. Raises Invalid, NotFound, Unsupported, Forbidden."""
+    name = _name(text_of(body, "Name"))
+    for field, value in body.items():
+        if field not in _KNOWN and value:
+            raise Invalid("read request", field[:40], "not a field of a network")
+    _check_driver(text_of(body, "Driver"), text_of(body, "Scope"))
+    if flag_of(body, "Ingress"):
+        raise Forbidden("Ingress network can only be global scope network")
+    if flag_of(body, "ConfigOnly") or text_of(map_of(body, "ConfigFrom"), "Network"):
+        raise Unsupported("create network", name, "config-only networks are not to be had here")
+    if flag_of(body, "EnableIPv6") or not flag_of(body, "EnableIPv4", default=True):
+        raise Unsupported("create network", name, "networks have IPv4, and IPv4 alone, here yet")
+    options = text_map_of(body, "Options")
+    return NetworkSpec(
+        name=name,
+        asked=AskedNetwork(options=options, attachable=flag_of(body, "Attachable")),
+        **_said(internal=flag_of(body, "Internal"), labels=_labels(body), **_of_options(name, options)),
+        **_ipam(name, map_of(body, "IPAM")),
+    )
+
+
+def _said(**fields: Any) -> dict[str, Any]:
+    """Those that say something: hashes are over what is set."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _name(name: str) -> str:
+    if not name.strip():
+        raise Invalid("", "", f"invalid name: {name[:60]}")
+    if name in (*BUILT_IN, "default"):
+        raise Forbidden(f"operation is not permitted on predefined {name} network ")
+    if not NAME.fullmatch(name):
+        raise Invalid(
+            "", "", f"invalid name: {name[:60]}", "letters, digits, '_', '.' and '-', 200 of them at most"
+        )
+    return name
+
+
+def _check_driver(driver: str, scope: str) -> None:
+    if driver in ("host", "null"):
+        raise Forbidden(f'only one instance of "{driver}" network is allowed')
+    if driver == "overlay":
+        raise Forbidden(
+            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
+            "this node to swarm and try again."
+        )
+    if driver in ("macvlan", "ipvlan"):
+        raise Unsupported(
+            "create network", driver, "bridge is the one driver here", "leave out --driver, or --network host"
+        )
+    if driver not in ("", "bridge"):
+        raise NotFound("", "", f'plugin "{driver[:60]}" not found')
+    if scope not in ("", "local"):
+        raise Forbidden(NO_SWARM)
+
+
+def _labels(body: Mapping[str, Any]) -> dict[str, str]:
+    labels = text_map_of(body, "Labels")
+    if sum(len(key) + len(value) for key, value in labels.items()) > MAX_LABEL_BYTES:
+        raise Invalid("read request", "Labels", f"over {MAX_LABEL_BYTES} bytes")
+    if bad := next((key for key in labels if key.startswith("setpoint.")), ""):
+        raise Invalid("read request", bad[:60], "labels of this engine's own begin so")
+    return labels
+
+
+# --- options --------------------------------------------------------------------------------------
+
+
+def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for option, value in options.items():
+        if option == MTU:
+            found["mtu"] = _mtu(value)
+        elif option == ICC:
+            found["isolated"] = not _flag(option, value)
+        elif option in _AS_IT_IS:
+            is_flag = "true" in _AS_IT_IS[option] or "false" in _AS_IT_IS[option]
+            said = str(_flag(option, value)).lower() if is_flag else value
+            if said not in _AS_IT_IS[option]:
+                raise Unsupported("create network", f"{name}: {option}={value[:40]}", "not to be had here")
+        else:
+            hint = "the engine names its bridges itself" if option == BRIDGE + "name" else "leave it out"
+            raise Unsupported("create network", f"{name}: {option[:80]}", "no such option here", hint)
+    return found
+
+
+def _mtu(value: str) -> int | None:
+    if not (value.isascii() and value.isdigit() and len(value) <= 5):
+        raise Invalid("", "", f"failed to parse {MTU} value: {value[:20]} (invalid syntax)")
+    if int(value) and not 68 <= int(value) <= 65535:
+        raise Invalid("", "", f"invalid MTU {value}: from 68 to 65535")
+    return int(value) or None
+
+
+def _flag(option: str, value: str) -> bool:
+    if value not in (*_TRUE, *_FALSE):
+        raise Invalid("", "", f"failed to parse {option} value: {value[:20]} (invalid syntax)")
+    return value in _TRUE
+
+
+# --- addresses ------------------------------------------------------------------------------------
+
+
+def _ipam(name: str, ipam: Mapping[str, Any]) -> dict[str, str]:
+    driver, configs = text_of(ipam, "Driver"), list_of(ipam, "Config")
+    if driver not in ("", "default"):
+        raise NotFound("", "", f'plugin "{driver[:60]}" not found')
+    if map_of(ipam, "Options"):
+        raise Unsupported("create network", name, "options of the IPAM driver: it has none")
+    if not configs:
+        return {}
+    if len(configs) > 1:
+        raise Unsupported("create network", name, "one subnet a network, and an IPv4 one", "two networks")
+    config = configs[0]
+    if not isinstance(config, dict):
+        raise Invalid("read request", "IPAM.Config", "not a list of objects")
+    return _subnet(name, config)
+
+
+def _subnet(name: str, config: Mapping[str, Any]) -> dict[str, str]:
+    text = text_of(config, "Subnet")
+    try:
+        subnet = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise _config(f"invalid subnet {text[:60]}: invalid CIDR block notation") from None
+    if "/" not in text:
+        raise _config(f"invalid subnet {text[:60]}: invalid CIDR block notation")
+    if subnet.version == 6:
+        raise Unsupported("create network", name, f"{text[:60]}: networks have IPv4 alone here yet")
+    if text != str(subnet):
+        raise _config(f"invalid subnet {text[:60]}: it should be {subnet}")
+    if text_of(config, "IPRange") not in ("", text):
+        raise Unsupported("create network", name, "a range within the subnet", "a smaller subnet")
+    if map_of(config, "AuxiliaryAddresses"):
+        raise Unsupported(
+            "create network", name, "auxiliary addresses", "addresses of containers can be named"
+        )
+    gateway = text_of(config, "Gateway")
+    if gateway:
+        _check_gateway(gateway, subnet)
+    return _said(subnet=text, gateway=gateway)
+
+
+def _check_gateway(gateway: str, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+    try:
+        address = ipaddress.ip_address(gateway)
+    except ValueError:
+        raise _config(f"invalid gateway {gateway[:40]}: invalid address") from None
+    if address not in subnet:
+        raise _config(f"invalid gateway {gateway}: parent subnet {subnet} doesn't contain this address")
+
+
+def _config(reason: str) -> Invalid:
+    return Invalid("", "", f"invalid network config:\n{reason}")
