@@ -25,6 +25,11 @@ def policy_path(instance: str) -> Path:
     return Path("/etc", instance, "policy.yaml")
 
 
+def tls_path(instance: str) -> Path:
+    """Where an instance's certificates are when nobody says otherwise."""
+    return Path("/etc", instance, "tls")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How one agent runs. Either `watch` or `git_url` may be set; with neither, only the API decides.
@@ -37,6 +42,8 @@ class Settings:
     image_rules: which images go by themselves; image_look_seconds: how often that is looked at.
     update_look_seconds: how often registries are asked for newer images, where manifests want that.
     verify_seconds: how often each image is compared with its digests; 0 is never.
+    listen: tcp://HOST:PORT beside the UNIX socket, for clients with a certificate of `tls` (None is
+    /etc/INSTANCE/tls); is_plain_tcp_allowed: or for everybody, which makes everybody root here.
     list_seconds: how often a watched directory is listed without an event. log_format "auto" is text on
     a terminal, else JSON. Raises Invalid.
     """
@@ -62,6 +69,9 @@ class Settings:
     update_look_seconds: float = 3600.0
     verify_seconds: float = 7 * 86400.0
     socket_group: str = "setpoint"
+    listen: tuple[str, ...] = ()
+    tls: Path | None = None
+    is_plain_tcp_allowed: bool = False
     stop_seconds: float = 10.0  # what is under way may take this long to end at a stop
 
     def __post_init__(self) -> None:
@@ -99,6 +109,10 @@ class Settings:
     @property
     def policy_path(self) -> Path:
         return self.policy or policy_path(self.layout.instance)
+
+    @property
+    def tls_path(self) -> Path:
+        return self.tls or tls_path(self.layout.instance)
 
     @property
     def registries_path(self) -> Path:

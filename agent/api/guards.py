@@ -60,14 +60,15 @@ def check_head(request: web.BaseRequest, way: Way) -> None:
     if "Origin" in headers or headers.get("Sec-Fetch-Site", "none").lower() != "none":
         raise web.HTTPForbidden(reason="requests of web pages are refused")
     host = headers.get("Host", "")
-    if not is_host_allowed(host, way.hosts):
+    if not is_host_allowed(host, way.hosts() if way.hosts else None):
         raise web.HTTPForbidden(reason=f"the host {_shown(host)} is not one that this engine is reached by")
     _check_target(request)
     _check_body(request)
 
 
 def is_host_allowed(text: str, hosts: frozenset[str] | None) -> bool:
-    """Whether a Host header may be sent. hosts: those of a TCP address; None for a UNIX socket. Pure."""
+    """Whether a Host header may be sent. hosts: those of a TCP address, "*" for any that is no name; None
+    for a UNIX socket. Pure."""
     if hosts is None and ("/" in text or "%2f" in text.lower()):
         return True  # a path, as old docker clients have it
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s]*)(:[0-9]{1,5})?", text)
@@ -75,7 +76,7 @@ def is_host_allowed(text: str, hosts: frozenset[str] | None) -> bool:
         return False
     name = found[1].strip("[]").lower().rstrip(".")
     if hosts is not None:
-        return name != "" and name in hosts
+        return name != "" and (name in hosts or ("*" in hosts and is_address(name)))
     return is_address(name) or _LOCAL_NAME.fullmatch(name) is not None
 
 

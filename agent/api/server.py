@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import grp
 import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,9 @@ from agent.api import errors, guards, native
 from agent.api.context import CONTEXT, Context
 from agent.api.docker import routes, versions
 from agent.api.docker.answers import json_answer, message_of
+from agent.api.listen import Address, plain_names, read_address
 from agent.api.own_socket import OwnSocket
+from agent.api.tls import Certificates
 from agent.api.ways import Runner, Site, Way
 from agent.client import PREFIX
 from agent.settings import Settings
@@ -32,6 +37,8 @@ from runtime.errors import Conflict, Invalid
 
 log = logging.getLogger("setpoint.api")
 
+METRICS_HINT = "another instance's agent? choose one with --metrics HOST:PORT"
+LISTEN_HINT = "another instance's agent, or a daemon? choose one with --listen tcp://HOST:PORT"
 MAX_LINE_BYTES = 65536  # of the request line, where `docker build` puts all arguments, and of a header
 SCRAPE_KEPT_SECONDS = 0.5  # two scrapers at once look once
 
@@ -43,6 +50,7 @@ class Servers:
         self._context = context
         self._runners: list[Runner] = []
         self.metrics_address = ""
+        self.addresses: list[str] = []  # on TCP, with the ports that the kernel chose
         self._own_socket = OwnSocket(context.settings.layout.agent_socket, self._serve_again)
 
     async def start(self) -> None:
@@ -50,12 +58,32 @@ class Servers:
         settings = self._context.settings
         await self._serve(make_app(self._context), bind(settings), _local(settings))
         self._own_socket.open()
+        for text in settings.listen:
+            await self._listen(read_address(text))
         endpoint = settings.metrics_endpoint()
         if endpoint is not None:
             connection = _listen(*endpoint)
             host, port = connection.getsockname()[:2]
             self.metrics_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             await self._serve(_metrics_app(self._context), connection, Way("metrics"))
+
+    async def _listen(self, address: Address) -> None:
+        """On TCP: for clients with a certificate, unless somebody wants to be root for all."""
+        settings = self._context.settings
+        names: Callable[[], frozenset[str]]
+        if settings.is_plain_tcp_allowed:
+            log.warning("%s asks nobody for a certificate: whoever reaches it is root here", address)
+            names, tls = functools.partial(plain_names, address), None
+        else:
+            certificates = Certificates(settings.tls_path)
+            await asyncio.to_thread(certificates.load)
+            names, tls = certificates.names, certificates.context
+        connection = _listen(address.host, address.port, LISTEN_HINT)
+        port = connection.getsockname()[1]
+        way = Way(str(dataclasses.replace(address, port=port)), names)
+        await Site(self._runners[0], connection, way, tls).start()
+        self.addresses.append(way.name)
+        log.info("the API is on %s", way.name)
 
     async def _serve(self, app: web.Application, connection: socket.socket, way: Way) -> None:
         runner = Runner(
@@ -180,15 +208,18 @@ def _give_to_group(path: Path, name: str) -> None:
     path.chmod(0o660)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, hint: str = METRICS_HINT) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            connection.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1
+            )  # what is said is what is served
         connection.bind((host, port))
     except OSError as error:
         connection.close()
-        hint = "another instance's agent? choose one with --metrics HOST:PORT"
         raise Conflict("listen on", f"{host}:{port}", error.strerror or str(error), hint) from error
     connection.setblocking(False)
     return connection

@@ -14,6 +14,7 @@ import logging
 import resource
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from agent.api.sockets.scope import Scope
 
 MAX_IDLE = 512  # connections that ask nothing
+GRACE_SECONDS = 1.0  # in which one that just came, or was answered, may ask before it counts as idle
 MAX_CONNECTIONS = 16384
 SPARE_DESCRIPTORS = 1024  # of the process, for all that is no client
 MAX_HEAD_BYTES = 256 * 1024  # of a request line and all headers; a line is bounded by the parser
@@ -41,11 +43,11 @@ LOG = "setpoint.api.http"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A listening socket. name: for logs. hosts: names that a Host header may have; None where no browser
-    comes (a UNIX socket). scope: what may be asked for here; None for all."""
+    """A listening socket. name: for logs. hosts: gives the names that a Host header may have; None where no
+    browser comes (a UNIX socket). scope: what may be asked for here; None for all."""
 
     name: str
-    hosts: frozenset[str] | None = None
+    hosts: Callable[[], frozenset[str]] | None = None
     scope: Scope | None = None
 
 
@@ -90,7 +92,7 @@ class Door(web.Server):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._idle: dict[RequestHandler, None] = {}  # the longest idle one first
+        self._idle: dict[RequestHandler, float] = {}  # since when; the longest idle one first
         self._handshakes: dict[Inbound, float] = {}
         self._most = _most_connections()
 
@@ -118,24 +120,30 @@ class Door(web.Server):
         super().connection_made(handler, transport)
         if isinstance(handler, Inbound):
             self._handshakes.pop(handler, None)
-        self._idle[handler] = None
-        while len(self._idle) > MAX_IDLE or len(self._connections) > self._most:
-            if not self._close_longest_idle():
-                transport.abort()
-                return
+        self._idle[handler] = time.monotonic()
+        while len(self._idle) > MAX_IDLE and self._close_longest_idle(GRACE_SECONDS):
+            pass
+        if len(self._connections) > self._most and not self._close_longest_idle(0.0):
+            transport.abort()
 
-    def _close_longest_idle(self) -> bool:
-        """One that has begun no request; False when there is none."""
-        for handler in self._idle:
+    def _close_longest_idle(self, seconds: float) -> bool:
+        """One that has begun no request for so long; False when there is none."""
+        before = time.monotonic() - seconds
+        for handler, since in self._idle.items():
+            if since > before:
+                return False
             if not isinstance(handler, Inbound) or handler.is_waiting or handler.transport is None:
-                transport = handler.transport
-                del self._idle[handler]
-                self._connections.pop(handler, None)
-                handler.force_close()
-                if transport is not None:
-                    transport.abort()  # to close it would wait for what it does not read
+                self._close(handler)
                 return True
         return False
+
+    def _close(self, handler: RequestHandler) -> None:
+        transport = handler.transport
+        del self._idle[handler]
+        self._connections.pop(handler, None)
+        handler.force_close()
+        if transport is not None:
+            transport.abort()  # to close it would wait for what it does not read
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._idle.pop(handler, None)
@@ -148,7 +156,7 @@ class Door(web.Server):
     def end(self, handler: RequestHandler) -> None:
         """Answered; it is the one that was idle last."""
         if handler in self._connections and handler.transport is not None:
-            self._idle[handler] = None
+            self._idle[handler] = time.monotonic()
 
 
 class Runner(web.AppRunner):

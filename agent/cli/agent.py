@@ -84,6 +84,16 @@ def add_agent(parser: Parser) -> None:
         default=None,
         help='host:port of /metrics (127.0.0.1:9469); "" for none',
     )
+    parser.add_argument(
+        "--listen", action="append", metavar="ADDRESS", default=[],
+        help="also on tcp://HOST:PORT, for clients with a certificate (setpoint tls)",
+    )  # fmt: skip
+    parser.add_argument("--tls", metavar="DIR", default="", help="the certificates (/etc/INSTANCE/tls)")
+    parser.add_argument(
+        "--unsafe-plain-tcp",
+        action="store_true",
+        help="without certificates: whoever reaches it is root here",
+    )
     parser.add_argument("--log-level", metavar="LEVEL", choices=("debug", "info", "warning", "error"),
                         default="info", help="debug, info (default), warning or error")  # fmt: skip
     parser.add_argument("--log-format", metavar="FORM", choices=("auto", "text", "json"), default="auto",
@@ -93,6 +103,7 @@ def add_agent(parser: Parser) -> None:
         "setpoint agent --detach --watch /srv/manifests    in the background",
         "setpoint agent --detach --git https://example.org/ops.git --ref main --path deploy/",
         "setpoint agent --detach --git https://example.org/ops.git --git-credentials /etc/setpoint/git",
+        "setpoint agent --watch ./manifests --listen tcp://0.0.0.0:2376",
         "setpoint agent stop                               containers run on",
     )
 
@@ -120,10 +131,16 @@ def run_agent(arguments: Namespace) -> int:
 
 def settings_of(arguments: Namespace) -> Settings:
     """Raises Invalid for what cannot be right: nothing was started then."""
-    from agent.settings import METRICS_ADDRESS, Settings
+    from agent.settings import METRICS_ADDRESS, Settings, tls_path
     from runtime.images.collection import Rules
     from runtime.layout import Layout
 
+    tls = Path(arguments.tls).absolute() if arguments.tls else tls_path(arguments.instance)
+    if arguments.listen:
+        from agent.api.listen import check_listen, read_address
+
+        addresses = tuple(map(read_address, arguments.listen))
+        check_listen(addresses, tls, is_plain_allowed=arguments.unsafe_plain_tcp)
     watch = Path(arguments.watch).absolute() if arguments.watch else None
     if watch is not None and not watch.is_dir():
         raise Invalid("watch", str(watch), "not a directory", "give the directory that holds the manifests")
@@ -139,6 +156,9 @@ def settings_of(arguments: Namespace) -> Settings:
         registries=Path(arguments.registries).absolute() if arguments.registries else None,
         environment=read_environment(arguments.env_file),
         profiles=tuple(arguments.profile),
+        listen=tuple(arguments.listen),
+        tls=tls,
+        is_plain_tcp_allowed=arguments.unsafe_plain_tcp,
         metrics_address=METRICS_ADDRESS if arguments.metrics is None else arguments.metrics,
         log_level=arguments.log_level,
         log_format=arguments.log_format,
@@ -259,6 +279,12 @@ def words_of(arguments: Namespace) -> list[str]:
         words += ["--env-file", str(Path(arguments.env_file).absolute())]
     if arguments.metrics is not None:
         words += ["--metrics", arguments.metrics]
+    for address in arguments.listen:
+        words += ["--listen", address]
+    if arguments.tls:
+        words += ["--tls", str(Path(arguments.tls).absolute())]
+    if arguments.unsafe_plain_tcp:
+        words.append("--unsafe-plain-tcp")
     for profile in arguments.profile:
         words += ["--profile", profile]
     return words

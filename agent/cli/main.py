@@ -38,6 +38,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "logout": ("login", "forget a login"),
     "network": ("objects", "list networks"),
     "volume": ("objects", "list and remove volumes"),
+    "tls": ("tls", "certificates for clients that come by TCP"),
+    "dial-stdio": ("dial_stdio", "the agent's socket on standard input and output, for ssh"),
     "policy": ("policy", "what manifests may ask for on this host"),
     "system": ("system", "what takes room on the disk, and what of it may go"),
     "agent": ("agent", "run the agent, start it in the background, stop it"),
@@ -57,7 +59,10 @@ GROUPS = (
     ("look", ("status", "get", "describe", "why", "events", "logs", "diff", "stats", "top")),
     ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
     ("things", ("image", "commit", "export", "login", "logout", "network", "volume")),
-    ("engine", ("agent", "system", "policy", "down", "doctor", "drill", "oci", "version")),
+    (
+        "engine",
+        ("agent", "system", "policy", "tls", "dial-stdio", "down", "doctor", "drill", "oci", "version"),
+    ),
     ("help", ("explain", "schema", "completion")),
 )
 
@@ -127,9 +132,10 @@ def run_verb(verb: str, words: list[str], instance: str) -> int:
     from agent.cli.parser import Parser
 
     parser = Parser(verb, VERBS[verb][1], instance)
-    getattr(module, f"add_{verb}")(parser)
+    name = verb.replace("-", "_")
+    getattr(module, f"add_{name}")(parser)
     arguments = parser.parse_args(words)
-    return int(getattr(module, f"run_{verb}")(arguments))
+    return int(getattr(module, f"run_{name}")(arguments))
 
 
 def protect_oci(words: list[str]) -> None:

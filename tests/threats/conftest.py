@@ -11,6 +11,7 @@ from runtime.engine import NativeEngine
 from runtime.layout import Layout
 from tests.kernel.runtime.conftest import box, busybox
 from tests.native import native_engine
+from tests.unit.api.agents import Agent, ApiEngine, Place
 
 __all__ = ["box", "busybox"]
 SETTINGS = tuple(Path("/proc/sys/kernel", name) for name in ("core_pattern", "domainname", "hostname"))
@@ -45,3 +46,21 @@ async def engine(instance: Layout, busybox_archive: Path) -> AsyncIterator[Nativ
     """An engine on an instance of its own, with the busybox image."""
     async with native_engine(instance, busybox_archive) as engine:
         yield engine
+
+
+@pytest.fixture(name="place")
+def fixture_place() -> Iterator[Place]:
+    made = Place()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def agent(place: Place) -> Iterator[Agent]:
+    """A whole agent with an engine that does nothing, for what reaches the API."""
+    started = Agent(place.settings, ApiEngine()).start()
+    try:
+        assert started.client.wait(timeout_seconds=20)["met"]
+        yield started
+    finally:
+        started.stop()
