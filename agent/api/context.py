@@ -41,6 +41,12 @@ class Follower(Protocol):
     def is_settled(self) -> bool:
         """The source was read, without failure or error, and what it says was handed to the loop."""
 
+    def files(self) -> Mapping[str, bytes]:
+        """Of the newest revision."""
+
+    def tree_of(self, path: str) -> str:
+        """What a directory of the source holds, as `Revision` says it."""
+
     async def look_now(self) -> None:
         """Read the source; returns when what it says was handed to the loop."""
 
@@ -69,6 +75,8 @@ class Context:
     metrics_address: str = ""  # where it is served, with the port that the kernel chose
     instance_use: Any = None  # made when it is first asked for (agent.api.system)
     samples: Any = None  # the same (agent.api.docker.stats)
+    event_feed: Any = None  # the same, for GET /events
+    buildkit: Any = None  # the same (agent.api.docker.buildkit)
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     auto_removal: AutoRemoval | None = None
