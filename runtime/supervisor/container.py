@@ -86,6 +86,8 @@ class Container:
         """To all who wait for the start, once: None when the program runs. failure keeps why it does not,
         for who asks before the child is reaped."""
         self.failure = error
+        for attachment in self.attachments if error is None else ():
+            attachment.hold_input(held=False)
         callbacks, self.on_started = self.on_started, []
         for callback in callbacks:
             callback(error)
@@ -209,6 +211,8 @@ class Container:
         attachment.on_flow = self._on_flow
         attachment.on_close = self._on_detached
         self.attachments.append(attachment)
+        if not self.is_running:  # its terminal may not be there yet, to take what is typed ahead
+            attachment.hold_input(held=True)
 
     def _on_detached(self, attachment: Attachment) -> None:
         self.attachments.remove(attachment)

@@ -47,12 +47,9 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
         return
     if container is None:
         container = Container(server.loop, message, f"{server.run_directory}/{name}")
-        early = server.early_attachments.pop(name, ())
-        for attachment in early:
+        for attachment in server.early_attachments.pop(name, ()):
             container.attach(attachment)
         starting.start(server, container)
-        for attachment in early:
-            attachment.hold_input(held=False)
     started = container
     started.on_started.append(lambda error: _answer_started(started, reply, error, is_held))
 

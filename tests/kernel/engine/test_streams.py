@@ -122,3 +122,30 @@ async def test_a_hundred_clients_that_vanish_leave_nothing(engine: NativeEngine)
     for _ in range(100):
         (await _attach(engine, config.id)).close()
     await until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before + 3)
+
+
+async def test_what_is_typed_before_the_start_is_not_lost(engine: NativeEngine) -> None:
+    config = shell(engine, "one", "read word; echo got-$word", tty=True, stdin_open=True)
+    await engine.create(config)
+    sock = await _attach(engine, config.id, stdin=True)
+    sock.send(b"ahead\n")
+    await engine.start(config.id)
+    assert b"got-ahead" in await _read_all(sock)
+
+
+async def test_a_client_of_what_never_starts_leaves_nothing(engine: NativeEngine) -> None:
+    config = shell(engine, "one", "true")
+    await engine.create(config)
+    pid = await supervisor_pid(engine)
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+
+    before = descriptors()
+    socks = [await _attach(engine, config.id, stdin=True) for _ in range(20)]
+    assert descriptors() == before + 20
+    for sock in socks[:10]:
+        sock.send(b"a word")
+    for sock in socks:
+        sock.close()
+    await until(lambda: descriptors() == before)
