@@ -73,6 +73,7 @@ class Context:
     stop: Callable[[], None]
     started_at: float = 0.0
     metrics_address: str = ""  # where it is served, with the port that the kernel chose
+    addresses: tuple[str, ...] = ()  # on TCP, likewise
     instance_use: Any = None  # made when it is first asked for (agent.api.system)
     samples: Any = None  # the same (agent.api.docker.stats)
     event_feed: Any = None  # the same, for GET /events

@@ -50,7 +50,6 @@ class Servers:
         self._context = context
         self._runners: list[Runner] = []
         self.metrics_address = ""
-        self.addresses: list[str] = []  # on TCP, with the ports that the kernel chose
         self._own_socket = OwnSocket(context.settings.layout.agent_socket, self._serve_again)
 
     async def start(self) -> None:
@@ -82,7 +81,7 @@ class Servers:
         port = connection.getsockname()[1]
         way = Way(str(dataclasses.replace(address, port=port)), names)
         await Site(self._runners[0], connection, way, tls).start()
-        self.addresses.append(way.name)
+        self._context.addresses += (way.name,)
         log.info("the API is on %s", way.name)
 
     async def _serve(self, app: web.Application, connection: socket.socket, way: Way) -> None:

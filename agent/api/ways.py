@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import select
 import ssl
 import time
 from collections.abc import Callable
@@ -54,12 +55,13 @@ class Way:
 class Inbound(RequestHandler):
     """One connection of a client, until it is upgraded."""
 
-    __slots__ = ("_head_bytes", "way")
+    __slots__ = ("_hangup", "_head_bytes", "way")
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
         super().__init__(door, **options)
         self.way = way
         self._head_bytes = 0
+        self._hangup: Hangup | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -85,6 +87,51 @@ class Inbound(RequestHandler):
         if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n")
             self.force_close()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """A client that has said all (`docker system dial-stdio` shuts its half) still gets its answer, where
+        the kernel can tell that from one that is gone: on a UNIX socket."""
+        transport = self.transport
+        if self.way.hosts is not None or transport is None or self.is_waiting or not self._is_whole():
+            return None
+        hangup = Hangup(transport)
+        if hangup.is_over:
+            hangup.close()
+            return None
+        self._hangup = hangup
+        self.close()  # after the answer
+        return True
+
+    def _is_whole(self) -> bool:
+        """All of the request's body has come."""
+        if self._messages:
+            return bool(self._messages[-1][1].is_eof())
+        return self._current_request is None or self._current_request.content.is_eof()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._hangup is not None:
+            self._hangup.close()
+            self._hangup = None
+        super().connection_lost(exc)
+
+
+class Hangup:
+    """Ends a transport when the other end of its UNIX socket is shut both ways. asyncio stops to look once
+    one half is; a poll for no event still tells of EPOLLHUP (epoll_ctl(2), unix_poll()). The epoll is itself
+    polled, since asyncio lends nobody its transport's descriptor."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._epoll = select.epoll()
+        self._epoll.register(transport.get_extra_info("socket").fileno(), 0)
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), transport.abort)
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self._epoll.poll(0))
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+        self._epoll.close()
 
 
 class Door(web.Server):

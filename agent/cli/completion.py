@@ -54,7 +54,7 @@ def options(verb: str) -> list[str]:
     if verb == "oci":
         return []
     parser = Parser(verb, "")
-    getattr(import_module(f"agent.cli.{VERBS[verb][0]}"), f"add_{verb}")(parser)
+    getattr(import_module(f"agent.cli.{VERBS[verb][0]}"), f"add_{verb.replace('-', '_')}")(parser)
     words: list[str] = []
     for action in parser._actions:
         words += [word for word in action.option_strings if word.startswith("--")]

@@ -15,6 +15,11 @@ from runtime.errors import Invalid
 
 
 def add_tls(parser: Parser) -> None:
+    parser.examples(
+        "setpoint tls init --host engine.example.org    once; then setpoint agent --listen tcp://0.0.0.0:2376",
+        "setpoint tls client laptop                     for one more client",
+        "setpoint tls renew                             before their time is over; needs no restart",
+    )
     commands = parser.commands()
     init = commands.add("init", "make an authority, a server's and a client's certificate")
     _host(init, "a name or address by which clients reach this host; may be given again")

@@ -30,7 +30,7 @@ def test_every_verb_has_help_with_examples(verb: str, run: Run) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_takes_an_instance_before_and_after_it(verb: str) -> None:
     for parser in (Parser(verb, "x", "lab"), Parser(verb, "x")):
-        getattr(import_module(f"agent.cli.{main.VERBS[verb][0]}"), f"add_{verb}")(parser)
+        getattr(import_module(f"agent.cli.{main.VERBS[verb][0]}"), f"add_{verb.replace('-', '_')}")(parser)
         assert any("--instance" in action.option_strings for action in parser._actions)
     assert Parser("x", "y", "lab").parse_args([]).instance == "lab"
 
