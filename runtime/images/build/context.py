@@ -113,8 +113,10 @@ def read_dockerfile_of(order: BuildOrder, context: Context) -> tuple[str, bytes]
     raise NotFound("build image", names[0], "there is no such file in the context", "-f FILE names another")
 
 
-def read_ignore_of(dockerfile: str, context: Context) -> Ignore:
+def read_ignore_of(order: BuildOrder, dockerfile: str, context: Context) -> Ignore:
     """Of the first of its files that is there."""
+    if order.ignore_text is not None:
+        return read_ignore(order.ignore_text.encode("utf-8", "surrogateescape"))
     for name in file_names(dockerfile):
         data = context.read(name)
         if data is not None:

@@ -26,6 +26,7 @@ class BuildOrder:
     the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
     the image. secrets: id -> content. ssh: id -> the path of an agent's socket on this host. epoch:
     SOURCE_DATE_EPOCH, no time in the image is later. is_trusted: root asks.
+    ignore_text: what `.dockerignore` says, in place of the context's.
     asks_caller: secrets and ssh agents that are not here are asked of who ordered.
     cache_from, cache_to: images that carry a cache (`exchange`). platform "" is this machine's.
     """
@@ -50,6 +51,7 @@ class BuildOrder:
     cache_from: tuple[str, ...] = ()
     cache_to: str = ""
     asks_caller: bool = False
+    ignore_text: str | None = None
 
 
 def to_json(order: BuildOrder) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def to_json(order: BuildOrder) -> dict[str, Any]:
         "secrets": {id: base64.b64encode(content).decode() for id, content in order.secrets.items()},
         "ssh": dict(order.ssh), "epoch": order.epoch, "is_trusted": order.is_trusted,
         "cache_from": list(order.cache_from), "cache_to": order.cache_to,
-        "asks_caller": order.asks_caller,
+        "asks_caller": order.asks_caller, "ignore_text": order.ignore_text,
     }  # fmt: skip
 
 
@@ -94,6 +96,7 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
             cache_to=_text(data.get("cache_to", "")),
             is_trusted=data.get("is_trusted") is True,
             asks_caller=data.get("asks_caller") is True,
+            ignore_text=None if (text := data.get("ignore_text")) is None else _text(text),
             epoch=None if (epoch := data.get("epoch")) is None else _seconds(epoch),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -99,7 +99,7 @@ class _Build:
 
     def run(self, names: tuple[Reference, ...]) -> str:
         name, data = read_dockerfile_of(self._order, self._context)
-        ignore = read_ignore_of(name, self._context)
+        ignore = read_ignore_of(self._order, name, self._context)
         plan = self._plan(read_dockerfile(data, name))
         solver = Solver(
             plan, self._order, self._places, Roots(self._keeper, self._directory), self._cache,
@@ -182,7 +182,8 @@ def _stage(stage: StagePlan) -> dict[str, object]:
             base = f"stage {index}"
         case _:
             base = "scratch"
-    return {"stage": stage.name or str(stage.index), "base": base, "count": len(stage.steps)}
+    acts = [place for place, step in enumerate(stage.steps, 1) if step.action is not None]
+    return {"stage": stage.name or str(stage.index), "base": base, "count": len(stage.steps), "acts": acts}
 
 
 def _name(tag: str) -> Reference:
