@@ -7,9 +7,14 @@ that the connection is gone.
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import select
+import socket
 import struct
+import termios
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +25,7 @@ from runtime.errors import Invalid
 HIGH_BYTES = 1 << 18  # received and not yet read: the client waits
 FRAME = struct.Struct("!BxxxI")
 MAX_FRAME_BYTES = 1 << 20
+TAKEN_LOOK_SECONDS = 0.0005
 
 
 class Upgraded(web.StreamResponse):
@@ -118,6 +124,20 @@ class Connection(asyncio.Protocol):
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
         await self._writable.wait()
+
+    async def wait_taken(self, seconds: float) -> None:
+        """Until the client has read all that was sent to it, or the time is over. On a UNIX socket only: on
+        others nobody knows."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None or sock.family != socket.AF_UNIX:
+            return
+        end = time.monotonic() + seconds
+        while not self.is_lost and time.monotonic() < end:
+            waiting = array.array("i", [0])
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, waiting)  # unix_outq_len()
+            if not waiting[0]:
+                return
+            await asyncio.sleep(TAKEN_LOOK_SECONDS)
 
     async def read_frame(self) -> tuple[int, bytes] | None:
         """One frame of `agent.client`'s, or None at the end. Raises Invalid for one too large."""

@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 from agent.api.context import Context
 from agent.api.docker.detach_keys import read_keys
 from agent.api.docker.finding import find_container, record_of
-from agent.api.docker.hijack import asks, hijack, version_of
+from agent.api.docker.hijack import asks, hijack, take_head, version_of
 from agent.api.docker.log_frames import LogFramer
 from agent.api.docker.logs import Blocks, follow
 from agent.api.docker.pumps import Send, send_output, take_input
@@ -87,6 +87,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     await request.read()
     async with _attached(context, state, wish, wants_frames=True) as streams:
         connection = hijack(request, framed=streams.is_framed)
+        await take_head(connection)
         talking = _talk(context, state, wish, streams, connection.write, connection.read)
         await _unless_lost(talking, connection.wait_lost())
         connection.close()

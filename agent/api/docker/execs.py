@@ -19,7 +19,7 @@ from agent.api.docker.bodies import flag_of, json_body, list_of, text_of, texts_
 from agent.api.docker.detach_keys import DEFAULT, read_keys
 from agent.api.docker.exec_registry import Exec, ExecWish
 from agent.api.docker.finding import find_container
-from agent.api.docker.hijack import hijack
+from agent.api.docker.hijack import hijack, take_head
 from agent.api.docker.pumps import FRAME, send_output, take_input
 from agent.api.docker.terminal_size import read_console_size, read_size
 from agent.api.requests import context_of
@@ -86,14 +86,14 @@ async def start(request: web.Request) -> web.StreamResponse:
         raise NotFound("", "", f"No such container: {each.container}")
     check_running(state)
     each.begin()
-    is_detached = flag_of(body, "Detach")
-    failure = await _start(context, each, size=size, has_client=not is_detached)
-    if is_detached:
-        if failure is not None:
+    if flag_of(body, "Detach"):
+        if failure := await _start(context, each, size=size, has_client=False):
             raise failure
         return web.Response(status=200)
     connection = hijack(request, framed=not is_raw)
     try:
+        failure = await _start(context, each, size=size, has_client=True)
+        await take_head(connection)
         await (_tell(connection, failure, is_raw) if failure else _talk(connection, each, is_raw))
         connection.close()
     finally:
@@ -104,8 +104,8 @@ async def start(request: web.Request) -> web.StreamResponse:
 async def _start(
     context: Context, each: Exec, *, size: tuple[int, int], has_client: bool
 ) -> SetpointError | None:
-    """Begin its process, also when the client breaks off meanwhile: it has asked for it. What is wrong with
-    the program is returned, all other errors are raised."""
+    """Begin its process, also when the client breaks off meanwhile: it has asked for it. Returns why it
+    cannot be."""
     starting = asyncio.get_running_loop().create_task(_begin(context, each, size, has_client=has_client))
     try:
         return await asyncio.shield(starting)
@@ -135,7 +135,7 @@ async def _begin(
         each.fail(NOT_FOUND if is_missing else NOT_EXECUTABLE)
         if isinstance(error, Invalid):
             return Invalid("", "", f"OCI runtime exec failed: {message_of(error)}")
-        raise
+        return error
     except BaseException:
         each.fail(NOT_EXECUTABLE)
         raise

@@ -12,6 +12,7 @@ from agent.api.upgrade import Connection, take_over
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
+HEAD_SECONDS = 0.2
 MULTIPLEXED_SINCE = (1, 42)  # before, clients were told that all streams are raw
 
 
@@ -24,6 +25,12 @@ def version_of(request: web.BaseRequest) -> tuple[int, int]:
 def stream_type(version: tuple[int, int], *, framed: bool) -> str:
     """The content type of a stream. Pure."""
     return MULTIPLEXED if framed and version >= MULTIPLEXED_SINCE else RAW
+
+
+async def take_head(connection: Connection) -> None:
+    """To be waited for before the first byte of a stream: clients such as docker-py read the answer's head
+    with whatever came along, and lose that."""
+    await connection.wait_taken(HEAD_SECONDS)
 
 
 def hijack(request: web.Request, *, framed: bool) -> Connection:
