@@ -43,6 +43,9 @@ class AgentDown(errors.SetpointError):
     """No agent answers on the socket, or it went away in the middle of an answer."""
 
     def __init__(self, socket_path: str, reason: str) -> None:
+        if "://" in socket_path:
+            super().__init__("ask agent", socket_path, reason, "does it run there, and may you reach it?")
+            return
         words = socket_path.split("/")
         is_named = words[:2] == ["", "run"] and len(words) == 4 and words[2] != "setpoint"
         named = f" --instance {words[2]}" if is_named else ""
@@ -133,7 +136,8 @@ class Client:
     ) -> Answer:
         connection = self._connect()
         try:
-            _send_request(connection, method, PREFIX + quote(path, "/") + _query(query), body, upgrade)
+            target = PREFIX + quote(path, "/") + _query(query)
+            _send_request(connection, self._host, method, target, body, upgrade)
             connection.settimeout(timeout)
             answer = Answer(connection, self.path)
             answer.read_head()
@@ -152,7 +156,24 @@ class Client:
             raise
         return answer
 
+    @property
+    def is_remote(self) -> bool:
+        """On another host, which sees none of our files."""
+        return "://" in self.path
+
+    @property
+    def _host(self) -> str:
+        """Of the header: a TCP address has names of its own, at all others there is one agent."""
+        return self.path.removeprefix("tcp://") if self.path.startswith("tcp://") else "setpoint"
+
     def _connect(self) -> socket.socket:
+        if self.is_remote:
+            from agent import remote
+
+            try:
+                return remote.connect(self.path)
+            except OSError as error:
+                raise AgentDown(self.path, error.strerror or str(error)) from error
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(CONNECT_SECONDS)
         try:
@@ -225,6 +246,14 @@ class Client:
 
     def resume(self, key: str) -> dict[str, Any]:
         return self._object(self.post(f"/resume/{key}"))
+
+    def adopt(
+        self, key: str, path: str = "", project: str = "", *, hand_over: bool = False
+    ) -> dict[str, Any]:
+        """The manifest of what the Docker API made: {"key", "heir", "path", "text", "notes", "problems"}.
+        hand_over: it takes over when it is there, unless there are problems."""
+        body = {"path": path, "project": project}
+        return self._object(self.post(f"/adopt/{key}", {"hand_over": hand_over}, body=body))
 
     def acknowledge_prune(self, revision: str = "") -> dict[str, Any]:
         """Yes to the waiting mass prune; revision "" is the present one."""
@@ -380,7 +409,7 @@ class Client:
     ) -> Iterator[dict[str, Any]]:
         if not isinstance(archive, str | os.PathLike):
             yield from self.lines("POST", path, query, archive)
-        elif os.geteuid() == 0:
+        elif os.geteuid() == 0 and not self.is_remote:
             whole = os.path.abspath(archive)  # noqa: PTH100 - resolving links is the agent's part
             yield from self.lines("POST", path, {**query, "path": whole})
         else:
@@ -696,8 +725,10 @@ def quote(text: str, also_plain: str = "") -> str:
     return "".join(chr(octet) if octet in plain else f"%{octet:02X}" for octet in octets)
 
 
-def _send_request(connection: socket.socket, method: str, target: str, body: Body, upgrade: bool) -> None:
-    lines = [f"{method} {target} HTTP/1.1", "Host: setpoint", "Accept: application/json"]
+def _send_request(
+    connection: socket.socket, host: str, method: str, target: str, body: Body, upgrade: bool
+) -> None:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Accept: application/json"]
     lines.append("Connection: Upgrade\r\nUpgrade: setpoint" if upgrade else "Connection: close")
     content = b""
     if isinstance(body, Mapping):

@@ -160,7 +160,8 @@ def _add_context(order: dict[str, Any], arguments: Namespace) -> None:
     directory = os.path.abspath(arguments.context)  # noqa: PTH100 - links are the agent's to resolve
     if not Path(directory).is_dir():
         raise NotFound("build image", arguments.context, "no such directory", "")
-    order |= {"context_kind": "directory" if os.geteuid() == 0 else "tar", "context": directory}
+    is_local = os.geteuid() == 0 and not connect(arguments).is_remote
+    order |= {"context_kind": "directory" if is_local else "tar", "context": directory}
     if arguments.file == "-":
         order |= {"dockerfile_text": sys.stdin.read()}
     elif arguments.file:

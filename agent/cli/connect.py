@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AgentDown", "Client", "connect", "database_path", "match_keys", "socket_path"]
 
+HOST = "SETPOINT_HOST"  # as `setpoint --host` sets it: tcp://HOST:PORT or ssh://USER@HOST
+
 
 def check_instance(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
@@ -40,8 +42,8 @@ def database_path(instance: str) -> str:
 
 
 def connect(arguments: Namespace) -> Client:
-    """A client of the instance's agent. Nothing is sent yet."""
-    return Client(socket_path(arguments.instance))
+    """A client of the instance's agent, or of one on another host. Nothing is sent yet."""
+    return Client(os.environ.get(HOST) or socket_path(arguments.instance))
 
 
 def match_objects(words: Iterable[str], objects: Iterable[dict[str, Any]]) -> list[str]:
@@ -102,6 +104,8 @@ def not_found(word: str, keys: list[str]) -> NotFound:
 
 def last_known(instance: str) -> dict[str, Any] | None:
     """What the store says, in the shape of the agent's status; None when no agent ever ran here."""
+    if os.environ.get(HOST):
+        return None
     from agent.api.views import stored_view
     from store.reader import read_status
 

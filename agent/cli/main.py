@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("act", "stop and start an object's containers"),
     "suspend": ("act", "leave objects alone until resumed"),
     "resume": ("act", "undo suspend"),
+    "adopt": ("adopt", "the manifest of what the Docker API made, and its hand-over"),
     "prune": ("act", "answer a removal that waits for a yes"),
     "image": ("images", "pull, push, load, import, inspect, list and remove images"),
     "login": ("login", "let the agent in at a registry"),
@@ -57,7 +58,10 @@ OCI_ENTERS = frozenset({"create", "run", "exec"})  # verbs of `oci` after which 
 
 GROUPS = (
     ("look", ("status", "get", "describe", "why", "events", "logs", "diff", "stats", "top")),
-    ("change", ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "prune", "exec")),
+    (
+        "change",
+        ("plan", "validate", "sync", "wait", "restart", "suspend", "resume", "adopt", "prune", "exec"),
+    ),
     ("things", ("image", "commit", "export", "login", "logout", "network", "volume")),
     (
         "engine",
@@ -155,23 +159,28 @@ def run_oci(module: object, words: list[str], instance: str) -> int:
 
 
 def _take_instance(words: list[str]) -> tuple[str, list[str]]:
-    """`--instance NAME` before the verb; after it, each verb's parser takes it."""
-    if words and words[0].startswith("--instance="):
-        return words[0].partition("=")[2], words[1:]
-    if words and words[0] == "--instance":
-        if len(words) == 1:
+    """`--instance NAME` and `--host ADDRESS` before the verb; after it, a verb's parser takes the first."""
+    instance = ""
+    while words and words[0].partition("=")[0] in ("--instance", "--host"):
+        name, sign, value = words[0].partition("=")
+        if not sign and len(words) == 1:
             from runtime.errors import Invalid
 
-            raise Invalid("setpoint", "", "--instance needs a name", "setpoint --instance NAME status")
-        return words[1], words[2:]
-    return "", words
+            kind = {"--instance": "a name", "--host": "an address"}[name]
+            raise Invalid("setpoint", "", f"{name} needs {kind}", f"setpoint {name} … status")
+        value, words = (value, words[1:]) if sign else (words[1], words[2:])
+        if name == "--host":
+            os.environ["SETPOINT_HOST"] = value
+        else:
+            instance = value
+    return instance, words
 
 
 def _help(words: list[str]) -> int:
     if words and words[0] in VERBS:
         return run_verb(words[0], ["--help"], "")
     lines = [
-        "Usage: setpoint [--instance NAME] VERB ...",
+        "Usage: setpoint [--instance NAME] [--host tcp://HOST:PORT | ssh://USER@HOST] VERB ...",
         "",
         "A container engine that you steer with files.",
         "",
