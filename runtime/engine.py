@@ -417,6 +417,14 @@ class NativeEngine:
             if mount.kind == "volume"
         }
 
+    def volume_holders(self) -> dict[str, tuple[str, ...]]:
+        """Volume -> the ids of the containers that have it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for entry in self._index:
+            for name in {mount.source for mount in entry.config.mounts if mount.kind == "volume"}:
+                found[name] = (*found.get(name, ()), entry.config.id)
+        return found
+
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return self.volumes.list()
 

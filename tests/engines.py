@@ -46,6 +46,8 @@ def dockerd(folder: Path) -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+        for netns in (folder / "exec" / "netns").glob("*"):  # of containers in the host's network, it leaves one
+            subprocess.run(["umount", "-q", netns], check=False)
 
 
 def podman_in(folder: Path) -> Engine:

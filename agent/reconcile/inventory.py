@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from agent.manifest.objects import Manifest, Object, Where
 from agent.manifest.spec import AnySpec, NetworkSpec
+from agent.reconcile.api_objects import is_api
 from agent.reconcile.world import DEFAULT_BRIDGE, SPEC_TYPES, Desired, desired_of
 from store.records import Key, ObjectRecord
 
@@ -30,6 +31,7 @@ class Inventory:
         self._frozen_directories: frozenset[str] = frozenset()
         self._from_source: set[Key] = set()
         self._submitted: Mapping[Key, Object] = {}
+        self._api_uses_bridge = False
         self._on_record = on_record
 
     def load(self, records: Mapping[Key, ObjectRecord]) -> None:
@@ -118,8 +120,11 @@ class Inventory:
         return posixpath.dirname(file) in self._frozen_directories
 
     def keep_default_network(self, now: float) -> list[Key]:
-        """The network of `network_mode: bridge` is wanted as long as somebody uses it."""
-        is_used = any(key not in self.deleting for key in self.dependents.get(DEFAULT_BRIDGE, ()))
+        """The network of `network_mode: bridge` is wanted as long as somebody uses it; and on, once a
+        container of the Docker Engine API did: those come and go by the second."""
+        users = [key for key in self.dependents.get(DEFAULT_BRIDGE, ()) if key not in self.deleting]
+        self._api_uses_bridge |= any(map(is_api, users))
+        is_used = bool(users) or self._api_uses_bridge
         record = self.records.get(DEFAULT_BRIDGE)
         if is_used and (record is None or record.deleting):
             spec = NetworkSpec(name="bridge")
@@ -135,6 +140,8 @@ class Inventory:
 
     def let_go(self, key: Key, revision: str, now: float) -> None:
         """It is not wanted any more; its entry stays until its removal is confirmed."""
+        if key == DEFAULT_BRIDGE:  # everything goes
+            self._api_uses_bridge = False
         old = self.records[key]
         record = replace(old, deleting=True, revision=revision, generation=old.generation + 1, updated_at=now)
         self._put(record, self.desired[key].spec)

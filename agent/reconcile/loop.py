@@ -363,6 +363,11 @@ class Loop:
         """An image was loaded, tagged or removed: look again at who uses it ("" is any)."""
         self._watching.ask_images_again(reference)
 
+    def volumes_changed(self) -> None:
+        """Somebody made or removed volumes that nothing wants: what is planned next is by what is there."""
+        for key in self._know.observed.look_at_volumes():
+            self._know.wake(key)
+
     async def _wish(self, key: Key, memory: Memory, reason: str, message: str) -> None:
         self._know.remember(key, memory)
         self._know.publish(key)

@@ -167,10 +167,23 @@ def _networks(desired: Desired, outdated: Key | None, world: World) -> Wait | No
     for key in desired.needs_networks:
         if world.network_name(key) not in world.networks:
             return Wait("NetworkMissing", f"waits for network {key.name}", frozenset({key}))
+        if _is_on_its_way(key, world):
+            return Wait("NetworkChanging", f"waits for network {key.name}", frozenset({key}))
     if outdated:
         name = world.network_name(outdated)
         return Wait("NetworkChanging", f"network {name} is being made anew", frozenset({outdated}))
     return None
+
+
+def _is_on_its_way(key: Key, world: World) -> bool:
+    """It was being removed, and is wanted again: what is seen of it may be gone at any moment."""
+    wanted, verdict = world.wanted(key), world.verdicts.get(key)
+    return (
+        wanted is not None
+        and verdict is not None
+        and verdict.phase == "Removing"
+        and verdict.generation != wanted.generation
+    )
 
 
 def _outdated_network(desired: Desired, world: World) -> Key | None:

@@ -1,31 +1,186 @@
-"""Volumes."""
+"""Volumes: listed, shown, made, removed.
+
+What the API makes it wants by a desired row, which keeps the data: nothing but a remove call takes it away.
+A volume that no row wants (a container's own, one whose manifest is gone) is removed from the engine at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
+import time
+from pathlib import Path
+
 from aiohttp import web
 
-from runtime.errors import Unsupported
+from agent.api.context import Context
+from agent.api.docker import wishes
+from agent.api.docker.answers import json_answer, no_content
+from agent.api.docker.bodies import json_body
+from agent.api.docker.filters import Filters, flag_of, read_filters
+from agent.api.docker.finding import check_owner
+from agent.api.docker.image_query import is_on, version_of
+from agent.api.docker.volume_view import (
+    FILTERS,
+    PRUNE_FILTERS,
+    fits,
+    is_anonymous,
+    spec_of,
+    volume,
+)
+from agent.api.requests import context_of
+from agent.manifest.spec import VolumeSpec
+from agent.reconcile.api_objects import API_OWNER, API_PROJECT
+from agent.reconcile.observe import key_of
+from runtime import disk_use
+from runtime.errors import Conflict, NotFound, SetpointError, Temporary
+from runtime.model import VolumeState
+from store.records import Key, ObjectRecord
+
+COUNT_SECONDS = 2.0  # for all that a prune takes; what is not counted by then is said to be less
+ANONYMOUS_ALONE = (1, 42)  # the version from which on a prune leaves those with a name
 
 
-async def list_volumes(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def list_volumes(request: web.Request) -> web.Response:
+    """?filters="""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), FILTERS)
+    holders = context.engine.volume_holders() if "dangling" in filters else {}
+    found = [
+        volume(state)
+        for state in context.engine.list_volumes()
+        if fits(state, filters, is_used=state.name in holders)
+    ]
+    return json_answer({"Volumes": found, "Warnings": []})
 
 
-async def create(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def inspect(request: web.Request) -> web.Response:
+    return json_answer(volume(_found(context_of(request), request.match_info["name"])))
 
 
-async def prune(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def create(request: web.Request) -> web.Response:
+    """Returns when it is there. One of that name that is there already is the answer."""
+    context = context_of(request)
+    spec = spec_of(await json_body(request), secrets.token_hex(32))
+    key = Key(API_PROJECT, "volume", spec.name)
+    await _going_is_gone(context, key)
+    if _find(context, spec.name) is None:
+        await _make(context, key, spec)
+    return json_answer(volume(_found(context, spec.name)), 201)
 
 
-async def inspect(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+async def update(request: web.Request) -> web.Response:
+    """Of cluster volumes, which there are none of."""
+    raise Temporary("", "", "volume update only valid for cluster volumes, but swarm is unavailable")
 
 
-async def update(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _find(context: Context, name: str) -> VolumeState | None:
+    states: tuple[VolumeState, ...] = context.engine.list_volumes()
+    return next((state for state in states if state.name == name), None)
 
 
-async def remove(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def _found(context: Context, name: str) -> VolumeState:
+    state = _find(context, name)
+    if state is None:
+        raise NotFound("", "", f"get {name[:100]}: no such volume")
+    return state
+
+
+async def _going_is_gone(context: Context, key: Key) -> None:
+    """One of that name that is on its way out goes first."""
+
+    def is_not_going() -> bool:
+        record = context.loop.objects().get(key)
+        return record is None or not record.deleting
+
+    while not is_not_going():
+        await wishes.wait(context, key, is_not_going, "create volume")
+
+
+async def _make(context: Context, key: Key, spec: VolumeSpec) -> None:
+    """Where a manifest wants one of that name, that one is waited for."""
+    wanted = _wanted_as(context, spec.name)
+    if wanted is None:
+        await wishes.put(context, key, spec)
+    try:
+        await wishes.wait(
+            context, wanted or key, lambda: _find(context, spec.name) is not None, "create volume"
+        )
+    except SetpointError:
+        if wanted is None and key in context.loop.objects():
+            await wishes.let_go(context, key)
+        raise
+
+
+def _wanted_as(context: Context, name: str) -> Key | None:
+    """The object that wants a volume of that real name."""
+    for key, record in context.loop.objects().items():
+        if key.kind != "volume" or record.spec.get("external") or record.deleting:
+            continue
+        if name == (record.spec.get("name") or f"{key.project}_{key.name}"):
+            return key
+    return None
+
+
+# --- removed ----------------------------------------------------------------------------------------
+
+
+async def remove(request: web.Request) -> web.Response:
+    """?force= what is not there is no error."""
+    context, name = context_of(request), request.match_info["name"]
+    state = _find(context, name)
+    if state is None and is_on(request, "force"):
+        return no_content()
+    state = _found(context, name)
+    key, record = _owner_of(context, state)
+    check_owner("remove volume", name, record)
+    if holders := context.engine.volume_holders().get(name):
+        raise Conflict("", "", f"remove {name}: volume is in use - [{', '.join(holders)}]")
+    await _remove(context, state, key, record)
+    return no_content()
+
+
+def _owner_of(context: Context, state: VolumeState) -> tuple[Key | None, ObjectRecord | None]:
+    key = key_of(state.labels)
+    return key, context.loop.objects().get(key) if key is not None else None
+
+
+async def _remove(context: Context, state: VolumeState, key: Key | None, record: ObjectRecord | None) -> None:
+    if key is None or record is None:
+        await context.engine.delete_volume(state.name)
+        context.loop.volumes_changed()
+        return
+    spec = VolumeSpec.model_validate({**record.spec, "keep": False})
+    await wishes.put(context, key, spec)
+    await wishes.let_go(context, key)
+
+
+async def prune(request: web.Request) -> web.Response:
+    """?filters= Those that no container has and no manifest wants; only anonymous ones, but for all=true."""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), PRUNE_FILTERS)
+    takes_all = flag_of(filters, "all") or version_of(request) < ANONYMOUS_ALONE
+    deleted, freed = [], 0
+    for state in _unused(context, filters, takes_all=bool(takes_all)):
+        deadline = time.monotonic() + COUNT_SECONDS
+        size = await asyncio.to_thread(disk_use.count, Path(state.path), deadline, time.time())
+        key, record = _owner_of(context, state)
+        try:
+            await _remove(context, state, key, record)
+        except Conflict:  # a container came to have it
+            continue
+        deleted.append(state.name)
+        freed += size.bytes
+    return json_answer({"VolumesDeleted": deleted, "SpaceReclaimed": freed})
+
+
+def _unused(context: Context, filters: Filters, *, takes_all: bool) -> list[VolumeState]:
+    holders, found = context.engine.volume_holders(), []
+    for state in context.engine.list_volumes():
+        _key, record = _owner_of(context, state)
+        is_free = record is None or (record.owner == API_OWNER and not record.deleting)
+        if state.name in holders or not is_free or not (takes_all or is_anonymous(state)):
+            continue
+        if fits(state, filters, is_used=False):
+            found.append(state)
+    return found

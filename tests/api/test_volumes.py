@@ -1,0 +1,188 @@
+"""Volumes by real clients, against the agent and against dockerd."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.host import Host
+from tests.api.http_client import Http
+from tests.e2e.story import Story
+
+ANONYMOUS = "com.docker.volume.anonymous"
+
+
+def names(host: Host, **filters: list[str]) -> set[str]:
+    return {each["Name"] for each in host.http("GET", "/volumes", query={"filters": filters}).json["Volumes"]}
+
+
+def prune(host: Host, version: str = "", **filters: list[str]) -> set[str]:
+    answer = host.http("POST", f"{version}/volumes/prune", query={"filters": filters})
+    assert answer.json["SpaceReclaimed"] >= 0
+    return set(answer.json["VolumesDeleted"] or ())
+
+
+def test_a_volume_comes_is_used_and_goes(either: Host, name: str) -> None:
+    assert either.docker("volume", "create", "--label", "a=b", name).stdout.strip() == name
+    [shown] = json.loads(either.docker("volume", "inspect", name).stdout)
+    assert (shown["Name"], shown["Driver"], shown["Scope"], shown["Labels"]) == (
+        name,
+        "local",
+        "local",
+        {"a": "b"},
+    )
+    assert Path(shown["Mountpoint"]).is_dir() and shown["CreatedAt"][:2] == "20"
+    again = either.http("POST", "/volumes/create", {"Name": name})
+    assert again.status == 201 and again.json["Labels"] == {"a": "b"}
+    one = either.docker(
+        "run", "-d", "--name", name, "-v", f"{name}:/x", "busybox", "sleep", "1000"
+    ).stdout.strip()
+    either.docker("exec", name, "sh", "-c", "echo here > /x/file")
+    assert Path(shown["Mountpoint"], "file").read_text() == "here\n"
+    for force in ("0", "1"):
+        used = either.http("DELETE", f"/volumes/{name}", query={"force": force})
+        assert (used.status, used.message) == (409, f"remove {name}: volume is in use - [{one}]")
+    either.docker("rm", "-f", name)
+    assert Path(shown["Mountpoint"], "file").exists()
+    either.docker("volume", "rm", name)
+    assert not Path(shown["Mountpoint"]).exists()
+    gone = either.http("GET", f"/volumes/{name}")
+    assert (gone.status, gone.message) == (404, f"get {name}: no such volume")
+    assert either.http("DELETE", f"/volumes/{name}").status == 404
+    assert either.http("DELETE", f"/volumes/{name}", query={"force": "true"}).status == 204
+
+
+def test_one_without_a_name(either: Host) -> None:
+    made = either.http("POST", "/volumes/create", {"Labels": {"a": "b"}})
+    assert made.status == 201 and len(made.json["Name"]) == 64
+    assert made.json["Labels"] == {"a": "b", ANONYMOUS: ""}
+    assert either.http("POST", "/volumes/create").status == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"Name": "a b"}, 400, 'create a b: "a b" includes invalid characters for a local volume name'),
+        ({"Name": "../x"}, 400, "includes invalid characters for a local volume name"),
+        ({"Name": "a"}, 400, "create a: volume name is too short"),
+        ({"Name": "ab", "Driver": "nosuch"}, 404, "error looking up volume plugin nosuch"),
+        ({"Name": "ab", "DriverOpts": {"foo": "bar"}}, 400, 'create ab: invalid option: "foo"'),
+        ({"Name": "ab", "ClusterVolumeSpec": {"Group": "x"}}, 503, "swarm"),
+    ],
+)
+def test_what_cannot_be_made(either: Host, body: dict[str, Any], status: int, words: str) -> None:
+    if "nosuch" in words and not either.is_ours:
+        pytest.skip("dockerd waits 15 s for a plugin")
+    answer = either.http("POST", "/volumes/create", body)
+    assert (answer.status, words in answer.message) == (status, True), answer.message
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"type": "none", "o": "bind", "device": "/srv"}, "-v /path/on/host"),
+        ({"type": "tmpfs", "device": "tmpfs"}, "--tmpfs"),
+        ({"type": "nfs", "o": "addr=192.0.2.1", "device": ":/x"}, "mount it on the host"),
+    ],
+)
+def test_options_are_refused_with_what_to_do(
+    http: Http, name: str, options: dict[str, str], hint: str
+) -> None:
+    answer = http("POST", "/volumes/create", {"Name": name, "DriverOpts": options})
+    assert answer.status == 501 and hint in answer.message
+    assert http("GET", f"/volumes/{name}").status == 404
+
+
+def test_filters(either: Host, name: str) -> None:
+    either.docker("volume", "create", "--label", "x=1", f"{name}a")
+    either.docker("volume", "create", "--label", "x=2", "--label", "y", f"{name}b")
+    either.docker("create", "--name", name, "-v", f"{name}a:/x", "busybox")
+    a, b = f"{name}a", f"{name}b"
+    assert names(either, name=[name]) == {a, b} and names(either, name=[a]) == {a}
+    assert names(either, label=["x"]) >= {a, b} and names(either, label=["x=2", "y"]) & {a, b} == {b}
+    assert names(either, driver=["local"]) >= {a, b} and names(either, driver=["nosuch"]) == set()
+    assert names(either, dangling=["true"]) & {a, b} == {b}
+    assert names(either, dangling=["false"]) & {a, b} == {a}
+    assert either.http("GET", "/volumes", query={"filters": {"dangling": ["x"]}}).status == 400
+    assert either.http("GET", "/volumes", query={"filters": {"nonsense": ["x"]}}).status == 400
+
+
+def test_prune_takes_what_nobody_has(either: Host, name: str) -> None:
+    for each in "abc":
+        either.docker("volume", "create", "--label", f"kind={name}{each}", name + each)
+    bare = either.http("POST", "/volumes/create").json["Name"]
+    either.docker("create", "--name", name, "-v", f"{name}a:/x", "-v", "/anonymous", "busybox")
+    mounts = either.http("GET", f"/containers/{name}/json").json["Mounts"]
+    [own] = [each["Name"] for each in mounts if each["Destination"] == "/anonymous"]
+    assert prune(either, label=[f"kind={name}b"]) == set()
+    assert prune(either) == {bare}
+    either.docker("rm", name)
+    assert {own} == prune(either)
+    assert prune(either, all=["true"], label=[f"kind={name}b"]) == {f"{name}b"}
+    assert prune(either, all=["1"], **{"label!": [f"kind={name}c"]}) == {f"{name}a"}
+    assert prune(either, version="/v1.41") == {f"{name}c"}
+    assert either.http("POST", "/volumes/prune", query={"filters": {"all": ["x"]}}).status == 400
+
+
+def test_a_container_s_anonymous_volumes_go_with_it(either: Host, name: str) -> None:
+    either.docker("run", "-d", "--name", name, "-v", "/data", "busybox", "sleep", "1000")
+    [mount] = either.http("GET", f"/containers/{name}/json").json["Mounts"]
+    shown = either.http("GET", f"/volumes/{mount['Name']}").json
+    assert shown["Labels"] == {ANONYMOUS: ""} and len(mount["Name"]) == 64
+    either.docker("rm", "-f", "-v", name)
+    assert either.http("GET", f"/volumes/{mount['Name']}").status == 404
+    either.docker("run", "-d", "--name", name, "-v", f"{mount['Name']}:/data", "busybox", "sleep", "1000")
+    assert names(either, name=[mount["Name"]]) == {mount["Name"]}
+
+
+def test_a_name_that_went_can_come_again(either: Host, name: str) -> None:
+    for _ in range(3):
+        either.docker("run", "--rm", "-v", f"{name}:/x", "busybox", "sh", "-c", "ls /x; echo >/x/new")
+        either.docker("volume", "rm", name)
+        assert either.docker("volume", "create", name).stdout.strip() == name
+        assert either.docker("run", "--rm", "-v", f"{name}:/x", "busybox", "ls", "/x").stdout == ""
+        either.docker("volume", "rm", name)
+
+
+def test_update_is_for_clusters(either: Host, name: str) -> None:
+    either.docker("volume", "create", name)
+    answer = either.http("PUT", f"/volumes/{name}", {"Spec": {}}, query={"version": "1"})
+    assert answer.status == 503 and "only valid for cluster volumes" in answer.message
+
+
+def test_docker_py(client: Any, name: str) -> None:
+    volume = client.volumes.create(name, labels={"a": "b"})
+    assert client.volumes.get(name) == volume and client.volumes.list(filters={"name": name}) == [volume]
+    assert volume.attrs["Labels"] == {"a": "b"}
+    out = client.containers.run("busybox", "ls /x", volumes={name: {"bind": "/x", "mode": "ro"}}, remove=True)
+    assert out == b""
+    volume.remove()
+    assert client.volumes.list(filters={"name": name}) == []
+
+
+MANIFEST = """\
+services:
+  web:
+    image: busybox
+    command: sleep 1000
+    volumes: [data:/x]
+volumes:
+  data:
+    name: {name}
+"""
+
+
+def test_what_a_manifest_owns_stays_until_it_does_not(agent_story: Story, host: Host, name: str) -> None:
+    file = f"{name}/compose.yaml"
+    agent_story.apply({file: MANIFEST.format(name=name)})
+    owned = host.http("DELETE", f"/volumes/{name}")
+    assert owned.status == 409 and f"{file}:7" in owned.message
+    host.docker("run", "--rm", "-v", f"{name}:/x", "busybox", "touch", "/x/file")
+    assert name not in prune(host, all=["true"])
+    agent_story.apply({file: None})
+    assert names(host, name=[name], dangling=["true"]) == {name}
+    host.docker("volume", "rm", name)
+    assert names(host, name=[name]) == set()
