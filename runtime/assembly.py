@@ -23,7 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from runtime import bundle, container_ids, disk, mount_points, mounts, security
-from runtime.bundle import NOFILE_HARD, HostLimits, HostPaths, find_devices, oci_config
+from runtime.bundle import (
+    NOFILE_HARD,
+    HostLimits,
+    HostPaths,
+    bind_to_oci,
+    find_devices,
+    mount_to_oci,
+    oci_config,
+)
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.images.images import Images, Stack
 from runtime.images.snapshots import prepare, prepare_stack
@@ -298,6 +306,18 @@ class Assembly:
     def forget(self, id: str) -> None:
         """A container that is no more."""
         self._checked.pop(id, None)
+
+    def idle_root(self, config: ContainerConfig) -> tuple[Overlay, list[dict[str, Any]]]:
+        """What the root of a container that does not run is made of: its layers, and OCI mounts over them."""
+        overlay = self._overlay(config, self.image(config, "copy"))
+        run, volumes = self.run_directory(config.id), self._volume_paths(config)
+        shown = sorted(config.mounts, key=lambda mount: mount.target.count("/"))
+        made = [mount_to_oci(mount, volumes) for mount in shown if mount.kind != "tmpfs"]
+        taken = {mount["destination"] for mount in made}
+        for name in ("hosts", "hostname", "resolv.conf"):  # as its latest run left them
+            if f"/etc/{name}" not in taken and _has_content(f"{run}/{name}"):
+                made.append(bind_to_oci(f"{run}/{name}", f"/etc/{name}"))
+        return overlay, made
 
     # --- the OCI config
 

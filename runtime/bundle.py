@@ -273,6 +273,11 @@ def _bind(source: str, target: str, options: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def bind_to_oci(source: str, target: str) -> dict[str, Any]:
+    """A file of the engine's own, shown in a container."""
+    return _bind(source, target, [])
+
+
 def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, Any]:
     """One mount of a manifest as an OCI mount. `Invalid` for a target that would break the container."""
     target = "/" + "/".join(part for part in mount.target.split("/") if part not in ("", "."))

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime import pipes
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
 from runtime.errors import Conflict, NotFound, SetpointError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 Report = Callable[["Progress"], None]
 PAUSED = "paused-for-commit"
 AT_ONCE = 8  # exports, diffs and commits under way; more of them wait
-_READ_BYTES = 1 << 18
 
 
 class ContainerFiles:
@@ -63,11 +63,11 @@ class ContainerFiles:
         entry = self._index.get("export", id)
         layers = self._layers("export", entry)
         stop = Stop()
-        reading, writing = os.pipe2(os.O_CLOEXEC)
+        reading, writing = pipes.wide()
         work = asyncio.ensure_future(self._run("export", entry.config.name, layers, writing, stop))
         try:
-            async with _reader(reading) as pipe:
-                while data := await pipe.read(_READ_BYTES):
+            async with pipes.reader_of(reading) as pipe:
+                while data := await pipe.read(pipes.READ_BYTES):
                     yield data
             await work
             self._check_there("export", entry)
@@ -159,17 +159,3 @@ class ContainerFiles:
         """What is deleted while it is read has fewer and fewer files."""
         if self._index.find(entry.config.id) is not entry:
             raise NotFound(op, entry.config.name, "it was deleted meanwhile", "do it again with the new one")
-
-
-@contextlib.asynccontextmanager
-async def _reader(descriptor: int) -> AsyncIterator[asyncio.StreamReader]:
-    """The reading end of a pipe, closed at the end."""
-    reader = asyncio.StreamReader(_READ_BYTES)
-    pipe = os.fdopen(descriptor, "rb", 0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), pipe
-    )
-    try:
-        yield reader
-    finally:
-        transport.close()

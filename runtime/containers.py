@@ -9,6 +9,7 @@ Filled by the engine at `open`, kept by its own calls and by the supervisor's ev
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,14 +17,16 @@ from runtime import steady
 from runtime.model import ContainerConfig, ContainerState, Phase, PortConfig, Resources
 from runtime.supervisor import records
 
+COPY_END_SECONDS = 5.0  # after SIGKILL; then it waits in the kernel
+
 
 class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "began_at", "config", "created_at", "ended_at", "exit_code", "finished_at", "has_started", "io_bytes",
-        "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid", "process", "ran_seconds",
-        "started_at", "waiters",
+        "began_at", "config", "copies", "created_at", "ended_at", "exit_code", "finished_at", "has_started",
+        "io_bytes", "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid", "process",
+        "ran_seconds", "started_at", "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
@@ -33,6 +36,7 @@ class Entry:
         self.is_running = False
         self.is_paused = False
         self.is_held = False  # somebody had us send it SIGSTOP
+        self.copies: dict[subprocess.Popen[bytes], asyncio.Future[None]] = {}  # done when it is gone
         self.has_started = False
         self.pid: int | None = None
         self.process = (0, 0)  # of the latest life: pid and start time, which has ticks of 10 ms
@@ -103,6 +107,17 @@ class Entry:
         except TimeoutError:
             return not self.is_running
         return True
+
+    async def end_copies(self, grace_seconds: float) -> None:
+        """Of its files: they have its root mounted, which must not be twice. With the lock held, so that no
+        other begins. Who is slow has that long to finish."""
+        if not self.copies:
+            return
+        await asyncio.wait(self.copies.values(), timeout=grace_seconds)
+        for process in self.copies:
+            process.kill()
+        if self.copies:
+            await asyncio.wait(self.copies.values(), timeout=COPY_END_SECONDS)
 
     def state(self, addresses: Mapping[str, str], ports: tuple[PortConfig, ...]) -> ContainerState:
         config = self.config

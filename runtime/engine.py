@@ -25,6 +25,7 @@ from runtime.build_recipe import BuildRecipe, FetchGit, FindContext
 from runtime.builds import Builds
 from runtime.changes import Changes
 from runtime.confinement import Confinement
+from runtime.container_copies import ContainerCopies
 from runtime.container_files import ContainerFiles
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
@@ -105,6 +106,7 @@ class NativeEngine:
         )  # fmt: skip
         self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
         self.files = ContainerFiles(layout, self._index, self.images, self._life)
+        self.copies = ContainerCopies(self._index, self._assembly)
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,
@@ -365,6 +367,12 @@ class NativeEngine:
         found = read_stats(id, self._assembly.cgroup(id), network, entry.io_bytes)
         entry.io_bytes = (found.io_read_bytes, found.io_write_bytes)
         return found
+
+    def user_of(self, id: str) -> str:
+        """Who a container's processes run as, by its config or its image's; "" is root."""
+        config = self._index.get("find user", id).config
+        image = self.images.get(config.image) if config.image else None
+        return config.user or (image.user if image is not None else "")
 
     def detailed_stats(self, id: str) -> Stats:
         """The same with its details."""

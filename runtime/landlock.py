@@ -33,11 +33,12 @@ ON_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """read: to read and run, with all below; write: to read and to change. A missing one allows nothing.
-    network: may connect by TCP (kernels before 6.7 cannot forbid it)."""
+    """read: to read and run, with all below; write: to read and to change; whole: all that there is to do. A
+    missing one allows nothing. network: may connect by TCP (kernels before 6.7 cannot forbid it)."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
     network: bool = False
 
 
@@ -61,6 +62,7 @@ def restrict(reach: Reach) -> bool:
     try:
         _allow(ruleset, reach.read, READ & files)
         _allow(ruleset, reach.write, WRITE & files)
+        _allow(ruleset, reach.whole, files)
         syscalls.landlock_restrict_self(ruleset)
     finally:
         os.close(ruleset)

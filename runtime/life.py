@@ -35,6 +35,7 @@ from runtime.unkillable import unkillable
 KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel (D state)
 THAW_SECONDS = 0.5  # until what is frozen below the container's own cgroup is thawed, too
 PAUSE_SECONDS = 5.0
+COPY_SECONDS = 3.0  # that copies of its files have to finish in before a start
 _CGROUP_SECONDS = 2.0
 HOLDING = (signals.SIGSTOP, signals.SIGTSTP)  # what a person asks for is no drift
 
@@ -101,6 +102,7 @@ class Life:
             if entry.is_running:
                 return
             self._index.get("start", id)  # it may have been deleted while we waited
+            await entry.end_copies(COPY_SECONDS)
             await self._confinement.ready(entry.config.security)
             if entry.config.mounts:
                 await self._answering.check("start", entry.config.name, self._assembly.sources(entry.config))
@@ -249,6 +251,7 @@ class Life:
                 raise Conflict("delete", entry.config.name, "it runs", "stop it first")
             if self._index.find(id) is not entry:
                 return
+            await entry.end_copies(0)
             await asyncio.to_thread(self._remove, id)
             self._assembly.forget(id)
             self._networks.give_back_ids(id)

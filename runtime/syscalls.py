@@ -192,9 +192,11 @@ _setfsgid = _libc.setfsgid
 _setdomainname = _libc.setdomainname
 _statx = _libc.statx
 _fstatfs = _libc.fstatfs
+_fchownat = _libc.fchownat
 _inotify_init1 = _libc.inotify_init1
 _inotify_add_watch = _libc.inotify_add_watch
 _inotify_rm_watch = _libc.inotify_rm_watch
+_uint = ctypes.c_uint
 _long = ctypes.c_long
 _ulong = ctypes.c_ulong
 _NULL = ctypes.c_void_p(None)
@@ -245,6 +247,12 @@ def syncfs(descriptor: int) -> None:
     """syncfs(2): write out the whole file system that holds descriptor."""
     if _syncfs(descriptor) < 0:
         raise _failed("syncfs", descriptor)
+
+
+def chown_descriptor(descriptor: int, uid: int, gid: int) -> None:
+    """fchownat(2) of what an O_PATH descriptor stands for, be it a link."""
+    if _fchownat(descriptor, b"", _uint(uid), _uint(gid), AT_EMPTY_PATH) < 0:
+        raise _failed("fchownat", descriptor, uid, gid)
 
 
 def setxattr(path: str | int, name: str, value: bytes, flags: int = 0, follow: bool = True) -> None:

@@ -54,6 +54,10 @@ class TreeSummary:
 class Tree:
     """One layer's directory while it is filled. `add` every entry, then `finish`."""
 
+    _OP = "unpack layer"
+    _HARM = "the image was made to harm, or is damaged"
+    _owns_all = False  # whether what is made may belong to others than 0:0, as below a set-group-id directory
+
     def __init__(self, root: int, subject: str, limits: Limits) -> None:
         os.fchown(root, 0, 0)  # below a set-group-id directory it would give its group to all in it
         os.fchmod(root, 0o700)
@@ -139,7 +143,7 @@ class Tree:
             if written != entry.size:
                 raise self._invalid(entry.name, "is cut off")
             self._size_bytes += written
-            if entry.uid or entry.gid:
+            if entry.uid or entry.gid or self._owns_all:
                 os.fchown(descriptor, entry.uid, entry.gid)
             if entry.mode != permissions or permissions & self._umask:
                 os.fchmod(descriptor, entry.mode)  # after chown, which clears set-user-id
@@ -269,7 +273,7 @@ class Tree:
             self._open[path] = held  # to the end: the one used last goes last
             return held
         try:
-            descriptor = openat2(self._root, path, O_DIRECTORY, resolve=RESOLVE)
+            descriptor = self._open_directory(path)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -278,6 +282,9 @@ class Tree:
             os.close(self._open.pop(next(iter(self._open))))
         self._open[path] = descriptor
         return descriptor
+
+    def _open_directory(self, path: bytes) -> int:
+        return openat2(self._root, path, O_DIRECTORY, resolve=RESOLVE)
 
     def _forget_descriptors(self, keep: int) -> None:
         for path in [path for path, descriptor in self._open.items() if descriptor != keep]:
@@ -334,15 +341,14 @@ class Tree:
         """Raise what a person can act on; return when it is neither the disk's nor the image's fault."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Temporary(
-                "unpack layer", self._subject, f"no room for {path[:200]!r}: {error.strerror}",
-                "free some disk space, then load it again", retry_after_seconds=60,
+                self._OP, self._subject, f"no room for {path[:200]!r}: {error.strerror}",
+                "free some disk space, then do it again", retry_after_seconds=60,
             ) from error  # fmt: skip
         if error.errno in _REFUSED:
             raise self._invalid(path, f"cannot be made: {error.strerror}") from error
 
     def _invalid(self, path: bytes, reason: str) -> Invalid:
-        hint = "the image was made to harm, or is damaged"
-        return Invalid("unpack layer", self._subject, f"{path[:200]!r} {reason}", hint)
+        return Invalid(self._OP, self._subject, f"{path[:200]!r} {reason}", self._HARM)
 
 
 def _placed(descriptor: int, data: Iterator[memoryview], holes: SparseMap) -> Iterator[memoryview]:

@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import Invalid
@@ -72,15 +72,30 @@ class Found:
 
     def open(self) -> int:
         """A descriptor to read a file with: of what was found, whatever its name means by now."""
-        return os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_NOATIME | os.O_CLOEXEC)
+        name, flags = f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_CLOEXEC
+        try:
+            return os.open(name, flags | os.O_NOATIME)
+        except PermissionError:  # its owner has no number in the user namespace that we are in
+            return os.open(name, flags)
+
+
+def _all(_found: Found) -> bool:
+    return True
 
 
 def walk(
-    roots: Sequence[int], subject: str, limits: Limits = DEFAULT_LIMITS, *, is_merged: bool = False
+    roots: Sequence[int],
+    subject: str,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    is_merged: bool = False,
+    crosses: bool = False,
+    enters: Callable[[Found], bool] = _all,
 ) -> Iterator[Found]:
     """Everything, each directory before what is in it, names sorted. roots: descriptors of directories,
     topmost first. is_merged: whiteouts and opaque directories hide what is below, and are not shown
-    themselves. Entries that vanish meanwhile are left out.
+    themselves. crosses: into what is mounted below, too. enters: whether a directory is looked into. Entries
+    that vanish meanwhile are left out.
 
     `Invalid` for a tree that is deeper or larger than an image can be.
     """
@@ -89,12 +104,12 @@ def walk(
     stack, count = [_Directory(b"", tuple(roots))], 1
     while stack:
         below: _Directory | None = None
-        with contextlib.closing(_entries(stack[-1], is_merged=is_merged)) as entries:
+        with contextlib.closing(_entries(stack[-1], is_merged=is_merged, crosses=crosses)) as entries:
             for found, layers in entries:
                 count += 1
                 check(found.path, count, subject, limits)
                 yield found
-                if found.is_directory:
+                if found.is_directory and enters(found):
                     below = _Directory(found.path, layers)
                     break  # into it, as other readers of tars expect, with nothing of this one held open
         if below is not None:
@@ -112,12 +127,16 @@ class _Directory:
     left: list[bytes] | None = None
 
 
-def _entries(directory: _Directory, *, is_merged: bool) -> Generator[tuple[Found, tuple[int, ...]]]:
+def _entries(
+    directory: _Directory, *, is_merged: bool, crosses: bool
+) -> Generator[tuple[Found, tuple[int, ...]]]:
     """The entries that are left, each with those of the roots that it is made of when it is a directory."""
     path = directory.path
     with contextlib.ExitStack() as stack:
         found_in = [
-            (root, each) for root in directory.roots if (each := open_directory(root, path, stack)) >= 0
+            (root, each)
+            for root in directory.roots
+            if (each := open_directory(root, path, stack, crosses=crosses)) >= 0
         ]
         if directory.left is None:
             names = {os.fsencode(name) for _, each in found_in for name in os.listdir(each)}  # noqa: PTH208
@@ -166,10 +185,11 @@ def open_name(path: bytes, name: bytes, directory: int, held: contextlib.ExitSta
     return Found(path, os.fstat(descriptor), descriptor)
 
 
-def open_directory(root: int, path: bytes, stack: contextlib.ExitStack) -> int:
+def open_directory(root: int, path: bytes, stack: contextlib.ExitStack, *, crosses: bool = False) -> int:
     """-1 when it is no directory any more."""
+    resolve = _RESOLVE & ~RESOLVE_NO_XDEV if crosses else _RESOLVE
     try:
-        return stack.enter_context(owned(openat2(root, path or b".", _DIRECTORY, resolve=_RESOLVE)))
+        return stack.enter_context(owned(openat2(root, path or b".", _DIRECTORY, resolve=resolve)))
     except OSError as error:
         if error.errno in _GONE:
             return -1

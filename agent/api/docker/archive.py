@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 
+from agent.api.context import Context
+from agent.api.docker import path_stat
 from agent.api.docker.answers import json_answer
 from agent.api.docker.finding import find_container
+from agent.api.docker.query_words import truth
 from agent.api.requests import context_of
-from runtime.errors import SetpointError, Unsupported
+from runtime.errors import Invalid, NotFound, SetpointError
+from runtime.model import ContainerState
 
 log = logging.getLogger("setpoint.api")
 
@@ -19,15 +23,56 @@ _KINDS = {"C": 0, "A": 1, "D": 2}
 
 
 async def stat(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """The header alone."""
+    context, state, path = _asked(request)
+    with _worded(request, path):
+        found = await context.engine.copies.stat(state.id, path)
+    return web.Response(headers={path_stat.HEADER: path_stat.header_of(found)})
 
 
 async def get(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """The tar of what the path names."""
+    context, state, path = _asked(request)
+    with _worded(request, path):
+        async with context.engine.copies.get(state.id, path) as (found, pieces):
+            headers = {"Content-Type": "application/x-tar", path_stat.HEADER: path_stat.header_of(found)}
+            return await write_pieces(request, web.StreamResponse(headers=headers), pieces)
 
 
 async def put(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """Unpack the body into a directory. copyUIDGID: all of it belongs to the container's user."""
+    context, state, path = _asked(request)
+    owner = ""
+    if truth(request.query, "copyUIDGID"):
+        owner = context.engine.user_of(state.id)
+    with _worded(request, path):
+        await context.engine.copies.put(
+            state.id,
+            path,
+            request.content.iter_any(),
+            keeps_kinds=truth(request.query, "noOverwriteDirNonDir"),
+            owner=owner,
+        )
+    return web.Response()
+
+
+def _asked(request: web.Request) -> tuple[Context, ContainerState, str]:
+    context, path = context_of(request), request.query.get("path", "")
+    if not path:
+        raise Invalid("", "", "missing form value: path")
+    return context, find_container(context, request.match_info["id"]), path
+
+
+@contextmanager
+def _worded(request: web.Request, path: str) -> Iterator[None]:
+    """A path that leads nowhere, in the daemon's words: clients look for them."""
+    try:
+        yield
+    except NotFound as error:
+        if error.op != "find file":
+            raise
+        name = request.match_info["id"]
+        raise NotFound("", "", f"Could not find the file {path[:400]} in container {name[:128]}") from None
 
 
 async def changes(request: web.Request) -> web.StreamResponse:

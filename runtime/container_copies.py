@@ -1,0 +1,251 @@
+"""`docker cp`: files out of a container and into it, through its own mounts, whether it runs or not.
+
+    runs      a descriptor of its root (`copies.running`) ─┐
+    does not  what its root is made of, for the worker to  ├─> a worker for each copy (`copies.worker`)
+              mount for itself alone (`copies.composed`)  ─┘
+
+Called by the agent through the engine. Where a start comes, copies have to have ended: an overlay that is
+mounted twice is undefined. Nothing here reads a file of a container but `stat`, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime import oom_score, pipes, user_namespaces
+from runtime.assembly import Assembly
+from runtime.container_index import ContainerIndex
+from runtime.containers import Entry
+from runtime.copies.places import PathStat, stat_of
+from runtime.copies.running import Running, open_running
+from runtime.errors import NotFound, Temporary
+from runtime.images.error_view import to_error
+from runtime.supervisor import interpreter
+
+AT_ONCE = 8  # copies under way; more of them wait
+STAT_SECONDS = 10.0
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_COMMAND = (sys.executable, "-P", "-m", "runtime.copies.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A worker and its lines."""
+
+    process: subprocess.Popen[bytes]
+    lines: asyncio.StreamReader
+    name: str
+
+    async def line(self) -> dict[str, Any]:
+        """Raises the error that the worker tells of, and Temporary when it ended without a word."""
+        line = await self.lines.readline()
+        if not line:
+            raise Temporary("copy", self.name, "it was given up", "do it again")
+        found: dict[str, Any] = json.loads(line)
+        if "error" in found:
+            raise to_error(found["error"])
+        return found
+
+
+class ContainerCopies:
+    def __init__(self, index: ContainerIndex, assembly: Assembly) -> None:
+        self._index = index
+        self._assembly = assembly
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def stat(self, id: str, path: str) -> PathStat:
+        """`NotFound` with op "find file" for a path that leads nowhere."""
+        entry = self._index.get("copy", id)
+        running = _open(entry)
+        if running is not None:
+            return await _in_thread(entry.config.name, lambda: _stat_and_close(running, path))
+        async with self._begun(entry, {"verb": "stat", "path": path}) as copy:
+            return PathStat(**(await copy.line())["stat"])
+
+    @contextlib.asynccontextmanager
+    async def get(self, id: str, path: str) -> AsyncIterator[tuple[PathStat, AsyncGenerator[bytes, None]]]:
+        """What the path names, and its tar piece by piece. An error may come after the first pieces: what was
+        given so far is no archive then. A reader that is slow holds up nothing but the worker."""
+        entry = self._index.get("copy", id)
+        reading, writing = pipes.wide()
+        try:
+            async with self._begun(entry, {"verb": "get", "path": path, "pipe": writing}) as copy:
+                os.close(writing)
+                writing = -1
+                found = PathStat(**(await copy.line())["stat"])
+                async with pipes.reader_of(reading) as pipe:
+                    reading = -1
+                    yield found, _pieces(copy, pipe)
+        finally:
+            for descriptor in (reading, writing):
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+    async def put(
+        self,
+        id: str,
+        path: str,
+        pieces: AsyncIterator[bytes],
+        *,
+        keeps_kinds: bool = False,
+        owner: str = "",
+    ) -> None:
+        """Unpack a tar, plain or packed, into a directory. keeps_kinds: a directory and what is none do not
+        replace each other. owner: who all of it belongs to, as a user of the container; "" is as in the tar.
+        What was written before an error stays, as with Docker."""
+        entry = self._index.get("copy", id)
+        told = {"verb": "put", "path": path, "keeps_kinds": keeps_kinds, "owner": owner}
+        reading, writing = pipes.wide()
+        os.set_blocking(writing, False)
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            async with self._begun(entry, {**told, "pipe": reading}) as copy:
+                os.close(reading)
+                reading = -1
+                feeding = asyncio.create_task(pipes.feed(writing, pieces))
+                answer = asyncio.create_task(copy.line())
+                tasks += feeding, answer
+                await asyncio.wait((feeding, answer), return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():
+                    feeding.result()  # a client that broke off: what came is not to pass for all of it
+                    os.close(writing)
+                    writing = -1
+                await answer
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for descriptor in (reading, writing):
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+    @contextlib.asynccontextmanager
+    async def _begun(self, entry: Entry, told: dict[str, Any]) -> AsyncIterator[_Copy]:
+        """A worker that looks at the container's files; it is gone at the end."""
+        async with self._slots:
+            async with entry.lock:  # whether it runs does not change meanwhile
+                if self._index.find(entry.config.id) is not entry:
+                    raise NotFound("copy", entry.config.name, "it was deleted meanwhile")
+                process = self._start(entry, told)
+                gone = entry.copies[process] = asyncio.get_running_loop().create_future()
+            try:
+                assert process.stdout is not None
+                async with pipes.reader_of(os.dup(process.stdout.fileno())) as lines:
+                    yield _Copy(process, lines, entry.config.name)
+            finally:
+                process.kill()
+                await asyncio.shield(_reap(process))
+                entry.copies.pop(process, None)
+                gone.set_result(None)
+
+    def _start(self, entry: Entry, told: dict[str, Any]) -> subprocess.Popen[bytes]:
+        config, running = entry.config, _open(entry)
+        has_ids = config.security.user_namespace == "auto"
+        ids = user_namespaces.SIZE if has_ids else 1 << 32
+        whole: dict[str, Any] = {"pipe": -1, "root": -1, "users": -1, "ids": ids, "name": config.name, **told}
+        passed = [whole["pipe"]] if whole["pipe"] >= 0 else []
+        if running is None:
+            overlay, mounts = self._assembly.idle_root(config)
+            whole |= {"overlay": overlay.to_json(), "mounts": mounts, "read_only": config.read_only}
+        else:
+            whole |= {"root": running.root, "users": running.process if has_ids else -1}
+            passed += [running.root, *([running.process] if has_ids else [])]
+        try:
+            return _spawn(whole, passed)
+        finally:
+            if running is not None:
+                running.close()
+
+
+def _open(entry: Entry) -> Running | None:
+    """None when it does not run, or has just ended."""
+    if not entry.is_running:
+        return None
+    try:
+        return open_running(entry.process)
+    except ProcessLookupError:
+        return None
+
+
+def _spawn(told: dict[str, Any], passed: list[int]) -> subprocess.Popen[bytes]:
+    environment = {
+        "PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
+        **interpreter.environment(),
+    }  # fmt: skip
+    process = subprocess.Popen(
+        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=passed, bufsize=0
+    )
+    oom_score.unprotect(process.pid)
+    assert process.stdin is not None
+    with process.stdin, contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(told).encode() + b"\n")  # less than a pipe holds
+    return process
+
+
+async def _reap(process: subprocess.Popen[bytes]) -> None:
+    """It was killed: unless the kernel holds it, it is gone at once."""
+    assert process.stdout is not None
+    process.stdout.close()
+    if process.poll() is not None:
+        return
+    pidfd, loop = os.pidfd_open(process.pid), asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+        process.wait()
+
+
+async def _pieces(copy: _Copy, pipe: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
+    while data := await pipe.read(pipes.READ_BYTES):
+        yield data
+    await copy.line()
+
+
+def _stat_and_close(running: Running, path: str) -> PathStat:
+    try:
+        return stat_of(running.root, path)
+    finally:
+        running.close()
+
+
+async def _in_thread(name: str, look: Callable[[], PathStat]) -> PathStat:
+    """In a thread that nobody has to wait for: what a container has mounted may never answer."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[PathStat] = loop.create_future()
+
+    def settle(value: PathStat | None, error: BaseException | None) -> None:
+        if found.done():
+            return
+        if error is not None:
+            found.set_exception(error)
+        elif value is not None:
+            found.set_result(value)
+
+    def work() -> None:
+        try:
+            value, error = look(), None
+        except BaseException as failure:
+            value, error = None, failure
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=work, name="stat", daemon=True).start()
+    try:
+        return await asyncio.wait_for(found, STAT_SECONDS)
+    except TimeoutError:
+        raise Temporary("copy", name, "its files do not answer", "see what is mounted in it") from None

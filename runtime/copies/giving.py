@@ -1,0 +1,51 @@
+"""What a path of a container names, as a tar: `docker cp` out of it.
+
+A directory's archive has it and all below it, what is mounted there too; a file's has the file, a link's the
+link. What the kernel makes up (procfs, sysfs) and the devices that each start gets are left out, sockets too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from runtime.copies.places import Place, is_kernels, place_of
+from runtime.images.layer_writer import TreeEntries
+from runtime.images.limits import Limits
+from runtime.images.tarwriter import END, write_entry
+from runtime.images.walk import Found, walk
+
+# What is given goes to who may read it all anyway: bounds are there for what is taken.
+LIMITS = Limits(entries=1 << 40, unpacked_bytes=1 << 62)
+
+
+def give(root: int, path: str, write: Callable[[bytes], object], subject: str) -> None:
+    """`NotFound`, `Invalid`; OSError of the disk, or of a reader that went away."""
+    entries = TreeEntries(subject, limits=LIMITS)
+    with place_of(root, path) as place:
+        for found in _found(root, place, subject):
+            named = replace(found, path=_named(place.base, found.path))
+            for entry, descriptor in entries.of(named):
+                write_entry(write, entry, descriptor)
+    write(END)
+
+
+def _found(root: int, place: Place, subject: str) -> Iterator[Found]:
+    if not place.is_directory:
+        return iter((Found(b"", place.status, place.descriptor),))
+    own = os.fstat(root).st_dev if place.path == "/" else 0
+
+    def enters(found: Found) -> bool:
+        if own and found.path == b"dev" and found.status.st_dev != own:
+            return False
+        return not is_kernels(found.descriptor)
+
+    return walk([place.descriptor], subject, LIMITS, crosses=True, enters=enters)
+
+
+def _named(base: str, path: bytes) -> bytes:
+    """All names in an archive begin with what was asked for."""
+    if base == "/":
+        return b"/" + path
+    return os.fsencode(base) + (b"/" + path if path else b"")

@@ -1,0 +1,188 @@
+"""The process that reads and writes a container's files for `docker cp`, one for each copy: what they hold
+and what their names are, strangers decide.
+
+    container_copies ─ a line of JSON on stdin, descriptors ─> main ─> lines of JSON on stdout
+
+    stat  {"stat": …}
+    get   {"stat": …}, the tar into the pipe, {"done": …}
+    put   the tar out of the pipe, {"done": …}                        any of them: {"error": …} in its place
+
+It has found the container's root, and entered its user namespace if it has one of its own, before it binds
+itself: by Landlock to what is below that root, to the few capabilities that its work needs, to a bounded
+memory, and to its parent's life. From there on it imports nothing and runs nothing. Started by
+`container_copies` alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from runtime import landlock, mounts, syscalls, users
+from runtime.copies.composed import compose
+from runtime.copies.giving import give
+from runtime.copies.places import place_of, real_parts, stat_of
+from runtime.copies.taking import Taking
+from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.images.content import write_all
+from runtime.images.error_view import to_view
+from runtime.images.limits import Limits
+from runtime.images.streams import ByteStream, unpack_chunks
+from runtime.images.tarheaders import read_entries
+from runtime.supervisor.process import enter_users
+
+MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB
+_BUFFER_BYTES = 256 * 1024
+_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP = 0, 1, 2, 3, 4, 27, 31
+READS = (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER)
+WRITES = (_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP)
+LIMITS = Limits()
+
+
+def main() -> int:
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    told = json.loads(sys.stdin.readline())
+    try:
+        root = open_root(told)
+        confine(root, WRITES if told["verb"] == "put" else READS)
+        _VERBS[told["verb"]](root, told)
+    except SetpointError as error:
+        return _fail(error)
+    except MemoryError:
+        return _fail(
+            Invalid("copy", told["name"], "it takes too much memory", "the archive looks like a bomb")
+        )
+    except OSError as error:
+        return _fail(_explained(error, told["name"]))
+    return 0
+
+
+def open_root(told: Mapping[str, Any]) -> int:
+    """The container's root: the descriptor that was given of one that runs, else made now."""
+    if told["root"] >= 0:
+        if told["users"] >= 0:
+            enter_users(told["users"])
+        return int(told["root"])
+    overlay = mounts.Overlay.parse(told["overlay"])
+    return compose(overlay, told["mounts"], read_only=told["read_only"])
+
+
+def confine(root: int, capabilities: tuple[int, ...]) -> None:
+    """For good. Where the kernel has no Landlock, descriptors and capabilities have to do."""
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    os.umask(0)
+    landlock.restrict(landlock.Reach(read=("/proc/self",), whole=(f"/proc/self/fd/{root}",)))
+    mask = sum(1 << number for number in capabilities) & syscalls.capget().permitted
+    syscalls.capset(mask, mask, 0)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten as a user namespace was entered
+
+
+def _stat(root: int, told: Mapping[str, Any]) -> None:
+    _say({"stat": asdict(stat_of(root, told["path"]))})
+
+
+def _get(root: int, told: Mapping[str, Any]) -> None:
+    _stat(root, told)
+    pipe, waiting = int(told["pipe"]), bytearray()
+
+    def write(data: bytes) -> None:
+        """Small pieces go together: a header has 512 bytes."""
+        if len(data) >= _BUFFER_BYTES and not waiting:
+            write_all(pipe, data)
+            return
+        waiting.extend(data)
+        if len(waiting) >= _BUFFER_BYTES:
+            write_all(pipe, bytes(waiting))
+            waiting.clear()
+
+    give(root, told["path"], write, told["name"])
+    if waiting:
+        write_all(pipe, bytes(waiting))
+    _say({"done": "get"})
+
+
+def _put(root: int, told: Mapping[str, Any]) -> None:
+    subject, parts = told["name"], real_parts(root, told["path"])
+    with place_of(root, "/" + "/".join(parts)) as dest:
+        if not dest.is_directory:
+            raise Invalid("", "", "extraction point is not a directory")
+        _refuse_read_only(root, dest.descriptor)
+        owner = _owner(root, told["owner"])
+        path = os.fsencode("/".join(parts))
+        taking = Taking(
+            root,
+            dest.descriptor,
+            path,
+            subject,
+            LIMITS,
+            owner=owner,
+            ids=told["ids"],
+            keeps_kinds=told["keeps_kinds"],
+        )
+        try:
+            with os.fdopen(int(told["pipe"]), "rb", 0) as source:
+                stream = ByteStream(unpack_chunks(source, subject, LIMITS))
+                for entry in read_entries(stream, subject, LIMITS):
+                    taking.add(entry, stream.take(entry.size))
+                taking.end()
+                stream.drain()  # what follows the end mark is nothing, and is waited for
+        finally:
+            taking.close()
+    _say({"done": "put"})
+
+
+_VERBS: Mapping[str, Callable[[int, Mapping[str, Any]], None]] = {"stat": _stat, "get": _get, "put": _put}
+
+
+def _refuse_read_only(root: int, dest: int) -> None:
+    if os.fstatvfs(dest).f_flag & os.ST_RDONLY:
+        is_root = syscalls.mount_id(dest) == syscalls.mount_id(root)
+        what = "container rootfs" if is_root else "mounted volume"
+        raise Invalid("", "", f"{what} is marked read-only")
+
+
+def _owner(root: int, user: str) -> tuple[int, int] | None:
+    """Of all that is made: the container's user, as its own files say; "" keeps the archive's."""
+    if not user:
+        return None
+    found = users.resolve(root, user, ())
+    return found.uid, found.gid
+
+
+def _explained(error: OSError, name: str) -> SetpointError:
+    if error.errno == errno.EROFS:
+        return Invalid("", "", "mounted volume is marked read-only")
+    if error.errno == errno.EPIPE:
+        return Temporary("copy", name, "nobody reads it any more")
+    if error.errno in (errno.EPERM, errno.EACCES):
+        reason = f"{error.strerror}: {str(error.filename or '')[:200]}"
+        return Invalid("copy", name, reason, "the container may not have such a file")
+    return Temporary("copy", name, error.strerror or str(error))
+
+
+def _fail(error: SetpointError) -> int:
+    if error.op in ("unpack layer", "read tar", "unpack", "write layer", "read files"):
+        error = type(error)("copy", *error.args[1:])
+    _say({"error": to_view(error)})
+    return 1
+
+
+def _say(value: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
