@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.api.docker import config_view
-from agent.api.docker.network_ids import endpoint_id, network_id
+from agent.api.docker import config_view, endpoint_view
 from agent.api.docker.stamps import NEVER, rfc3339
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import convert
@@ -144,68 +143,9 @@ def ports_view(ports: tuple[PortConfig, ...], exposed: tuple[str, ...]) -> dict[
     return found
 
 
-def endpoints(seen: Seen) -> dict[str, Any]:
+def endpoints(seen: Seen) -> dict[str, dict[str, Any]]:
     """NetworkSettings.Networks, by the networks' names."""
-    spec, state = seen.spec, seen.state
-    if spec is not None and spec.network_mode in ("host", "none"):
-        return {spec.network_mode: _endpoint(seen, spec.network_mode, "", None, ())}
-    names = dict(state.addresses) or dict.fromkeys(_wanted_networks(seen), "")
-    return {
-        name: _endpoint(
-            seen,
-            name,
-            address if state.phase in ("running", "paused") else "",
-            seen.networks.get(name),
-            _aliases(seen, name),
-        )
-        for name, address in names.items()
-    }
-
-
-def _wanted_networks(seen: Seen) -> tuple[str, ...]:
-    """By the real names, of one that has no addresses now."""
-    if seen.spec is None or seen.key is None:
-        return ()
-    found = []
-    for name in convert.networks_of(seen.spec):
-        project, _, rest = name.partition("/")
-        if rest:
-            found.append(f"{project}_{rest.rpartition('/')[2]}")
-        elif seen.key.project == "@api" or name == "bridge":
-            found.append(name)
-        else:
-            found.append(f"{seen.key.project}_{name}")
-    return tuple(found)
-
-
-def _aliases(seen: Seen, name: str) -> tuple[str, ...]:
-    attachment = seen.spec.networks.get(name) if seen.spec is not None else None
-    return attachment.aliases if attachment is not None else ()
-
-
-def _endpoint(
-    seen: Seen, name: str, address: str, network: NetworkState | None, aliases: tuple[str, ...]
-) -> dict[str, Any]:
-    length = int(network.subnet.partition("/")[2] or 0) if network is not None and address else 0
-    mac = "02:42:" + ":".join(f"{int(part):02x}" for part in address.split(".")) if address else ""
-    own = (seen.state.name, seen.state.id[:12])
-    return {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": list(aliases) or None,
-        "MacAddress": mac,
-        "DriverOpts": None,
-        "GwPriority": 0,
-        "NetworkID": network_id(seen.instance, name),
-        "EndpointID": endpoint_id(seen.instance, name, seen.state.id) if address else "",
-        "Gateway": network.gateway if network is not None and address else "",
-        "IPAddress": address,
-        "IPPrefixLen": length,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": list(dict.fromkeys((*own, *aliases))) if name not in ("host", "none") else None,
-    }
+    return endpoint_view.endpoints(seen.instance, seen.state, seen.spec, seen.networks)
 
 
 def mounts_view(seen: Seen, volume_path: Mapping[str, str]) -> list[dict[str, Any]]:
