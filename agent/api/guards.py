@@ -57,13 +57,21 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 def check_head(request: web.BaseRequest, way: Way) -> None:
     """403, 400, 413, 415 or 501 for what no client of ours sends."""
     headers = request.headers
-    if "Origin" in headers or headers.get("Sec-Fetch-Site", "none").lower() != "none":
+    is_of_page = "Origin" in headers and not _is_made_up(request, way)
+    if is_of_page or headers.get("Sec-Fetch-Site", "none").lower() != "none":
         raise web.HTTPForbidden(reason="requests of web pages are refused")
     host = headers.get("Host", "")
     if not is_host_allowed(host, way.hosts() if way.hosts else None):
         raise web.HTTPForbidden(reason=f"the host {_shown(host)} is not one that this engine is reached by")
     _check_target(request)
     _check_body(request)
+
+
+def _is_made_up(request: web.BaseRequest, way: Way) -> bool:
+    """The origin that aiodocker and Docker's Go client name when they open a websocket, which asks for one.
+    Only where no browser comes."""
+    is_websocket = request.headers.get("Upgrade", "").lower() == "websocket"
+    return way.hosts is None and is_websocket and request.headers["Origin"] == "http://localhost"
 
 
 def is_host_allowed(text: str, hosts: frozenset[str] | None) -> bool:

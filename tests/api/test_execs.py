@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import socket
-import struct
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.api.host import Host
 from tests.api.http_client import Http
+from tests.api.streams import FRAME, frames, rest, upgraded
 from tests.e2e.story import eventually
-
-FRAME = struct.Struct("!BxxxI")
 
 
 @pytest.fixture
@@ -34,35 +31,6 @@ def _made(http: Http, container: str, *argv: str, **fields: Any) -> str:
     answer = http("POST", f"/containers/{container}/exec", body)
     assert answer.status == 201, answer.body
     return str(answer.json["Id"])
-
-
-def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while data:
-        stream, length = FRAME.unpack(data[:8])
-        assert len(data) >= 8 + length
-        yield stream, data[8 : 8 + length]
-        data = data[8 + length :]
-
-
-def _upgraded(http: Http, path: str, body: bytes = b"{}") -> tuple[socket.socket, bytes]:
-    """(the connection, the answer's head)"""
-    connection = http.connect()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\nConnection: Upgrade\r\n"
-    )
-    connection.sendall(f"{head}Upgrade: tcp\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += connection.recv(1)
-    return connection, answer
-
-
-def _rest(connection: socket.socket) -> bytes:
-    data = b""
-    while piece := connection.recv(65536):
-        data += piece
-    connection.close()
-    return data
 
 
 # --- by the CLI -----------------------------------------------------------------------------------
@@ -144,7 +112,7 @@ def test_docker_py_on_a_socket(client: Any, running: str) -> None:
     sock = found.output._sock
     sock.sendall(b"given")
     sock.shutdown(socket.SHUT_WR)
-    assert list(frames(_rest(sock))) == [(1, b"given")]
+    assert list(frames(rest(sock))) == [(1, b"given")]
 
 
 # --- the very answers -----------------------------------------------------------------------------
@@ -162,11 +130,11 @@ def test_docker_py_on_a_socket(client: Any, running: str) -> None:
 def test_the_head_of_an_upgrade(either: Host, theirs: str, version: str, tty: bool, kind: str) -> None:
     id = _made(either.http, theirs, "echo", "word", Tty=tty)
     body = b'{"Tty": true}' if tty else b"{}"
-    connection, head = _upgraded(either.http, f"/v{version}/exec/{id}/start", body)
+    connection, head = upgraded(either.http, f"/v{version}/exec/{id}/start", body)
     assert head.startswith(b"HTTP/1.1 101 UPGRADED\r\n")
     assert f"\r\nContent-Type: application/vnd.docker.{kind}-stream\r\n".encode() in head
     assert b"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n" in head
-    assert _rest(connection) == (b"word\r\n" if tty else FRAME.pack(1, 5) + b"word\n")
+    assert rest(connection) == (b"word\r\n" if tty else FRAME.pack(1, 5) + b"word\n")
 
 
 def test_without_an_upgrade(either: Host, theirs: str) -> None:
@@ -258,19 +226,19 @@ def test_of_a_container_that_does_not_run(either: Host, theirs: str) -> None:
 
 def test_resize(http: Http, running: str) -> None:
     id = _made(http, running, "sh", "-c", "read a; stty size", Tty=True, AttachStdin=True)
-    connection, _head = _upgraded(http, f"/exec/{id}/start", b'{"Tty": true}')
+    connection, _head = upgraded(http, f"/exec/{id}/start", b'{"Tty": true}')
     for wrong in ("h=1", "h=a&w=1", "h=-1&w=1", "h=1&w=65536", "h=1e3&w=1"):
         assert http("POST", f"/exec/{id}/resize?{wrong}").status == 400
     assert http("POST", f"/exec/{id}/resize?h=55&w=66").status == 200
     connection.sendall(b"\n")
-    assert _rest(connection).endswith(b"55 66\r\n")
+    assert rest(connection).endswith(b"55 66\r\n")
 
 
 def test_who_breaks_off_leaves_the_process(http: Http, host: Host, running: str) -> None:
     """As with Docker's daemon: its input has ended, its output goes nowhere."""
     script = "trap '' PIPE; cat; for i in $(seq 3000); do echo $i; done; echo x > /made; exit 8"
     id = _made(http, running, "sh", "-c", script, AttachStdin=True)
-    connection, _head = _upgraded(http, f"/exec/{id}/start")
+    connection, _head = upgraded(http, f"/exec/{id}/start", b"{}")
     connection.sendall(b"a word\n")
     assert connection.recv(100)
     connection.close()
