@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from agent.manifest.objects import Manifest, ManifestError, Revision
@@ -143,6 +143,10 @@ class Follower:
         async with self._reading:  # a newer one may have come while we waited
             log.info("the policy changed: revision %s is read again", self._revision.id[:12])
             await self._take_alone(self._revision)
+
+    def files(self) -> Mapping[str, bytes]:
+        """Those of the newest revision; {} before the first."""
+        return self._revision.files if self._revision is not None else {}
 
     def tree_of(self, path: str) -> str:
         """What a directory of the source holds, as `Revision` says it."""

@@ -16,7 +16,19 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api import archives, build, execute, image_check, images, streams, system, things, updates, views
+from agent.api import (
+    adopt,
+    archives,
+    build,
+    execute,
+    image_check,
+    images,
+    streams,
+    system,
+    things,
+    updates,
+    views,
+)
 from agent.api.context import Context
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.client import PREFIX
@@ -50,6 +62,7 @@ def add_routes(app: web.Application) -> None:
         ("POST", "/restart" + key, restart),
         ("POST", "/suspend" + key, suspend),
         ("POST", "/resume" + key, resume),
+        ("POST", "/adopt" + key, adopt.adopt),
         ("POST", "/prune/ack", acknowledge_prune),
         ("POST", "/stop", stop),
         ("GET", "/doctor", things.doctor),

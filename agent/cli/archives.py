@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from agent.cli import output
-from agent.cli.connect import connect
+from agent.cli.connect import Client, connect
 from agent.cli.image_progress import Progress
 from agent.cli.parser import Commands, Parser
 from runtime.errors import Conflict, Invalid
@@ -25,9 +25,12 @@ FORMATS = ("docker-archive", "oci-archive", "oci-layout")
 
 
 def add_export(parser: Parser) -> None:
-    _add_container(parser)
-    _add_output(parser)
+    _add_container(parser, nargs="?", default="")
+    parser.add_argument("-o", "--output", default="", metavar="FILE", help="where to; - is stdout")
+    parser.add_argument("--to", default="", metavar="DIR", help="write manifests of what is unmanaged there")
     parser.examples(
+        "setpoint export                     the manifests of all that the Docker API made",
+        "setpoint export --to .              written where they are watched: the next commit takes it over",
         "setpoint export shop/web -o web.tar",
         "setpoint export shop/web -o - | tar tv",
         "setpoint export shop/web -o - | setpoint image import - lab/web:1",
@@ -36,7 +39,20 @@ def add_export(parser: Parser) -> None:
 
 def run_export(arguments: Namespace) -> int:
     client = connect(arguments)
+    if not arguments.container:
+        return _export_manifests(arguments, client)
+    if arguments.to or not arguments.output:
+        raise Invalid("export", arguments.container, "a container goes to a file", "-o FILE")
     return _write(arguments.output, client.export(arguments.container, arguments.replica))
+
+
+def _export_manifests(arguments: Namespace, client: Client) -> int:
+    """What `adopt --all` does."""
+    from agent.cli.adopt import adopt
+
+    if arguments.output:
+        raise Invalid("export", "", "manifests go to a directory", "--to DIR")
+    return adopt(Namespace(**vars(arguments), names=[], all=True, path="", project="", commit=False), client)
 
 
 def add_diff(parser: Parser) -> None:
@@ -132,8 +148,8 @@ def show(lines: Iterator[dict[str, Any]], done: str) -> int:
     return 0
 
 
-def _add_container(parser: Parser) -> None:
-    parser.add_argument("container", metavar="CONTAINER", help="project/name or a key")
+def _add_container(parser: Parser, **more: Any) -> None:
+    parser.add_argument("container", metavar="CONTAINER", help="project/name or a key", **more)
     parser.add_argument("--replica", type=int, default=None, metavar="N", help="which replica (from 1)")
 
 

@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "logs": ("logs", "what containers print"),
     "exec": ("execute", "run a command in a container"),
     "diff": ("archives", "what a container changed of its image's files"),
-    "export": ("archives", "a container's root file system as a tar"),
+    "export": ("archives", "a container's files as a tar; without a name, manifests of what is unmanaged"),
     "commit": ("archives", "make an image of a container"),
     "stats": ("stats", "what containers use"),
     "top": ("stats", "the processes of a container"),

@@ -18,7 +18,7 @@ from agent.reconcile.actions import AdoptContainer, Cause, ForgetObject, KeyPlan
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.memory import HandedOver, Memory
 from agent.reconcile.removal import blocking_failure, token_of
-from agent.reconcile.world import Desired, World
+from agent.reconcile.world import Desired, World, replica_of
 from store.records import Key
 
 
@@ -62,7 +62,6 @@ def plan_former(former: Desired, heir: Desired, world: World) -> KeyPlan:
 def plan_heir(heir: Desired, former: Desired, recreate_hash: str, world: World, now: float) -> KeyPlan:
     """Every container of the former is made to bear this key, as made for this very spec."""
     cause = Cause(f"takes over what the Docker API made as {former.key}", heir.file, heir.line, heir.revision)
-    origin = convert.Origin(heir.file, heir.line, heir.revision)
     assert isinstance(heir.spec, ContainerSpec)
     token = token_of(heir, world.images.get(heir.spec.image))
     verdict = Verdict("Pending", "Adopting", f"takes over {former.key}", generation=heir.generation)
@@ -75,12 +74,41 @@ def plan_heir(heir: Desired, former: Desired, recreate_hash: str, world: World, 
             cause,
             replica.id,
             former.key,
-            {**heir.spec.labels, **convert.labels_of(heir.key, index, recreate_hash, 0, origin)},
+            labels_of(heir, index, recreate_hash),
             index=index,
         )
         for index, replica in enumerate(world.actual_of(former.key).replicas, 1)
     )
     return KeyPlan(heir.key, actions, verdict)
+
+
+def labels_of(heir: Desired, index: int, recreate_hash: str) -> dict[str, str]:
+    """Of a container that is the heir's, as if it had been made for it."""
+    origin = convert.Origin(heir.file, heir.line, heir.revision)
+    own = convert.labels_of(heir.key, index, recreate_hash, 0, origin)
+    return {**(heir.spec.labels if isinstance(heir.spec, ContainerSpec) else {}), **own}
+
+
+def done(world: World, former: Desired, heir: Desired, recreate_hash: str) -> World:
+    """The world as it will be: the former has nothing, and is not wanted."""
+    moved = tuple(
+        replica_of(replace(replica.state, labels=labels_of(heir, index, recreate_hash)))
+        for index, replica in enumerate(world.actual_of(former.key).replicas, 1)
+    )
+    others = {key: actual for key, actual in world.actual.items() if key != former.key}
+    sandboxes = {
+        id: replace(sandbox, key=heir.key) if sandbox.key == former.key else sandbox
+        for id, sandbox in world.sandboxes.items()
+    }
+    memory = inherited(world.memory_of(heir.key), world.memory_of(former.key))
+    return replace(
+        world,
+        desired={key: desired for key, desired in world.desired.items() if key != former.key},
+        actual={**others, heir.key: replace(world.actual_of(heir.key), replicas=moved)},
+        memory={**world.memory, heir.key: memory},
+        sandboxes=sandboxes,
+        handed={},
+    )
 
 
 def inherited(memory: Memory, former: Memory) -> Memory:

@@ -39,7 +39,7 @@ from agent.reconcile.policy import Exit, Health
 from agent.reconcile.probing import Probing
 from agent.reconcile.removal import is_left_alone
 from agent.reconcile.watching import Watching
-from agent.reconcile.world import HOST
+from agent.reconcile.world import HOST, World
 from runtime.errors import Conflict, NotFound
 from runtime.face import Engine
 from runtime.model import ImageInfo
@@ -411,8 +411,13 @@ class Loop:
 
     def plan_now(self, manifest: Manifest | None = None) -> Plan:
         """What a pass over everything would do, for the manifests as submitted or for others."""
+        return planner.plan(self.world_with(manifest), self._clock.now())
+
+    def world_with(self, manifest: Manifest | None = None) -> World:
+        """All that planning looks at, with the manifests as submitted or with others; not to be changed."""
         know, world = self._know, self._know.world
         if manifest is not None:
+            know.observed.look()  # volumes that containers brought along, too
             trial = Inventory(lambda _key: None)
             trial.load(know.inventory.records)
             trial.submit(manifest, self.revision, self._clock.now())
@@ -420,7 +425,7 @@ class Loop:
         for desired in world.desired.values():
             if isinstance(desired.spec, ContainerSpec | ImageSpec):
                 know.observed.ask_image(desired.spec.image)
-        return planner.plan(world, self._clock.now())
+        return world
 
     def preview(self, manifest: Manifest | None = None) -> tuple[Action, ...]:
         """The actions of `plan_now`."""

@@ -1,0 +1,1 @@
+"""What was made through the Docker API, as a manifest that describes it exactly."""
