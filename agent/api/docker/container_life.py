@@ -12,13 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from agent.api.context import Context
-from agent.api.docker import wishes
+from agent.api.docker import auto_remove, wishes
 from agent.api.docker.answers import no_content, not_modified
-from agent.api.docker.auto_remove import is_removed
 from agent.api.docker.container_body import checked_signal
 from agent.api.docker.finding import find_container, owned_key, record_of
 from agent.api.requests import context_of
 from agent.manifest.spec import Asked
+from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.observe import key_of
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
@@ -54,14 +54,25 @@ async def _wait_started(context: Context, key: Key, state: ContainerState, befor
     try:
         await wishes.wait(context, key, has_started, "start", before=before)
     except Exception:
-        if key in context.loop.objects():
-            await wishes.change(context, key, ensure="stopped")
+        await asyncio.shield(_give_up_start(context, key))
         raise
+
+
+async def _give_up_start(context: Context, key: Key) -> None:
+    """It is not tried again by itself, and goes if it was to go when it has ended."""
+    record = context.loop.objects().get(key)
+    if record is None or record.deleting or record.owner != API_OWNER:
+        return
+    spec = wishes.container_spec_of(record)
+    if spec.asked is not None and spec.asked.auto_remove:
+        await auto_remove.remove(context, key, record, with_volumes=True)
+    else:
+        await wishes.change(context, key, ensure="stopped")
 
 
 def raise_gone(context: Context, key: Key, state: ContainerState) -> None:
     """NotFound for what somebody removed meanwhile; what went by itself after it ran has run."""
-    if not is_removed(context, state.id):
+    if not auto_remove.is_removed(context, state.id):
         raise NotFound("", "", f"No such container: {state.name}")
 
 

@@ -20,7 +20,7 @@ from agent.reconcile.memory import Failure
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
 from store.records import Key, ObjectRecord
 
-PATIENCE_SECONDS = 5.0  # for what may go well at another try
+PATIENCE_SECONDS = 2.0  # for what may go well at another try
 LONGEST_SECONDS = 600.0
 _KINDS: dict[str, type[SetpointError]] = {
     "invalid": Invalid,
@@ -78,7 +78,8 @@ async def wait(
         verdict = context.loop.verdict_of(key)
         if verdict is not None and verdict is not before:
             error = why_not(op, key, verdict, context.loop.failure_of(key))
-            if error is not None and (not isinstance(error, Temporary) or time.monotonic() > patience):
+            may_pass = isinstance(error, Temporary | NotFound)  # what it needs may be on its way
+            if error is not None and (not may_pass or time.monotonic() > patience):
                 raise error
         left = end - time.monotonic()
         if left <= 0:
