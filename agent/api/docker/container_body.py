@@ -24,7 +24,7 @@ from agent.api.docker.bodies import (
 from agent.manifest.parse_run import SIGNAL_NAMES
 from agent.manifest.reading import Refuse
 from agent.manifest.spec import Asked, ContainerSpec, Healthcheck, Logging, Mount
-from runtime.errors import Invalid, Unsupported
+from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.model import ImageInfo
 from runtime.security import normal_capability
 
@@ -53,11 +53,13 @@ class Lookup:
 
 
 def spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup) -> ContainerSpec:
-    """The container that is asked for, created and not started. Raises Invalid, NotFound, Unsupported."""
+    """The container that is asked for, created and not started. Raises Invalid and Unsupported."""
     try:
         return _spec_of(name, body, image, lookup)
     except Refuse as error:
         raise Invalid("", "", error.message, error.hint) from None
+    except NotFound as error:  # a 404 to a create means that the image is missing: clients pull it then
+        raise Invalid("", "", error.reason, error.hint) from None
 
 
 def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup) -> ContainerSpec:
