@@ -78,9 +78,11 @@ class Changes:
         return sandbox
 
     async def _reach(self, entry: Entry, endpoints: tuple[EndpointConfig, ...]) -> None:
-        """Be on these networks, and no others."""
+        """Be on these networks, and no others. What was broken off may have left its namespace on more."""
         sandbox = entry.config.sandbox
-        if sandbox.endpoints != endpoints:
+        there = self._sandboxes.get(sandbox.id)
+        is_so = there is None or there.addresses.keys() == {each.network for each in endpoints}
+        if sandbox.endpoints != endpoints or not is_so:
             await self._change(entry, replace(entry.config, sandbox=replace(sandbox, endpoints=endpoints)))
 
     async def _change(self, entry: Entry, config: ContainerConfig) -> None:

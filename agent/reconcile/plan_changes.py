@@ -46,10 +46,12 @@ def _networks(context: Context, current: Replica) -> tuple[tuple[Action, ...], f
     )
     cause = context.cause("its networks are others")
     names = {endpoint.network for endpoint in wanted}
+    # By its addresses too: a connect that was broken off may have left it on a network that its record has not.
+    on = dict.fromkeys((*(endpoint.network for endpoint in has), *current.state.addresses))
     leaving = (
-        DisconnectNetwork(key, cause, current.id, endpoint.network, index=index)
-        for endpoint in has
-        if endpoint.network not in names
+        DisconnectNetwork(key, cause, current.id, network, index=index)
+        for network in on
+        if network not in names
     )
     coming, missing = [], set()
     for position, endpoint in enumerate(wanted):
