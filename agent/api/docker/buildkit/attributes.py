@@ -19,7 +19,10 @@ from runtime.images.dockerfile.platforms import normal_platform
 from runtime.images.dockerfile.problems import Mistake
 from runtime.images.reference import parse_reference
 from runtime.model import Ulimit
+from runtime.network.names import HOST_GATEWAY
 
+GATEWAY_SIGN = "192.0.2.254"
+"""Nobody's address (RFC 5737): what clients are told the host's is. The true one is known while steps run."""
 FRONTENDS = ("dockerfile.v0", "")
 _ARGUMENT, _LABEL = "build-arg:", "label:"
 _TOLD = ("vcs:", "local-sessionid:")  # of a provenance, and of sessions that are one here
@@ -67,10 +70,11 @@ def read_attributes(found: Mapping[str, str], id: str, tags: tuple[str, ...], *,
         cache_from=_caches(rest),
         asks_caller=True,
     )
+    hosts = rest.pop("add-hosts", "").replace(GATEWAY_SIGN, HOST_GATEWAY)
     limits = StepLimits(
         shm_bytes=whole(rest.pop("shm-size", "") or "0", "shm-size") or None,
         ulimits=tuple(map(_ulimit, filter(None, rest.pop("ulimit", "").split(",")))),
-        extra_hosts=hosts_of(filter(None, rest.pop("add-hosts", "").split(","))),
+        extra_hosts=hosts_of(filter(None, hosts.split(","))),
     )
     asked = Asked(order, limits, rest.pop("filename", "") or "Dockerfile")
     asked = _with_context(asked, rest.pop("context", ""), "dockerfilekey" in found)
@@ -187,7 +191,7 @@ def _with_context(asked: Asked, context: str, has_key: bool) -> Asked:
 
 
 def read_exporters(exporters: list[tuple[str, dict[str, str]]]) -> tuple[str, ...]:
-    """The names of the image. `Unsupported` for all that is no image in this store."""
+    """The canonical names of the image. `Unsupported` for all that is no image in this store."""
     names: list[str] = []
     for kind, attributes in exporters:
         if kind not in ("moby", "image", "docker"):
@@ -196,10 +200,11 @@ def read_exporters(exporters: list[tuple[str, dict[str, str]]]) -> tuple[str, ..
         for name, value in attributes.items():
             _check_exporter(name, value)
         names += [name for name in attributes.get("name", "").split(",") if name]
-    for name in names:
-        if parse_reference(name).digest:
-            raise Invalid("build image", name[:80], "a new name has no digest", "write NAME:TAG")
-    return tuple(dict.fromkeys(names))
+    references = [parse_reference(name) for name in names]
+    for reference in references:
+        if reference.digest:
+            raise Invalid("build image", reference.familiar, "a new name has no digest", "write NAME:TAG")
+    return tuple(dict.fromkeys(reference.canonical for reference in references))
 
 
 def _check_exporter(name: str, value: str) -> None:

@@ -14,6 +14,7 @@ from agent.api.docker.build_cache import PruneWish, forget, size_of
 from agent.api.docker.buildkit import messages, wire
 from agent.api.docker.buildkit.attributes import (
     FRONTENDS,
+    GATEWAY_SIGN,
     check_cache_exports,
     read_attributes,
     read_exporters,
@@ -29,6 +30,7 @@ from runtime.builds import new_id
 from runtime.errors import Unsupported
 from runtime.images.images import host_platform
 
+GATEWAY_LABEL = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 BUILD_ID = "buildkit-controlapi-buildid"
 CAPABILITIES = (
     "solve.base",
@@ -134,7 +136,7 @@ class Control:
         host = host_platform()
         platform = (host.os, host.architecture, host.variant)
         id = self._context.settings.layout.instance
-        return messages.write_worker(id, {}, platform, self._version())
+        return messages.write_worker(id, {GATEWAY_LABEL: GATEWAY_SIGN}, platform, self._version())
 
     def _version(self) -> bytes:
         return messages.write_version(_PACKAGE, self._context.version)

@@ -62,6 +62,7 @@ class Stream:
         self._is_broken = False
         self.task: asyncio.Task[None] | None = None
         self.has_sent_all = False
+        self.is_reset = False
 
     # the connection's side
 
@@ -78,7 +79,9 @@ class Stream:
         self._changed.set()
 
     def break_off(self) -> None:
-        self._is_broken = self._is_over = True
+        """The peer reset it. What it had said all of is still read; Go's servers end calls so."""
+        self._is_broken |= not self._is_over
+        self._is_over = self.is_reset = True
         self._changed.set()
         if self.task is not None:
             self.task.cancel()
@@ -107,10 +110,6 @@ class Stream:
     async def _wait(self) -> None:
         self._changed.clear()
         await self._changed.wait()
-
-    @property
-    def is_broken(self) -> bool:
-        return self._is_broken
 
     @property
     def is_over(self) -> bool:
@@ -284,7 +283,7 @@ class Http2:
                 return
 
     def _check(self, stream: Stream) -> None:
-        if self._is_over or stream.is_broken:
+        if self._is_over or stream.is_reset:
             raise StreamBroken("the stream is gone")
 
     async def acknowledge(self, stream: Stream, count: int) -> None:

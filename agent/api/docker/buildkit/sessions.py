@@ -62,7 +62,13 @@ class Session:
         return content
 
     async def has_agent(self, id: str) -> bool:
-        return self.offers(CHECK_AGENT) and await self._ask(CHECK_AGENT, wire.text(1, id)) is not None
+        if not self.offers(CHECK_AGENT):
+            return False
+        try:
+            await call(self.http2, CHECK_AGENT, wire.text(1, id))
+        except GrpcError:  # whatever its code is: clients have several for this
+            return False
+        return True
 
     async def _ask(self, path: str, message: bytes) -> Message | None:
         """None when the client has none of that."""

@@ -56,7 +56,7 @@ class Build:
             self.job.say(self.job.progress.fail(error.message))
             raise
         except ConnectionError:
-            raise Temporary("build image", self.job.ref[:40], "the client's session ended", "again") from None
+            raise Temporary("build image", "", "the client's session ended") from None
         self.job.image = image
         return image
 
