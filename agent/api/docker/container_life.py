@@ -6,6 +6,7 @@ Start, stop and restart are wishes, which the loop carries out; signals and free
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -166,7 +167,8 @@ async def kill(request: web.Request) -> web.Response:
     before = context.loop.verdict_of(key)
     asked = _asked(context, key) | {"stop_seconds": 0.0, "stop_signal": "KILL"}
     await wishes.change(context, key, ensure="stopped", asked=asked)
-    await context.engine.signal(state.id, signal)  # now, if a stop with more time is under way
+    with contextlib.suppress(Conflict, NotFound):  # the wish was as quick
+        await context.engine.signal(state.id, signal)  # now, if a stop with more time is under way
     await _wait_down(context, key, state, before)
     return no_content()
 

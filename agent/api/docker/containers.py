@@ -19,7 +19,7 @@ from agent.api.docker.bodies import json_body, map_of, text_of
 from agent.api.docker.container_body import Lookup, spec_of
 from agent.api.docker.filters import fits_labels, flag_of, read_filters
 from agent.api.docker.finding import find_container, owned_key, record_of
-from agent.api.docker.looking import look_at
+from agent.api.docker.looking import look_at, networks_by_name
 from agent.api.docker.names import checked, free_name
 from agent.api.docker.references import container_named, mounts_named, network_named, volume_named
 from agent.api.docker.stamps import read_moment
@@ -185,7 +185,7 @@ async def list_containers(request: web.Request) -> web.Response:
     filters = read_filters(request.query.get("filters", ""), LIST_FILTERS)
     limit = whole(request, "limit", 0, least=-1) or 0
     is_all = flag(request, "all") or limit > 0 or "status" in filters or "exited" in filters
-    now, paths = time.time(), volume_paths(context)
+    now, paths, networks = time.time(), volume_paths(context), networks_by_name(context)
     states = sorted(context.engine.list(), key=lambda state: (-state.created_at, state.id))
     states = _between(context, states, filters)
     found: list[dict[str, Any]] = []
@@ -194,7 +194,7 @@ async def list_containers(request: web.Request) -> web.Response:
             continue
         if not _fits_names(state, filters):
             continue
-        view = container_view.summary(look_at(context, state), now, paths)
+        view = container_view.summary(look_at(context, state, networks), now, paths)
         if not _fits(context, view, state, filters):
             continue
         if flag(request, "size"):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent.api.context import Context
 from agent.api.docker.container_view import Seen
 from agent.api.docker.finding import record_of
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile.inventory import spec_of
-from runtime.model import ContainerState
+from runtime.model import ContainerState, NetworkState
 
 
-def look_at(context: Context, state: ContainerState) -> Seen:
+def networks_by_name(context: Context) -> dict[str, NetworkState]:
+    return {network.name: network for network in context.engine.list_networks()}
+
+
+def look_at(
+    context: Context, state: ContainerState, networks: Mapping[str, NetworkState] | None = None
+) -> Seen:
+    """networks: all of them, where many are looked at."""
     key, record = record_of(context, state)
     status = context.loop.statuses().get(key) if key is not None else None
     spec = spec_of(record) if record is not None else None
@@ -21,7 +30,7 @@ def look_at(context: Context, state: ContainerState) -> Seen:
         record=record,
         spec=spec if isinstance(spec, ContainerSpec) else None,
         image=context.engine.image(state.image) if state.image else None,
-        networks={network.name: network for network in context.engine.list_networks()},
+        networks=networks_by_name(context) if networks is None else networks,
         instance=context.settings.layout.instance,
         phase=status.phase if status is not None else "",
         restarts=status.restarts if status is not None else 0,
