@@ -15,28 +15,23 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from runtime import oom_score, pipes, user_namespaces
+from runtime import pipes, user_namespaces
 from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
 from runtime.copies.places import PathStat, stat_of
 from runtime.copies.running import Running, open_running
+from runtime.copies.spares import Spares
 from runtime.errors import NotFound, Temporary
 from runtime.images.error_view import to_error
-from runtime.supervisor import interpreter
 
 AT_ONCE = 8  # copies under way; more of them wait
 STAT_SECONDS = 10.0
-
-_REPOSITORY = Path(__file__).resolve().parent.parent
-_COMMAND = (sys.executable, "-P", "-m", "runtime.copies.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +58,10 @@ class ContainerCopies:
         self._index = index
         self._assembly = assembly
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._spares = Spares()
+
+    def close(self) -> None:
+        self._spares.close()
 
     async def stat(self, id: str, path: str) -> PathStat:
         """`NotFound` with op "find file" for a path that leads nowhere."""
@@ -153,16 +152,15 @@ class ContainerCopies:
         config, running = entry.config, _open(entry)
         has_ids = config.security.user_namespace == "auto"
         ids = user_namespaces.SIZE if has_ids else 1 << 32
-        whole: dict[str, Any] = {"pipe": -1, "root": -1, "users": -1, "ids": ids, "name": config.name, **told}
-        passed = [whole["pipe"]] if whole["pipe"] >= 0 else []
+        whole: dict[str, Any] = {"ids": ids, "name": config.name, **told}
+        passed = {"pipe": whole.pop("pipe")} if "pipe" in whole else {}
         if running is None:
             overlay, mounts = self._assembly.idle_root(config)
             whole |= {"overlay": overlay.to_json(), "mounts": mounts, "read_only": config.read_only}
         else:
-            whole |= {"root": running.root, "users": running.process if has_ids else -1}
-            passed += [running.root, *([running.process] if has_ids else [])]
+            passed |= {"root": running.root} | ({"users": running.process} if has_ids else {})
         try:
-            return _spawn(whole, passed)
+            return self._spares.begin({**whole, "descriptors": list(passed)}, list(passed.values()))
         finally:
             if running is not None:
                 running.close()
@@ -176,21 +174,6 @@ def _open(entry: Entry) -> Running | None:
         return open_running(entry.process)
     except ProcessLookupError:
         return None
-
-
-def _spawn(told: dict[str, Any], passed: list[int]) -> subprocess.Popen[bytes]:
-    environment = {
-        "PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
-        **interpreter.environment(),
-    }  # fmt: skip
-    process = subprocess.Popen(
-        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=passed, bufsize=0
-    )
-    oom_score.unprotect(process.pid)
-    assert process.stdin is not None
-    with process.stdin, contextlib.suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(told).encode() + b"\n")  # less than a pipe holds
-    return process
 
 
 async def _reap(process: subprocess.Popen[bytes]) -> None:

@@ -154,6 +154,7 @@ class NativeEngine:
             await self._clear_leftovers(stack)
             await self.builds.open()
             stack.push_async_callback(self.builds.close)
+            stack.callback(self.copies.close)
             self._denials.open()
             stack.callback(self._denials.close)
             self._drifts.open()

@@ -1,7 +1,7 @@
 """The process that reads and writes a container's files for `docker cp`, one for each copy: what they hold
 and what their names are, strangers decide.
 
-    container_copies ─ a line of JSON on stdin, descriptors ─> main ─> lines of JSON on stdout
+    container_copies ─ a line of JSON, descriptors, on a socket in place of stdin ─> main ─> lines on stdout
 
     stat  {"stat": …}
     get   {"stat": …}, the tar into the pipe, {"done": …}
@@ -20,6 +20,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -48,7 +49,9 @@ LIMITS = Limits()
 
 def main() -> int:
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    told = json.loads(sys.stdin.readline())
+    told = hear()
+    if told is None:
+        return 0  # a spare that nobody needs any more
     try:
         root = open_root(told)
         confine(root, WRITES if told["verb"] == "put" else READS)
@@ -64,10 +67,23 @@ def main() -> int:
     return 0
 
 
+def hear() -> dict[str, Any] | None:
+    """What to do; the descriptors that came with it by their names."""
+    with socket.socket(fileno=os.dup(0)) as channel:
+        line, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 4)
+        while line and not line.endswith(b"\n"):
+            more = channel.recv(1 << 16)
+            line = line + more if more else b""
+    if not line:
+        return None
+    told: dict[str, Any] = json.loads(line)
+    return told | dict(zip(told["descriptors"], descriptors, strict=True))
+
+
 def open_root(told: Mapping[str, Any]) -> int:
     """The container's root: the descriptor that was given of one that runs, else made now."""
-    if told["root"] >= 0:
-        if told["users"] >= 0:
+    if "root" in told:
+        if "users" in told:
             enter_users(told["users"])
         return int(told["root"])
     overlay = mounts.Overlay.parse(told["overlay"])

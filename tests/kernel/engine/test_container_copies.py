@@ -11,6 +11,7 @@ import lzma
 import os
 import stat
 import tarfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -297,13 +298,13 @@ async def test_into_what_is_no_directory(engine: NativeEngine) -> None:
         await put(engine, id, "/", packed(("proc/sys/kernel/hostname", b"x")))
 
 
-def descriptors() -> list[str]:
-    """Of pipes, processes and directories."""
-    links = []
+def descriptors() -> Counter[str]:
+    """How many of pipes, sockets, processes and directories."""
+    links: Counter[str] = Counter()
     for each in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the list's own
-            links.append(os.readlink(f"/proc/self/fd/{each}"))
-    return sorted(link for link in links if link.startswith(("pipe:", "anon_inode:[pidfd]")) or link == "/")
+            links[os.readlink(f"/proc/self/fd/{each}").partition(":[")[0]] += 1
+    return Counter({kind: links[kind] for kind in ("pipe", "socket", "anon_inode", "/")})
 
 
 async def test_who_goes_away_leaves_nothing(engine: NativeEngine) -> None:
