@@ -25,6 +25,7 @@ from runtime.errors import Invalid
 HIGH_BYTES = 1 << 18  # received and not yet read: the client waits
 FRAME = struct.Struct("!BxxxI")
 MAX_FRAME_BYTES = 1 << 20
+MOMENT_SECONDS = 0.01  # in which a client by TCP reads what came
 TAKEN_LOOK_SECONDS = 0.0005
 
 
@@ -127,9 +128,10 @@ class Connection(asyncio.Protocol):
 
     async def wait_taken(self, seconds: float) -> None:
         """Until the client has read all that was sent to it, or the time is over. On a UNIX socket only: on
-        others nobody knows."""
+        others nobody knows, and a moment must do."""
         sock = self._transport.get_extra_info("socket")
         if sock is None or sock.family != socket.AF_UNIX:
+            await asyncio.sleep(MOMENT_SECONDS)
             return
         end = time.monotonic() + seconds
         while not self.is_lost and time.monotonic() < end:

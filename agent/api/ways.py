@@ -23,6 +23,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from agent.api.tls import TlsConnection
 from runtime.errors import SetpointError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ MAX_CONNECTIONS = 16384
 SPARE_DESCRIPTORS = 1024  # of the process, for all that is no client
 MAX_HEAD_BYTES = 256 * 1024  # of a request line and all headers; a line is bounded by the parser
 MAX_HANDSHAKES = 128  # TLS connections that have not said who they are
-HANDSHAKE_SECONDS = 10.0
+HANDSHAKE_SECONDS = 10
 KEEPALIVE_SECONDS = 30.0
 BACKLOG = 1024
 LOG = "setpoint.api.http"
@@ -90,15 +91,18 @@ class Inbound(RequestHandler):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client that has said all (`docker system dial-stdio` shuts its half) still gets its answer, where
-        the kernel can tell that from one that is gone: on a UNIX socket."""
+        that can be told from one that is gone: on a UNIX socket, and in TLS."""
         transport = self.transport
-        if self.way.hosts is not None or transport is None or self.is_waiting or not self._is_whole():
+        if transport is None or self.is_waiting or not self._is_whole():
             return None
-        hangup = Hangup(transport)
-        if hangup.is_over:
-            hangup.close()
-            return None
-        self._hangup = hangup
+        if transport.get_extra_info("sslcontext") is None:
+            if self.way.hosts is not None:
+                return None
+            hangup = Hangup(transport)
+            if hangup.is_over:
+                hangup.close()
+                return None
+            self._hangup = hangup
         self.close()  # after the answer
         return True
 
@@ -251,12 +255,13 @@ class Site(web.SockSite):
         await web.BaseSite.start(self)
         door, tls = self._runner.server, self._ssl_context
         assert isinstance(door, Door)
+
+        def accept() -> asyncio.BaseProtocol:
+            connection = door.knock(self.way, is_tls=tls is not None)
+            return connection if tls is None else TlsConnection(connection, tls, HANDSHAKE_SECONDS)
+
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: door.knock(self.way, is_tls=tls is not None),
-            sock=self._sock,
-            ssl=tls,
-            backlog=self._backlog,
-            ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+            accept, sock=self._sock, backlog=self._backlog
         )
 
 
