@@ -72,6 +72,7 @@ class Seen:
     queue_depth: int = 0
     last_event_id: int = 0
     disk: DiskSeen = DiskSeen()
+    tasks: int = 0
 
 
 class Metrics:
@@ -212,6 +213,7 @@ class _States:
         yield _one("setpoint_supervisor_up", "1 while the supervisor answers.", seen.is_supervisor_up)
         yield from _disk(seen.disk)
         yield _one("setpoint_queue_depth", "Objects waiting to be looked at.", seen.queue_depth)
+        yield _one("setpoint_tasks", "What the agent does at once, for clients and for itself.", seen.tasks)
         yield _one("setpoint_containers_unlisted", "Containers left out below.", seen.unlisted_containers)
         yield from _containers(seen)
 

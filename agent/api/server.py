@@ -256,6 +256,7 @@ async def look(context: Context) -> metrics.Seen:
         queue_depth=int(getattr(context.loop, "queue_depth", 0)),
         last_event_id=context.store.last_event_id,
         disk=disk_seen(context),
+        tasks=len(asyncio.all_tasks()),
     )
 
 
