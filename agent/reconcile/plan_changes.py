@@ -46,7 +46,7 @@ def _networks(context: Context, current: Replica) -> tuple[tuple[Action, ...], f
     )
     cause = context.cause("its networks are others")
     names = {endpoint.network for endpoint in wanted}
-    # By its addresses too: a connect that was broken off may have left it on a network that its record has not.
+    # By its addresses too: a connect that was broken off may have left it on more than its record says.
     on = dict.fromkeys((*(endpoint.network for endpoint in has), *current.state.addresses))
     leaving = (
         DisconnectNetwork(key, cause, current.id, network, index=index)
