@@ -132,3 +132,21 @@ def test_a_digest_beside_a_tag_needs_no_new_container_by_itself() -> None:
     assert recreate_hash(tagged) == recreate_hash(locked) and spec_hash(tagged) != spec_hash(locked)
     plain, pinned = ContainerSpec(image="h:5000/x"), ContainerSpec(image=f"h:5000/x@{digest}")
     assert recreate_hash(plain) != recreate_hash(pinned)
+
+
+def test_what_the_docker_api_made_is_renamed_and_changes_networks_in_place() -> None:
+    def asked(**fields: object) -> ContainerSpec:
+        return ContainerSpec.model_validate({"image": "x", "asked": {"image": "x"}, **fields})
+
+    before = asked(container_name="a", network_mode="bridge")
+    for after in (
+        asked(container_name="b", network_mode="bridge"),
+        asked(container_name="a", networks={"n": {"aliases": ["x"]}}),
+        asked(container_name="a"),
+    ):
+        assert recreate_hash(before) == recreate_hash(after) and spec_hash(before) != spec_hash(after)
+    for mode in ("host", "none", "container:x"):
+        assert recreate_hash(before) != recreate_hash(asked(container_name="a", network_mode=mode))
+    assert recreate_hash(ContainerSpec(image="x", container_name="a")) != recreate_hash(
+        ContainerSpec(image="x", container_name="b")
+    )
