@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.cli import output
-from runtime.images.progress import EXISTS, LAYER, MOUNTED
+from runtime.images.progress import EXISTS, LAYER, MOUNTED, NAMED
 
 SHOWN_SECONDS = 0.1
 SPEED_SECONDS = 5.0  # of the last so many
@@ -58,7 +58,7 @@ class Progress:
 
     def _take(self, line: Mapping[str, Any], now: float) -> None:
         step = str(line.get("step", ""))
-        if step in (LAYER, EXISTS, MOUNTED):
+        if step in (LAYER, EXISTS, MOUNTED, NAMED):
             return  # their bytes are told by the steps that take time
         if step == "unpack" and self._step == "fetch" and self._is_fetching():
             return  # side by side: what is fetched is what one waits for

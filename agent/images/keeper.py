@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from agent.images.notes import Notes
 from agent.images.roots import Wanted, find_roots, kept_good
+from agent.reconcile.api_objects import is_api
 from agent.room import Alarm
 from runtime.disk import room
 from runtime.errors import Invalid, NotFound, SetpointError, Temporary
@@ -110,7 +111,10 @@ class ImageKeeper:
     # --- what is good -------------------------------------------------------------------------
 
     def settled(self, key: Key) -> None:
-        """An object is as it is wanted: its image is one that a revert may go back to."""
+        """An object is as it is wanted: its image is one that a revert may go back to. What the Docker API
+        made has none: its image is free when it is gone."""
+        if is_api(key):
+            return
         image, record = self._loop.image_of(key), self._loop.objects().get(key)
         if image is None or record is None or record.deleting:
             return

@@ -22,7 +22,7 @@ from runtime.images.facts import Admit, ImageFacts, admit_all
 from runtime.images.formats import FoundImage, build_manifest, find_images, layer_type
 from runtime.images.index import Index, Record, locked, read_index, write_index
 from runtime.images.limits import DEFAULT_LIMITS, Limits
-from runtime.images.progress import Report
+from runtime.images.progress import NAMED, Progress, Report
 from runtime.images.reference import Reference
 from runtime.images.rootfs import Wanted, ingest_rootfs, rootfs_config
 from runtime.images.stage import Stage, StagedImage
@@ -53,7 +53,11 @@ def load_archive(
         if not moves_names:  # looked at again under the lock; here before any work
             refuse_moves(read_index(root), [(digest_of(image.config), image.names) for image in found])
         stage = Stage(root, directory, report, limits, admit)
-        return commit(root, stage, stage_images, moves_names=moves_names)
+        images = commit(root, stage, stage_images, moves_names=moves_names)
+    for image in images:
+        for name in image.names:
+            report(Progress(NAMED, name.familiar, 0, 0))
+    return images
 
 
 def load_rootfs(

@@ -9,6 +9,9 @@ LAYER, EXISTS, MOUNTED = "layer", "exists", "mounted"
 """Steps that are told once for each layer: it is to be fetched; it is there already; the registry has taken
 it from another repository of its own."""
 
+NAMED = "named"
+"""Once for each name that an archive gave to an image, in its familiar form, when it has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

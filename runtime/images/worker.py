@@ -30,7 +30,7 @@ from runtime.images.error_view import to_error, to_view
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
-from runtime.images.progress import EXISTS, LAYER, MOUNTED
+from runtime.images.progress import EXISTS, LAYER, MOUNTED, NAMED
 from runtime.images.reference import parse_reference
 from runtime.images.registry.proxies import proxies
 from runtime.images.staging_directory import remove_dead_stages
@@ -394,8 +394,8 @@ class _Asker:
             raise to_error(answer["error"])
 
 
-# A frozen container waits for "written"; the others come once for each layer.
-_NEVER_LEFT_OUT = ("written", LAYER, EXISTS, MOUNTED)
+# A frozen container waits for "written"; the others come once for each layer or name.
+_NEVER_LEFT_OUT = ("written", LAYER, EXISTS, MOUNTED, NAMED)
 
 
 class _Reporter:

@@ -1,119 +1,69 @@
-"""Images as archives: save, load, and import of a root file system. An archive is never in memory."""
+"""Images out of archives: load, and import of a root file system. An archive is never in memory: it is
+received into a file without a name, and read from there by a process that may take only so much.
+
+A client that goes away before all of it came leaves nothing; from then on the work goes on without it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from agent.api.context import Context
 from agent.api.docker import image_events
 from agent.api.docker.image_commit import changes_of
-from agent.api.docker.image_finding import check_platform, find_image
-from agent.api.docker.image_names import has_tag, new_name, read_name
+from agent.api.docker.image_names import new_name, read_name
 from agent.api.docker.image_query import is_on
-from agent.api.docker.json_lines import Report, Work, log, write_json_lines
+from agent.api.docker.json_lines import Report, Work, write_json_lines
 from agent.api.docker.platforms import read_one, read_platform
 from agent.api.docker.progress_lines import Line, LoadLines, NoLines, status
 from agent.api.requests import context_of
 from agent.api.unnamed_file import receive
-from runtime.errors import Invalid, NotFound, SetpointError, Unsupported
+from runtime.errors import Invalid, SetpointError, Unsupported
+from runtime.images.images import host_platform
 from runtime.model import ImageInfo
 
 MAX_ARCHIVE_BYTES = 64 * 1024**3
-MAX_NAMES = 1000
-_END: Any = object()
-
-
-# --- out ------------------------------------------------------------------------------------------
-
-
-async def save(request: web.Request) -> web.StreamResponse:
-    """?names=, several."""
-    return await _save(request, request.query.getall("names", []))
-
-
-async def save_one(request: web.Request) -> web.StreamResponse:
-    return await _save(request, [request.match_info["name"]])
-
-
-async def _save(request: web.Request, names: list[str]) -> web.StreamResponse:
-    """With its length, so that a client knows an archive that was cut off from a whole one."""
-    context, platform = context_of(request), read_one(request.query.getall("platform", []))
-    if not 0 < len(names) <= MAX_NAMES:
-        raise Invalid("", "", f"no names of images, or over {MAX_NAMES}")
-    wanted = [each for name in names for each in _saved(context, name, platform)]
-    archive = await asyncio.to_thread(context.engine.images.save, wanted, "docker-archive")
-    response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
-    response.content_length = archive.size_bytes
-    await response.prepare(request)
-    chunks = archive.chunks()
-    try:
-        while (chunk := await asyncio.to_thread(next, chunks, _END)) is not _END:
-            await response.write(chunk)
-    except SetpointError as error:  # a blob is damaged: nobody may take what was sent for an archive
-        log.warning("saving %s: %s", ", ".join(names)[:300], error)
-        if request.transport is not None:
-            request.transport.abort()
-        return response
-    for name in names:
-        image_events.note(context, image_events.SAVED, find_image(context, wanted[0]).info.id, name)
-    return response
-
-
-def _saved(context: Context, name: str, platform: str) -> list[str]:
-    """A name without a tag means all of its repository; an id means an image without a name."""
-    if not has_tag(name):
-        repository = read_name(name).repository
-        named = sorted(record.name for record in context.engine.images.records() if record.name)
-        found = [
-            each for each in named if (ref := read_name(each)).repository == repository and not ref.digest
-        ]
-        if found:
-            return found
-    image = find_image(context, name)
-    check_platform(image, platform)
-    return [image.name or image.info.id]
-
-
-# --- in -------------------------------------------------------------------------------------------
 
 
 async def load(request: web.Request) -> web.StreamResponse:
     """The body is the archive. A name that another image has moves to the new one, and that is told."""
     context = context_of(request)
-    platform = read_one(request.query.getall("platform", []))
+    check_host(read_one(request.query.getall("platform", [])))
     quiet = is_on(request, "quiet", default=True)
     descriptor = await receive(request, context.settings.layout.data, "load image", MAX_ARCHIVE_BYTES)
-    return await write_json_lines(request, _load(request, context, descriptor, platform, quiet=quiet))
-
-
-async def _load(
-    request: web.Request, context: Context, descriptor: int, platform: str, *, quiet: bool
-) -> AsyncIterator[Line]:
-    path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")  # not /proc/self: a worker opens it
-    before = _ids_by_name(context)
+    path = _path_of(descriptor)
 
     async def begin(report: Report) -> tuple[ImageInfo, ...]:
         try:
             if not os.fstat(descriptor).st_size:
                 raise Invalid("load image", "", "an empty archive")
             return tuple(await asyncio.to_thread(context.engine.images.load, path, report, moves_names=True))
+        except SetpointError as error:
+            raise of_archive(error, path) from None
         finally:
             os.close(descriptor)
 
-    work = Work(request, NoLines() if quiet else LoadLines(), begin, goes_on=True)
+    lines = LoadLines(_ids_by_name(context), quiet=quiet)
+    work = Work(request, lines, begin, goes_on=True)
+    try:
+        return await write_json_lines(request, _load(context, work, lines), begins=True)
+    finally:
+        if not work.has_begun:
+            os.close(descriptor)
+
+
+async def _load(context: Context, work: Work[tuple[ImageInfo, ...]], lines: LoadLines) -> AsyncIterator[Line]:
     async for line in work.told():
         yield line
     for image in work.result:
-        check_loaded(image, platform)
-        for line in loaded_lines(image, before):
+        for line in lines.loaded(image.id, image.names):
             yield line
-        for name in image.names or ("",):
+        for name in [name for name in image.names if name in lines.named] or [""]:
             image_events.note(context, image_events.LOADED, image.id, name)
 
 
@@ -123,23 +73,26 @@ def _ids_by_name(context: Context) -> dict[str, str]:
     return {read_name(record.name).familiar: record.image_id for record in records}
 
 
-def check_loaded(image: ImageInfo, platform: str) -> None:
-    if platform and not f"{platform}/".startswith(f"{image.os}/{image.architecture}/"):
-        raise NotFound("", "", f"the archive has no image for {platform}, but for {image.architecture}")
+def check_host(platform: str) -> None:
+    """Of an archive with several platforms this host's image is taken, and no other."""
+    if platform and platform != str(host_platform()):
+        raise Unsupported(
+            "load image", platform, f"what is loaded here is for {host_platform()}", "pull it with --platform"
+        )
 
 
-def loaded_lines(image: ImageInfo, before: Mapping[str, str]) -> list[Line]:
-    """The names that it got by this; all that it has when it had them before."""
-    names = [name for name in image.names if before.get(name) != image.id] or list(image.names)
-    lines = []
-    for name in names:
-        old = before.get(name, image.id)
-        if old != image.id:
-            lines.append(
-                f"The image {name} already exists, renaming the old one with ID {old} to empty string"
-            )
-        lines.append(f"Loaded image: {name}")
-    return [{"stream": f"{text}\n"} for text in lines or [f"Loaded image ID: {image.id}"]]
+def of_archive(error: SetpointError, path: Path) -> SetpointError:
+    """The same, without a path that its client does not know."""
+    if str(path) in error.subject:
+        error.subject = "the archive"
+    return error
+
+
+def _path_of(descriptor: int) -> Path:
+    return Path(f"/proc/{os.getpid()}/fd/{descriptor}")  # not /proc/self: a worker opens it
+
+
+# --- import ---------------------------------------------------------------------------------------
 
 
 async def import_image(request: web.Request) -> web.StreamResponse:
@@ -159,23 +112,31 @@ async def import_image(request: web.Request) -> web.StreamResponse:
     if name:
         context.loop.check_image("import image", name)
     descriptor = await receive(request, context.settings.layout.data, "import image", MAX_ARCHIVE_BYTES)
-    path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    path = _path_of(descriptor)
 
     async def begin(report: Report) -> ImageInfo:
         try:
-            return await asyncio.to_thread(
+            image: ImageInfo = await asyncio.to_thread(
                 lambda: context.engine.images.import_rootfs(
                     path, name, config, report, moves_names=True, platform=platform, comment=message
                 )
             )
+            return image
+        except SetpointError as error:
+            raise of_archive(error, path) from None
         finally:
             os.close(descriptor)
 
-    async def lines() -> AsyncIterator[Line]:
-        work = Work(request, NoLines(), begin, goes_on=True)
-        async for line in work.told():
-            yield line
-        image_events.note(context, image_events.IMPORTED, work.result.id, name)
-        yield status(work.result.id)
+    work = Work(request, NoLines(), begin, goes_on=True)
+    try:
+        return await write_json_lines(request, _import(context, work, name))
+    finally:
+        if not work.has_begun:
+            os.close(descriptor)
 
-    return await write_json_lines(request, lines())
+
+async def _import(context: Context, work: Work[ImageInfo], name: str) -> AsyncIterator[Line]:
+    async for line in work.told():
+        yield line
+    image_events.note(context, image_events.IMPORTED, work.result.id, name and read_name(name).familiar)
+    yield status(work.result.id)

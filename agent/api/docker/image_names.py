@@ -35,7 +35,20 @@ def read_name(text: str) -> Reference:
     try:
         return parse_reference(text)
     except Invalid as error:
-        raise Invalid("", "", f"invalid reference format: {error.reason}", error.hint) from None
+        reason = error.reason
+        name = text.partition("@")[0]
+        if name != name.lower() and _is_named(name.lower()):
+            shown_as = name if "/" in name else f"library/{name}"
+            reason = f"repository name ({shown_as[:100]}) must be lowercase"
+        raise Invalid("", "", f"invalid reference format: {reason}", error.hint) from None
+
+
+def _is_named(text: str) -> bool:
+    try:
+        parse_reference(text)
+    except Invalid:
+        return False
+    return True
 
 
 def with_tag(name: str, tag: str) -> Reference:

@@ -20,6 +20,7 @@ from runtime.model import ImageInfo
 Version = tuple[int, int]
 DRIVER = "overlay2"  # by the name that tools know: it is what the kernel mounts
 MISSING = "<missing>"
+EPOCH = "1970-01-01T00:00:00"  # what reproducible builds say
 _CONFIG = (
     "User", "ExposedPorts", "Env", "Cmd", "Healthcheck", "ArgsEscaped", "Volumes", "WorkingDir", "Entrypoint",
     "OnBuild", "Labels", "StopSignal", "Shell",
@@ -117,7 +118,7 @@ def inspection(
         "RootFS": {"Type": "layers", "Layers": list(info.layers)},
         "Metadata": {"LastTagTime": NEVER},
     }
-    if created and parse_time(created):
+    if parse_time(created) or created.startswith(EPOCH):
         view["Created"] = created
     elif version < (1, 44):
         view["Created"] = NEVER

@@ -25,10 +25,14 @@ Report = Callable[[Any], None]
 _Result = TypeVar("_Result")
 
 
-async def write_json_lines(request: web.Request, lines: AsyncIterator[Line]) -> web.StreamResponse:
-    """An error before the first line is an answer of its own."""
+async def write_json_lines(
+    request: web.Request, lines: AsyncIterator[Line], *, begins: bool = False
+) -> web.StreamResponse:
+    """An error before the first line is an answer of its own. begins: it is a line as well, as clients of
+    this call look for it."""
     response: web.StreamResponse | None = None
     try:
+        response = await _begin(request) if begins else None
         async for line in lines:
             response = response or await _begin(request)
             await response.write(_packed(line))
@@ -62,6 +66,7 @@ class Work(Generic[_Result]):
         goes_on: bool = False,
     ) -> None:
         self.result: _Result
+        self.has_begun = False
         self._request = request
         self._lines = lines
         self._begin = begin
@@ -78,6 +83,7 @@ class Work(Generic[_Result]):
         """The last lines come when it is done, and well."""
         streams = context_of(self._request).streams
         task = asyncio.ensure_future(self._begin(self._report))
+        self.has_begun = True
         streams.add(task)
         task.add_done_callback(streams.discard)
         try:

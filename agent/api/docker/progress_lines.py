@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.api.docker.image_names import short
-from runtime.images.progress import EXISTS, LAYER, MOUNTED, Progress
+from runtime.images.progress import EXISTS, LAYER, MOUNTED, NAMED, Progress
 
 Line = dict[str, Any]
 BAR = 50
@@ -109,19 +109,44 @@ class PushLines:
 
 
 class LoadLines:
-    """What an archive's layers are copied and unpacked by."""
+    """What an archive's layers are copied and unpacked by, where that is wanted, and the names that it gave.
+    before: familiar name -> image, of those that were here."""
+
+    def __init__(self, before: Mapping[str, str], *, quiet: bool) -> None:
+        self._before = before
+        self._quiet = quiet
+        self.named: list[str] = []
 
     def of(self, progress: Progress) -> Iterator[Line]:
-        if progress.step in ("copy", "unpack") and progress.subject:
+        if progress.step == NAMED:
+            self.named.append(progress.subject)
+        elif progress.step in ("copy", "unpack") and progress.subject and not self._quiet:
             id = short(progress.subject.rpartition("/")[2] or progress.subject)
             yield advance("Loading layer", id, progress.done_bytes, progress.total_bytes)
+
+    def loaded(self, id: str, names: Sequence[str]) -> Iterator[Line]:
+        """Of one image. names: all that it has by now."""
+        given = [name for name in names if name in self.named]
+        for name in given:
+            old = self._before.get(name, id)
+            if old != id:
+                yield _said(
+                    f"The image {name} already exists, renaming the old one with ID {old} to empty string"
+                )
+            yield _said(f"Loaded image: {name}")
+        if not given:
+            yield _said(f"Loaded image ID: {id}")
 
     def end(self) -> Iterator[Line]:
         return iter(())
 
 
+def _said(text: str) -> Line:
+    return {"stream": f"{text}\n"}
+
+
 class NoLines:
-    """For who asked for silence, and for work that Docker's daemon tells nothing of."""
+    """For work that Docker's daemon tells nothing of."""
 
     def of(self, progress: Progress) -> Iterator[Line]:
         return iter(())
