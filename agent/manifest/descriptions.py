@@ -413,6 +413,55 @@ IMAGE = {
     "suspend": SUSPEND,
     "update": CONTAINER["update"],
 }
+LIMITS = {
+    "privileged": D("Containers without any fence (false).", "privileged: true", BOOLEAN),
+    "namespaces": D("The host's own that may be used.", "namespaces: [network]", LIST),
+    "capabilities": D("Beyond the default set.", "capabilities: [NET_ADMIN]", LIST),
+    "devices": D("Devices of the host, and what lies below.", "devices: [/dev/dri]", LIST),
+    "binds": D("Paths of the host, and what lies below.", 'binds: [/srv/ci, "/etc/localtime:ro"]', LIST),
+    "unconfined": D("Which fences may be left out.", "unconfined: [seccomp]", LIST),
+    "ports": D("Ports of the host; any without it.", "ports: [8000-8999/tcp]", LIST),
+    "sysctls": D("Kernel settings; any without it.", "sysctls: [net.core.somaxconn]", LIST),
+    "images": D("Which images may be used and pulled; any without it.", "images: [docker.io/library/*]", LIST),
+    "external": D("Networks and volumes of others; any without it.", "external: []", LIST),
+}
+SOCKET = {
+    "allow": D(
+        "What may be done there: read, write (all), a noun (containers, images, networks, volumes, system) or "
+        "NOUN:VERB. containers: read, create, start, stop, change, remove, attach, exec, copy, commit; images: "
+        "read, pull, build, push, change, save, remove; networks: read, create, connect, remove; volumes: read, "
+        "create, change, remove; system: read, events.",
+        'allow: [read, "containers:create", "containers:start", "images:pull"]',
+        LIST,
+    ),
+    "ensure": ENSURE,
+    "label": D(
+        "NAME=VALUE. What is seen and touched there bears it, and what is made there gets it. Without it: one of "
+        "its own, so that a client sees only what was made there.",
+        "label: team=ci",
+        TEXT,
+    ),
+    "labels": LABELS,
+    "limits": D(
+        "What containers may ask for, as `allow` of a policy. Without it nothing that reaches the host.",
+        "limits: {binds: [/srv/ci], ports: [8000-8999]}",
+        {"type": "object"},
+        LIMITS,
+    ),
+    "mode": D('The file\'s mode ("0660"); never for everybody.', 'mode: "0600"', TEXT),
+    "owner": D("Whose it is: USER or USER:GROUP, by name or number (root).", "owner: root:ci", TEXT),
+    "path": D(
+        "Where it is, in a directory of root's. Without it: /run/INSTANCE/sockets/PROJECT.NAME.sock.",
+        "path: /run/ci/docker.sock",
+        TEXT,
+    ),
+    "suspend": SUSPEND,
+    "time_to_live": D(
+        "What is made there goes after this time, with what is in it. Without it: never.",
+        "time_to_live: 2h",
+        DURATION,
+    ),
+}
 METADATA = {
     "name": D("The object's name in its project.", "name: web", TEXT),
     "project": D("The project; the directory's name without it.", "project: shop", TEXT),
@@ -424,6 +473,7 @@ KINDS = {
     ),
     "network": D("A bridge that containers are on and find each other by name.", fields=NETWORK),
     "image": D("An image that is kept here, whether or not a container uses it.", fields=IMAGE),
+    "socket": D("A socket of the Docker API at which little is allowed, for a job or a user.", fields=SOCKET),
     "volume": D("A directory that outlives its containers.", fields=VOLUME),
     "metadata": D("Name and project of an object in the envelope form.", fields=METADATA),
 }

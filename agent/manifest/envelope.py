@@ -7,6 +7,7 @@ from typing import Any
 from agent.manifest.compose import NAME, NAME_HINT, Contents, add, project_name
 from agent.manifest.nodes import Mapping, Node, Scalar
 from agent.manifest.parse_image import read_image
+from agent.manifest.parse_socket import read_socket
 from agent.manifest.parse_values import Broken, Parser, did_you_mean, fields, guard, text
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels, read_service
@@ -20,8 +21,9 @@ KINDS: dict[str, tuple[str, Parser[AnySpec]]] = {
     "Network": ("network", read_network),
     "Volume": ("volume", read_volume),
     "Image": ("image", read_image),
+    "Socket": ("socket", read_socket),
 }
-LACKING_KINDS = ("Secret", "Config", "Job", "Socket")
+LACKING_KINDS = ("Secret", "Config", "Job")
 
 
 def _api_version(r: Reading, node: Node) -> str:
@@ -108,7 +110,7 @@ def read_envelope(r: Reading, document: Node, project: str, contents: Contents) 
 
 def _fields(r: Reading, document: Node) -> dict[str, Any]:
     values = fields(r, document, FIELDS, required=("apiVersion", "kind", "metadata"), nullable=("spec",))
-    if values["kind"] in ("Container", "Image") and "spec" not in values:
+    if values["kind"] in ("Container", "Image", "Socket") and "spec" not in values:
         r.error(document, "spec is missing")
         raise Broken
     return values

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.manifest.descriptions import CONTAINER, IMAGE, NETWORK, VOLUME, Description
+from agent.manifest.descriptions import CONTAINER, IMAGE, NETWORK, SOCKET, VOLUME, Description
 from agent.manifest.envelope import API_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +28,7 @@ def envelope_schema() -> dict[str, Any]:
             _envelope("Network", NETWORK, []),
             _envelope("Volume", VOLUME, []),
             _envelope("Image", IMAGE, ["image"]),
+            _envelope("Socket", SOCKET, ["allow"]),
         ],
     }
 

@@ -266,5 +266,23 @@ class ImageSpec(Spec):
     suspend: bool = False
 
 
-AnySpec = ContainerSpec | NetworkSpec | VolumeSpec | ImageSpec
+class SocketSpec(Spec):
+    """A way into the API that is fenced. path: "" is in the instance's run directory. owner: USER[:GROUP], ""
+    is root's. allow: permissions (see `agent.policy.permissions`). label: NAME=VALUE, what is seen there
+    bears it and what is made there gets it; "" is one of its own. limits: as a policy's `allow` (see
+    `socket_limits`). time_to_live: seconds that what is made there lives, None for ever."""
+
+    path: str = ""
+    owner: str = ""
+    mode: int = 0o660
+    allow: tuple[str, ...] = ()
+    label: str = ""
+    limits: dict[str, Any] = {}
+    time_to_live: float | None = None
+    labels: dict[str, str] = {}
+    ensure: Literal["present", "absent"] = "present"
+    suspend: bool = False
+
+
+AnySpec = ContainerSpec | NetworkSpec | VolumeSpec | ImageSpec | SocketSpec
 JSON = dict[str, Any]

@@ -1,2 +1,3 @@
 """Scoped sockets: ways in that are fenced. What may be asked for at one is a value (`scope`), checked at one
-place (`gate`) against one table of permissions (`permissions`); manifests declare them (`kind: Socket`)."""
+place (`gate`) against one table (`agent.policy.permissions`); manifests declare them (`kind: Socket`), the loop
+opens and closes them (`listeners`)."""
