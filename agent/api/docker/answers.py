@@ -37,5 +37,12 @@ def message_of(error: BaseException) -> str:
     if not isinstance(error, SetpointError):
         return f"a bug in the agent: {type(error).__name__} (hint: its traceback is in the agent's log)"
     if error.op:
-        return str(error)
-    return f"{error.reason} (hint: {error.hint})" if error.hint else error.reason
+        return _in_go_words(str(error))
+    return _in_go_words(f"{error.reason} (hint: {error.hint})" if error.hint else error.reason)
+
+
+def _in_go_words(text: str) -> str:
+    """The docker CLI exits with 127 or 126 by these."""
+    for words in ("No such file or directory", "Permission denied", "Is a directory"):
+        text = text.replace(words, words.lower())
+    return text

@@ -121,7 +121,7 @@ def restart_of(host: Mapping[str, Any]) -> Restart:
             else ("maximum retry count can only be used with 'on-failure'")
         )
         raise Invalid("", "", f"invalid restart policy: {reason}")
-    attempts = min(count, UNLIMITED_RESTARTS) or UNLIMITED_RESTARTS
+    attempts = count + 1 if 0 < count < UNLIMITED_RESTARTS else UNLIMITED_RESTARTS  # the first run counts
     return Restart(policy=name, max_attempts=attempts, window_seconds=ALWAYS_SECONDS)
 
 

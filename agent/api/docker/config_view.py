@@ -18,6 +18,7 @@ LIVE = frozenset(
     ("NanoCpus", "CpuQuota", "CpuPeriod", "CpuShares", "CpusetCpus", "Memory", "MemorySwap",
      "MemoryReservation", "PidsLimit", "RestartPolicy")
 )  # fmt: skip
+DERIVED = LIVE | {"MemorySwappiness"}
 MASKED = [
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
@@ -46,12 +47,12 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
         "OpenStdin": spec.stdin_open,
         "StdinOnce": bool(asked.get("StdinOnce")),
         "Env": [f"{name}={value}" for name, value in environment.items()],
-        "Cmd": list(command) if command else None,
+        "Cmd": list(command or ()),
         "Image": reference,
-        "Volumes": {path: {} for path in _anonymous(spec, image)} or None,
+        "Volumes": {path: {} for path in _anonymous(spec, image)},
         "WorkingDir": spec.working_dir or (image.working_dir if image else ""),
-        "Entrypoint": list(entrypoint) if entrypoint else None,
-        "OnBuild": asked.get("OnBuild"),
+        "Entrypoint": list(entrypoint or ()),
+        "OnBuild": asked.get("OnBuild") or [],
         "Labels": {**(image.labels if image else {}), **spec.labels},
     }
     exposed = (*spec.expose, *(image.exposed_ports if image else ()))
@@ -96,7 +97,9 @@ def host_config_of(spec: ContainerSpec) -> dict[str, Any]:
     if spec.asked is None:
         return derived
     said = spec.asked.request.get("HostConfig") or {}
-    kept = {name: value for name, value in said.items() if value is not None and name not in LIVE}
+    kept = {name: value for name, value in said.items() if value not in (None, "") and name not in DERIVED}
+    if not (kept.get("LogConfig") or {}).get("Type"):
+        kept.pop("LogConfig", None)
     return {**derived, **kept, **_network_said(spec, kept)}
 
 
@@ -107,7 +110,7 @@ def _network_said(spec: ContainerSpec, said: Mapping[str, Any]) -> dict[str, Any
 
 def _limits(spec: ContainerSpec) -> dict[str, Any]:
     restart = spec.restart
-    count = restart.max_attempts if restart.policy == "on-failure" and restart.max_attempts < 10**6 else 0
+    count = restart.max_attempts - 1 if restart.policy == "on-failure" and restart.max_attempts < 10**6 else 0
     return {
         "CpuShares": spec.cpu_shares or 0,
         "Memory": spec.mem_limit or 0,
@@ -129,11 +132,10 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
             {"PathOnHost": d.source, "PathInContainer": d.target, "CgroupPermissions": d.permissions}
             for d in spec.devices
         ],
-        "DeviceCgroupRules": None,
-        "DeviceRequests": None,
+        "DeviceCgroupRules": [],
+        "DeviceRequests": [],
         "MemoryReservation": spec.mem_reservation or 0,
         "MemorySwap": spec.memswap_limit or 0,
-        "MemorySwappiness": None,
         "OomKillDisable": spec.oom_kill_disable,
         "PidsLimit": spec.pids_limit,
         "Ulimits": [{"Name": n, "Hard": u.hard, "Soft": u.soft} for n, u in sorted(spec.ulimits.items())],
@@ -159,16 +161,16 @@ def _isolation(spec: ContainerSpec) -> dict[str, Any]:
     options += [f"apparmor={spec.apparmor}"] if spec.apparmor else []
     is_masked = spec.masked_paths and not spec.privileged
     return {
-        "CapAdd": list(spec.cap_add) or None,
-        "CapDrop": list(spec.cap_drop) or None,
+        "CapAdd": list(spec.cap_add),
+        "CapDrop": list(spec.cap_drop),
         "CgroupnsMode": "private",
-        "GroupAdd": list(spec.group_add) or None,
+        "GroupAdd": list(spec.group_add),
         "IpcMode": spec.ipc or "private",
         "Cgroup": "",
         "PidMode": spec.pid,
         "Privileged": spec.privileged,
         "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": options or None,
+        "SecurityOpt": options,
         "UTSMode": spec.uts,
         "UsernsMode": spec.userns_mode,
         "Sysctls": dict(spec.sysctls),
@@ -188,8 +190,8 @@ def _network(spec: ContainerSpec) -> dict[str, Any]:
         "Dns": list(spec.dns),
         "DnsOptions": list(spec.dns_opt),
         "DnsSearch": list(spec.dns_search),
-        "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts] or None,
-        "Links": None,
+        "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts],
+        "Links": [],
     }
 
 
@@ -206,9 +208,9 @@ def _mounts(spec: ContainerSpec) -> dict[str, Any]:
     binds = [_bind(mount) for mount in spec.mounts if mount.type != "tmpfs" and mount.source]
     tmpfs = {mount.target: _tmpfs(mount) for mount in spec.mounts if mount.type == "tmpfs"}
     return {
-        "Binds": binds or None,
-        "Tmpfs": tmpfs or None,
-        "VolumesFrom": None,
+        "Binds": binds,
+        "Tmpfs": tmpfs,
+        "VolumesFrom": [],
         "VolumeDriver": "",
         "ContainerIDFile": "",
     }
