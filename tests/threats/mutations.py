@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
+from tests.threats.copy_mutations import COPIES
 from tests.threats.dockerfile_mutations import DOCKERFILES
 from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
@@ -641,6 +642,7 @@ MUTATIONS = (
         '', "tests/unit/api/test_policy.py",
     ),
     *ARCHIVES,
+    *COPIES,
     *BUILDS,
     *DRIFT,
     *DOCKERFILES,
