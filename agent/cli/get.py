@@ -11,7 +11,7 @@ from agent.cli.events import event_line
 from agent.cli.parser import Parser
 from agent.cli.status import objects_table
 
-KINDS = ("container", "network", "volume", "image")
+KINDS = ("container", "network", "volume", "image", "socket")
 
 
 def add_get(parser: Parser) -> None:

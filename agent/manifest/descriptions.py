@@ -422,22 +422,22 @@ LIMITS = {
     "unconfined": D("Which fences may be left out.", "unconfined: [seccomp]", LIST),
     "ports": D("Ports of the host; any without it.", "ports: [8000-8999/tcp]", LIST),
     "sysctls": D("Kernel settings; any without it.", "sysctls: [net.core.somaxconn]", LIST),
-    "images": D("Which images may be used and pulled; any without it.", "images: [docker.io/library/*]", LIST),
+    "images": D("Images that may be used and pulled; any without it.", "images: [docker.io/library/*]", LIST),
     "external": D("Networks and volumes of others; any without it.", "external: []", LIST),
 }
 SOCKET = {
     "allow": D(
-        "What may be done there: read, write (all), a noun (containers, images, networks, volumes, system) or "
-        "NOUN:VERB. containers: read, create, start, stop, change, remove, attach, exec, copy, commit; images: "
-        "read, pull, build, push, change, save, remove; networks: read, create, connect, remove; volumes: read, "
-        "create, change, remove; system: read, events.",
+        "What may be done there: read, write (all), a noun (containers, images, networks, volumes, system) "
+        "or NOUN:VERB. containers: read, create, start, stop, change, remove, attach, exec, copy, commit; "
+        "images: read, pull, build, push, change, save, remove; networks: read, create, connect, remove; "
+        "volumes: read, create, change, remove; system: read, events.",
         'allow: [read, "containers:create", "containers:start", "images:pull"]',
         LIST,
     ),
     "ensure": ENSURE,
     "label": D(
-        "NAME=VALUE. What is seen and touched there bears it, and what is made there gets it. Without it: one of "
-        "its own, so that a client sees only what was made there.",
+        "NAME=VALUE. What is seen and touched there bears it, and what is made there gets it. Without it: "
+        "one of its own, so that a client sees only what was made there.",
         "label: team=ci",
         TEXT,
     ),

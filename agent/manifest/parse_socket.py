@@ -6,13 +6,13 @@ import posixpath
 import re
 from typing import Any
 
-from agent.policy.permissions import ALL, GROUPS, expanded
 from agent.manifest.nodes import Node
 from agent.manifest.parse_values import Parser, boolean, choice, did_you_mean, duration, fields, filled, items
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels
 from agent.manifest.socket_limits import limits_of
 from agent.manifest.spec import SocketSpec
+from agent.policy.permissions import ALL, GROUPS, expanded
 from agent.policy.policy import Allow
 from agent.policy.read import ALLOW
 

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port, SocketSpec
 from agent.policy.images import is_id, is_in_list, judge_rule
+from agent.policy.judge_socket import judge_socket
 from agent.policy.policy import Allow, Bind, Policy, PortRange
 from runtime.security import DEFAULT_CAPABILITIES, normal_capability
 from store.records import Key
@@ -34,6 +35,8 @@ _THINGS = "name driver external internal subnet gateway mtu isolated labels ensu
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
 THINGS = frozenset(_THINGS.split())
 """Fields of networks and volumes that were looked at; `external` is judged."""
+SOCKETS = frozenset("path limits owner mode allow label time_to_live labels ensure suspend".split())
+"""Fields of sockets; the first two are judged."""
 Part = str | int | tuple[int, int]
 Place = tuple[Part, ...]
 """Keys, and items of lists: the n-th, or (n, count) where only a list as long as that is the same one. A key
@@ -68,6 +71,8 @@ def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Viol
         return (*_container(allow, spec), *_image(policy, allow, spec), *_required(policy, spec))
     if isinstance(spec, ImageSpec):
         return tuple(_image(policy, allow, spec))
+    if isinstance(spec, SocketSpec):
+        return tuple(_refused(*found) for found in judge_socket(allow, spec))
     if spec.external and not _matches(allow.external, spec.name or key.name):
         return (_refused("external", ("external",), f"external {key.kind} {spec.name or key.name}"),)
     return ()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from agent.manifest.spec import SocketSpec
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.policy import ExitCause
 from runtime.build_recipe import BuildRecipe
@@ -95,6 +96,20 @@ class DeleteVolume(Action):
     verb: ClassVar[str] = "delete"
     done: ClassVar[str] = "VolumeDeleted"
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSocket(Action):
+    verb: ClassVar[str] = "open"
+    done: ClassVar[str] = "SocketOpened"
+    spec: SocketSpec
+    spec_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSocket(Action):
+    verb: ClassVar[str] = "close"
+    done: ClassVar[str] = "SocketClosed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from agent.reconcile import actions as do
 from agent.reconcile.actions import Action
+from agent.reconcile.sockets import Sockets
 from runtime import disk
 from runtime.face import Engine
 
@@ -28,25 +29,25 @@ class Outcome:
 
 
 async def apply(
-    engine: Engine, actions: Sequence[Action], on_outcome: Callable[[Outcome], None]
+    engine: Engine, sockets: Sockets, actions: Sequence[Action], on_outcome: Callable[[Outcome], None]
 ) -> tuple[Outcome, ...]:
     """All outcomes, lane by lane. on_outcome is called right after each action, so that what was done is
     known even if the next step is never reached. Raises nothing but cancellation."""
     lanes: dict[int, list[Action]] = {}
     for action in actions:
         lanes.setdefault(action.index, []).append(action)
-    runs = [_run_lane(engine, lane, on_outcome) for lane in lanes.values()]
+    runs = [_run_lane(engine, sockets, lane, on_outcome) for lane in lanes.values()]
     if len(runs) == 1:
         return await runs[0]
     return tuple(outcome for lane in await asyncio.gather(*runs) for outcome in lane)
 
 
 async def _run_lane(
-    engine: Engine, lane: Sequence[Action], on_outcome: Callable[[Outcome], None]
+    engine: Engine, sockets: Sockets, lane: Sequence[Action], on_outcome: Callable[[Outcome], None]
 ) -> tuple[Outcome, ...]:
     outcomes = []
     for action in lane:
-        outcome = await _perform(engine, action)
+        outcome = await _perform(engine, sockets, action)
         outcomes.append(outcome)
         on_outcome(outcome)
         if outcome.error is not None:
@@ -54,10 +55,10 @@ async def _run_lane(
     return tuple(outcomes)
 
 
-async def _perform(engine: Engine, action: Action) -> Outcome:
+async def _perform(engine: Engine, sockets: Sockets, action: Action) -> Outcome:
     started = time.perf_counter()
     try:
-        await _call(engine, action)
+        await _call(engine, sockets, action)
     except Exception as error:
         return Outcome(action, _of_the_disk(action, error), time.perf_counter() - started)
     return Outcome(action, None, time.perf_counter() - started)
@@ -70,7 +71,7 @@ def _of_the_disk(action: Action, error: Exception) -> Exception:
     return disk.explained(action.verb, str(action.key), error) or error
 
 
-def _call(engine: Engine, action: Action) -> Awaitable[None]:
+def _call(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
     match action:
         case do.PullImage():
             more = {"platform": action.platform, "project": action.key.project}
@@ -95,6 +96,10 @@ def _call(engine: Engine, action: Action) -> Awaitable[None]:
             return engine.relabel(action.id, action.labels)
         case do.RepairDrift():
             return engine.repair(action.drift)
+        case do.OpenSocket():
+            return sockets.open(action.key, action.spec, action.spec_hash)
+        case do.CloseSocket():
+            return sockets.close(action.key)
         case do.ForgetObject():
             return _nothing()
     return _call_for_things(engine, action)

@@ -70,7 +70,7 @@ class Applying:
     async def _run(self, found: KeyPlan) -> None:
         key, know = found.key, self._know
         try:
-            outcomes = await apply(self._engine, found.actions, self._after_action)
+            outcomes = await apply(self._engine, know.sockets, found.actions, self._after_action)
             self._after_lanes(outcomes)
             self._look_again(found)
         except Exception as error:  # a bug of ours must not keep a key in flight for ever

@@ -30,6 +30,7 @@ from agent.reconcile.observer import Observer
 from agent.reconcile.queue import KeyedQueue
 from agent.reconcile.removal import is_unasked
 from agent.reconcile.revisions import Revisions
+from agent.reconcile.sockets import Sockets
 from agent.reconcile.statuses import status_of
 from agent.reconcile.world import DEFAULT_BRIDGE, Actual, PruneGuard, World
 from runtime.face import Engine
@@ -66,7 +67,9 @@ class Knowledge:
         clock: Clock,
         settings: LoopSettings,
         observer: Observer,
+        sockets: Sockets,
     ) -> None:
+        self.sockets = sockets
         self.clock = clock
         self.settings = settings
         self.observer = observer
@@ -110,6 +113,7 @@ class Knowledge:
             sandboxes=self.observed.sandboxes,
             dependents=self.inventory.dependents,
             handed=self._handed,
+            sockets=sockets.listening,
         )
 
     async def load(self) -> None:

@@ -38,6 +38,7 @@ from agent.reconcile.observer import Observer, Silent
 from agent.reconcile.policy import Exit, Health
 from agent.reconcile.probing import Probing
 from agent.reconcile.removal import is_left_alone
+from agent.reconcile.sockets import NoSockets, Sockets
 from agent.reconcile.watching import Watching
 from agent.reconcile.world import HOST, World
 from runtime.errors import Conflict, NotFound
@@ -63,11 +64,13 @@ class Loop:
         settings: LoopSettings | None = None,
         observer: Observer | None = None,
         gate: Gate | None = None,
+        sockets: Sockets | None = None,
     ) -> None:
         self._settings = settings or LoopSettings()
         self._gate = gate or Gate(None)
         self._clock = clock or SteadyClock()
-        know = Knowledge(engine, store, instance, self._clock, self._settings, observer or Silent())
+        parts = (self._clock, self._settings, observer or Silent(), sockets or NoSockets())
+        know = Knowledge(engine, store, instance, *parts)
         self._know = know
         self._applying = Applying(engine, know)
         self._watching = Watching(engine, know)

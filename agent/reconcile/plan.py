@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, NetworkSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, NetworkSpec, SocketSpec
 from agent.reconcile.actions import Cause, KeyPlan, Plan, RepairDrift
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.container_actions import context_of
 from agent.reconcile.handing_over import former_of, heir_of, plan_former, plan_heir
 from agent.reconcile.plan_containers import plan_container
 from agent.reconcile.plan_images import plan_image, plan_image_removal
+from agent.reconcile.plan_sockets import plan_socket, plan_socket_removal
 from agent.reconcile.plan_things import (
     plan_network,
     plan_network_removal,
@@ -78,6 +79,8 @@ def _plan_wanted(desired: Desired, spec: AnySpec, world: World, now: float) -> K
         return plan_network(desired, spec, world, now)
     if isinstance(spec, ImageSpec):
         return plan_image(desired, spec, world, now)
+    if isinstance(spec, SocketSpec):
+        return plan_socket(desired, spec, world, now)
     return plan_volume(desired, spec, world, now)
 
 
@@ -88,6 +91,8 @@ def _plan_removal(desired: Desired, world: World, now: float) -> KeyPlan:
         return plan_volume_removal(desired, world, now)
     if desired.key.kind == "image":
         return plan_image_removal(desired)
+    if desired.key.kind == "socket":
+        return plan_socket_removal(desired, world)
     return plan_container_removal(desired, world, now)
 
 

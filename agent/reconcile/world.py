@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.manifest import hashing
-from agent.manifest.spec import AnySpec, ContainerSpec, Dependency, ImageSpec, NetworkSpec, VolumeSpec
+from agent.manifest.spec import (
+    AnySpec,
+    ContainerSpec,
+    Dependency,
+    ImageSpec,
+    NetworkSpec,
+    SocketSpec,
+    VolumeSpec,
+)
 from agent.policy.policy import OPEN, Policy
 from agent.reconcile import convert
 from agent.reconcile.api_objects import named_key
@@ -25,11 +33,14 @@ from store.records import Key, ObjectRecord
 
 # A network's labels and the like change without making it anew.
 NETWORK_LIVE_FIELDS = frozenset({"labels", "ensure", "suspend", "driver", "external", "asked"})
-SPEC_TYPES: dict[str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec] | type[ImageSpec]] = {
+SPEC_TYPES: dict[
+    str, type[ContainerSpec] | type[NetworkSpec] | type[VolumeSpec] | type[ImageSpec] | type[SocketSpec]
+] = {
     "container": ContainerSpec,
     "network": NetworkSpec,
     "volume": VolumeSpec,
     "image": ImageSpec,
+    "socket": SocketSpec,
 }
 
 
@@ -225,6 +236,7 @@ class World:
     missing is not in the store. facts: reference -> what is known of it, where the policy asks for that.
     pulls: reference -> how its fetch stands. networks, volumes: by their
     real names. dependents: key -> those that need it.
+    sockets: those that listen -> the hash of the spec that they do it by.
     handed: an object -> the former one of the Docker API whose containers it may take over."""
 
     instance: str = "setpoint"
@@ -240,6 +252,7 @@ class World:
     sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)
     dependents: Mapping[Key, frozenset[Key] | set[Key]] = field(default_factory=dict)
     handed: Mapping[Key, Key] = field(default_factory=dict)
+    sockets: Mapping[Key, str] = field(default_factory=dict)
     prune: PruneGuard = PruneGuard()
     policy: Policy = OPEN
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.policy.permissions import ANYBODY, expanded, needed
 from agent.manifest.socket_limits import allow_of
 from agent.manifest.spec import SocketSpec
+from agent.policy.permissions import ANYBODY, expanded, needed
 from agent.policy.policy import Allow, Policy
 from store.records import Key
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.manifest.envelope import API_VERSION
 from agent.manifest.files import project_of
-from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, NetworkSpec, SocketSpec, VolumeSpec
 from agent.manifest.writer import service, topology
 from agent.manifest.writer.yaml_text import comment, indented, to_yaml
 from store.records import Key
@@ -55,6 +55,8 @@ def needs_envelope(key: Key) -> bool:
 
 def unwritten(spec: AnySpec) -> tuple[str, ...]:
     """Fields of a spec that a manifest has no word for."""
+    if isinstance(spec, SocketSpec):  # no API makes one
+        return tuple(sorted(spec.model_fields_set))
     return service.unwritten(spec) if isinstance(spec, ContainerSpec) else topology.unwritten(spec)
 
 

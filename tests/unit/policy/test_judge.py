@@ -8,7 +8,7 @@ import pytest
 
 from agent.manifest.objects import Manifest, Revision
 from agent.manifest.reader import read
-from agent.manifest.spec import ContainerSpec, ImageSpec, NetworkSpec, VolumeSpec
+from agent.manifest.spec import ContainerSpec, ImageSpec, NetworkSpec, SocketSpec, VolumeSpec
 from agent.policy import judge
 from agent.policy.gate import Gate
 from agent.policy.policy import OPEN, STRICT
@@ -283,6 +283,7 @@ def test_every_field_of_a_spec_was_looked_at() -> None:
     assert set(ContainerSpec.model_fields) == judge.JUDGED | judge.HARMLESS
     assert set(NetworkSpec.model_fields) | set(VolumeSpec.model_fields) == judge.THINGS
     assert set(ImageSpec.model_fields) <= judge.JUDGED | judge.HARMLESS
+    assert set(SocketSpec.model_fields) == judge.SOCKETS
 
 
 def test_a_bind_is_held_below_the_outermost_that_can_be_written() -> None:
