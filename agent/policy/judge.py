@@ -31,11 +31,12 @@ cpus cpu_shares cpuset mem_limit memswap_limit mem_reservation pids_limit oom_sc
 restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy profiles ensure
 suspend on_unhealthy platform update asked
 """
+_SOCKETS = "path limits owner mode allow label time_to_live labels ensure suspend"
 _THINGS = "name driver external internal subnet gateway mtu isolated labels ensure suspend keep asked"
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
 THINGS = frozenset(_THINGS.split())
 """Fields of networks and volumes that were looked at; `external` is judged."""
-SOCKETS = frozenset("path limits owner mode allow label time_to_live labels ensure suspend".split())
+SOCKETS = frozenset(_SOCKETS.split())
 """Fields of sockets; the first two are judged."""
 Part = str | int | tuple[int, int]
 Place = tuple[Part, ...]

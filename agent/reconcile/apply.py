@@ -96,17 +96,17 @@ def _call(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
             return engine.relabel(action.id, action.labels)
         case do.RepairDrift():
             return engine.repair(action.drift)
-        case do.OpenSocket():
-            return sockets.open(action.key, action.spec, action.spec_hash)
-        case do.CloseSocket():
-            return sockets.close(action.key)
         case do.ForgetObject():
             return _nothing()
-    return _call_for_things(engine, action)
+        case do.OpenSocket():
+            return sockets.open(action.key, action.spec, action.spec_hash)
+    return _call_for_things(engine, sockets, action)
 
 
-def _call_for_things(engine: Engine, action: Action) -> Awaitable[None]:
+def _call_for_things(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
     match action:
+        case do.CloseSocket():
+            return sockets.close(action.key)
         case do.CreateNetwork():
             return engine.create_network(action.config)
         case do.DeleteNetwork():
