@@ -30,7 +30,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import H2Error
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from agent.api.upgrade import Connection
 
@@ -39,6 +39,12 @@ MAX_RESETS = 1000  # by the peer: CVE-2023-44487
 STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 8 << 20  # received on all streams and not yet read
 MAX_HEADER_BYTES = 1 << 16
+_SETTINGS = {
+    SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
+    SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+    SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+    SettingCodes.ENABLE_PUSH: 0,
+}
 Headers = dict[str, str]
 OnStream = Callable[["Stream"], Awaitable[None]]
 
@@ -144,11 +150,8 @@ class Http2:
         self._is_over = False
         self._last_task: set[asyncio.Task[None]] = set()
         self._h2 = H2Connection(H2Configuration(client_side=is_client, header_encoding="utf-8"))
-        self._h2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = MAX_STREAMS
-        self._h2.local_settings[SettingCodes.INITIAL_WINDOW_SIZE] = STREAM_WINDOW
-        self._h2.local_settings[SettingCodes.MAX_HEADER_LIST_SIZE] = MAX_HEADER_BYTES
-        if is_client:
-            self._h2.local_settings[SettingCodes.ENABLE_PUSH] = 0
+        # Assigned one by one they would count from the peer's answer on, and never be sent.
+        self._h2.local_settings = Settings(client=is_client, initial_values=_SETTINGS)
         self._h2.initiate_connection()  # sent before all else, by whoever sends first
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65535)
 
