@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import clients
 from docker import Docker
 from many import COUNTS, measure_many
 from measure import appended, idle_share, median, pss_bytes, run
@@ -23,7 +24,7 @@ from pulls import measure_pulls
 from setpoint import Setpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-MEASUREMENTS = ("up", "down", "memory", "idle", "heal", "exec", "status", "many", "pull")
+MEASUREMENTS = ("up", "down", "memory", "idle", "heal", "exec", "status", "many", "clients", "pull")
 Numbers = dict[str, float]
 
 
@@ -31,6 +32,7 @@ class Peer(Protocol):
     """One engine. Times are seconds of wall clock as a person at a prompt sees them."""
 
     name: str
+    scratch: Path
 
     def version(self) -> str: ...
     def start(self) -> None: ...
@@ -44,6 +46,7 @@ class Peer(Protocol):
     def exec_true(self) -> float: ...
     def exec_true_by_api(self) -> float | None: ...
     def status(self) -> float: ...
+    def docker_socket(self) -> Path | None: ...
 
 
 def main() -> int:
@@ -124,6 +127,8 @@ def measure(peer: Peer, options: argparse.Namespace) -> Numbers:
     numbers |= measure_one(peer, wanted, options.runs)
     if "many" in wanted and isinstance(peer, Setpoint):
         numbers |= measure_many(peer)
+    if "clients" in wanted and (socket := peer.docker_socket()) is not None:
+        numbers |= clients.measure_clients(socket, peer.scratch, options.runs, note)
     return numbers
 
 
@@ -194,6 +199,7 @@ ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("exec", "exec of true, from the command line", lambda v: f"{v * 1000:.0f} ms"),
     ("exec_api", "exec of true, through the API", lambda v: f"{v * 1000:.1f} ms"),
     ("status", "status, as a whole process", lambda v: f"{v * 1000:.0f} ms"),
+    *clients.ROWS,
     ("pull", "pull of three layers, 25,000 files, 495 MB unpacked", lambda v: f"{v:.2f} s"),
     *(
         (f"{key}_{count}", title.replace("COUNT", f"{count:,}"), show)

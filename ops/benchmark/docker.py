@@ -106,3 +106,7 @@ class Docker:
 
     def status(self) -> float:
         return timed(lambda: self.docker("ps"))
+
+    def docker_socket(self) -> Path | None:
+        """Where its Docker Engine API is."""
+        return self.scratch / "docker.sock"

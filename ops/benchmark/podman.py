@@ -80,3 +80,7 @@ class Podman:
 
     def status(self) -> float:
         return timed(lambda: self.podman("ps"))
+
+    def docker_socket(self) -> Path | None:
+        """None: it serves one only with another process."""
+        return None

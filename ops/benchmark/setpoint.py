@@ -154,3 +154,7 @@ class Setpoint:
 
     def status(self) -> float:
         return timed(lambda: self.setpoint("status"))
+
+    def docker_socket(self) -> Path | None:
+        """Where its Docker Engine API is."""
+        return Path(f"/run/{INSTANCE}/setpoint.sock")
