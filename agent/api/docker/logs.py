@@ -106,29 +106,42 @@ class Blocks:
         self._tail = tail
         self._is_followed = is_followed
         self._log: LogBlocks | None = None
-        self._lock = threading.Lock()  # a read whose waiter went away goes on in its thread
+        self._lock = threading.Lock()
         self._is_closed = False
 
     async def __aenter__(self) -> Blocks:
-        await asyncio.to_thread(self._open)
+        try:
+            await asyncio.to_thread(self._open)
+        except asyncio.CancelledError:
+            self._close_soon()
+            raise
         return self
 
     async def __aexit__(self, *_error: object) -> None:
+        self._close_soon()
+
+    def _close_soon(self) -> None:
+        """After the read that is under way, if one is: in its thread it goes on when its waiter is gone."""
         self._is_closed = True
         if self._lock.acquire(blocking=False):
             self._close()
             self._lock.release()
+        else:
+            asyncio.get_running_loop().run_in_executor(None, self._close_later)
 
-    def _open(self) -> None:
+    def _close_later(self) -> None:
         with self._lock:
-            self._log = LogBlocks(self._directory, self._tail, is_followed=self._is_followed)
-            if self._is_closed:
-                self._close()
+            self._close()
 
     def _close(self) -> None:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def _open(self) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._log = LogBlocks(self._directory, self._tail, is_followed=self._is_followed)
 
     async def read(self, convert: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
         """What `convert` makes of the next block, and whether there was one."""
@@ -136,14 +149,11 @@ class Blocks:
 
     def _read(self, convert: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
         with self._lock:
-            try:
-                block = b"" if self._is_closed or self._log is None else self._log.read()
-                if not block and self._log is not None and not self._is_closed and self._log.advance():
-                    return b"", True
-                return convert(block) if block else b"", bool(block)
-            finally:
-                if self._is_closed:
-                    self._close()
+            if self._log is None or self._is_closed:
+                return b"", False
+            if block := self._log.read():
+                return convert(block), True
+            return b"", self._log.advance()
 
     @property
     def has_more(self) -> bool:
