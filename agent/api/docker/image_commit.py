@@ -43,6 +43,8 @@ async def commit(request: web.Request) -> web.StreamResponse:
     from runtime.images.container_commit import Commit
 
     context, query = context_of(request), request.query
+    if not query.get("container"):
+        raise Invalid("", "", 'invalid name or ID supplied: ""')
     state = find_container(context, query.get("container", ""))
     name = new_name(query.get("repo", ""), query.get("tag", ""))
     changes = changes_of(query.getall("changes", []))

@@ -57,11 +57,10 @@ async def _save(request: web.Request, names: list[str]) -> web.StreamResponse:
 def _saved(context: Context, name: str, platform: str) -> list[str]:
     """What the archive is to hold, as the store calls it. A name without a tag means all of its repository;
     an id means an image without a name."""
-    if found := [] if has_tag(name) else _of_repository(context, name):
-        return found
-    image = find_image(context, name)
-    check_platform(image, platform)
-    return [image.name or image.info.id]
+    for each in (found := [] if has_tag(name) else _of_repository(context, name)) or [name]:
+        image = find_image(context, each)
+        check_platform(image, platform)
+    return found or [image.name or image.info.id]
 
 
 def _of_repository(context: Context, name: str) -> list[str]:

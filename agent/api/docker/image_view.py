@@ -91,6 +91,7 @@ def manifest_summary(
             "Platform": {"architecture": info.architecture, "os": info.os},
             "Containers": list(containers),
             "Size": {"Unpacked": info.size_bytes},
+            "UnpackedSize": info.size_bytes,  # which the definition asks for, and does not describe
         },
     }
 

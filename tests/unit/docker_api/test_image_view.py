@@ -50,6 +50,7 @@ def test_a_row_of_other_versions() -> None:
     assert manifest["Size"] == {"Total": 41, "Content": 11}
     assert manifest["ImageData"] == {
         "Platform": {"architecture": "arm64", "os": "linux"}, "Containers": ["c"], "Size": {"Unpacked": 30},
+        "UnpackedSize": 30,
     }  # fmt: skip
     old = summary(INFO, ShownNames((), ()), RECORD, Counted(), (1, 42))
     assert (old["RepoTags"], old["VirtualSize"]) == (["<none>:<none>"], 30)
