@@ -28,6 +28,8 @@ from agent import log, systemd
 from agent.api.context import Context
 from agent.api.docker.auto_remove import AutoRemoval
 from agent.api.server import Servers
+from agent.api.sockets.expiry import Expiry
+from agent.api.sockets.listeners import Listeners
 from agent.follow import Follower
 from agent.images.keeper import IMAGES, ImageKeeper
 from agent.images.verifier import ImageVerifier
@@ -179,6 +181,7 @@ async def _assemble(
         settings=LoopSettings(full_pass_seconds=settings.full_pass_seconds),
         observer=metrics,
         gate=gate_of(settings),
+        sockets=(listeners := Listeners(settings.layout)),
     )
     images = ImageKeeper(engine, loop, store.images, settings.image_rules, settings.image_look_seconds)
     await images.load()
@@ -210,7 +213,8 @@ async def _assemble(
         started_at=time.time(),
     )
     _remove_what_ends(context, stack)
-    await stack.enter_async_context(_served(context))
+    context.expiry = Expiry(context)
+    await stack.enter_async_context(_served(context, listeners))
     return context, follower
 
 
@@ -262,8 +266,8 @@ def _open_standin(layout: Layout) -> Store:
 
 
 @contextlib.asynccontextmanager
-async def _served(context: Context) -> AsyncIterator[None]:
-    servers = Servers(context)
+async def _served(context: Context, listeners: Listeners) -> AsyncIterator[None]:
+    servers = Servers(context, listeners)
     try:
         await servers.start()
         if servers.metrics_address:
@@ -292,11 +296,13 @@ def _start_tasks(
     images = asyncio.ensure_future(context.images.run())
     updates = asyncio.ensure_future(context.updates.run())
     verifier = asyncio.ensure_future(context.verifier.run())
+    expiry = asyncio.ensure_future(context.expiry.run())
 
     async def cancel() -> None:
-        for task in (following, watchdog, room, images, updates, verifier):
+        tasks = (following, watchdog, room, images, updates, verifier, expiry)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(following, watchdog, room, images, updates, verifier, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     stack.push_async_callback(cancel)
     looping = asyncio.ensure_future(_run_loop(context.loop, follower))
@@ -307,6 +313,7 @@ def _start_tasks(
         images: "image keeper",
         updates: "update watcher",
         verifier: "image verifier",
+        expiry: "end of what scoped sockets made",
     }
 
 

@@ -29,6 +29,8 @@ from agent.api.docker import routes, versions
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.listen import Address, plain_names, read_address
 from agent.api.own_socket import OwnSocket
+from agent.api.sockets.gate import fence
+from agent.api.sockets.listeners import Listeners
 from agent.api.tls import Certificates
 from agent.api.ways import Runner, Site, Way
 from agent.client import PREFIX
@@ -46,8 +48,9 @@ SCRAPE_KEPT_SECONDS = 0.5  # two scrapers at once look once
 class Servers:
     """The listening sockets of one agent. `await start()`, `await stop()`."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, listeners: Listeners) -> None:
         self._context = context
+        self._listeners = listeners
         self._runners: list[Runner] = []
         self.metrics_address = ""
         self._own_socket = OwnSocket(context.settings.layout.agent_socket, self._serve_again)
@@ -57,6 +60,7 @@ class Servers:
         settings = self._context.settings
         await self._serve(make_app(self._context), bind(settings), _local(settings))
         self._own_socket.open()
+        self._listeners.serve_by(self._runners[0])
         for text in settings.listen:
             await self._listen(read_address(text))
         endpoint = settings.metrics_endpoint()
@@ -109,6 +113,7 @@ class Servers:
     async def stop(self) -> None:
         """Close the sockets and what is connected to them."""
         self._own_socket.close()
+        await self._listeners.close_all()
         for runner in self._runners:
             await runner.cleanup()
         with contextlib.suppress(FileNotFoundError):
@@ -117,7 +122,9 @@ class Servers:
 
 def make_app(context: Context) -> web.Application:
     """The application behind the UNIX socket."""
-    app = web.Application(middlewares=[_answer_errors, guards.guard], client_max_size=guards.MAX_BODY_BYTES)
+    app = web.Application(
+        middlewares=[_answer_errors, guards.guard, fence], client_max_size=guards.MAX_BODY_BYTES
+    )
     app[CONTEXT] = context
     native.add_routes(app)
     routes.add_routes(app)

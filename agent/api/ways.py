@@ -200,6 +200,12 @@ class Door(web.Server):
         self._idle.pop(handler, None)
         super().connection_lost(handler, exc)
 
+    def cut(self, handler: RequestHandler) -> None:
+        """End a connection at once, whatever it has become."""
+        transport = self._connections.get(handler)
+        if transport is not None:
+            transport.abort()
+
     def begin(self, handler: RequestHandler) -> None:
         """It asks for something."""
         self._idle.pop(handler, None)
@@ -270,6 +276,11 @@ def way_of(request: web.BaseRequest) -> Way:
     connection = request.protocol
     assert isinstance(connection, Inbound)
     return connection.way
+
+
+def scope_of(request: web.BaseRequest) -> Scope | None:
+    """What may be asked for on the way that a request came; None for everything."""
+    return way_of(request).scope
 
 
 def _most_connections() -> int:

@@ -62,20 +62,20 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("GET", "/containers/{id}/export"): "containers:copy",
     ("POST", "/commit"): "containers:commit",
     ("GET", "/images/json"): "images:read",
-    ("GET", "/images/{name:.+}/json"): "images:read",
-    ("GET", "/images/{name:.+}/history"): "images:read",
+    ("GET", "/images/{name}/json"): "images:read",
+    ("GET", "/images/{name}/history"): "images:read",
     ("GET", "/images/search"): "images:read",
-    ("GET", "/distribution/{name:.+}/json"): "images:read",
+    ("GET", "/distribution/{name}/json"): "images:read",
     ("POST", "/images/create"): "images:pull",
     ("POST", "/auth"): "images:pull",
     ("POST", "/build"): "images:build",
     ("POST", "/build/cancel"): "images:build",
-    ("POST", "/images/{name:.+}/push"): "images:push",
-    ("POST", "/images/{name:.+}/tag"): "images:change",
+    ("POST", "/images/{name}/push"): "images:push",
+    ("POST", "/images/{name}/tag"): "images:change",
     ("POST", "/images/load"): "images:change",
     ("GET", "/images/get"): "images:save",
-    ("GET", "/images/{name:.+}/get"): "images:save",
-    ("DELETE", "/images/{name:.+}"): "images:remove",
+    ("GET", "/images/{name}/get"): "images:save",
+    ("DELETE", "/images/{name}"): "images:remove",
     ("GET", "/networks"): "networks:read",
     ("GET", "/networks/{id}"): "networks:read",
     ("POST", "/networks/create"): "networks:create",
@@ -90,7 +90,7 @@ PERMISSIONS: Mapping[tuple[str, str], str] = {
     ("DELETE", "/volumes/{name}"): "volumes:remove",
     ("POST", "/volumes/prune"): "volumes:remove",
 }
-"""(method, path without its version) -> permission."""
+"""(method, path without its version and patterns) -> permission."""
 
 NEVER = frozenset({
     ("POST", "/images/prune"), ("POST", "/build/prune"),  # of all images, whose ever
@@ -99,9 +99,9 @@ NEVER = frozenset({
     ("GET", "/containers/{id}/checkpoints"), ("POST", "/containers/{id}/checkpoints"),
     ("DELETE", "/containers/{id}/checkpoints/{checkpoint}"),
     ("GET", "/plugins"), ("GET", "/plugins/privileges"), ("POST", "/plugins/pull"),
-    ("POST", "/plugins/create"), ("*", "/plugins/{name:.+}"),
+    ("POST", "/plugins/create"), ("*", "/plugins/{name}"),
     *(("*", f"/{noun}{rest}") for noun in ("swarm", "nodes", "services", "tasks", "secrets", "configs")
-      for rest in ("", "/{rest:.+}")),
+      for rest in ("", "/{rest}")),
 })  # fmt: skip
 """Paths that no scoped socket has."""
 

@@ -20,6 +20,7 @@ MAX_DEPTH = 64
 MAX_BRACKETS = 200_000
 MAX_INTEGER = 2**63
 JSON_TYPES = ("application/json",)
+AMEND = "setpoint.amend"  # of a request: a function of its body
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # or one without an end
 _STEPS = bytes.maketrans(b"[{]}", b"\2\2\0\0")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
@@ -28,12 +29,13 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 async def json_body(request: web.Request) -> dict[str, Any]:
     """The body, a JSON object; {} for an empty one. Invalid for all others; 415 for another content type:
     a form that a browser can send without asking is not taken (CSRF)."""
+    amend = request.get(AMEND, dict)  # what the scope of a socket writes into it, or refuses
     body = await request.read()
     if not body:
-        return {}
+        return dict(amend({}))
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() not in JSON_TYPES:
         raise web.HTTPUnsupportedMediaType(reason="the body must be application/json")
-    return read_json(body)
+    return dict(amend(read_json(body)))
 
 
 def read_json(body: bytes) -> dict[str, Any]:

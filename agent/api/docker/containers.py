@@ -24,6 +24,8 @@ from agent.api.docker.names import checked, free_name
 from agent.api.docker.references import container_named, mounts_named, network_named, volume_named
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, flag, whole
+from agent.api.sockets.bodies import admit
+from agent.api.ways import scope_of
 from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
 from agent.reconcile.convert import resources_of
@@ -62,6 +64,7 @@ async def create(request: web.Request) -> web.Response:
     _check_free(names, name)
     volumes: dict[str, VolumeSpec] = {}
     spec = spec_of(name, body, image, _lookup(context, volumes))
+    admit(context, scope_of(request), spec, volumes)
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
     # No wait between the look at the names and this: of many that ask for one name, one gets it.
     writes = [wishes.put(context, key, spec)]

@@ -26,10 +26,7 @@ PING_HEADERS = {
 async def ping(request: web.Request) -> web.StreamResponse:
     """What clients ask first: its headers say which version to speak."""
     body = b"" if request.method == "HEAD" else b"OK"
-    response = web.Response(body=body, headers=PING_HEADERS, content_type="text/plain", charset="utf-8")
-    if request.method == "HEAD":
-        response.content_length = 0
-    return response
+    return web.Response(body=body, headers=PING_HEADERS, content_type="text/plain", charset="utf-8")
 
 
 async def version(request: web.Request) -> web.StreamResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class Scope:
 
     @property
     def policy(self) -> Policy:
-        return Policy(origin=f"the socket {self.name}", allow=self.allow)
+        """To join a container's namespaces is judged by whose container it is."""
+        allow = dataclasses.replace(self.allow, namespaces=self.allow.namespaces | {"container"})
+        return Policy(origin=f"the socket {self.name}", allow=allow)
 
     def labels(self, now: float | None = None) -> dict[str, str]:
         """What is written upon all that is made here, over what the client says."""

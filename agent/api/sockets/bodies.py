@@ -1,0 +1,98 @@
+"""What a body may say at a scoped socket, and what is written into it: the label, and the end of its time.
+The parsed object that handlers act by is what is looked at here. Called by `gate` and by the create of
+containers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from agent.api.context import Context
+from agent.api.docker.answers import Forbidden
+from agent.api.docker.bodies import flag_of, map_of, text_map_of, text_of, texts_of
+from agent.api.docker.finding import find_container
+from agent.api.sockets.scope import Scope
+from agent.manifest.spec import ContainerSpec, VolumeSpec
+from agent.policy.judge import judge
+from agent.reconcile.api_objects import API_PROJECT, named_key
+from runtime.errors import Conflict, NotFound
+from store.records import Key
+
+LABELLED = frozenset(("/containers/create", "/networks/create", "/volumes/create"))
+BUILT_IN = frozenset(("bridge", "host", "none", "default"))
+
+
+def amended(method: str, path: str, body: dict[str, Any], scope: Scope, context: Context) -> dict[str, Any]:
+    """The body as the handler gets it. Forbidden, NotFound or Conflict for what is out of scope."""
+    if path == "/containers/{id}/exec" and flag_of(body, "Privileged") and not scope.allow.privileged:
+        raise Forbidden(f"a privileged exec is not allowed at the socket {scope.name}")
+    if path in ("/networks/{id}/connect", "/networks/{id}/disconnect"):
+        return body | {"Container": _check_container(context, scope, text_of(body, "Container"))}
+    if path not in LABELLED:
+        return body
+    for reference in texts_of(map_of(body, "HostConfig"), "VolumesFrom"):
+        _check_container(context, scope, reference.partition(":")[0])
+    if path == "/volumes/create":
+        _check_volume_name(context, scope, text_of(body, "Name"))
+    return body | {"Labels": scope.labelled(text_map_of(body, "Labels"))}
+
+
+def _check_container(context: Context, scope: Scope, reference: str) -> str:
+    """The id of one that is in scope."""
+    state = find_container(context, reference)
+    if not scope.has(state.labels):
+        raise NotFound("", "", f"No such container: {reference[:128]}")
+    return state.id
+
+
+def _check_volume_name(context: Context, scope: Scope, name: str) -> None:
+    """One that is there already would be the answer."""
+    found = next((each for each in context.engine.list_volumes() if each.name == name), None)
+    if name and found is not None and not scope.has(found.labels):
+        raise Conflict("", "", f"volume name {name[:128]} is taken")
+
+
+def admit(context: Context, scope: Scope | None, spec: ContainerSpec, volumes: dict[str, VolumeSpec]) -> None:
+    """Whether a container may be made as it would be: by what it asks of the host (as a policy judges), and
+    by whose things it uses. Volumes that come with it get the label. None is a way in without a scope."""
+    if scope is None:
+        return
+    policy = scope.policy
+    for violation in judge(policy, Key(API_PROJECT, "container", "new"), spec):
+        raise Forbidden(violation.message(policy))
+    for kind, name in used_by(spec):
+        if not (kind == "volume" and name in volumes):
+            _check_used(context, scope, kind, name)
+    for name, volume in volumes.items():
+        labels = scope.labelled(volume.labels)
+        volumes[name] = VolumeSpec.model_validate({**volume.model_dump(exclude_unset=True), "labels": labels})
+
+
+def used_by(spec: ContainerSpec) -> Iterator[tuple[str, str]]:
+    """The objects of others that a container would use: kind, and what its spec calls it. Pure."""
+    for name in spec.networks:
+        if name not in BUILT_IN:
+            yield "network", name
+    for mount in spec.mounts:
+        if mount.type == "volume" and mount.source:
+            yield "volume", mount.source
+    for mode in (spec.network_mode, spec.pid, spec.ipc, spec.uts):
+        kind, sign, name = mode.partition(":")
+        if sign and kind in ("container", "service"):
+            yield "container", name
+    for name in spec.depends_on:
+        yield "container", name
+
+
+def _check_used(context: Context, scope: Scope, kind: str, name: str) -> None:
+    """In scope, or named in the socket's limits."""
+    key = named_key(API_PROJECT, kind, name)
+    record = context.loop.objects().get(key)
+    if record is not None and scope.has(record.spec.get("labels", {})):
+        return
+    real = str(record.spec.get("name") or f"{key.project}_{key.name}") if record is not None else key.name
+    if kind != "container" and scope.allow.external is not None and real in scope.allow.external:
+        return
+    words = {"network": f"network {real} not found", "volume": f"get {real}: no such volume"}
+    raise NotFound("", "", words.get(kind, f"No such container: {name}"))
