@@ -66,7 +66,7 @@ class Look:
             *lines, rest = bytes(self._body).split(b"\n")
             self._body = bytearray(rest)
             for line in filter(bytes.strip, lines):
-                self._check(line)
+                self._check(line.lstrip(b"\x1e"))
         if len(self._body) > MAX_BODY_BYTES:
             self._now = None
 

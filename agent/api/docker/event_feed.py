@@ -1,0 +1,131 @@
+"""What happened, handed to however many follow it: each row is read from the store once and encoded once.
+
+    commit ─> one read of what is new ─> the newest few ─> followers that keep up
+                                         the store      ─> those that do not, where they were
+
+A follower costs the place where it is, and what its connection holds: it has no queue. Nobody misses one,
+and nobody is told twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from agent.api.docker.event_view import Telling, tellings
+from store.errors import StoreError
+from store.store import Store
+
+Window = tuple[float | None, float | None]  # since and until, Unix seconds, inclusive
+KEPT = 4096
+AT_ONCE = 500  # records of one read
+
+
+class EventFeed:
+    """For the event loop's thread. instance: what the ids of its networks are made of."""
+
+    def __init__(self, store: Store, instance: str) -> None:
+        self._store = store
+        self._instance = instance
+        self._followers = 0
+        self._recent: deque[Telling] = deque()
+        self._complete_after = 0  # of all records after this one, what they tell is in `_recent`
+        self._last = 0  # the record that was read last
+        self._change: asyncio.Future[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    @property
+    def followers(self) -> int:
+        return self._followers
+
+    @property
+    def last_id(self) -> int:
+        """What is told from here on is after this record."""
+        return self._store.last_event_id
+
+    async def take(self, after: int, window: Window) -> tuple[tuple[Telling, ...], int]:
+        """The next ones after that record, and the record that they reach to; the same one when there is
+        nothing more for now: wait for a change that was taken before."""
+        if after >= self._complete_after:
+            return self._newer(after), max(after, self._last)
+        return await self.read(after, window)
+
+    async def read(self, after: int, window: Window) -> tuple[tuple[Telling, ...], int]:
+        """The same from the store, with what was committed this very moment."""
+        since, until = window
+        last = self._store.last_event_id
+        found = await asyncio.to_thread(
+            lambda: self._store.events(
+                since=since, until=until, after_id=after, limit=AT_ONCE, only_happenings=True
+            )
+        )
+        told = tuple(telling for record in found for telling in tellings(record, self._instance))
+        if len(found) == AT_ONCE:
+            return told, found[-1].id
+        return told, max(last, after, *(record.id for record in found[-1:]))
+
+    def _newer(self, after: int) -> tuple[Telling, ...]:
+        found: list[Telling] = []
+        for telling in reversed(self._recent):
+            if telling.record_id <= after:
+                break
+            found.append(telling)
+        return tuple(reversed(found))
+
+    # --- what all share -------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[None]:
+        """The store is listened to while anybody follows."""
+        self._followers += 1
+        if self._followers == 1:
+            self._last = self._complete_after = self._store.last_event_id
+            loop = asyncio.get_running_loop()
+            self._unsubscribe = self._store.subscribe(lambda _last: _call_soon(loop, self._on_commit))
+        try:
+            yield
+        finally:
+            self._followers -= 1
+            if not self._followers:
+                self._unsubscribe()
+                self._recent.clear()
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Done when there is more. Shared: not to be cancelled."""
+        if self._change is None or self._change.done():
+            self._change = asyncio.get_running_loop().create_future()
+        return self._change
+
+    def _on_commit(self) -> None:
+        if self._followers and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        """Until there is nothing new; what cannot be read now is read after the next commit."""
+        while self._followers and self._last < (newest := self._store.last_event_id):
+            after = self._last
+            try:
+                found = await asyncio.to_thread(
+                    lambda after=after: self._store.events(  # type: ignore[misc]
+                        after_id=after, limit=AT_ONCE, only_happenings=True
+                    )
+                )
+            except StoreError:
+                return
+            if not self._followers or self._last != after:
+                return  # all went, and others came, meanwhile
+            for record in found:
+                self._recent.extend(tellings(record, self._instance))
+            self._last = found[-1].id if len(found) == AT_ONCE else max(newest, *(r.id for r in found[-1:]))
+            while len(self._recent) > KEPT:
+                self._complete_after = self._recent.popleft().record_id
+            change, self._change = self._change, None
+            if change is not None and not change.done():
+                change.set_result(None)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(callback)
