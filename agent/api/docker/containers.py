@@ -352,7 +352,10 @@ async def rename(request: web.Request) -> web.Response:
     key = owned_key(context, "rename", state)
     if name == state.name:
         raise Invalid("", "", "Renaming a container with the same name as its current name")
-    _check_free(_taken_names(context), name, "Error when allocating new name: ")
+    others = {
+        taken: id for taken, id in _taken_names(context).items() if id != state.id
+    }  # it may be asked again
+    _check_free(others, name, "Error when allocating new name: ")
     before = context.loop.verdict_of(key)
     await wishes.change(context, key, container_name=name)
 

@@ -44,7 +44,7 @@ async def connect(request: web.Request) -> web.Response:
     spec = _spec(context, key)
     _check_modes(spec, seen)
     has, name = networks_in(spec), _spec_name(seen)
-    if name in has and state.phase in ("running", "paused"):
+    if name in has and state.phase in ("running", "paused") and _is_wanted(context, state, seen):
         raise Forbidden(f"endpoint with name {state.name} already exists in network {seen.name}")
     wanted = _checked(context, seen, state, attachment_of(map_of(body, "EndpointConfig")))
     if not wanted.priority:  # the way out, and what is published, stay where they are
@@ -63,7 +63,7 @@ async def disconnect(request: web.Request) -> web.Response:
     if seen.is_built_in and seen.name == spec.network_mode == "host":
         raise Invalid("", "", HOST)
     has, name = networks_in(spec), _spec_name(seen)
-    if name not in has:
+    if name not in has and not _is_wanted(context, state, seen):
         raise Conflict("", "", f"container {state.id} is not connected to network {seen.name}")
     left = {each: attachment for each, attachment in has.items() if each != name}
     await _change(context, key, state, left, lambda: not _is_wanted(context, state, seen), has)
