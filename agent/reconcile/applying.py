@@ -17,6 +17,7 @@ from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.apply import Outcome, apply
 from agent.reconcile.knowledge import Knowledge
 from agent.reconcile.removal import token_of
+from agent.reconcile.world import DEFAULT_BRIDGE
 from runtime.face import Engine
 from store.records import Happening, Key
 
@@ -112,6 +113,8 @@ class Applying:
             know.event(action.key, "Normal", action.done, str(action), action.cause, told)
 
     def _happenings(self, action: Action) -> tuple[Happening, ...]:
+        if action.key == DEFAULT_BRIDGE:  # it comes and goes with its users, and to them is always there
+            return ()
         id = _container_of(action)
         now = self._engine.state(id) if id else None
         subject = self._know.subject(action.key, id, now) if id else None
@@ -132,6 +135,8 @@ class Applying:
                 know.observed.look_at_pull(action.reference, know.clock.now())
             case do.ConnectNetwork():
                 know.observed.change_networks(action.id, action.endpoint.network, is_on=True)
+            case do.DeleteContainer():
+                know.told_exits.pop(action.id, None)
             case do.DisconnectNetwork():
                 know.observed.change_networks(action.id, action.network, is_on=False)
             case do.DeleteSandbox():

@@ -74,6 +74,8 @@ class Knowledge:
         self.settings = settings
         self.observer = observer
         self.statuses: dict[Key, StatusRecord] = {}
+        # Container -> when the run began whose end was told, so that no end is told twice.
+        self.told_exits: dict[str, tuple[float | None]] = {}
         self.inventory = Inventory(lambda key: self.journal.object_changed(key))
         self.observed = Observed(engine)
         self.verdicts: dict[Key, Verdict] = {}

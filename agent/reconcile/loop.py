@@ -188,6 +188,9 @@ class Loop:
         memory, exits = account.after_look(know.memory_of(key), know.actual_of(key), now)
         know.remember(key, memory)
         for exit in exits:
+            if know.told_exits.get(exit.container, ()) == (exit.started_at,):
+                continue  # it was forgiven with the spec of that time, and is seen again
+            know.told_exits[exit.container] = (exit.started_at,)
             text = f"{key}#{exit.index} {exit}"
             subject = know.subject(key, exit.container)
             told = happenings.of_exit(exit, subject) if subject is not None else ()
