@@ -154,6 +154,8 @@ async def _answer_errors(request: web.Request, handler: Any) -> web.StreamRespon
     except asyncio.CancelledError:
         raise
     except Exception as error:
+        if isinstance(error, ConnectionError) and _is_gone(request):
+            raise  # aiohttp ends the connection; there is nobody to answer
         if errors.is_bug(error):
             log.exception("a bug in answering %s %s", request.method, request.path)
             context.metrics.on_bug(None, error)
@@ -164,6 +166,11 @@ async def _answer_errors(request: web.Request, handler: Any) -> web.StreamRespon
             response = json_answer({"message": message_of(error)}, status)
     context.metrics.on_request(response.status)
     return response
+
+
+def _is_gone(request: web.BaseRequest) -> bool:
+    """The client has closed, while it was being answered."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
