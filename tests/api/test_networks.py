@@ -380,3 +380,61 @@ def test_what_a_manifest_owns_is_shown_and_stays(agent_story: Story, host: Host,
         host.docker("rm", "-f", f"{name}1")
     finally:
         agent_story.apply({file: None})
+
+
+def test_many_come_and_go_at_once(host: Host, name: str) -> None:
+    """Side by side over ten networks: each answer is the truth, and the last word counts."""
+    names = [f"{name}{number}" for number in range(10)]
+    for each in names:
+        assert host.http("POST", "/networks/create", {"Name": each}).status == 201
+    box = run(host, name)
+    pid = host.docker("inspect", "-f", "{{.State.Pid}}", name).stdout
+
+    def ask(word: str, network: str) -> int:
+        return host.http("POST", f"/networks/{network}/{word}", {"Container": box}).status
+
+    with ThreadPoolExecutor(20) as threads:
+        assert set(threads.map(lambda each: ask("connect", each), names)) == {200}
+        assert addresses(host, box).keys() == {"bridge", *names} and all(addresses(host, box).values())
+        twice = list(threads.map(lambda each: ask("disconnect", each), [*names, *names]))
+    assert set(twice) <= {200, 409} and twice.count(200) >= 10
+    assert addresses(host, box).keys() == {"bridge"}
+    assert host.docker("inspect", "-f", "{{.State.Pid}}", name).stdout == pid
+    for each in names:
+        assert host.http("DELETE", f"/networks/{each}").status == 204
+
+
+def test_names_may_be_long_and_have_dots_and_capitals(host: Host, name: str) -> None:
+    for each in (f"Web.Front_{name}-1", f"{name}{'x' * 180}"):
+        host.docker("network", "create", each)
+        box = run(host, f"{name}{len(each)}", "--network", each)
+        assert addresses(host, box).keys() == {each}
+        host.docker("network", "connect", f"{each}", run(host, f"{name}{len(each)}b"))
+        assert {
+            n["Name"] for n in host.http("GET", "/networks", query={"filters": {"name": [each]}}).json
+        } == {each}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/networks/create", {"Name": ["x"]}),
+        ("/networks/create", {"Name": "x", "Labels": {"a": 1}}),
+        ("/networks/create", {"Name": "x", "IPAM": []}),
+        ("/networks/create", {"Name": "x", "IPAM": {"Config": {}}}),
+        ("/networks/create", {"Name": "x", "Internal": "yes"}),
+        ("/networks/create", {"Name": "x", "Options": {"a": None}}),
+        ("/networks/create", {"Name": "x\0y"}),
+        ("/networks/create", [1]),
+        ("/networks/bridge/connect", {"Container": 7}),
+        ("/networks/bridge/connect", {"Container": {"Id": "x"}}),
+        ("/networks/bridge/connect", {"Container": "x", "EndpointConfig": 7}),
+        ("/networks/bridge/disconnect", {"Container": "x", "Force": "yes"}),
+        ("/volumes/create", {"Name": 7}),
+        ("/volumes/create", {"Name": "xy", "Labels": 7}),
+        ("/volumes/create", {"Name": "xy", "DriverOpts": [1]}),
+    ],
+)
+def test_what_is_no_request_is_refused(http: Http, path: str, body: Any) -> None:
+    answer = http("POST", path, body)
+    assert answer.status in (400, 404) and answer.message
