@@ -46,7 +46,7 @@ def stats_view(id: str, name: str, now: Sample | None, before: Sample | None = N
         "memory_stats": _memory(now) if now else {},
         "pids_stats": _pids(now.stats) if now else {},
         "blkio_stats": {
-            "io_service_bytes_recursive": list(_io(now.stats)) if now else None,
+            "io_service_bytes_recursive": list(_io(now.stats)) if now else [],
             **dict.fromkeys(_NO_BLKIO),
         },
     }

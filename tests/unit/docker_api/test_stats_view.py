@@ -70,4 +70,4 @@ def test_a_container_that_does_not_run() -> None:
     assert view["cpu_stats"] == view["precpu_stats"]
     assert view["cpu_stats"]["cpu_usage"]["total_usage"] == 0
     assert (view["memory_stats"], view["pids_stats"]) == ({}, {})
-    assert set(view["blkio_stats"].values()) == {None}
+    assert not any(view["blkio_stats"].values())
