@@ -247,6 +247,10 @@ class Client:
     def resume(self, key: str) -> dict[str, Any]:
         return self._object(self.post(f"/resume/{key}"))
 
+    def override(self, key: str, what: str, seconds: float) -> dict[str, Any]:
+        """Do it to the containers of what a manifest owns, and leave that alone for so long."""
+        return self._object(self.post(f"/override/{key}", {"what": what, "for": seconds}))
+
     def adopt(
         self, key: str, path: str = "", project: str = "", *, hand_over: bool = False
     ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.checker.finding import Finding
-from agent.checker.rows import desired_of
+from agent.checker.rows import desired_of, is_left_alone
 from agent.checker.seen import Seen
 from agent.checker.snapshot import Snapshot, running_of
 from agent.manifest.spec import ContainerSpec, NetworkSpec, VolumeSpec
@@ -26,7 +26,7 @@ def find_lost(seen: Seen, before: Snapshot | None) -> Iterator[Finding]:
         )
     for key, record in seen.rows.objects.items():
         status = seen.rows.statuses.get(key)
-        if status is not None and not record.deleting and not status.memory.get("is_suspended"):
+        if status is not None and not record.deleting and not is_left_alone(status):
             yield from _lost_object(seen, key, record, status)
     if before is not None:
         yield from _shorter_logs(seen, before)

@@ -38,6 +38,11 @@ def read_rows(layout: Layout) -> Rows:
     return Rows(found.objects, found.statuses, is_there=True)
 
 
+def is_left_alone(status: StatusRecord) -> bool:
+    """Suspended, or in somebody's own hands for a while."""
+    return bool(status.memory.get("is_suspended") or status.memory.get("override"))
+
+
 def desired_of(record: ObjectRecord) -> Desired | None:
     """What planning makes of a row; None when this version cannot read its spec."""
     spec = json.dumps(record.spec, sort_keys=True, default=str)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from agent.checker.finding import Finding
 from agent.checker.processes import read_process
+from agent.checker.rows import is_left_alone
 from agent.checker.seen import Seen
 from store.records import ObjectRecord, StatusRecord
 
@@ -35,7 +36,7 @@ def find_stuck(seen: Seen) -> Iterator[Finding]:
 def _why_unsettled(record: ObjectRecord, status: StatusRecord | None) -> str:
     if status is None:
         return "it was never looked at"
-    if status.memory.get("is_suspended"):
+    if is_left_alone(status):
         return ""
     reasons = {condition.reason for condition in status.conditions}
     if reasons & _PATIENT or any(each.type == "Stalled" for each in status.conditions):

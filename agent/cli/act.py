@@ -88,6 +88,29 @@ def run_resume(arguments: Namespace) -> int:
     return _each(arguments, client.resume, "resumed")
 
 
+OVERRIDES = ("start", "stop", "restart", "kill", "pause", "unpause")
+
+
+def add_override(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="what a manifest owns: project/name or a key")
+    parser.add_argument("what", choices=OVERRIDES, metavar="WHAT", help=", ".join(OVERRIDES))
+    parser.add_argument(
+        "--for", dest="time", type=seconds, required=True, metavar="TIME", help="how long (1h)"
+    )
+    parser.examples(
+        "setpoint override shop/web --for 1h stop     then it is as its manifest says again",
+        "setpoint resume shop/web                     … sooner",
+        "Docker's clients do the same with the header X-Setpoint-Override: 1h",
+    )
+
+
+def run_override(arguments: Namespace) -> int:
+    answer = connect(arguments).override(arguments.name, arguments.what, arguments.time)
+    names = ", ".join(answer.get("containers", ())) or "no container"
+    print(output.clean(f"{arguments.what} {names}; {answer['key']} is left alone for {arguments.time:g} s"))
+    return 0
+
+
 def _names(parser: Parser, verb: str) -> None:
     parser.set_defaults(verb=verb)
     parser.add_argument(

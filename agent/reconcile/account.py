@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from agent.reconcile.actions import Action, DeleteContainer, RepairDrift, StartContainer, StopContainer
 from agent.reconcile.exits import unseen_exit
-from agent.reconcile.memory import Failure, Memory
+from agent.reconcile.memory import Failure, Memory, Override
 from agent.reconcile.policy import Exit, FailureKind, backoff_seconds, keep_exits, retry_at
 from agent.reconcile.repairs import noted
 from agent.reconcile.world import Actual, Pull
@@ -154,6 +154,29 @@ def forgive(memory: Memory) -> Memory:
     if not (memory.exits or memory.failures):
         return memory
     return replace(memory, exits=tuple(exit for exit in memory.exits if exit.by == "us"), failures={})
+
+
+def begin_override(memory: Memory, actual: Actual, until: float, how: str, now: float) -> Memory:
+    """In somebody's own hands until then. What ran before the first such wish is remembered over more."""
+    before = memory.override
+    live = " ".join(replica.id for replica in actual.replicas if replica.is_live)
+    return replace(memory, override=Override(now, until, how, live if before is None else before.ran))
+
+
+def end_override(memory: Memory) -> Memory:
+    """Over now, whatever was agreed."""
+    override = memory.override
+    return memory if override is None else replace(memory, override=replace(override, until=override.at))
+
+
+def after_override(memory: Memory, actual: Actual, now: float) -> Memory:
+    """Its time is over and nothing is paused any more: what ran before and does not now is started again."""
+    override = memory.override
+    if override is None or now < override.until or any(r.state.phase == "paused" for r in actual.replicas):
+        return memory
+    down = {r.id: r.state.started_at for r in actual.replicas if not r.is_live and override.ran_before(r.id)}
+    memory = forgive(memory) if down else memory
+    return replace(memory, override=None, restart_marks={**memory.restart_marks, **down})
 
 
 def ask_restart(memory: Memory, actual: Actual) -> Memory:

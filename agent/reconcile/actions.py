@@ -251,6 +251,19 @@ class AdoptContainer(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeContainer(Action):
+    """It was paused while somebody had it in their own hands."""
+
+    verb: ClassVar[str] = "resume"
+    done: ClassVar[str] = "Resumed"
+    id: str
+
+    @property
+    def detail(self) -> str:
+        return short(self.id)
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectNetwork(Action):
     """position: among its networks, the most preferred way out first."""
 

@@ -94,6 +94,8 @@ def _call(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
             return engine.rename(action.id, action.name)
         case do.AdoptContainer():
             return engine.relabel(action.id, action.labels)
+        case do.ResumeContainer():
+            return engine.resume(action.id)
         case do.RepairDrift():
             return engine.repair(action.drift)
         case do.ForgetObject():

@@ -174,6 +174,7 @@ class Loop:
         if isinstance(desired.spec, ContainerSpec | ImageSpec):
             know.observed.ask_image(desired.spec.image)
         self._see_exits(key, now)
+        self._end_override(key, now)
         found = planner.plan_key(key, know.world, now)
         if isinstance(desired.spec, ContainerSpec) and not is_left_alone(desired, know.world):
             image = image_of(desired.spec, know.world)
@@ -196,6 +197,13 @@ class Loop:
             told = happenings.of_exit(exit, subject) if subject is not None else ()
             know.event(key, "Normal" if exit.code == 0 else "Warning", "Exited", text, happenings=told)
             self._on_exit(key, exit)
+
+    def _end_override(self, key: Key, now: float) -> None:
+        know = self._know
+        memory = account.after_override(know.memory_of(key), know.actual_of(key), now)
+        if memory is not know.memory_of(key):
+            know.remember(key, memory)
+            know.event(key, "Normal", "OverrideEnded", "is as its manifest says from now on")
 
     def _after_probe(self, key: Key, container: str, health: Health, is_turn: bool) -> None:
         """A probe answered. is_turn: the health is another one now, which is all that planning asks."""
@@ -331,10 +339,21 @@ class Loop:
         memory = replace(self._know.memory_of(key), is_suspended=True)
         await self._wish(key, memory, "Suspended", "an operator suspended it")
 
+    async def override(self, key: Key, seconds: float, how: str) -> None:
+        """Leave a manifest's object to somebody's own hands for so long, over a restart of the agent too.
+        how: what they do. Returns when stored. `NotFound`; `Conflict` where no manifest owns it."""
+        record = self._record_of("override", key)
+        if record.owner != "git":
+            raise Conflict("override", str(key), "no manifest owns it", "change it as it was made")
+        now = self._clock.now()
+        know = self._know
+        memory = account.begin_override(know.memory_of(key), know.actual_of(key), now + seconds, how, now)
+        await self._wish(key, memory, "Overridden", f"{how}, for {seconds:g} seconds")
+
     async def resume(self, key: Key) -> None:
-        """End `suspend`. Returns when stored."""
+        """End `suspend` and `override`. Returns when stored."""
         self._record_of("resume", key)
-        memory = replace(self._know.memory_of(key), is_suspended=False)
+        memory = account.end_override(replace(self._know.memory_of(key), is_suspended=False))
         await self._wish(key, memory, "Resumed", "an operator resumed it")
 
     async def acknowledge_prune(self, revision: str) -> int:
@@ -354,7 +373,7 @@ class Loop:
         for key in list(know.inventory.desired):
             if key not in know.inventory.deleting:
                 know.inventory.let_go(key, self.revision, now)
-            know.remember(key, replace(know.memory_of(key), is_suspended=False))
+            know.remember(key, replace(know.memory_of(key), is_suspended=False, override=None))
             know.spec_changed(key)
         know.acknowledge(know.inventory.deleting)
         while know.inventory.desired:

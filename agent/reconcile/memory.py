@@ -54,6 +54,20 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """That somebody has taken a manifest's object into their own hands for a while, and how: it is left alone
+    until then. ran: the ids of its containers that ran before, and are to run again."""
+
+    at: float
+    until: float
+    how: str
+    ran: str = ""
+
+    def ran_before(self, id: str) -> bool:
+        return id in self.ran.split()
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """exits: newest last, all replicas. health: container id -> its health.
     failures: replica's index as text ("0" is the object itself) -> its newest failed action.
@@ -74,6 +88,7 @@ class Memory:
     repairs: Mapping[str, Repair] = field(default_factory=dict)
     refreshed: Refreshed | None = None
     handed_over: HandedOver | None = None
+    override: Override | None = None
 
 
 NOTHING = Memory()
@@ -104,6 +119,7 @@ def from_json(data: Mapping[str, Any]) -> Memory:
         repairs=_build_all(Repair, data.get("repairs")),
         refreshed=_build(Refreshed, data.get("refreshed")),
         handed_over=_handed_over(data.get("handed_over")),
+        override=_build(Override, data.get("override")),
     )
 
 
@@ -121,7 +137,15 @@ def by_this_clock(memory: Memory, now: float) -> Memory:
             name: replace(repair, last_at=min(repair.last_at, now)) for name, repair in memory.repairs.items()
         },
         refreshed=memory.refreshed and replace(memory.refreshed, at=min(memory.refreshed.at, now)),
+        override=memory.override and _override_by(memory.override, now),
     )
+
+
+def _override_by(override: Override, now: float) -> Override:
+    """As long as it was to be, from now on."""
+    if override.at <= now:
+        return override
+    return replace(override, at=now, until=now + override.until - override.at)
 
 
 def _health_by(health: Health, now: float) -> Health:

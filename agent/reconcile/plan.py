@@ -14,6 +14,7 @@ from agent.reconcile.actions import Cause, KeyPlan, Plan, RepairDrift
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.container_actions import context_of
 from agent.reconcile.handing_over import former_of, heir_of, plan_former, plan_heir
+from agent.reconcile.overrides import plan_overridden
 from agent.reconcile.plan_containers import plan_container
 from agent.reconcile.plan_images import plan_image, plan_image_removal
 from agent.reconcile.plan_sockets import plan_socket, plan_socket_removal
@@ -49,6 +50,8 @@ def plan_key(key: Key, world: World, now: float) -> KeyPlan:
     desired = world.desired.get(key)
     if desired is None:
         return KeyPlan(key, (), Verdict("Pending", "NotOurs", "no manifest and no inventory names it"))
+    if (override := world.memory_of(key).override) is not None:
+        return plan_overridden(desired, override, world, now)
     if is_left_alone(desired, world):
         return KeyPlan(key, (), _suspended(desired, world))
     if (heir := heir_of(desired, world)) is not None:

@@ -106,8 +106,9 @@ def _is_going(desired: Desired | None, world: World) -> bool:
 
 
 def is_left_alone(desired: Desired, world: World) -> bool:
-    """Suspended by an operator, or by a manifest that is still there."""
-    if world.memory_of(desired.key).is_suspended:
+    """Suspended by an operator, or by a manifest that is still there; or in somebody's own hands."""
+    memory = world.memory_of(desired.key)
+    if memory.is_suspended or memory.override is not None:
         return True
     return desired.spec is not None and desired.spec.suspend and not desired.deleting
 

@@ -52,4 +52,4 @@ def check_owner(op: str, name: str, record: ObjectRecord | None) -> None:
     if record is None or record.owner == API_OWNER:
         return
     place = f"{record.file}:{record.line}" if record.file else "the engine itself"
-    raise Conflict(op, name, f"{place} owns it", "change it there")
+    raise Conflict(op, name, f"{place} owns it", "change it there, or for a while: X-Setpoint-Override")

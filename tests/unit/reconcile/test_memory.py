@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.reconcile.memory import NOTHING, Failure, Memory, from_json, to_json
+from agent.reconcile.memory import NOTHING, Failure, HandedOver, Memory, Override, from_json, to_json
 from agent.reconcile.policy import Exit, Health
 
 times = st.floats(0, 2e9)
@@ -30,6 +30,8 @@ memories = st.builds(
     restarts=st.integers(0, 9),
     failures=st.dictionaries(st.sampled_from(["0", "1"]), failures, max_size=2),
     prune_acknowledged=st.text(max_size=9),
+    handed_over=st.none() | st.builds(HandedOver, st.just("a/container/b"), st.text(), st.integers(1, 9)),
+    override=st.none() | st.builds(Override, times, times, st.text(), st.text()),
 )
 
 
