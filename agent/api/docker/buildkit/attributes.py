@@ -29,6 +29,7 @@ _TOLD = ("vcs:", "local-sessionid:")  # of a provenance, and of sessions that ar
 _TOLD_ALONE = ("frontend.caps", "source", "cmdline", "image-resolve-mode", "dockerfilekey", "contextkey")
 _GIT = re.compile(r"(https?://.*\.git(#.*)?$)|(git://)|(ssh://)|(github\.com/)|(git@)")
 _UPLOAD = re.compile(r"https?://buildkit-session/(\w{1,128})")
+_DONE_ALREADY = ("name", "push", "context", "load", "unpack", "store", "buildinfo-attrs")
 _HINTS = {
     "cgroup-parent": "leave it out: steps have a control group of their own",
     "hostname": "leave it out",
@@ -208,9 +209,9 @@ def read_exporters(exporters: list[tuple[str, dict[str, str]]]) -> tuple[str, ..
 
 
 def _check_exporter(name: str, value: str) -> None:
-    """push is the client's to do after the build (docker's driver)."""
+    """push is the client's to do after the build; the image is in the store by any word for that."""
     is_off = value.lower() in ("", "false", "0")
-    if name in ("name", "push", "context", "unpack", "store", "buildinfo-attrs") or is_off:
+    if name in _DONE_ALREADY or is_off:
         return
     if name == "compression" and value == "gzip":
         return

@@ -39,10 +39,12 @@ MAX_RESETS = 1000  # by the peer: CVE-2023-44487
 STREAM_WINDOW = 1 << 20
 CONNECTION_WINDOW = 8 << 20  # received on all streams and not yet read
 MAX_HEADER_BYTES = 1 << 16
+MAX_FRAME_BYTES = 1 << 18  # few large ones cost less than many small ones
 _SETTINGS = {
     SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
     SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
     SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
+    SettingCodes.MAX_FRAME_SIZE: MAX_FRAME_BYTES,
     SettingCodes.ENABLE_PUSH: 0,
 }
 Headers = dict[str, str]
@@ -152,6 +154,7 @@ class Http2:
         self._h2 = H2Connection(H2Configuration(client_side=is_client, header_encoding="utf-8"))
         # Assigned one by one they would count from the peer's answer on, and never be sent.
         self._h2.local_settings = Settings(client=is_client, initial_values=_SETTINGS)
+        self._h2.max_inbound_frame_size = MAX_FRAME_BYTES
         self._h2.initiate_connection()  # sent before all else, by whoever sends first
         self._h2.increment_flow_control_window(CONNECTION_WINDOW - 65535)
 
@@ -159,7 +162,7 @@ class Http2:
         """Until the connection ends, or the peer breaks the protocol. Leaves no task behind."""
         try:
             await self._flush()
-            while data := await self._connection.read():
+            while data := await self._connection.read(MAX_FRAME_BYTES):
                 for event in self._h2.receive_data(data):
                     self._handle(event)
                 await self._flush()
