@@ -82,7 +82,7 @@ def measure_clients(socket: Path, scratch: Path, runs: int, note: Callable[[str]
     numbers |= measure_many(api, runs)
     note("clients: many measured")
     numbers |= measure_bytes(docker, environment, scratch, runs)
-    api("DELETE", "/containers/sleeper?force=1")
+    Api(socket)("DELETE", "/containers/sleeper?force=1")  # the one from before was idle for too long
     return numbers
 
 
@@ -181,7 +181,7 @@ def remove_labelled(socket: Path) -> None:
 def measure_bytes(
     docker: Callable[..., str], environment: dict[str, str], scratch: Path, runs: int
 ) -> dict[str, float]:
-    options = ("run", "-d", "--name", "talker", "--log-opt", "max-size=400m", "busybox:latest")
+    options = ("run", "-d", "--name", "talker", "--log-opt", "max-size=2g", "busybox:latest")
     docker(*options, "sh", "-c", f"yes '{LINE}' | head -c 300000000; exec sleep 1000003")
 
     def logs() -> int:
