@@ -184,5 +184,20 @@ def test_what_a_manifest_owns_stays_until_it_does_not(agent_story: Story, host: 
     assert name not in prune(host, all=["true"])
     agent_story.apply({file: None})
     assert names(host, name=[name], dangling=["true"]) == {name}
+    assert host.docker("run", "--rm", "-v", f"{name}:/x", "busybox", "ls", "/x").stdout == "file\n"
+    assert not [each for each in agent_story.status()["objects"] if each["phase"] == "Stalled"]
     host.docker("volume", "rm", name)
     assert names(host, name=[name]) == set()
+    agent_story.setpoint("sync", "--wait")
+    assert names(host, name=[name]) == set()
+
+
+def test_one_without_a_name_is_named_and_goes(host: Host, name: str) -> None:
+    host.docker("run", "--name", name, "-v", "/data", "busybox", "touch", "/data/file")
+    [mount] = host.http("GET", f"/containers/{name}/json").json["Mounts"]
+    host.docker("rm", name)
+    volume = mount["Name"]
+    assert host.docker("run", "--rm", "-v", f"{volume}:/x", "busybox", "ls", "/x").stdout == "file\n"
+    host.docker("volume", "rm", volume)
+    assert names(host, name=[volume]) == set()
+    assert host.docker("run", "--rm", "-v", f"{volume}:/x", "busybox", "ls", "/x").stdout == ""

@@ -84,6 +84,8 @@ async def remove(context: Context, key: Key, record: ObjectRecord, *, with_volum
     for name in volumes:
         with contextlib.suppress(SetpointError):  # another container has it
             await context.engine.delete_volume(name)
+    if volumes:
+        context.loop.volumes_changed()
 
 
 def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:

@@ -141,8 +141,11 @@ async def remove(request: web.Request) -> web.Response:
 
 
 def _owner_of(context: Context, state: VolumeState) -> tuple[Key | None, ObjectRecord | None]:
-    key = key_of(state.labels)
-    return key, context.loop.objects().get(key) if key is not None else None
+    """Who wants it now: by its label, or by its name, since one that was there may be taken as it is."""
+    objects, key = context.loop.objects(), key_of(state.labels)
+    if key is None or key not in objects:
+        key = _wanted_as(context, state.name)
+    return key, objects.get(key) if key is not None else None
 
 
 async def _remove(context: Context, state: VolumeState, key: Key | None, record: ObjectRecord | None) -> None:
@@ -153,6 +156,9 @@ async def _remove(context: Context, state: VolumeState, key: Key | None, record:
     spec = VolumeSpec.model_validate({**record.spec, "keep": False})
     await wishes.put(context, key, spec)
     await wishes.let_go(context, key)
+    if _find(context, state.name) is not None:  # it was not made for that wish
+        await context.engine.delete_volume(state.name)
+        context.loop.volumes_changed()
 
 
 async def prune(request: web.Request) -> web.Response:
