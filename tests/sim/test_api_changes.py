@@ -175,3 +175,33 @@ def test_broken_off_at_any_step(host: Host, way: str, at: int) -> None:
     rest(host)
     state = seen(host)
     assert (state.pid, state.name, state.addresses.keys()) == (pid, "other", {"two"})
+
+
+def test_a_network_that_is_not_there_yet_is_waited_for_and_nothing_else(host: Host) -> None:
+    network(host, "one")
+    put(host, BOX, box("box", "one"))
+    rest(host)
+    put(host, BOX, box("other", "one", "late"))
+    host.run(30)
+    assert (seen(host).name, seen(host).addresses.keys()) == ("other", {"one"})
+    assert host.loop.failure_of(BOX) is None
+    network(host, "late")
+    host.run(1)
+    assert seen(host).addresses.keys() == {"one", "late"}
+    rest(host)
+
+
+def test_a_name_that_another_has_is_told_and_had_later(host: Host) -> None:
+    other = Key("@api", "container", "ba9876543210")
+    network(host, "one")
+    put(host, BOX, box("box", "one"))
+    put(host, other, box("taken", "one"))
+    rest(host)
+    put(host, BOX, box("taken", "one"))
+    host.run(5)
+    failure = host.loop.failure_of(BOX)
+    assert failure is not None and "has the name taken" in failure.message
+    assert sorted(host.running()) == ["box", "taken"]
+    put(host, other, box("free", "one"))
+    rest(host)
+    assert sorted(host.running()) == ["free", "taken"]
