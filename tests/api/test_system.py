@@ -50,3 +50,48 @@ def test_docker_py_and_aiodocker_negotiate(client: Any, host: Host) -> None:
 async def test_aiodocker_asks_for_the_version(host: Host) -> None:
     async with aiodocker.Docker(url=f"unix://{host.socket}") as docker:
         assert (await docker.version())["Os"] == "linux"
+
+
+def test_info_is_what_is_so(docker: Any, http: Http, name: str) -> None:
+    docker("create", "--name", name, "busybox", "true")
+    info = http("GET", "/info").json
+    assert (info["Containers"], info["ContainersStopped"], info["ContainersRunning"]) == (1, 1, 0)
+    assert info["Images"] == 1
+    assert info["NCPU"] == len(os.sched_getaffinity(0))
+    assert info["KernelVersion"] == os.uname().release
+    assert info["Swarm"]["LocalNodeState"] == "inactive"
+    assert info["DefaultRuntime"] in info["Runtimes"]
+    assert info["ID"] == http("GET", "/v1.24/info").json["ID"]
+    shown = docker("info").stdout
+    assert "Server Version:" in shown and "Swarm: inactive" in shown
+
+
+def test_info_has_the_fields_of_the_daemon(host: Host, dockerd: Host) -> None:
+    ours, theirs = host.http("GET", "/v1.45/info").json, dockerd.http("GET", "/v1.45/info").json
+    missing = sorted(theirs.keys() - ours.keys())
+    host.agrees("fields of info that dockerd has and we have not", missing, [])
+    same = ("NCPU", "MemTotal", "KernelVersion", "Architecture", "OSType", "Name", "CgroupVersion")
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+
+
+def test_df_counts_what_is_there(docker: Any, http: Http, name: str) -> None:
+    docker("run", "--name", name, "busybox", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=2")
+    docker("volume", "create", name)
+    now = http("GET", "/v1.52/system/df?verbose=1").json
+    assert now["ImageUsage"]["TotalCount"] == now["ImageUsage"]["ActiveCount"] == 1
+    [container] = now["ContainerUsage"]["Items"]
+    assert 2 * 2**20 <= container["SizeRw"] == now["ContainerUsage"]["Reclaimable"]
+    assert [volume["Name"] for volume in now["VolumeUsage"]["Items"]] == [name]
+    assert "Items" not in http("GET", "/v1.52/system/df").json["ImageUsage"]
+    only = http("GET", "/v1.52/system/df?verbose=1&type=volume&type=image").json
+    assert sorted(only) == ["ImageUsage", "VolumeUsage"]
+    assert http("GET", "/system/df?type=nothing").status == 400
+    assert "Local Volumes" in docker("system", "df").stdout
+    assert name in docker("system", "df", "-v").stdout
+
+
+def test_docker_py_asks_for_df(client: Any) -> None:
+    found = client.df()
+    assert found["LayersSize"] == found["ImageUsage"]["TotalSize"] > 0
+    assert [image["RepoTags"] for image in found["Images"]] == [["busybox:latest"]]
+    assert client.info()["OSType"] == "linux"

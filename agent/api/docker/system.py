@@ -1,17 +1,48 @@
-"""What this engine is, and how full its disk. Handlers ask and answer; `system_view` has the shapes."""
+"""What this engine is. `host_facts` has what is the host's, `system_df` how full its disk is."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
+import time
 
 from aiohttp import web
 
+from agent.api.context import Context
 from agent.api.docker import versions
 from agent.api.docker.answers import json_answer
+from agent.api.docker.events import feed_of
+from agent.api.docker.host_facts import engine_id, file_system, host_view, limits_view, security_options
+from agent.api.docker.stamps import rfc3339
+from agent.api.docker.system_df import disk_use
 from agent.api.requests import context_of
-from runtime.errors import Unsupported
+from agent.registries.origins import Origins
+from runtime.errors import Invalid
 from runtime.images.platforms import parse_platform
+from runtime.images.reference import DEFAULT_DOMAIN
+from runtime.images.registry.docker_config import HUB_KEY
+from runtime.model import ContainerState
+from runtime.network.addresses import DEFAULT_POOLS
+
+__all__ = ["disk_use", "info", "ping", "version"]
+
+RUNTIME = "setpoint"
+SUBNET_BITS = 24
+PLUGINS = {
+    "Volume": ["local"],
+    "Network": ["bridge", "host", "null"],
+    "Authorization": [],
+    "Log": ["json-file", "local"],
+}
+NO_SWARM = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": None,
+}
 
 # "1" is the classic builder; clients of BuildKit ask for a session.
 BUILDER_VERSION = "1"
@@ -54,8 +85,85 @@ def version_view(own: str, kernel: os.uname_result, architecture: str) -> dict[s
 
 
 async def info(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+    """What this engine is and can, as it is now."""
+    context = context_of(request)
+    layout = context.settings.layout
+    limits, warnings = limits_view()
+    if context.room.alarm is not None:
+        warnings.append(f"WARNING: {context.room.alarm.reason}")
+    return json_answer(
+        {
+            "ID": engine_id(layout.instance),
+            **counts(context.engine.list()),
+            "Images": len(await asyncio.to_thread(context.engine.images.list)),
+            "Driver": "overlay2",
+            "DriverStatus": [["Backing Filesystem", file_system(layout.data)]],
+            "DockerRootDir": str(layout.data),
+            "Plugins": PLUGINS,
+            "Debug": context.settings.log_level == "debug",
+            "SystemTime": rfc3339(time.time()),
+            "LoggingDriver": "json-file",
+            "NEventsListener": feed_of(context).followers,
+            **limits,
+            **host_view(),
+            "IndexServerAddress": HUB_KEY,
+            "RegistryConfig": await asyncio.to_thread(_registries, context),
+            "GenericResources": [],
+            "Labels": [],
+            "ExperimentalBuild": False,
+            "ServerVersion": context.version,
+            "Runtimes": {RUNTIME: {"path": RUNTIME}},
+            "DefaultRuntime": RUNTIME,
+            "Swarm": NO_SWARM,
+            "LiveRestoreEnabled": True,  # containers run on while no agent does
+            "Isolation": "",
+            "InitBinary": RUNTIME,
+            "ContainerdCommit": {"ID": ""},
+            "RuncCommit": {"ID": ""},
+            "InitCommit": {"ID": ""},
+            "SecurityOptions": security_options(),
+            "ProductLicense": "",
+            "DefaultAddressPools": [{"Base": pool, "Size": SUBNET_BITS} for pool in DEFAULT_POOLS],
+            "FirewallBackend": {"Driver": "nftables"},
+            "DiscoveredDevices": [],
+            "CDISpecDirs": [],
+            "Warnings": warnings,
+        }
+    )
 
 
-async def disk_use(request: web.Request) -> web.StreamResponse:
-    raise Unsupported("answer", request.path, "not there yet")
+def counts(states: tuple[ContainerState, ...]) -> dict[str, int]:
+    """Pure. Of containers, by how they stand."""
+    running = sum(state.phase == "running" for state in states)
+    paused = sum(state.phase == "paused" for state in states)
+    return {
+        "Containers": len(states),
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(states) - running - paused,
+    }
+
+
+def _registries(context: Context) -> dict[str, object]:
+    """Mirrors of the hub, and who is spoken to without TLS; nothing of a file that cannot be read."""
+    try:
+        found = Origins(context.settings.registries_path).registries().by_domain
+    except Invalid:
+        found = {}
+    hub = found.get(DEFAULT_DOMAIN)
+    others = {
+        domain: {
+            "Name": domain,
+            "Mirrors": [mirror.host for mirror in registry.mirrors],
+            "Secure": not registry.endpoint.is_insecure,
+            "Official": domain == DEFAULT_DOMAIN,
+        }
+        for domain, registry in found.items()
+    }
+    official = {"Name": DEFAULT_DOMAIN, "Mirrors": [], "Secure": True, "Official": True}
+    mirrors = [f"https://{mirror.host}/" for mirror in hub.mirrors] if hub else []
+    return {
+        "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+        "IndexConfigs": {DEFAULT_DOMAIN: official, **others},
+        "Mirrors": mirrors,
+    }

@@ -29,12 +29,10 @@ def check(text: str) -> None:
     """Refuse what is not served, in the daemon's words: clients look for them when they negotiate."""
     version = parsed(text)
     if version > parsed(NEWEST):
-        raise Invalid(
-            "read version", "", f"client version {text} is too new. Maximum supported API version is {NEWEST}"
-        )
+        raise Invalid("", "", f"client version {text} is too new. Maximum supported API version is {NEWEST}")
     if version < parsed(OLDEST):
         raise Invalid(
-            "read version", "",
+            "", "",
             f"client version {text} is too old. Minimum supported API version is {OLDEST}, "
             "please upgrade your client to a newer version",
         )  # fmt: skip
