@@ -61,6 +61,8 @@ async def create(request: web.Request) -> web.Response:
     context.loop.check_image("create", reference)
     names = _taken_names(context)
     name = checked(request.query["name"]) if request.query.get("name") else free_name(names)
+    if (key := _asked_before(context, names.get(name, ""), body)) is not None:
+        return await _created(context, key)
     _check_free(names, name)
     volumes: dict[str, VolumeSpec] = {}
     spec = spec_of(name, body, image, _lookup(context, volumes))
@@ -72,6 +74,23 @@ async def create(request: web.Request) -> web.Response:
         wishes.put(context, Key(API_PROJECT, "volume", each), wanted) for each, wanted in volumes.items()
     ]
     await _all(context, key, writes)
+    return await _created(context, key)
+
+
+def _asked_before(context: Context, holder: str, body: Mapping[str, Any]) -> Key | None:
+    """The very same call, made to an agent that died over it: its client never heard the id, asks again, and is
+    to have what he asked for. Nobody else can have that container, which never ran."""
+    key = Key(API_PROJECT, "container", holder[:KEY_DIGITS])
+    record = context.loop.objects().get(key)
+    if not holder or record is None or record.deleting or record.updated_at >= context.started_at:
+        return None
+    state = context.engine.state(holder)
+    is_new = state is None or state.phase == "created"
+    is_same = record.spec.get("asked", {}).get("request") == body
+    return key if is_new and is_same else None
+
+
+async def _created(context: Context, key: Key) -> web.Response:
     id = auto_remove.container_id(context, key)
     await _wait_created(context, key, id)
     return json_answer({"Id": id, "Warnings": []}, 201)
