@@ -147,6 +147,7 @@ def test_docker_py(client: Any, name: str) -> None:
     container.start()
     sock._sock.sendall(b"word\n")
     assert list(frames(rest(sock._sock))) == [(1, b"got word\n")]
+    sock._response.close()
     assert container.attach(logs=True, stdout=True, stderr=True) == b"got word\nerr\n"
 
 

@@ -113,6 +113,7 @@ def test_docker_py_on_a_socket(client: Any, running: str) -> None:
     sock.sendall(b"given")
     sock.shutdown(socket.SHUT_WR)
     assert list(frames(rest(sock))) == [(1, b"given")]
+    found.output._response.close()
 
 
 # --- the very answers -----------------------------------------------------------------------------

@@ -151,28 +151,26 @@ async def _tell(connection: Connection, failure: SetpointError, is_raw: bool) ->
 
 
 async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
-    """Until the process has ended and its output is sent, or the client has detached or is gone."""
+    """Until the process has ended and its output is sent, or the client has detached. A client that is gone
+    cancels this. As few tasks as can be: most execs last for milliseconds."""
     outputs = [asyncio.ensure_future(work) for work in _outputs(connection, each, is_raw)]
-    inputs = asyncio.ensure_future(_take_input(connection, each))
-    lost = asyncio.ensure_future(connection.wait_lost())
-    ended = asyncio.ensure_future(_end_of(each, outputs))
-    pending: set[asyncio.Future[Any]] = {inputs, lost, ended}
+    inputs = asyncio.ensure_future(_take_input(connection, each)) if each.wish.has_stdin else None
     try:
-        while True:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            if ended in done or lost in done or (inputs in done and inputs.result()):
-                return
+        if inputs is None or not await _ends_by_input(inputs, each.exit):
+            await asyncio.wait({each.exit})
+            if outputs:
+                await asyncio.wait(outputs)
     finally:
-        tasks: list[asyncio.Future[Any]] = [*outputs, inputs, lost, ended]
+        tasks: list[asyncio.Future[Any]] = [*outputs, *filter(None, (inputs,))]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _end_of(each: Exec, outputs: list[asyncio.Future[None]]) -> None:
-    await asyncio.wait({each.exit})
-    if outputs:
-        await asyncio.wait(outputs)
+async def _ends_by_input(inputs: asyncio.Future[bool], exit: asyncio.Future[int]) -> bool:
+    """Once the input or the process has ended: whether the former ends the connection."""
+    await asyncio.wait({inputs, exit}, return_when=asyncio.FIRST_COMPLETED)
+    return inputs.done() and inputs.result() and not exit.done()
 
 
 def _outputs(connection: Connection, each: Exec, is_raw: bool) -> list[Any]:
@@ -200,10 +198,10 @@ async def _take_input(connection: Connection, each: Exec) -> bool:
     if process is None:
         return False
     keys = (wish.detach_keys or DEFAULT) if wish.is_terminal else None
-    end = await take_input(connection.read, process.stdin if wish.has_stdin else -1, keys)
-    if wish.has_stdin and not wish.is_terminal:
+    end = await take_input(connection.read, process.stdin, keys)
+    if not wish.is_terminal:
         process.close_stdin()
-    return end == "detached" or (wish.is_terminal and wish.has_stdin)
+    return end == "detached" or wish.is_terminal
 
 
 async def resize(request: web.Request) -> web.StreamResponse:
