@@ -39,7 +39,10 @@ async def begin(context: Context, key: Key, seconds: float, how: str) -> None:
 
 async def carry_out(context: Context, state: ContainerState, what: str, way: Way = Way()) -> None:
     """One call on one container, past the loop. What is so already is as asked."""
-    await _CALLS[what](context, state, way)
+    try:
+        await _CALLS[what](context, state, way)
+    finally:
+        context.loop.look_at(state.id)
 
 
 async def _start(context: Context, state: ContainerState, way: Way) -> None:

@@ -308,6 +308,11 @@ class Loop:
         """Look at this key now."""
         self._know.wake(key)
 
+    def look_at(self, id: str) -> None:
+        """Read this container again, and look at its key: somebody changed it without an event (pause)."""
+        if (key := self._know.observed.look_at(id)) is not None:
+            self._know.wake(key)
+
     async def sync(self) -> None:
         """Look at everything now: a full pass, drift included, and what failed is tried again. Returns
         when all is planned."""

@@ -55,7 +55,7 @@ def test_with_the_header_it_is_done_and_said_and_undone(web: Story, http: Http) 
 def test_it_is_resumed_by_hand(web: Story, http: Http) -> None:
     mine = {"X-Setpoint-Override": "1h"}
     assert http("POST", "/containers/git-web/pause", headers=mine).status == 204
-    assert phase(web) == "Suspended paused"
+    eventually(lambda: phase(web) == "Suspended paused", "seen")
     assert http("POST", "/containers/git-web/unpause", headers=mine).status == 204
     assert http("POST", "/containers/git-web/kill", headers=mine).status == 204
     eventually(lambda: phase(web) == "Suspended stopped", "killed")

@@ -83,6 +83,7 @@ def test_what_is_paused_goes_on(host: Host) -> None:
     id = up(host)
     host.do(host.loop.override(KEY, 60, "API: pause"))
     host.do(host.engine.pause(id))
+    host.loop.look_at(id)
     host.run(30)
     assert phase(host, id) == "paused"
     host.run(40)

@@ -179,9 +179,9 @@ async def pause(request: web.Request) -> web.Response:
         raise Conflict("", "", f"Container {state.id} is already paused")
     if state.phase != "running":
         raise Conflict("", "", f"Container {state.id} is not running")
-    key = owned_key(context, "pause", state)
+    owned_key(context, "pause", state)
     await context.engine.pause(state.id)
-    context.loop.wake(key)
+    context.loop.look_at(state.id)
     return no_content()
 
 
@@ -191,8 +191,8 @@ async def unpause(request: web.Request) -> web.Response:
     if state.phase != "paused":
         raise Conflict("", "", f"Container {state.id} is not paused")
     await context.engine.resume(state.id)
-    key, _record_found = _record(context, state)
-    context.loop.wake(key)
+    _record(context, state)
+    context.loop.look_at(state.id)
     return no_content()
 
 
