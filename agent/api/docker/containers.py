@@ -78,8 +78,8 @@ async def create(request: web.Request) -> web.Response:
 
 
 def _asked_before(context: Context, holder: str, body: Mapping[str, Any]) -> Key | None:
-    """The very same call, made to an agent that died over it: its client never heard the id, asks again, and is
-    to have what he asked for. Nobody else can have that container, which never ran."""
+    """The very same call, made to an agent that died over it: its client never heard the id, asks again, and
+    is to have what he asked for. Nobody else can have that container, which never ran."""
     key = Key(API_PROJECT, "container", holder[:KEY_DIGITS])
     record = context.loop.objects().get(key)
     if not holder or record is None or record.deleting or record.updated_at >= context.started_at:
