@@ -153,7 +153,9 @@ async def _tell(connection: Connection, failure: SetpointError, is_raw: bool) ->
 async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
     """Until the process has ended and its output is sent, or the client has detached. A client that is gone
     cancels this. As few tasks as can be: most execs last for milliseconds."""
-    outputs = [asyncio.ensure_future(work) for work in _outputs(connection, each, is_raw)]
+    outputs: list[asyncio.Future[None]] = [
+        asyncio.ensure_future(work) for work in _outputs(connection, each, is_raw)
+    ]
     inputs = asyncio.ensure_future(_take_input(connection, each)) if each.wish.has_stdin else None
     try:
         if inputs is None or not await _ends_by_input(inputs, each.exit):
@@ -169,7 +171,8 @@ async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
 
 async def _ends_by_input(inputs: asyncio.Future[bool], exit: asyncio.Future[int]) -> bool:
     """Once the input or the process has ended: whether the former ends the connection."""
-    await asyncio.wait({inputs, exit}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {inputs, exit}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     return inputs.done() and inputs.result() and not exit.done()
 
 
