@@ -68,6 +68,7 @@ class ContainerCopies:
         entry = self._index.get("copy", id)
         running = _open(entry)
         if running is not None:
+            self._spares.prepare()
             return await _in_thread(entry.config.name, lambda: _stat_and_close(running, path))
         async with self._begun(entry, {"verb": "stat", "path": path}) as copy:
             return PathStat(**(await copy.line())["stat"])
@@ -147,6 +148,7 @@ class ContainerCopies:
                 await asyncio.shield(_reap(process))
                 entry.copies.pop(process, None)
                 gone.set_result(None)
+                self._spares.prepare()
 
     def _start(self, entry: Entry, told: dict[str, Any]) -> subprocess.Popen[bytes]:
         config, running = entry.config, _open(entry)

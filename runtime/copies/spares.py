@@ -1,6 +1,7 @@
 """Workers for copies, one of them begun before it is needed: half of the time of a small copy is the start of
 an interpreter.
 
+    Spares.prepare()
     Spares.begin({"verb": …}, [descriptors]) ─ a socket in place of stdin ─> worker.main
 
 A spare waits for a while after the latest copy, and then is ended: who copies nothing pays nothing. It knows
@@ -34,9 +35,10 @@ class Spares:
     def __init__(self) -> None:
         self._spare: tuple[Process, socket.socket] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def begin(self, told: dict[str, Any], descriptors: Sequence[int]) -> Process:
-        """A worker that has been told what to do, and the next one. The caller ends and reaps it."""
+        """A worker that has been told what to do. The caller ends and reaps it."""
         spare, self._spare = self._spare, None
         if spare is not None and spare[0].poll() is not None:
             spare[1].close()
@@ -46,16 +48,25 @@ class Spares:
             line = json.dumps(told).encode() + b"\n"
             sent = socket.send_fds(channel, [line], list(descriptors))
             channel.sendall(line[sent:])
-        self._spare = _spawn()
-        self._keep()
         return process
 
-    def _keep(self) -> None:
+    def prepare(self) -> None:
+        """Begin the next one, if there is none: a copy may follow. It is kept for a while from now on."""
+        if self._is_closed:
+            return
+        if self._spare is None:
+            self._spare = _spawn()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(SPARE_SECONDS, self.close)
+        self._timer = asyncio.get_running_loop().call_later(SPARE_SECONDS, self.end)
 
     def close(self) -> None:
+        """For good."""
+        self._is_closed = True
+        self.end()
+
+    def end(self) -> None:
+        """Of the spare."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

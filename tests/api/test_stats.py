@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from tests.api.host import Host
 from tests.api.http_client import Http
+from tests.e2e.story import Story
 from tests.native import PATIENCE_SECONDS
 
 BUSY = "while :; do :; done"
@@ -165,3 +170,31 @@ def test_checkpoints(host: Host, http: Http, name: str) -> None:
     assert (answer.status, "criu" in answer.message.lower() or "checkpoint" in answer.message) == (501, True)
     assert http("POST", where, {}).status == 400
     assert http("DELETE", f"{where}/one").status == 404
+
+
+def test_clients_that_break_off_leave_nothing(host: Host, http: Http, agent_story: Story, name: str) -> None:
+    """Streams of stats and archives, given up at any moment."""
+    started(host, name)
+    folder = Path(f"/proc/{agent_story.agent_pid()}/fd")
+    where = f"/containers/{name}/archive"
+    http("GET", where, query={"path": "/etc"})
+    before = kinds(folder)
+    for number in range(60):
+        path = (STATS.format(name), where, f"/containers/{name}/export")[number % 3]
+        connection, answer = http.stream("GET", path, query={"path": "/"} if path == where else {})
+        answer.read(number * 7)
+        connection.close()
+    end = time.monotonic() + PATIENCE_SECONDS
+    while (left := kinds(folder) - before).total():
+        assert time.monotonic() < end, left
+    sample = http("GET", STATS.format(name), query={"stream": "0"}).json
+    assert sample["pids_stats"]["current"] == 1
+
+
+def kinds(folder: Path) -> Counter[str]:
+    """How many sockets, pipes and others a process has."""
+    found: Counter[str] = Counter()
+    for each in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found[os.readlink(folder / each).partition(":[")[0]] += 1
+    return Counter({kind: found[kind] for kind in ("socket", "pipe", "anon_inode", "/")})
