@@ -26,7 +26,7 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 
 def make_image(host: Host, name: str, *changes: str, files: dict[str, bytes] | None = None) -> str:
     """An image of a few files, under a name, or none for ""; its id."""
-    repository, _, tag = name.partition(":")
+    repository, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
     words = {"fromSrc": "-", "repo": repository, "tag": tag}
     query = "&".join(
         f"{key}={quote(value)}" for key, value in [*words.items(), *(("changes", each) for each in changes)]

@@ -83,10 +83,9 @@ def checked_tag(reference: Reference) -> Reference:
     return reference
 
 
-def check_pulled(reference: Reference) -> None:
+def is_reserved(reference: Reference) -> bool:
     """`scratch` is the image of nothing."""
-    if reference.repository == _RESERVED:
-        raise Invalid("", "", "'scratch' is a reserved name")
+    return reference.repository == _RESERVED
 
 
 def has_tag(name: str) -> bool:

@@ -12,7 +12,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.docker import image_events
 from agent.api.docker.image_archives import import_image
-from agent.api.docker.image_names import check_pulled, has_tag, registry_digest, with_tag
+from agent.api.docker.image_names import has_tag, is_reserved, registry_digest, with_tag
 from agent.api.docker.image_query import version_of
 from agent.api.docker.json_lines import Report, Work, write_json_lines
 from agent.api.docker.platforms import read_platform
@@ -45,7 +45,8 @@ async def create(request: web.Request) -> web.StreamResponse:
         return await import_image(request)
     context, tag = context_of(request), request.query.get("tag", "")
     reference = with_tag(name, tag)
-    check_pulled(reference)
+    if is_reserved(reference):
+        raise web.HTTPForbidden(reason="'scratch' is a reserved name")
     context.loop.check_image("pull image", reference.canonical)
     platform = request.query.get("platform", "") if version_of(request) >= (1, 32) else ""
     wish = Wish(read_platform(platform), read_header(request.headers.get(HEADER, ""), reference))
