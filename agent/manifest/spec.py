@@ -31,6 +31,7 @@ class Mount(Spec):
     size_bytes: int | None = None
     mode: int | None = None
     options: tuple[str, ...] = ()
+    below: str = ""  # of a bind that a scoped socket allowed: where its source must lie, whatever links say
 
 
 class Port(Spec):

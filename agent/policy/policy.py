@@ -28,6 +28,8 @@ class Bind:
     shared: bool = False
 
     def covers(self, path: str) -> bool:
+        if ".." in path.split("/"):  # a manifest's are gone by now; those of the Docker API are not
+            return False
         return path == self.path or path.startswith(self.path.rstrip("/") + "/")
 
 

@@ -187,7 +187,8 @@ def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:
         create_host_path=mount.create_host_path,
         no_copy=mount.no_copy,
         subpath=mount.subpath,
-        below=names.bind_roots.get(source, "") if mount.type == "bind" else "",
+        # Of the policy's and a scoped socket's the inner one: both hold the source.
+        below=max(names.bind_roots.get(source, ""), mount.below, key=len) if mount.type == "bind" else "",
         size_bytes=mount.size_bytes,
         mode=mount.mode,
         options=mount.options,

@@ -66,7 +66,7 @@ async def create(request: web.Request) -> web.Response:
     _check_free(names, name)
     volumes: dict[str, VolumeSpec] = {}
     spec = spec_of(name, body, image, _lookup(context, volumes))
-    admit(context, scope_of(request), spec, volumes)
+    spec = admit(context, scope_of(request), spec, volumes)
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
     # No wait between the look at the names and this: of many that ask for one name, one gets it.
     writes = [wishes.put(context, key, spec)]

@@ -14,7 +14,8 @@ from agent.api.docker.bodies import flag_of, map_of, text_map_of, text_of, texts
 from agent.api.docker.finding import find_container
 from agent.api.sockets.scope import Scope
 from agent.manifest.spec import ContainerSpec, VolumeSpec
-from agent.policy.judge import judge
+from agent.policy.judge import bind_root, judge
+from agent.policy.policy import Policy
 from agent.reconcile.api_objects import API_PROJECT, named_key
 from runtime.errors import Conflict, NotFound
 from store.records import Key
@@ -53,11 +54,13 @@ def _check_volume_name(context: Context, scope: Scope, name: str) -> None:
         raise Conflict("", "", f"volume name {name[:128]} is taken")
 
 
-def admit(context: Context, scope: Scope | None, spec: ContainerSpec, volumes: dict[str, VolumeSpec]) -> None:
-    """Whether a container may be made as it would be: by what it asks of the host (as a policy judges), and
-    by whose things it uses. Volumes that come with it get the label. None is a way in without a scope."""
+def admit(
+    context: Context, scope: Scope | None, spec: ContainerSpec, volumes: dict[str, VolumeSpec]
+) -> ContainerSpec:
+    """The container as it may be made: judged by what it asks of the host (as a policy judges), and by whose
+    things it uses. Volumes that come with it get the label. scope None is a way in without one."""
     if scope is None:
-        return
+        return spec
     policy = scope.policy
     for violation in judge(policy, Key(API_PROJECT, "container", "new"), spec):
         raise Forbidden(violation.message(policy))
@@ -67,6 +70,19 @@ def admit(context: Context, scope: Scope | None, spec: ContainerSpec, volumes: d
     for name, volume in volumes.items():
         labels = scope.labelled(volume.labels)
         volumes[name] = VolumeSpec.model_validate({**volume.model_dump(exclude_unset=True), "labels": labels})
+    return _held(policy, spec)
+
+
+def _held(policy: Policy, spec: ContainerSpec) -> ContainerSpec:
+    """With each bind held below what was given: who writes there plants links for the next one."""
+    if not any(mount.type == "bind" for mount in spec.mounts):
+        return spec
+    mounts = [
+        mount.model_dump(exclude_unset=True)
+        | ({"below": bind_root(policy, mount.source)} if mount.type == "bind" else {})
+        for mount in spec.mounts
+    ]
+    return ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), "mounts": mounts})
 
 
 def used_by(spec: ContainerSpec) -> Iterator[tuple[str, str]]:
