@@ -7,10 +7,11 @@ set here and nowhere else.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.manifest.spec import ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
 from agent.reconcile.api_objects import is_api
 from runtime.build_recipe import BuildRecipe
 from runtime.model import (
@@ -35,6 +36,7 @@ LABEL_RECREATE_HASH = "setpoint.recreate_hash"
 LABEL_ATTEMPT = "setpoint.attempt"
 LABEL_FILE = "setpoint.file"
 LABEL_REVISION = "setpoint.revision"
+LABEL_SPEC = "setpoint.spec"  # of what no manifest describes: all that is left of it without the database
 
 MICROSECONDS_PER_CPU_PERIOD = 100_000
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024  # Docker's default
@@ -170,6 +172,13 @@ def resources_of(spec: ContainerSpec) -> Resources:
     )
 
 
+def _spec_label(key: Key, spec: AnySpec) -> dict[str, str]:
+    """What the Docker Engine API made is described nowhere else than in the database."""
+    if not is_api(key):
+        return {}
+    return {LABEL_SPEC: json.dumps(spec.model_dump(mode="json", exclude_unset=True), separators=(",", ":"))}
+
+
 def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:
     source = mount.source
     if mount.type == "volume":
@@ -269,7 +278,9 @@ def container_config(
     origin: Origin,
 ) -> ContainerConfig:
     """The runtime's config for replica `index` (from 1) of a container object."""
-    labels = dict(spec.labels) | labels_of(key, index, recreate_hash, attempt, origin)
+    labels = (
+        dict(spec.labels) | labels_of(key, index, recreate_hash, attempt, origin) | _spec_label(key, spec)
+    )
     id = container_id(names.instance, key, index, recreate_hash, attempt)
     return ContainerConfig(
         id=id,
@@ -347,9 +358,10 @@ def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
         internal=spec.internal,
         isolated=spec.isolated,
         mtu=spec.mtu,
-        labels=dict(spec.labels) | {LABEL_KEY: str(key)},
+        labels=dict(spec.labels) | {LABEL_KEY: str(key)} | _spec_label(key, spec),
     )
 
 
 def volume_config(key: Key, spec: VolumeSpec) -> VolumeConfig:
-    return VolumeConfig(name=volume_name(key, spec), labels=dict(spec.labels) | {LABEL_KEY: str(key)})
+    labels = dict(spec.labels) | {LABEL_KEY: str(key)} | _spec_label(key, spec)
+    return VolumeConfig(name=volume_name(key, spec), labels=labels)

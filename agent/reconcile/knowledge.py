@@ -12,11 +12,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent.manifest import hashing
+from agent.manifest.objects import Object, Where
 from agent.policy.images import has_rules
 from agent.policy.policy import Policy
 from agent.reconcile import account
 from agent.reconcile.actions import Cause, KeyPlan
-from agent.reconcile.api_objects import API_OWNER
+from agent.reconcile.api_objects import API_OWNER, is_api
 from agent.reconcile.clock import Clock
 from agent.reconcile.conditions import PHASES, Verdict
 from agent.reconcile.convert import LABEL_FILE
@@ -28,6 +30,7 @@ from agent.reconcile.memory import NOTHING, Memory, by_this_clock, from_json
 from agent.reconcile.observe import Observed
 from agent.reconcile.observer import Observer
 from agent.reconcile.queue import KeyedQueue
+from agent.reconcile.relabelled import relabelled
 from agent.reconcile.removal import is_unasked
 from agent.reconcile.revisions import Revisions
 from agent.reconcile.sockets import Sockets
@@ -130,6 +133,7 @@ class Knowledge:
             if (memory := from_json(status.memory)) != NOTHING:
                 self.remember(key, by_this_clock(memory, self.clock.now()))
         self.observed.look()
+        self._adopt_api_objects()
         self.unsettled.update(filter(self._counts, self.inventory.desired))
 
     def keep_policy(self, policy: Policy) -> None:
@@ -306,6 +310,16 @@ class Knowledge:
         self.observer.on_bug(key, error)
 
     # --- all keys -----------------------------------------------------------------------------
+
+    def _adopt_api_objects(self) -> None:
+        """After a lost database: what the Docker Engine API made is wanted as it is there."""
+        now = self.clock.now()
+        for key in sorted(self.observed.actual.keys() - self.inventory.desired.keys()):
+            spec = relabelled(key, self.observed.actual[key]) if is_api(key) else None
+            if spec is not None:
+                wanted = Object(key, spec, Where("", 0), *hashing.hashes(spec))
+                self.inventory.want(wanted, API_OWNER, "", now)
+                self.event(key, "Normal", "Adopted", "found, and not in the database: it is kept as it is")
 
     def adopt_orphans(self) -> None:
         """After a lost database: what bears our label and a manifest's, and no manifest names now."""
