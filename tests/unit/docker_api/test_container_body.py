@@ -119,7 +119,8 @@ def test_networks_and_ports() -> None:
 
 @pytest.mark.parametrize("host", [
     {"Memory": 6 << 20, "MemorySwap": 5 << 20}, {"MemorySwap": 64 << 20}, {"Memory": 1},
-    {"CpusetCpus": "0-99999"}, {"CpusetCpus": "3-1"}, {"NanoCpus": 1, "CpuQuota": 1}, {"CpuShares": 1}, {"Binds": ["relative:x"]},
+    {"CpusetCpus": "0-99999"}, {"CpusetCpus": "3-1"}, {"NanoCpus": 1, "CpuQuota": 1}, {"CpuShares": 1},
+    {"Binds": ["relative:x"]},
     {"Binds": ["a:/b", "c:/b"]}, {"Binds": ["/a"]}, {"Binds": ["/a:/"]}, {"Tmpfs": {"/t": "bad=1"}},
     {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 3}}, {"RestartPolicy": {"Name": "x"}},
     {"IpcMode": "x"}, {"PidMode": "y"}, {"SecurityOpt": ["nonsense"]}, {"Runtime": "kata-nobody"},
@@ -148,7 +149,8 @@ def test_what_there_is_not(host: dict[str, Any]) -> None:
 
 def test_zero_and_null_say_nothing() -> None:
     said = {"Memory": 0, "NanoCpus": 0, "CpuShares": 0, "PidsLimit": None, "MemorySwappiness": -1,
-            "Binds": None, "Links": [], "CgroupParent": "", "MaskedPaths": None, "RestartPolicy": {"Name": ""}}  # fmt: skip
+            "Binds": None, "Links": [], "CgroupParent": "", "MaskedPaths": None,
+            "RestartPolicy": {"Name": ""}}  # fmt: skip
     assert spec(host=said).model_dump(exclude={"asked"}) == spec().model_dump(exclude={"asked"})
 
 
