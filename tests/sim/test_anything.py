@@ -308,8 +308,8 @@ class Anything(RuleBasedStateMachine):
     def what_is_wanted_is_what_runs(self) -> None:
         running: dict[str, int] = {}
         for state in self.engine.list():
-            if state.phase == "running" and state.id != FOREIGN:
-                key = state.labels["setpoint.key"]
+            key = state.labels.get("setpoint.key", "")
+            if state.phase == "running" and key and not key.startswith("@api/"):
                 running[key] = running.get(key, 0) + 1
         for text, spec in self.wanted.items():
             if not isinstance(spec, ContainerSpec):
