@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtime.errors import SetpointError, Unsupported
 from runtime.images.reference import Reference, parse_reference
 from runtime.images.registry.credentials import Credential
+from runtime.images.registry.origin import asked_as
 from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
 from runtime.model import ImageInfo, PullState
@@ -167,9 +168,7 @@ class Pulls:
             loop.call_soon_threadsafe(tell, progress)
 
         def work() -> ImageInfo:
-            origins = find(asked, wish.project)
-            if wish.credential is not None:  # the registry itself is the last: mirrors come first
-                origins = (*origins[:-1], replace(origins[-1], credential=wish.credential))
+            origins = asked_as(wish.credential, find(asked, wish.project))
             if wish.only_newer and (known := self._newest(asked, origins, stop)) is not None:
                 return known
             return self._images.pull(

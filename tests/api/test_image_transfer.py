@@ -374,6 +374,19 @@ def test_a_pull_ends_with_its_client(agent_story: Story, host: Host, stuck: BadI
     eventually(lambda: not list((story.layout.images / "ingest").glob("*")), "what it had is gone")
 
 
+def test_f7_a_pull_under_way_is_nobody_elses(agent_story: Story, host: Host, stuck: BadImage) -> None:
+    """Whoever has another login, or none, asks the registry for himself."""
+    http = Http(host.direct)
+    head = f"POST /images/create?fromImage={stuck.name} HTTP/1.1\r\nHost: x\r\n"
+    with http.connect() as one, http.connect() as other:
+        one.sendall(f"{head}X-Registry-Auth: {auth(*LOGIN)['X-Registry-Auth']}\r\n\r\n".encode())
+        eventually(lambda: b'"Pulling from' in one.recv(10_000), "the pull is under way")
+        working = set(workers(agent_story))
+        other.sendall(f"{head}\r\n".encode())
+        eventually(lambda: set(workers(agent_story)) > working, "another asks for himself")
+    eventually(lambda: not workers(agent_story), "both are given up")
+
+
 # --- archives -------------------------------------------------------------------------------------
 
 
@@ -476,6 +489,17 @@ def test_a_client_that_breaks_off_leaves_nothing(agent_story: Story, http: Http)
         assert answer.read(512)
         connection.close()
         answer.close()
+    eventually(lambda: open_files(agent_story) <= before, "their descriptors are closed")
+
+
+def test_a_client_that_is_gone_before_the_answer(agent_story: Story, host: Host) -> None:
+    """All of its archive came, and nobody waits for what becomes of it."""
+    http, before = Http(host.direct), open_files(agent_story)
+    for path in ("/images/load", "/images/create?fromSrc=-&changes=CMD%20x"):
+        for _ in range(10):
+            with http.connect() as connection:
+                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-tar\r\n"
+                connection.sendall(f"{head}Content-Length: 2\r\n\r\nxx".encode())
     eventually(lambda: open_files(agent_story) <= before, "their descriptors are closed")
 
 

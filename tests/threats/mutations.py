@@ -6,6 +6,7 @@ that no test notices is a defence that could be lost without a word.
 
 from __future__ import annotations
 
+from tests.threats.api_image_mutations import API_IMAGES
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
 from tests.threats.copy_mutations import COPIES
@@ -641,6 +642,7 @@ MUTATIONS = (
         'H6', 'agent/api/images.py', '    context.loop.check_image("pull image", reference)\n',
         '', "tests/unit/api/test_policy.py",
     ),
+    *API_IMAGES,
     *ARCHIVES,
     *COPIES,
     *BUILDS,

@@ -68,6 +68,11 @@ def test_a_pattern_that_is_made_to_be_slow() -> None:
     assert time.process_time() - began < 10.0
 
 
+def test_a_pattern_that_is_too_long() -> None:
+    with pytest.raises(Invalid, match="syntax error"):
+        fits_glob("*" * 1025, "a")
+
+
 @given(st.text(alphabet="ab/*?[]\\^-", max_size=12), st.text(alphabet="ab/", max_size=12))
 def test_any_pattern_has_an_answer(pattern: str, text: str) -> None:
     with contextlib.suppress(Invalid):
