@@ -18,12 +18,14 @@ class BuildCaller:
 
     credential: of a registry, by its domain (docker.io, registry.example.org:5000). secret: by its id.
     ssh: the path of a socket on this host that leads to the agent of that id, which is there as long as the
-    build is. name: what the caller calls the build, for `Builds.cancel`.
+    build is. context: the path of a tar of the files that fit one of these paths or patterns, of all for
+    None, there as long as the build is. name: what the caller calls the build, for `Builds.cancel`.
     """
 
     credential: Callable[[str], Awaitable[Credential | None]] | None = None
     secret: Callable[[str], Awaitable[bytes | None]] | None = None
     ssh: Callable[[str], Awaitable[str | None]] | None = None
+    context: Callable[[tuple[str, ...] | None], Awaitable[str]] | None = None
     name: str = ""
 
 

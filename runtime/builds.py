@@ -313,12 +313,19 @@ class _Build:
                 return await self._steps.clear(self._order.id)
             case "secret":
                 return await self._secret(str(question["id"]))
+            case "context":
+                return await self._context(question["paths"])
             case "ssh":
                 return None if self._caller.ssh is None else await self._caller.ssh(str(question["id"]))
             case "forget":
                 return await self._steps.forget(self._order.id, int(question["step"]))
             case kind:
                 raise Invalid("build image", str(kind), "not a question")
+
+    async def _context(self, paths: list[str] | None) -> str:
+        if self._caller.context is None:
+            raise Invalid("build image", "", "its caller keeps no context", "context_kind none, or tar")
+        return await self._caller.context(None if paths is None else tuple(paths))
 
     async def _secret(self, id: str) -> str | None:
         content = None if self._caller.secret is None else await self._caller.secret(id)

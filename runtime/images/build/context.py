@@ -3,6 +3,7 @@
     directory   as it is on this host, seen through a descriptor: no link leads out of it
     tar         unpacked below the build's own directory
     url         a tar, fetched and unpacked there, or a Dockerfile, which is then all of it
+    caller      an empty directory, until what the plan takes was asked for (`put`)
     none        an empty directory: the Dockerfile takes nothing
 
 Called by the build's process. Reads a Dockerfile and a `.dockerignore` of it, and nothing else.
@@ -35,6 +36,14 @@ class Context:
 
     def close(self) -> None:
         os.close(self.root)
+
+    def put(self, tar: Path, directory: Path) -> None:
+        """From now on the files of a tar, unpacked below `directory`."""
+        with tar.open("rb") as file:
+            tree = archives.unpack_stream(file, directory)
+        os.close(self.root)
+        self.root = -1
+        self.root, self._name = _open(tree), "the context"
 
     def read(self, path: str) -> bytes | None:
         """A small file of the context; None when it is not there. `Invalid` for what is no file."""

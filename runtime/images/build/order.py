@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from runtime.errors import Invalid
 
-ContextKind = Literal["none", "directory", "tar", "git", "url"]
+ContextKind = Literal["none", "directory", "tar", "git", "url", "caller"]
 Network = Literal["default", "none", "host"]
 LOCK = "lock"  # in a build's run directory: held while it is under way
 
@@ -21,10 +21,11 @@ LOCK = "lock"  # in a build's run directory: held while it is under way
 class BuildOrder:
     """One build.
 
-    id: 32 hex digits, which name its directories. context: a directory, the file of a tar, or
-    URL#REF:DIRECTORY of a repository, or the URL of a tar or of a Dockerfile alone. dockerfile: its path in
-    the context, "" for Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for
-    the image. secrets: id -> content. ssh: id -> the path of an agent's socket on this host. epoch:
+    id: 32 hex digits, which name its directories. context: a directory, the file of a tar,
+    URL#REF:DIRECTORY of a repository, or the URL of a tar or of a Dockerfile alone; of the kind "caller" it
+    is asked for, as far as the plan takes files of it. dockerfile: its path in the context, "" for
+    Dockerfile; dockerfile_text: what it says, in place of a file. tags: names for the image. secrets: id ->
+    content. ssh: id -> the path of an agent's socket on this host. epoch:
     SOURCE_DATE_EPOCH, no time in the image is later. is_trusted: root asks.
     ignore_text: what `.dockerignore` says, in place of the context's.
     asks_caller: secrets and ssh agents that are not here are asked of who ordered.
@@ -74,7 +75,7 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
         return BuildOrder(
             id=_text(data["id"]),
             context_kind=_choice(
-                data.get("context_kind", "none"), ("none", "directory", "tar", "git", "url")
+                data.get("context_kind", "none"), ("none", "directory", "tar", "git", "url", "caller")
             ),
             context=_text(data.get("context", "")),
             dockerfile=_text(data.get("dockerfile", "")),

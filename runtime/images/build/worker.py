@@ -26,6 +26,7 @@ from runtime.images.build.asks import Asks, error_to, start_listening
 from runtime.images.build.bases import Bases
 from runtime.images.build.cache import Cache
 from runtime.images.build.context import Context, open_context, read_dockerfile_of, read_ignore_of
+from runtime.images.build.context_paths import context_paths
 from runtime.images.build.downloads import Downloads
 from runtime.images.build.exchange import export_document
 from runtime.images.build.image_document import write_config
@@ -101,6 +102,7 @@ class _Build:
         name, data = read_dockerfile_of(self._order, self._context)
         ignore = read_ignore_of(self._order, name, self._context)
         plan = self._plan(read_dockerfile(data, name))
+        self._take_files(plan)
         solver = Solver(
             plan, self._order, self._places, Roots(self._keeper, self._directory), self._cache,
             self._keeper, self._bases,
@@ -116,6 +118,14 @@ class _Build:
         image_id = self._finish(plan, state, names)
         self._export()
         return image_id
+
+    def _take_files(self, plan: BuildPlan) -> None:
+        """Those that the plan takes, of a caller who keeps the context."""
+        paths = context_paths(plan)
+        if self._order.context_kind != "caller" or paths == ():
+            return
+        place = self._asks.ask("context", paths=None if paths is None else list(paths))
+        self._context.put(Path(place), self._directory / "context")
 
     def _plan(self, dockerfile: Dockerfile) -> BuildPlan:
         ours = _shown(self._platform)

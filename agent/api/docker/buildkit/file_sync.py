@@ -46,7 +46,9 @@ class FilesWish:
         found = [("dir-name", self.name)]
         if sum(map(len, self.excludes)) <= MAX_HEADER_BYTES:  # more of it than is wanted does no harm
             found += _words("exclude-patterns", self.excludes)
-        return found + _words("followpaths", self.follow)
+        if sum(map(len, self.follow)) <= MAX_HEADER_BYTES:
+            found += _words("followpaths", self.follow)
+        return found
 
 
 def _words(name: str, values: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from runtime.images.dockerfile import limits
 from runtime.model import ImageInfo
 
 _SMALL_BYTES = 4 * limits.FILE_BYTES  # of Dockerfiles and their .dockerignore
+TakeFiles = Callable[[tuple[str, ...] | None], Awaitable[str]]
 _EXPORT = "exporting to image"
 
 
@@ -65,7 +66,10 @@ class Build:
             order = await self._with_files(stack)
             agents = SshAgents(self.session, self.context.settings.layout.run_builds / order.id)
             stack.push_async_callback(agents.close)
-            caller = BuildCaller(self.session.credential, self.session.secret, agents.path_of, self.job.ref)
+            caller = BuildCaller(
+                self.session.credential, self.session.secret, agents.path_of,
+                self._context_of(stack, order.ignore_text or ""), self.job.ref,
+            )  # fmt: skip
             events = run_build(
                 self.context, Ordered(order, self.asked.limits, caller), lambda: self.job.is_over
             )
@@ -100,9 +104,14 @@ class Build:
             return order
         if order.ignore_text is None:
             order = replace(order, ignore_text=await self._context_ignore())
-        wish = FilesWish("context", excludes=patterns_of(order.ignore_text or ""))
-        place = await stack.enter_async_context(self._fetched(wish, "load build context"))
-        return replace(order, context_kind="tar", context=place)
+        return replace(order, context_kind="caller")
+
+    def _context_of(self, stack: contextlib.AsyncExitStack, ignored: str) -> TakeFiles:
+        async def take(paths: tuple[str, ...] | None) -> str:
+            wish = FilesWish("context", excludes=patterns_of(ignored), follow=paths or ())
+            return await stack.enter_async_context(self._fetched(wish, "load build context"))
+
+        return take
 
     async def _with_dockerfile(self, order: BuildOrder) -> BuildOrder:
         name = order.dockerfile
