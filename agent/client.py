@@ -247,6 +247,11 @@ class Client:
     def resume(self, key: str) -> dict[str, Any]:
         return self._object(self.post(f"/resume/{key}"))
 
+    def import_volume(self, name: str, path: str) -> dict[str, Any]:
+        """Copy a directory of the agent's host into a volume that is not there, or is empty. Root's alone."""
+        body = {"name": name, "path": path}
+        return self._object(self.post("/volume/import", body=body, timeout_seconds=7200.0))
+
     def override(self, key: str, what: str, seconds: float) -> dict[str, Any]:
         """Do it to the containers of what a manifest owns, and leave that alone for so long."""
         return self._object(self.post(f"/override/{key}", {"what": what, "for": seconds}))

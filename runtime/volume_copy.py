@@ -22,6 +22,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _COPY_BYTES = 1 << 24
+_PIECE_BYTES = 1 << 20
 
 
 def copy_from_image(lower: tuple[str, ...], target: str, destination: Path) -> bool:
@@ -47,6 +48,21 @@ def copy_from_image(lower: tuple[str, ...], target: str, destination: Path) -> b
     return True
 
 
+def copy_from_directory(path: str, destination: Path) -> None:
+    """Make `destination` a copy of a directory of the host, in which others may be at work: what goes away
+    meanwhile is left out. OSError."""
+    source = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        destination.mkdir(mode=0o700)
+        copy = os.open(destination, _DIRECTORY)
+        try:
+            _Copy(copy, is_alive=True).directory(source, copy, "", 0)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
+
+
 def _open_image(lower: tuple[str, ...], destination: Path) -> int:
     """The root of the layers seen as one. One layer needs no overlay (nor does the kernel mount one)."""
     if len(lower) == 1:
@@ -66,10 +82,11 @@ def _open_image(lower: tuple[str, ...], destination: Path) -> int:
 
 
 class _Copy:
-    """One copy; remembers the files with several links."""
+    """One copy; remembers the files with several links. is_alive: the source may change meanwhile."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, *, is_alive: bool = False) -> None:
         self._root = root
+        self._is_alive = is_alive
         self._links: dict[tuple[int, int], str] = {}
 
     def directory(self, source: int, copy: int, path: str, depth: int) -> None:
@@ -78,7 +95,11 @@ class _Copy:
         with os.scandir(source) as entries:
             names = [entry.name for entry in entries]
         for name in names:
-            self._entry(source, copy, name, f"{path}{name}", depth)
+            try:
+                self._entry(source, copy, name, f"{path}{name}", depth)
+            except FileNotFoundError:
+                if not self._is_alive:
+                    raise
         _copy_metadata(os.fstat(source), copy)
         _copy_attributes(source, copy)
 
@@ -118,7 +139,10 @@ class _Copy:
         try:
             writer = os.open(name, _NEW_FILE, 0o600, dir_fd=copy)
             try:
-                _copy_bytes(reader, writer)
+                if found.st_blocks * 512 < found.st_size:
+                    _copy_data(reader, writer, found.st_size)
+                else:
+                    _copy_bytes(reader, writer)
                 _copy_metadata(found, writer)
                 _copy_attributes(reader, writer)  # last: chown clears security.capability
                 os.utime(writer, ns=(found.st_atime_ns, found.st_mtime_ns))
@@ -128,6 +152,24 @@ class _Copy:
             os.close(reader)
         if found.st_nlink > 1:
             self._links[identity] = path
+
+
+def _copy_data(reader: int, writer: int, size: int) -> None:
+    """A file with holes: they stay holes (lseek(2), SEEK_DATA)."""
+    os.ftruncate(writer, size)
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(reader, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole up to the end
+                return
+            raise
+        end = min(os.lseek(reader, start, os.SEEK_HOLE), size)
+        while start < end and (data := os.pread(reader, min(end - start, _PIECE_BYTES), start)):
+            start += os.pwrite(writer, data, start)
+        if start < end:  # it was cut off meanwhile
+            return
 
 
 def _copy_bytes(reader: int, writer: int) -> None:

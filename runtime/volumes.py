@@ -159,6 +159,29 @@ class Volumes:
         self._volumes[name] = replace(self._volumes[name], is_filled=True)
         self._write(self._volumes[name])
 
+    def take_over(self, name: str, path: str) -> None:
+        """Copy a directory of the host into a volume, which is made if need be: content, owners, modes,
+        times, attributes, hard links and holes. Whole or not at all; may take long. Conflict where something
+        is in the volume already; NotFound, Temporary."""
+        from runtime.volume_copy import copy_from_directory  # late: seldom needed
+
+        self.ensure(name)
+        if not self.wants_filling(name):
+            raise Conflict("import volume", name, "something is in it already", "setpoint volume rm")
+        filling = self._root / name / FILLING
+        try:
+            remove_tree(filling)
+            copy_from_directory(path, filling)
+            filling.rename(self._root / name / DATA)
+        except (FileNotFoundError, NotADirectoryError):
+            remove_tree(filling)
+            raise NotFound("import volume", path[:200], "there is no such directory") from None
+        except OSError as error:
+            remove_tree(filling)
+            raise _unwritten("import volume", f"{name} from {path[:200]}", error, self._root) from error
+        self._volumes[name] = replace(self._volumes[name], is_filled=True)
+        self._write(self._volumes[name])
+
     def _write(self, volume: _Volume) -> None:
         path = self._root / volume.name / RECORD
         temporary = path.with_suffix(".new")

@@ -58,6 +58,7 @@ def describe(former: Key, spec: ContainerSpec, key: Key, around: Surroundings) -
     fields.pop("asked", None)
     if fields.get("ensure") == "running":
         fields.pop("ensure")
+    fields |= capabilities(spec)
     fields |= _image(spec, around, found)
     fields["restart"] = _restart(spec.restart, found)
     _without_the_images(fields, spec, around.image)
@@ -69,6 +70,12 @@ def describe(former: Key, spec: ContainerSpec, key: Key, around: Surroundings) -
         found.notes.append("--rm is left out: a manifest's container stays when it has ended")
     found.objects[key] = ContainerSpec(**fields)
     return found
+
+
+def capabilities(spec: ContainerSpec) -> dict[str, tuple[str, ...]]:
+    """By the names that manifests have for them, where there are any."""
+    found = {name: getattr(spec, name) for name in ("cap_add", "cap_drop") if getattr(spec, name)}
+    return {name: tuple(each.removeprefix("CAP_") for each in said) for name, said in found.items()}
 
 
 # --- the image and what is its own ----------------------------------------------------------------------

@@ -19,6 +19,7 @@ from agent.reconcile.container_actions import context_of, names_of
 from agent.reconcile.plan import plan
 from agent.reconcile.world import Desired, World
 from runtime.model import ImageInfo
+from runtime.security import normal_capability
 from store.records import Key
 
 BY_KEY = frozenset({"id", "labels", "replaces"})
@@ -65,6 +66,8 @@ def _config(desired: Desired, world: World, now: float, names: Collection[str]) 
     if config.entrypoint is None:
         found["entrypoint"] = tuple(image.entrypoint)
         found["command"] = tuple(image.command) if config.command is None else config.command
+    for name in ("cap_add", "cap_drop"):
+        found["security"][name] = sorted(map(normal_capability, found["security"][name]))
     found["sandbox"] = {**found["sandbox"], "id": ""}
     found["sandbox"]["endpoints"] = [_said(each, names) for each in found["sandbox"]["endpoints"]]
     found["mounts"] = sorted(found["mounts"], key=lambda mount: str(mount["target"]))

@@ -73,6 +73,7 @@ def add_routes(app: web.Application) -> None:
         ("GET", "/networks", things.networks),
         ("GET", "/volumes", things.volumes),
         ("POST", "/volume/rm", things.remove_volume),
+        ("POST", "/volume/import", things.import_volume),
         ("GET", "/images", things.images),
         ("POST", "/image/rm", things.remove_image),
         ("POST", "/image/load", streams.load_image),

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from agent import metrics
 from agent.api.context import Context
-from agent.api.requests import context_of, flag, key_of
+from agent.api.requests import context_of, flag, is_root, json_of, key_of, text_of
 from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
@@ -115,6 +115,18 @@ async def remove_volume(request: web.Request) -> web.Response:
         raise Conflict("remove volume", name, f"{owner} wants it", "remove it from the manifest first")
     await context.engine.delete_volume(name)
     return web.json_response({"removed": name})
+
+
+async def import_volume(request: web.Request) -> web.Response:
+    """{"name", "path"}: copy a directory of this host into a volume. Root's alone: it may be any."""
+    if not is_root(request):
+        raise Invalid("import volume", "", "only root may have a directory of the host copied", "sudo")
+    context, body = context_of(request), await json_of(request)
+    name, path = text_of(body, "name"), text_of(body, "path")
+    if not path.startswith("/"):
+        raise Invalid("import volume", path[:200], "not an absolute path")
+    await asyncio.to_thread(context.engine.volumes.take_over, name, path)
+    return web.json_response({"name": name})
 
 
 def _plain(value: Any) -> dict[str, Any]:

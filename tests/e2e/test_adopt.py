@@ -34,6 +34,7 @@ def docker(story: Story) -> Docker:
 RUN = (
     "run", "-d", "--name", "jolly", "--restart", "unless-stopped", "-e", "PRICE=5$", "-e", "ON=yes",
     "-v", "/etc/hostname:/host:ro", "-v", "/kept", "--memory", "64m", "--cap-drop", "ALL",
+    "--cap-add", "CAP_CHOWN",
     "--label", "tier=front", "busybox", "sleep", "1000",
 )  # fmt: skip
 
@@ -62,6 +63,7 @@ def test_it_is_printed_as_it_was_asked_for(story: Story, docker: Docker) -> None
         "    restart: unless-stopped\n"
         "    mem_limit: 64m\n"
         "    pids_limit: -1\n"
+        "    cap_add: [CHOWN]\n"
         "    cap_drop: [ALL]\n"
         "    labels:\n"
         "      tier: front\n"
@@ -89,7 +91,7 @@ def test_a_commit_takes_it_over_and_it_runs_on(story: Story, docker: Docker) -> 
         lambda: not any(o["unmanaged"] and "container" in o["key"] for o in story.status()["objects"]), ""
     )
     assert story.pid("shop/container/jolly") == pid
-    assert found["file"] == "shop/jolly.compose.yaml"
+    assert found is not None and found["file"] == "shop/jolly.compose.yaml"
     assert story.setpoint("plan").strip() == "nothing to do"
     assert docker("inspect", "-f", "{{.Id}} {{.State.Running}}", "jolly") == f"{id} true"
     refused = docker("rm", "-f", "jolly", code=1)

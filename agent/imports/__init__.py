@@ -1,0 +1,1 @@
+"""What another engine runs, as manifests."""
