@@ -137,7 +137,7 @@ class Breaker:
             if chance.random() < 0.2:
                 return
             for _ in range(chance.randrange(4)):
-                connection.settimeout(0.05)
+                connection.settimeout(0.01)
                 with contextlib.suppress(TimeoutError):
                     connection.recv(chance.choice((1, 500, 100_000)))
             if chance.random() < 0.5:

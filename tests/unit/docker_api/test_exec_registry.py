@@ -1,0 +1,163 @@
+"""Execs from their making to their being forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from agent.api.docker import exec_registry
+from agent.api.docker.exec_registry import Exec, ExecRegistry, ExecWish
+from runtime.errors import Conflict, NotFound
+
+WISH = ExecWish(argv=("true",))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeProcess:
+    """Pipes of the test's own; ends when told."""
+
+    def __init__(self) -> None:
+        self.pid = 7
+        self.stdin, self.stdout, self.stderr = -1, -1, -1
+        self.stdout, self.output = os.pipe()
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.is_released = False
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.code)
+
+    async def resize(self, rows: int, columns: int) -> None: ...
+
+    def close_stdin(self) -> None: ...
+
+    def release(self) -> None:
+        assert not self.is_released
+        os.close(self.stdout)
+        self.is_released = True
+
+
+def _ended(registry: ExecRegistry, container: str = "c") -> Exec:
+    made = registry.add(container, WISH)
+    made.begin()
+    made.fail(126)
+    return made
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_it_is_started_once() -> None:
+    made = ExecRegistry().add("c", WISH)
+    made.begin()
+    with pytest.raises(Conflict, match="is already running"):
+        made.begin()
+    made.fail(127)
+    with pytest.raises(Conflict, match="has already run"):
+        made.begin()
+    assert (made.is_running, made.exit_code) == (False, 127)
+
+
+async def test_a_container_shows_those_that_have_not_ended() -> None:
+    registry = ExecRegistry()
+    first, second = registry.add("c", WISH), registry.add("c", WISH)
+    registry.add("other", WISH)
+    assert registry.ids_of("c") == [first.id, second.id]
+    first.begin()
+    first.fail(1)
+    await _settle()
+    assert registry.ids_of("c") == [second.id]
+    assert registry.get(first.id) is first
+
+
+async def test_what_has_ended_is_kept_for_a_while() -> None:
+    clock = Clock()
+    registry = ExecRegistry(clock)
+    made = _ended(registry)
+    await _settle()
+    clock.now += exec_registry.REMOVABLE_SECONDS + 1
+    assert registry.can_remove(registry.get(made.id))
+    clock.now += exec_registry.KEPT_SECONDS
+    with pytest.raises(NotFound, match="No such exec instance"):
+        registry.get(made.id)
+    assert len(registry) == 0
+
+
+async def test_room_is_made_by_what_ended_first_then_by_what_nobody_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exec_registry, "MAX_EXECS", 4)
+    registry = ExecRegistry()
+    waiting, running = registry.add("c", WISH), registry.add("c", WISH)
+    running.begin()
+    ended = [_ended(registry), _ended(registry)]
+    await _settle()
+    added = [registry.add("c", WISH) for _ in range(3)]
+    for gone in (*ended, waiting):
+        with pytest.raises(NotFound):
+            registry.get(gone.id)
+    assert [registry.get(each.id) for each in (running, *added)] == [running, *added]
+    assert registry.ids_of("c") == [running.id, *(each.id for each in added)]
+
+
+async def test_their_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exec_registry, "MAX_BYTES", 1000)
+    registry = ExecRegistry()
+    for _ in range(10):
+        registry.add("c", ExecWish(argv=("x" * 300,)))
+    assert len(registry) == 3
+
+
+async def test_whom_its_client_leaves_is_read_to_its_end_and_then_freed() -> None:
+    made = ExecRegistry().add("c", WISH)
+    made.begin()
+    process = FakeProcess()
+    made.follow(process)
+    made.leave()
+    for _ in range(10):  # more than a pipe holds: somebody reads it
+        await asyncio.to_thread(os.write, process.output, bytes(65536))
+    process.code.set_result(3)
+    await _settle()
+    assert (made.exit_code, process.is_released) == (3, False)  # a child of it may still write
+    os.close(process.output)
+    async with asyncio.timeout(10):
+        while not process.is_released:
+            await asyncio.sleep(0.001)
+
+
+async def test_whose_client_stays_is_freed_when_he_leaves() -> None:
+    made = ExecRegistry().add("c", WISH)
+    made.begin()
+    process = FakeProcess()
+    made.follow(process)
+    os.close(process.output)
+    process.code.set_result(0)
+    await _settle()
+    assert not process.is_released  # the client may not have read all
+    made.leave()
+    async with asyncio.timeout(10):
+        while not process.is_released:
+            await asyncio.sleep(0.001)
+    made.leave()
+
+
+async def test_it_lets_go_of_everything_at_the_end() -> None:
+    registry = ExecRegistry()
+    made = registry.add("c", WISH)
+    made.begin()
+    process = FakeProcess()
+    made.follow(process)
+    made.leave()
+    registry.close()
+    assert process.is_released
+    os.close(process.output)
