@@ -15,6 +15,7 @@ from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.keeping_mutations import KEEPING
 from tests.threats.mutation import Mutation
+from tests.threats.stream_mutations import STREAMS
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
 PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
@@ -650,4 +651,5 @@ MUTATIONS = (
     *DOCKERFILES,
     *IMAGE_GATE,
     *KEEPING,
+    *STREAMS,
 )  # fmt: skip

@@ -1,0 +1,26 @@
+"""Mutations of what bounds streams of the Docker API, and lets go of them when a client breaks off."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+LOGS, REGISTRY = "agent/api/docker/logs.py", "agent/api/docker/exec_registry.py"
+UPGRADE, SERVER = "agent/api/upgrade.py", "agent/api/server.py"
+BLOCKS, CONTAINER = "runtime/log_blocks.py", "runtime/supervisor/container.py"
+_BREAKS = "tests/threats/test_f_streams.py::test_f5_clients_that_break_off_leave_nothing"
+_UNIT = "tests/unit/docker_api/test_exec_registry.py"
+
+STREAMS = (
+    Mutation("F5", LOGS, "        except asyncio.CancelledError:\n            self._close_soon()\n            raise\n", "        finally:\n            pass\n", _BREAKS),
+    Mutation("F5", REGISTRY, "        process.close_stdin()\n        if outputs", "        if outputs", _BREAKS),
+    Mutation("F5", REGISTRY, "            self._drain = Drain(outputs, self._on_drained)\n", "            pass\n", f"{_UNIT}::test_whom_its_client_leaves_is_read_to_its_end_and_then_freed"),
+    Mutation("F5", REGISTRY, "        while len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES:\n", "        while self._bytes + size_bytes > MAX_BYTES:\n", _UNIT),
+    Mutation("F5", REGISTRY, "len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES", "len(self._all) >= MAX_EXECS", _UNIT),
+    Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", _BREAKS),
+    Mutation("F5", SERVER, "        if isinstance(error, ConnectionError) and _is_gone(request):\n            raise", "        if False:\n            raise", _BREAKS),
+    Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),
+    Mutation(
+        "F5", CONTAINER, "        if not self.is_running:  # its terminal may not be there yet, to take what is typed ahead\n", "        if False:\n",
+        "tests/kernel/engine/test_streams.py::test_what_is_typed_before_the_start_is_not_lost",
+    ),
+)  # fmt: skip
