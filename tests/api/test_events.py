@@ -1,0 +1,172 @@
+"""GET /events by real clients: live, from history, filtered; of things that are gone; by many, of whom
+some do not read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from typing import Any
+
+import aiodocker
+import pytest
+
+from tests.api.host import Host
+from tests.api.http_client import Http
+from tests.e2e.story import Story, eventually
+
+
+def history(host: Host, since: float, **filters: Any) -> list[dict[str, Any]]:
+    """All since then, as they are told to who asks for a window that is over."""
+    query = {"since": f"{since:.6f}", "until": f"{time.time():.6f}", "filters": filters}
+    answer = host.http("GET", "/events", query=query)
+    assert answer.status == 200
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+def actions(found: list[dict[str, Any]], type: str = "container") -> list[str]:
+    return [event["Action"] for event in found if event["Type"] == type]
+
+
+def test_a_containers_life_is_told_as_by_dockerd(either: Host, name: str) -> None:
+    """On the network `none`, which both have."""
+    since = time.time()
+    options = ("--name", name, "-l", "tier=front", "--network", "none")
+    either.docker("create", *options, "busybox", "sh", "-c", "exit 3")
+    either.docker("start", name)
+    assert either.docker("wait", name).stdout == "3\n"
+    either.docker("rm", name)
+    found = history(either, since, type=["container"])
+    assert actions(found) == ["create", "start", "die", "destroy"]
+    for event in found:
+        attributes = event["Actor"]["Attributes"]
+        assert (attributes["name"], attributes["image"], attributes["tier"]) == (name, "busybox", "front")
+        assert len(event["Actor"]["ID"]) == 64
+        assert event["timeNano"] // 10**9 == event["time"]
+    assert found[2]["Actor"]["Attributes"]["exitCode"] == "3"
+
+
+def test_stop_kill_and_rename_are_told(either: Host, name: str) -> None:
+    either.docker("run", "-d", "--init", "--name", name, "--network", "none", "busybox", "sleep", "1000")
+    since = time.time()
+    either.docker("rename", name, f"{name}b")
+    either.docker("stop", f"{name}b")
+
+    def told() -> dict[str, dict[str, str]]:
+        """dockerd may tell of the end after the stop, and later than it answers."""
+        found = history(either, since, container=[f"{name}b"])
+        return {event["Action"]: event["Actor"]["Attributes"] for event in found}
+
+    eventually(lambda: sorted(told()) == ["die", "kill", "rename", "stop"], "all is told")
+    assert told()["rename"]["oldName"] == f"/{name}"
+    assert told()["kill"]["signal"] == "15"
+
+
+def test_networks_and_volumes_are_told(either: Host, name: str) -> None:
+    since = time.time()
+    network = either.docker("network", "create", name).stdout.strip()
+    either.docker("volume", "create", name)
+    either.docker("volume", "rm", name)
+    either.docker("network", "rm", name)
+    networks = history(either, since, network=[name], type=["network"])
+    assert [(event["Action"], event["Actor"]["ID"]) for event in networks] == [
+        ("create", network), ("destroy", network),
+    ]  # fmt: skip
+    volumes = history(either, since, volume=[name], type=["volume"])
+    assert actions(volumes, "volume") == ["create", "destroy"]
+    assert volumes[0]["Actor"] == {"ID": name, "Attributes": {"driver": "local"}}
+
+
+def test_the_cli_follows_and_filters(host: Host, name: str) -> None:
+    command = ["docker", "events", "--filter", "event=die", "--filter", "label=a=b", "--format", "{{json .}}"]
+    follower = subprocess.Popen(command, env=host.environment, stdout=subprocess.PIPE, text=True)
+    try:
+        eventually(lambda: host.http("GET", "/info").json["NEventsListener"], "the follower is there")
+        host.docker("run", "--rm", "busybox", "true")
+        host.docker("run", "--rm", "--name", name, "-l", "a=b", "busybox", "sh", "-c", "exit 7", check=False)
+        assert follower.stdout is not None
+        told = json.loads(follower.stdout.readline())
+    finally:
+        follower.kill()
+        follower.communicate()
+    assert told["Actor"]["Attributes"]["name"] == name
+    assert (told["status"], told["Actor"]["Attributes"]["exitCode"]) == ("die", "7")
+    eventually(lambda: host.http("GET", "/info").json["NEventsListener"] == 0, "the follower is gone")
+
+
+def test_docker_py_reads_history_of_what_is_gone(client: Any, name: str) -> None:
+    since = time.time()
+    client.containers.run("busybox", "true", name=name, remove=True, labels={"a": "b"})
+    filters = {"label": "a=b", "event": ["create", "destroy"]}
+    found = list(client.events(since=since, until=time.time() + 0.5, filters=filters, decode=True))
+    assert actions(found) == ["create", "destroy"]
+
+
+async def test_aiodocker_is_told(host: Host, name: str) -> None:
+    async with aiodocker.Docker(url=f"unix://{host.socket}") as docker:
+        told = docker.events.subscribe()
+        container = await docker.containers.create({"Image": "busybox", "Cmd": ["true"]}, name=name)
+        while True:
+            event = await told.get()
+            assert event is not None
+            if event["Actor"]["Attributes"].get("name") == name:
+                break
+        assert event["Action"] == "create"
+        await container.delete()
+
+
+def test_what_a_manifest_made_is_told_with_its_project(host: Host, agent_story: Story, name: str) -> None:
+    since = time.time()
+    service = f"services: {{{name}: {{image: busybox, command: sleep 1000, network_mode: none}}}}"
+    agent_story.apply({"told/compose.yaml": service})
+    agent_story.apply({"told/compose.yaml": None})
+    eventually(lambda: "destroy" in actions(history(host, since)), "it is gone")
+    label = f"com.docker.compose.service={name}"
+    found = history(host, since, label=[label, "com.docker.compose.project=told"])
+    assert actions(found) == ["create", "start", "kill", "die", "stop", "destroy"]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"since": "20", "until": "10"}, "`since` time (20) cannot be after `until` time (10)"),
+        ({"since": "yesterday"}, "neither Unix seconds"),
+        ({"filters": {"colour": ["red"]}}, "invalid filter 'colour'"),
+        ({"filters": "nonsense"}, "invalid filter"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(http: Http, query: dict[str, Any], words: str) -> None:
+    answer = http("GET", "/events", query=query)
+    assert answer.status == 400
+    assert words in answer.message
+
+
+def test_sequences_are_for_who_asks_for_them(http: Http, docker: Any, name: str) -> None:
+    since = time.time()
+    docker("volume", "create", name)
+    query = {"since": since, "until": time.time() + 0.2}
+    answer = http("GET", "/v1.52/events", query=query, headers={"Accept": "application/json-seq"})
+    assert answer.headers["content-type"] == "application/json-seq"
+    assert answer.body.startswith(b"\x1e{") and "status" not in json.loads(answer.body[1:])
+    plain = http("GET", "/v1.52/events", query=query)
+    assert plain.headers["content-type"] == "application/x-ndjson"
+
+
+def test_who_does_not_read_slows_nobody_and_misses_nothing(host: Host, name: str) -> None:
+    """Volumes come and go until far more was told than connections hold."""
+    lazy, answer = host.http.stream("GET", "/events", query={"filters": {"type": ["volume"]}})
+    quick = [host.http.stream("GET", "/events") for _ in range(20)]
+    try:
+        label = "x" * 20_000
+        body = {"Name": name, "Labels": {"a": label}}
+        for _ in range(40):
+            assert host.http("POST", "/volumes/create", body).status == 201
+            assert host.http("DELETE", f"/volumes/{name}").status == 204
+        for _, each in quick:
+            assert json.loads(each.readline())["Action"] == "create"
+        told = [json.loads(answer.readline()) for _ in range(80)]
+        assert actions(told, "volume") == ["create", "destroy"] * 40
+    finally:
+        for connection in (lazy, *(connection for connection, _ in quick)):
+            connection.close()
+    eventually(lambda: host.http("GET", "/info").json["NEventsListener"] == 0, "all have gone")
