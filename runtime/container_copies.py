@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from runtime import pipes, user_namespaces
 from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.copies.nursery import Nursery, Worker
 from runtime.copies.places import PathStat, stat_of
 from runtime.copies.running import Running, open_running
-from runtime.copies.spares import Spares
 from runtime.errors import NotFound, Temporary
 from runtime.images.error_view import to_error
 
@@ -36,9 +35,8 @@ STAT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """A worker and its lines."""
+    """The lines of a worker."""
 
-    process: subprocess.Popen[bytes]
     lines: asyncio.StreamReader
     name: str
 
@@ -58,17 +56,17 @@ class ContainerCopies:
         self._index = index
         self._assembly = assembly
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._spares = Spares()
+        self._nursery = Nursery()
 
     def close(self) -> None:
-        self._spares.close()
+        self._nursery.close()
 
     async def stat(self, id: str, path: str) -> PathStat:
         """`NotFound` with op "find file" for a path that leads nowhere."""
         entry = self._index.get("copy", id)
         running = _open(entry)
         if running is not None:
-            self._spares.prepare()
+            self._nursery.prepare()
             return await _in_thread(entry.config.name, lambda: _stat_and_close(running, path))
         async with self._begun(entry, {"verb": "stat", "path": path}) as copy:
             return PathStat(**(await copy.line())["stat"])
@@ -137,20 +135,22 @@ class ContainerCopies:
             async with entry.lock:  # whether it runs does not change meanwhile
                 if self._index.find(entry.config.id) is not entry:
                     raise NotFound("copy", entry.config.name, "it was deleted meanwhile")
-                process = self._start(entry, told)
-                gone = entry.copies[process] = asyncio.get_running_loop().create_future()
+                reading, worker = await self._start(entry, told)
+                gone = entry.copies[worker] = asyncio.get_running_loop().create_future()
             try:
-                assert process.stdout is not None
-                async with pipes.reader_of(os.dup(process.stdout.fileno())) as lines:
-                    yield _Copy(process, lines, entry.config.name)
+                async with pipes.reader_of(reading) as lines:
+                    yield _Copy(lines, entry.config.name)
             finally:
-                process.kill()
-                await asyncio.shield(_reap(process))
-                entry.copies.pop(process, None)
-                gone.set_result(None)
-                self._spares.prepare()
+                await asyncio.shield(self._end(entry, worker, gone))
 
-    def _start(self, entry: Entry, told: dict[str, Any]) -> subprocess.Popen[bytes]:
+    async def _end(self, entry: Entry, worker: Worker, gone: asyncio.Future[None]) -> None:
+        await worker.end()
+        entry.copies.pop(worker, None)
+        gone.set_result(None)
+        self._nursery.left()
+
+    async def _start(self, entry: Entry, told: dict[str, Any]) -> tuple[int, Worker]:
+        """A worker, and where its lines come from."""
         config, running = entry.config, _open(entry)
         has_ids = config.security.user_namespace == "auto"
         ids = user_namespaces.SIZE if has_ids else 1 << 32
@@ -161,9 +161,15 @@ class ContainerCopies:
             whole |= {"overlay": overlay.to_json(), "mounts": mounts, "read_only": config.read_only}
         else:
             passed |= {"root": running.root} | ({"users": running.process} if has_ids else {})
+        reading, passed["lines"] = os.pipe2(os.O_CLOEXEC)
         try:
-            return self._spares.begin({**whole, "descriptors": list(passed)}, list(passed.values()))
+            told = {**whole, "descriptors": list(passed)}
+            return reading, await self._nursery.begin(told, list(passed.values()))
+        except BaseException:
+            os.close(reading)
+            raise
         finally:
+            os.close(passed["lines"])
             if running is not None:
                 running.close()
 
@@ -176,23 +182,6 @@ def _open(entry: Entry) -> Running | None:
         return open_running(entry.process)
     except ProcessLookupError:
         return None
-
-
-async def _reap(process: subprocess.Popen[bytes]) -> None:
-    """It was killed: unless the kernel holds it, it is gone at once."""
-    assert process.stdout is not None
-    process.stdout.close()
-    if process.poll() is not None:
-        return
-    pidfd, loop = os.pidfd_open(process.pid), asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(pidfd, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-        process.wait()
 
 
 async def _pieces(copy: _Copy, pipe: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:

@@ -9,15 +9,18 @@ Filled by the engine at `open`, kept by its own calls and by the supervisor's ev
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from runtime import steady
 from runtime.model import ContainerConfig, ContainerState, Phase, PortConfig, Resources
 from runtime.supervisor import records
 
 COPY_END_SECONDS = 5.0  # after SIGKILL; then it waits in the kernel
+
+
+class Killable(Protocol):
+    def kill(self) -> None: ...
 
 
 class Entry:
@@ -36,7 +39,7 @@ class Entry:
         self.is_running = False
         self.is_paused = False
         self.is_held = False  # somebody had us send it SIGSTOP
-        self.copies: dict[subprocess.Popen[bytes], asyncio.Future[None]] = {}  # done when it is gone
+        self.copies: dict[Killable, asyncio.Future[None]] = {}  # done when it is gone
         self.has_started = False
         self.pid: int | None = None
         self.process = (0, 0)  # of the latest life: pid and start time, which has ticks of 10 ms
@@ -114,8 +117,8 @@ class Entry:
         if not self.copies:
             return
         await asyncio.wait(self.copies.values(), timeout=grace_seconds)
-        for process in self.copies:
-            process.kill()
+        for worker in self.copies:
+            worker.kill()
         if self.copies:
             await asyncio.wait(self.copies.values(), timeout=COPY_END_SECONDS)
 

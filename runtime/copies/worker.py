@@ -1,7 +1,7 @@
 """The process that reads and writes a container's files for `docker cp`, one for each copy: what they hold
 and what their names are, strangers decide.
 
-    container_copies ─ a line of JSON, descriptors, on a socket in place of stdin ─> main ─> lines on stdout
+    nursery ─ a line of JSON, descriptors, on a socket in place of stdin ─> main ─ fork ─> work ─> lines
 
     stat  {"stat": …}
     get   {"stat": …}, the tar into the pipe, {"done": …}
@@ -9,13 +9,14 @@ and what their names are, strangers decide.
 
 It has found the container's root, and entered its user namespace if it has one of its own, before it binds
 itself: by Landlock to what is below that root, to the few capabilities that its work needs, to a bounded
-memory, and to its parent's life. From there on it imports nothing and runs nothing. Started by
-`container_copies` alone.
+memory, and to its parent's life. From there on it imports nothing and runs nothing. Started by `nursery`
+alone.
 """
 
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import resource
@@ -24,7 +25,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 from runtime import landlock, mounts, syscalls, users
 from runtime.copies.composed import compose
@@ -48,10 +49,42 @@ LIMITS = Limits()
 
 
 def main() -> int:
+    """Fork a worker for each that is asked for, and hand over a pidfd of it, until nobody is there to ask."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    told = hear()
-    if told is None:
-        return 0  # a spare that nobody needs any more
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # they are reaped by the kernel
+    gc.freeze()
+    with socket.socket(fileno=0) as channel:
+        while heard := hear(channel):
+            told, descriptors = heard
+            gate, opened = os.pipe()
+            pid = os.fork()
+            if not pid:
+                channel.detach()
+                os.close(opened)
+                _be_worker(gate, told)
+            pidfd = os.pidfd_open(pid)  # it waits at the gate
+            socket.send_fds(channel, [b"."], [pidfd])
+            for each in (gate, opened, pidfd, *descriptors):
+                os.close(each)
+    return 0
+
+
+def _be_worker(gate: int, told: dict[str, Any]) -> NoReturn:
+    status = 1
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.read(gate, 1)
+        os.close(gate)
+        os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
+        os.dup2(told["lines"], 1)
+        os.close(told["lines"])
+        status = work(told)
+    finally:
+        os._exit(status)
+
+
+def work(told: dict[str, Any]) -> int:
+    """One copy. Its end is the last line."""
     try:
         root = open_root(told)
         confine(root, WRITES if told["verb"] == "put" else READS)
@@ -67,17 +100,16 @@ def main() -> int:
     return 0
 
 
-def hear() -> dict[str, Any] | None:
-    """What to do; the descriptors that came with it by their names."""
-    with socket.socket(fileno=os.dup(0)) as channel:
-        line, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 4)
-        while line and not line.endswith(b"\n"):
-            more = channel.recv(1 << 16)
-            line = line + more if more else b""
+def hear(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """What to do, with the descriptors that came with it by their names, and they alone. None at the end."""
+    line, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 4)
+    while line and not line.endswith(b"\n"):
+        more = channel.recv(1 << 16)
+        line = line + more if more else b""
     if not line:
         return None
     told: dict[str, Any] = json.loads(line)
-    return told | dict(zip(told["descriptors"], descriptors, strict=True))
+    return told | dict(zip(told["descriptors"], descriptors, strict=True)), descriptors
 
 
 def open_root(told: Mapping[str, Any]) -> int:
