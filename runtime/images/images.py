@@ -198,12 +198,13 @@ class Images:
         progress: Callable[[Progress], None] | None = None,
         *,
         moves_names: bool = False,
+        kept: Collection[str] = (),
     ) -> tuple[ImageInfo, ...]:
         """Take in every image of an OCI layout, an OCI archive or a docker archive (also packed).
 
         All of them or none. `Conflict` when another image has one of the names, unless it may move to the
-        new one. `Invalid` for what is damaged or hostile, `Unsupported` for another platform, `Temporary` for
-        a full disk.
+        new one; those of kept, canonical, never do. `Invalid` for what is damaged or hostile, `Unsupported`
+        for another platform, `Temporary` for a full disk.
         """
         from runtime.images.loader import load_archive  # late: decoders are for loads alone
 
@@ -211,7 +212,8 @@ class Images:
             prepare_root(self._root)
             admit = self._gate.admit_for("load image")
             staged = load_archive(
-                self._root, path, host_platform(), progress or _ignore, admit=admit, moves_names=moves_names
+                self._root, path, host_platform(), progress or _ignore, admit=admit, moves_names=moves_names,
+                kept=kept,
             )  # fmt: skip
         self._sweep()
         return tuple(map(self._loaded, staged))

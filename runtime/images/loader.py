@@ -9,7 +9,7 @@ renamed before syncfs(2), so that a power cut leaves no layer with holes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,9 +41,10 @@ def load_archive(
     *,
     admit: Admit = admit_all,
     moves_names: bool = False,
+    kept: Collection[str] = (),
 ) -> tuple[StagedImage, ...]:
     """Take all images of an archive into the store, and give them their names. `Conflict` for a name that is
-    another image's and must not move."""
+    another image's and must not move. kept: canonical names that never do."""
 
     def stage_images(stage: Stage) -> tuple[StagedImage, ...]:
         return tuple(_stage_image(stage, source, image) for image in found)
@@ -53,7 +54,7 @@ def load_archive(
         if not moves_names:  # looked at again under the lock; here before any work
             refuse_moves(read_index(root), [(digest_of(image.config), image.names) for image in found])
         stage = Stage(root, directory, report, limits, admit)
-        images = commit(root, stage, stage_images, moves_names=moves_names)
+        images = commit(root, stage, stage_images, moves_names=moves_names, kept=kept)
     for image in images:
         for name in image.names:
             report(Progress(NAMED, name.familiar, 0, 0))
@@ -94,6 +95,7 @@ def commit(
     stage_images: Callable[[Stage], tuple[StagedImage, ...]],
     *,
     moves_names: bool = True,
+    kept: Collection[str] = (),
 ) -> tuple[StagedImage, ...]:
     """Stage, sync, and rename under the lock; again when a removal was faster. `Conflict` when a name is
     another image's and must not move. All images come in by here, and none that is not admitted."""
@@ -112,12 +114,17 @@ def commit(
             index = read_index(root)
             if not moves_names:
                 refuse_moves(index, [(image.info.id, image.names) for image in images])
+            refuse_moves(index, [(image.info.id, _among(image.names, kept)) for image in images])
             stage.place()
             for record in _records(images):
                 index = index.with_record(record)
             write_index(root, index)
             return images
     raise Temporary("load image", str(root), "its layers are removed as fast as they are loaded")
+
+
+def _among(names: Iterable[Reference], kept: Collection[str]) -> Iterator[Reference]:
+    return (name for name in names if name.canonical in kept)
 
 
 def refuse_moves(index: Index, images: Iterable[tuple[str, Iterable[Reference]]]) -> None:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -73,8 +73,10 @@ class IsolatedImages(Images):
         progress: Callable[[Progress], None] | None = None,
         *,
         moves_names: bool = False,
+        kept: Collection[str] = (),
     ) -> tuple[ImageInfo, ...]:
-        return self._run(["load", str(path), *([_MOVES_NAMES] if moves_names else [])], progress)
+        words = ["load", str(path), *([_MOVES_NAMES] if moves_names else [])]
+        return self._run(words, progress, json.dumps({"kept": sorted(kept)}).encode())
 
     def pull(
         self,
@@ -302,7 +304,9 @@ def main(arguments: Sequence[str]) -> int:
 
             unpackers.start()
         if verb == "load":
-            found = images.load(Path(path), _Reporter(), moves_names=_MOVES_NAMES in rest)
+            kept = json.loads(told or "{}").get("kept", ())
+            moves = _MOVES_NAMES in rest
+            found = images.load(Path(path), _Reporter(), moves_names=moves, kept=kept)
         elif verb == "pull":
             found = (images.pull(path, _read_origins(told), _Reporter(), platform=rest[0]),)
         elif verb == "push":

@@ -435,6 +435,24 @@ def test_a_loaded_name_moves(either: Host, name: str) -> None:
     assert inspected(either, new)["RepoTags"] == []
 
 
+def test_c4_a_name_that_a_manifest_runs_does_not_move(agent_story: Story, host: Host, name: str) -> None:
+    """Whoever made an archive chose its names: it must not change what a manifest's container is made of."""
+    make_image(host, f"{name}:1", files={"x": b"evil"})
+    archive = host.http("GET", f"/images/{name}:1/get").body
+    host.docker("tag", "busybox", f"{name}:1")
+    good = inspected(host, f"{name}:1")["Id"]
+    manifest = f"services: {{app: {{image: '{name}:1', command: sleep 1000}}}}\n"
+    agent_story.apply({f"{name}/compose.yaml": manifest})
+    try:
+        [line] = lines_of(host.http("POST", "/images/load", archive, headers=TAR))
+        assert f"{name}/compose.yaml:1 runs it" in line["error"]
+        assert inspected(host, f"{name}:1")["Id"] == good
+    finally:
+        agent_story.apply({f"{name}/compose.yaml": None})
+    assert "error" not in lines_of(host.http("POST", "/images/load", archive, headers=TAR))[-1]
+    assert inspected(host, f"{name}:1")["Id"] != good
+
+
 @pytest.mark.parametrize("body", [b"", b"xx", b"\0" * 10240])
 def test_what_is_no_archive(either: Host, body: bytes) -> None:
     answer = either.http("POST", "/images/load", body, headers=TAR)

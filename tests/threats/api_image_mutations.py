@@ -31,6 +31,10 @@ API_IMAGES = (
         f"{API}/test_images.py::test_what_a_manifest_gave_a_container_is_no_part_of_its_image",
     ),
     Mutation(
+        "C4", "runtime/images/loader.py", "if name.canonical in kept)", "if False)",
+        f"{API}/test_image_transfer.py::test_c4_a_name_that_a_manifest_runs_does_not_move",
+    ),
+    Mutation(
         "F6", GLOBS, "    if len(pattern) > MAX_LENGTH:\n", "    if False:\n",
         f"{UNIT}/test_globs.py::test_a_pattern_that_is_too_long",
     ),

@@ -7,8 +7,9 @@ A client that goes away before all of it came leaves nothing; from then on the w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -23,15 +24,18 @@ from agent.api.docker.platforms import read_one, read_platform
 from agent.api.docker.progress_lines import Line, LoadLines, NoLines, status
 from agent.api.requests import context_of
 from agent.api.unnamed_file import receive
-from runtime.errors import Invalid, SetpointError, Unsupported
+from agent.reconcile.api_objects import API_OWNER
+from runtime.errors import Conflict, Invalid, SetpointError, Unsupported
 from runtime.images.images import host_platform
+from runtime.images.reference import parse_reference
 from runtime.model import ImageInfo
 
 MAX_ARCHIVE_BYTES = 64 * 1024**3
 
 
 async def load(request: web.Request) -> web.StreamResponse:
-    """The body is the archive. A name that another image has moves to the new one, and that is told."""
+    """The body is the archive. A name that another image has moves to the new one, and that is told; but not
+    one that a manifest runs, since whoever made the archive chose its names."""
     context = context_of(request)
     check_host(read_one(request.query.getall("platform", [])))
     quiet = is_on(request, "quiet", default=True)
@@ -42,12 +46,17 @@ async def load(request: web.Request) -> web.StreamResponse:
         try:
             if not os.fstat(descriptor).st_size:
                 raise Invalid("load image", "", "an empty archive")
-            return tuple(await asyncio.to_thread(context.engine.images.load, path, report, moves_names=True))
+            return tuple(
+                await asyncio.to_thread(
+                    context.engine.images.load, path, report, moves_names=True, kept=frozenset(places)
+                )
+            )
         except SetpointError as error:
-            raise of_archive(error, path) from None
+            raise of_archive(error, path, places) from None
         finally:
             os.close(descriptor)
 
+    places = wanted_names(context)
     lines = LoadLines(_ids_by_name(context), quiet=quiet)
     work = Work(request, lines, begin, goes_on=True)
     try:
@@ -81,10 +90,25 @@ def check_host(platform: str) -> None:
         )
 
 
-def of_archive(error: SetpointError, path: Path) -> SetpointError:
-    """The same, without a path that its client does not know."""
+def wanted_names(context: Context) -> dict[str, str]:
+    """Canonical names of images that manifests run, and where each is written."""
+    found = {}
+    for record in context.loop.objects().values():
+        reference = record.spec.get("image")
+        if record.owner != API_OWNER and isinstance(reference, str) and not record.deleting:
+            with contextlib.suppress(Invalid):
+                found[parse_reference(reference).canonical] = f"{record.file}:{record.line}"
+    return found
+
+
+def of_archive(error: SetpointError, path: Path, places: Mapping[str, str] | None = None) -> SetpointError:
+    """The same, without a path that its client does not know. places: of names that may not move."""
     if str(path) in error.subject:
         error.subject = "the archive"
+    if isinstance(error, Conflict) and places:
+        place = places.get(parse_reference(error.subject).canonical, "a manifest")
+        reason = f"{place} runs it, and the archive has another image of that name"
+        return Conflict("load image", error.subject, reason, "setpoint image load --force")
     return error
 
 
