@@ -75,6 +75,10 @@ def read(path: Path) -> Scenario:
         networks=networks,
         volumes=volumes,
         sandboxes=_sandboxes(replicas, actual_data),
+        sockets={
+            key: desired[key].spec_hash if said else "before"
+            for key, said in _keyed(actual_data.get("sockets"))
+        },
         dependents=_dependents(desired),
         prune=PruneGuard(**data.get("prune", {})),
         facts={name: _facts(name, more) for name, more in _images(actual_data)},

@@ -7,6 +7,7 @@ that no test notices is a defence that could be lost without a word.
 from __future__ import annotations
 
 from tests.threats.api_image_mutations import API_IMAGES
+from tests.threats.access_mutations import ACCESS
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
 from tests.threats.copy_mutations import COPIES
@@ -644,6 +645,7 @@ MUTATIONS = (
         '', "tests/unit/api/test_policy.py",
     ),
     *API_IMAGES,
+    *ACCESS,
     *ARCHIVES,
     *COPIES,
     *BUILDS,

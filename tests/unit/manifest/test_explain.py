@@ -137,11 +137,15 @@ def test_the_envelope_schema() -> None:
     assert validator.is_valid(good)
     assert validator.is_valid(good | {"kind": "Volume", "spec": None})
     assert not validator.is_valid(good | {"kind": "Pod"})
+    assert validator.is_valid(good | {"kind": "Socket", "spec": {"allow": ["read"], "time_to_live": "2h"}})
+    assert not validator.is_valid(good | {"kind": "Socket", "spec": {"path": "/run/x.sock"}})
     assert not validator.is_valid(good | {"spec": {}})
 
 
 def test_explain() -> None:
-    assert [name for name, _ in explain().fields] == ["container", "image", "metadata", "network", "volume"]
+    kinds = ["container", "image", "metadata", "network", "socket", "volume"]
+    assert [name for name, _ in explain().fields] == kinds
+    assert "containers: read, create" in str(explain("socket.allow"))
     assert str(explain("Container.healthcheck.http")).startswith(
         "container.healthcheck.http\n\n  A GET request"
     )
