@@ -1,0 +1,182 @@
+"""`docker run` with the options that people use."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.host import Host
+from tests.e2e.story import eventually
+
+
+def run(host: Host, *words: str | Path, **options: Any) -> str:
+    """What a container printed."""
+    return host.docker("run", "--rm", *words, **options).stdout
+
+
+def shown(host: Host, name: str) -> dict[str, Any]:
+    [found] = json.loads(host.docker("inspect", name).stdout)
+    return dict(found)
+
+
+def test_the_process_is_as_asked_for(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("FROM_FILE=yes\n# a comment\n")
+    words = (
+        "--user",
+        "7:8",
+        "-w",
+        "/tmp",
+        "-e",
+        "A=b c",
+        "--env-file",
+        tmp_path / "env",
+        "-h",
+        "named",
+        "--init",
+    )
+    script = "id -u; id -g; pwd; echo $A; echo $FROM_FILE; hostname; cat /proc/1/comm"
+    said = run(host, "--init", *words, "busybox", "sh", "-c", script).splitlines()
+    assert said[:6] == ["7", "8", "/tmp", "b c", "yes", "named"] and said[6] != "sh"
+
+
+def test_standard_input_and_the_exit_code(host: Host) -> None:
+    assert run(host, "-i", "busybox", "cat", stdin="through\n") == "through\n"
+    done = host.docker("run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_entrypoint_and_a_cidfile(host: Host, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "cid"
+    said = host.docker(
+        "run", "--name", name, "--cidfile", file, "--entrypoint", "echo", "busybox", "said"
+    ).stdout
+    assert said == "said\n" and file.read_text() == shown(host, name)["Id"]
+
+
+def test_mounts(host: Host, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("from the host")
+    words = (
+        "--mount", f"type=bind,source={tmp_path},target=/bind,readonly",
+        "--mount", f"type=volume,source={name},target=/volume",
+        "--mount", "type=tmpfs,target=/memory,tmpfs-size=1m",
+        "-v", f"{tmp_path}:/short:ro", "--tmpfs", "/other:size=64k",
+    )  # fmt: skip
+    script = (
+        "cat /bind/file; touch /bind/x || echo' ro'; echo kept > /volume/f; df -k /memory /other | tail -2"
+    )
+    said = run(host, *words, "busybox", "sh", "-c", script.replace("echo' ro'", "echo ' ro'"))
+    assert said.startswith("from the host ro\n") and "1024" in said and "64" in said
+    assert run(host, "-v", f"{name}:/v", "busybox", "cat", "/v/f") == "kept\n"
+    missing = host.docker("run", "--rm", "--mount", "type=bind,source=/nonexistent,target=/x", "busybox",
+                          "true", check=False)  # fmt: skip
+    assert missing.returncode == 125 and "/nonexistent" in missing.stderr
+    made = tmp_path / "made"
+    assert run(host, "-v", f"{made}:/x", "busybox", "ls", "/x") == "" and made.is_dir()
+
+
+def test_published_ports(host: Host, name: str) -> None:
+    page = "echo content > /index.html; exec httpd -f -p 80"
+    host.docker("run", "-d", "--name", name, "-p", "127.0.0.1::80", "busybox", "sh", "-c", page)
+    address = host.docker("port", name, "80").stdout.strip()
+
+    def answer() -> str:
+        try:
+            with urllib.request.urlopen(f"http://{address}/", timeout=5) as response:
+                return str(response.read().decode())
+        except OSError:
+            return ""
+
+    assert eventually(answer, "the page is served") == "content\n"
+    host.docker("run", "-d", "--name", f"{name}b", "-P", "--expose", "80", "busybox", "sleep", "1000")
+    assert int(host.docker("port", f"{name}b", "80/tcp").stdout.split(":")[-1]) > 0
+    taken = host.docker(
+        "run", "-d", "--name", f"{name}c", "-p", f"{address}:80", "busybox", "true", check=False
+    )
+    assert taken.returncode == 125 and "port" in taken.stderr
+
+
+def test_networks_and_names(host: Host, name: str) -> None:
+    host.docker("network", "create", name)
+    host.docker("run", "-d", "--name", f"{name}a", "--network", name, "--network-alias", "also",
+                "busybox", "sleep", "1000")  # fmt: skip
+    for other in (f"{name}a", "also"):
+        assert "1 packets received" in run(host, "--network", name, "busybox", "ping", "-c1", other)
+    assert "lo" in run(host, "--network", "none", "busybox", "ls", "/sys/class/net")
+    joined = run(host, "--network", f"container:{name}a", "busybox", "ip", "address")
+    assert shown(host, f"{name}a")["NetworkSettings"]["Networks"][name]["IPAddress"] in joined
+    hosts = run(host, "--add-host", "there:10.9.8.7", "--dns", "10.1.1.1", "busybox", "cat", "/etc/hosts")
+    assert "10.9.8.7\tthere" in hosts.replace(" ", "\t")
+    gone = host.docker("run", "--rm", "--network", "nobody", "busybox", "true", check=False)
+    assert gone.returncode == 125 and "network nobody not found" in gone.stderr
+
+
+def test_isolation(host: Host) -> None:
+    assert "CapEff:\t0000000000000000" in run(
+        host, "--cap-drop", "ALL", "busybox", "cat", "/proc/self/status"
+    )
+    readonly = host.docker("run", "--rm", "--read-only", "busybox", "touch", "/x", check=False)
+    assert readonly.returncode == 1 and "Read-only" in readonly.stderr
+    status = run(host, "--security-opt", "no-new-privileges", "busybox", "cat", "/proc/self/status")
+    assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+    bare = run(host, "--security-opt", "seccomp=unconfined", "busybox", "cat", "/proc/self/status")
+    assert "Seccomp:\t0" in bare
+    assert run(host, "--privileged", "busybox", "sh", "-c", "ls /dev | wc -l") != ""
+    assert run(host, "--ulimit", "nofile=99:100", "busybox", "sh", "-c", "ulimit -n") == "99\n"
+    assert (
+        run(host, "--sysctl", "net.ipv4.ip_forward=0", "busybox", "cat", "/proc/sys/net/ipv4/ip_forward")
+        == "0\n"
+    )
+    assert (
+        run(host, "--device", "/dev/null:/dev/nothing", "busybox", "ls", "/dev/nothing") == "/dev/nothing\n"
+    )
+
+
+def test_a_profile_of_ones_own(host: Host, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.json"
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    done = host.docker(
+        "run", "--rm", "--security-opt", f"seccomp={profile}", "busybox", "mkdir", "/x", check=False
+    )
+    assert done.returncode == 1 and "not permitted" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--gpus", "all"), ("--blkio-weight", "100"), ("--cgroup-parent", "/x"),
+                                   ("--runtime", "nobody"), ("--storage-opt", "size=1g"),
+                                   ("--link", "a:b"), ("--device-cgroup-rule", "c 1:1 r")])  # fmt: skip
+def test_what_there_is_not_is_said(host: Host, words: tuple[str, str], name: str) -> None:
+    done = host.docker("run", "--rm", "--name", name, *words, "busybox", "true", check=False)
+    assert done.returncode == 125 and "Error response from daemon" in done.stderr
+    assert name not in host.docker("ps", "-a", "--format", "{{.Names}}").stdout
+
+
+def test_health_options(host: Host, name: str) -> None:
+    host.docker("run", "-d", "--name", name, "--health-cmd", "test -e /well", "--health-interval", "100ms",
+                "--health-retries", "1", "busybox", "sh", "-c", "touch /well; sleep 1000")  # fmt: skip
+    eventually(lambda: shown(host, name)["State"]["Health"]["Status"] == "healthy", "it is well")
+    assert "(healthy)" in host.docker("ps", "--filter", f"name={name}", "--format", "{{.Status}}").stdout
+    host.docker("exec", name, "rm", "/well")
+    eventually(lambda: shown(host, name)["State"]["Health"]["Status"] == "unhealthy", "it is not")
+    assert shown(host, name)["State"]["Health"]["Log"]
+
+
+def test_signals_go_through_the_client(host: Host, name: str) -> None:
+    """--sig-proxy: what the client is sent, the container gets."""
+    trap = "trap 'echo heard; exit 3' TERM; echo ready; while true; do sleep 0.05; done"
+    with subprocess.Popen(
+        ["docker", "run", "--rm", "--name", name, "busybox", "sh", "-c", trap], env=host.environment,
+        stdout=subprocess.PIPE, text=True,
+    ) as client:  # fmt: skip
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        client.send_signal(signal.SIGTERM)
+        assert client.stdout.read() == "heard\n"
+        assert client.wait(30) == 3
+    gone = host.docker("ps", "-aq", "--filter", f"name={name}")
+    assert gone.stdout == ""
