@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -468,7 +469,7 @@ class Images:
         records = index.of_image(image_id)
         if not records:
             raise _not_found("read image", image_id)
-        names = tuple(sorted(parse_reference(record.name).familiar for record in records if record.name))
+        names = tuple(sorted(_familiar(record.name) for record in records if record.name))
         parsed = self._parsed.get(image_id)
         if parsed is None:
             parsed = self._parsed[image_id] = parse_config(self._content.read_document(image_id), image_id)
@@ -615,7 +616,13 @@ def _without(index: Index, record: Record, text: str, in_use: frozenset[str], *,
 
 def _names_of(index: Index, image_id: str) -> tuple[str, ...]:
     names = (record.name for record in index.of_image(image_id) if record.name)
-    return tuple(sorted(parse_reference(name).familiar for name in names))
+    return tuple(sorted(map(_familiar, names)))
+
+
+@functools.lru_cache(maxsize=16_384)
+def _familiar(name: str) -> str:
+    """Of a name in the index: a list of 1,000 images asks for each."""
+    return parse_reference(name).familiar
 
 
 def _is_name_of(record: Record, text: str) -> bool:
