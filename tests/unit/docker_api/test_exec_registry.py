@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
 import pytest
@@ -124,8 +125,13 @@ async def test_whom_its_client_leaves_is_read_to_its_end_and_then_freed() -> Non
     process = FakeProcess()
     made.follow(process)
     made.leave()
-    for _ in range(10):  # more than a pipe holds: somebody reads it
-        await asyncio.to_thread(os.write, process.output, bytes(65536))
+    os.set_blocking(process.output, False)
+    left = 10 * 65536  # more than a pipe holds: somebody reads it
+    async with asyncio.timeout(10):
+        while left:
+            with contextlib.suppress(BlockingIOError):
+                left -= os.write(process.output, bytes(left))
+            await asyncio.sleep(0.001)
     process.code.set_result(3)
     await _settle()
     assert (made.exit_code, process.is_released) == (3, False)  # a child of it may still write
