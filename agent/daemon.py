@@ -213,6 +213,7 @@ async def _assemble(
         started_at=time.time(),
     )
     _remove_what_ends(context, stack)
+    listeners.on_lost = loop.wake
     context.expiry = Expiry(context)
     await stack.enter_async_context(_served(context, listeners))
     return context, follower

@@ -398,6 +398,12 @@ def test_one_that_is_wanted_no_more_is_closed(fenced: Fenced) -> None:
     eventually(lambda: not fenced.path("x").exists(), "its file is gone")
 
 
+def test_one_that_somebody_removed_is_made_again(fenced: Fenced) -> None:
+    fenced.path("view").unlink()
+    eventually(fenced.path("view").exists, "its file is there")
+    assert fenced.http("view")("GET", "/_ping").status == 200
+
+
 @pytest.mark.parametrize("kind", ["file", "listening", "shared"])
 def test_nothing_of_others_is_put_aside(fenced: Fenced, kind: str, tmp_path: Path) -> None:
     place = Path("/run") / f"{fenced.story.layout.instance}x"

@@ -13,13 +13,14 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.api.sockets.scope import scope_of_spec
 from agent.api.ways import Door, Inbound, Runner, Site, Way
 from agent.manifest.spec import SocketSpec
+from runtime.drift.tripwires import Tripwires
 from runtime.errors import Conflict, Invalid, Temporary
 from runtime.layout import Layout
 from store.records import Key
@@ -33,6 +34,14 @@ class Listener:
     path: Path
     inode: int
 
+    @property
+    def is_there(self) -> bool:
+        """Its file is the one that was made for it."""
+        try:
+            return self.path.lstat().st_ino == self.inode
+        except OSError:
+            return False
+
 
 class Listeners:
     """agent.reconcile.sockets.Sockets, of this agent."""
@@ -43,9 +52,19 @@ class Listeners:
         self._open: dict[Key, Listener] = {}
         self._hashes: dict[Key, str] = {}
         self.listening: Mapping[Key, str] = self._hashes
+        self.on_lost: Callable[[Key], None] = lambda _key: None
+        self._tripwires = Tripwires(self._on_removal)
 
     def serve_by(self, runner: Runner) -> None:
         self._runner = runner
+        self._tripwires.open()
+
+    def _on_removal(self, _names: frozenset[str] | None) -> None:
+        """One whose file somebody removed listens for nobody."""
+        for key, listener in self._open.items():
+            if key in self._hashes and not listener.is_there:
+                del self._hashes[key]
+                self.on_lost(key)
 
     async def open(self, key: Key, spec: SocketSpec, spec_hash: str) -> None:
         """Invalid for a path or an owner that cannot be, Conflict where somebody else listens."""
@@ -62,6 +81,7 @@ class Listeners:
         await site.start()
         self._open[key] = Listener(site, path, path.lstat().st_ino)
         self._hashes[key] = spec_hash
+        self._tripwires.watch_directory(str(path.parent), lambda name: (name,))
 
     async def close(self, key: Key) -> None:
         """And everybody who is connected: what they were allowed is no more."""
@@ -70,7 +90,7 @@ class Listeners:
         if listener is None:
             return
         with contextlib.suppress(FileNotFoundError):
-            if listener.path.lstat().st_ino == listener.inode:
+            if listener.is_there:
                 listener.path.unlink()
         with contextlib.suppress(RuntimeError):  # its runner has stopped all
             await listener.site.stop()
@@ -84,6 +104,7 @@ class Listeners:
                     door.cut(connection)
 
     async def close_all(self) -> None:
+        self._tripwires.close()
         for key in list(self._open):
             await self.close(key)
 
