@@ -8,6 +8,7 @@ import socket
 import stat
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -394,6 +395,16 @@ def test_the_socket_is_for_root_and_its_group_alone(agent: Agent) -> None:
     path = agent.settings.layout.agent_socket
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     assert path.stat().st_uid == os.geteuid()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to give a file to a group needs root")
+@pytest.mark.parametrize(("name", "group"), [("daemon", 1), ("nobody-has-this-group", 0), ("", 0)])
+def test_the_socket_is_the_groups_where_there_is_one(place: Place, name: str, group: int) -> None:
+    agent = Agent(replace(place.settings, socket_group=name), ApiEngine()).start()
+    found = place.layout.agent_socket.stat()
+    agent.stop()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, group, 0o660)
+    assert place.settings.socket_group == "setpoint"
 
 
 def test_what_a_dead_agent_left_is_replaced(place: Place) -> None:
