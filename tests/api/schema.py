@@ -6,6 +6,7 @@ faults("GET", "/v1.45/info", 200, "application/json", data) -> what is wrong wit
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,6 +96,13 @@ def _template(method: str, path: str) -> str | None:
     path = VERSION.sub("", path.partition("?")[0])
     fits = ((p, methods) for p, pattern, methods in _patterns() if pattern.fullmatch(path))
     return next((p for p, methods in fits if method in methods), None)
+
+
+@functools.cache
+def _validator(schema: str) -> Any:
+    """Kept: making one reads the whole definition."""
+    whole = {"definitions": _definition()["definitions"], "allOf": [_converted(json.loads(schema))]}
+    return jsonschema.Draft7Validator(whole, format_checker=CHECKER)
 
 
 def _converted(schema: Any) -> Any:
