@@ -172,6 +172,24 @@ class Anything(RuleBasedStateMachine):
             else:
                 self.host.do(getattr(loop, verb)(key))
 
+    @rule(data=st.data(), seconds=st.sampled_from([1.0, 30.0, 3600.0]))
+    def override(self, data: st.DataObject, seconds: float) -> None:
+        """Somebody takes a manifest's object into their own hands, and does something to its containers."""
+        keys = sorted(str(k) for k, record in self.host.loop.objects().items() if record.owner == "git")
+        keys = [text for text in keys if "/container/" in text]
+        if not keys:
+            return
+        key = Key.parse(data.draw(st.sampled_from(keys)))
+        verb = data.draw(st.sampled_from(["stop", "start", "pause", "resume"]))
+        with contextlib.suppress(NotFound):  # its removal came first
+            self.host.do(self.host.loop.override(key, seconds, f"test: {verb}"))
+        for state in self.engine.list():
+            if state.labels.get("setpoint.key") == str(key):
+                more = (0,) if verb == "stop" else ()
+                with contextlib.suppress(Conflict, NotFound, Temporary):
+                    self.host.do(getattr(self.engine, verb)(state.id, *more))
+                self.host.loop.look_at(state.id)
+
     # --- the world ----------------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([0.001, 0.02, 0.3, 2.0, 40.0]))
