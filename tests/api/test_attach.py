@@ -148,6 +148,7 @@ def test_docker_py(client: Any, name: str) -> None:
     sock._sock.sendall(b"word\n")
     assert list(frames(rest(sock._sock))) == [(1, b"got word\n")]
     sock._response.close()
+    sock.close()
     assert container.attach(logs=True, stdout=True, stderr=True) == b"got word\nerr\n"
 
 

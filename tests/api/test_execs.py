@@ -114,6 +114,7 @@ def test_docker_py_on_a_socket(client: Any, running: str) -> None:
     sock.shutdown(socket.SHUT_WR)
     assert list(frames(rest(sock))) == [(1, b"given")]
     found.output._response.close()
+    found.output.close()
 
 
 # --- the very answers -----------------------------------------------------------------------------

@@ -20,7 +20,8 @@ STREAMS = (
     Mutation("F5", SERVER, "        if isinstance(error, ConnectionError) and _is_gone(request):\n            raise", "        if False:\n            raise", _BREAKS),
     Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),
     Mutation(
-        "F5", CONTAINER, "        if not self.is_running:  # its terminal may not be there yet, to take what is typed ahead\n", "        if False:\n",
+        "F5", CONTAINER, "        if not self.is_running:  # its terminal may not be there yet, to take what is typed ahead\n            attachment.hold_input(held=True)\n",
+        "        attachment.hold_input(held=False)\n",
         "tests/kernel/engine/test_streams.py::test_what_is_typed_before_the_start_is_not_lost",
     ),
 )  # fmt: skip
