@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import docker as docker_py
@@ -389,3 +390,33 @@ def test_docker_py(client: docker_py.DockerClient, name: str) -> None:
     assert "A=1" in made.attrs["Config"]["Env"]
     container.remove()
     assert client.images.prune({"dangling": True, "label": [f"who={name}"]})["SpaceReclaimed"] == 0
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+def test_events(either: Host, name: str) -> None:
+    began = f"{time.time():.6f}"
+    id = make_image(either, f"{name}:1", f"LABEL who={name}")
+    either.docker("tag", f"{name}:1", f"{name}:2")
+    either.http("GET", f"/images/{name}:2/get")
+    either.docker("rmi", f"{name}:2")
+    either.docker("rmi", f"{name}:1")
+    query = {"since": began, "until": f"{time.time():.6f}", "filters": {"type": ["image"]}}
+    lines = either.http("GET", "/events", query=query).body.splitlines()
+    events = [json.loads(line) for line in lines if line.strip()]
+    seen = [
+        (each["Action"], each["Actor"]["Attributes"]["name"]) for each in events if each["Actor"]["ID"] == id
+    ]
+    expected = [
+        ("tag", f"{name}:1"),
+        ("tag", f"{name}:2"),
+        ("save", id),
+        ("untag", id),
+        ("untag", id),
+        ("delete", id),
+    ]
+    assert [each for each in seen if each[0] != "import"] == expected
+    assert ("import", id) in seen
+    labels = [each["Actor"]["Attributes"].get("who") for each in events if each["Action"] == "tag"]
+    assert labels[-1] == name

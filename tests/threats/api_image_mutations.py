@@ -38,15 +38,4 @@ API_IMAGES = (
         "F6", GLOBS, "    if len(pattern) > MAX_LENGTH:\n", "    if False:\n",
         f"{UNIT}/test_globs.py::test_a_pattern_that_is_too_long",
     ),
-    Mutation(
-        "F5", "agent/api/docker/json_lines.py",
-        "        if self._request.transport is None or self._request.transport.is_closing():\n",
-        "        if False:\n",
-        f"{API}/test_image_transfer.py::test_a_pull_ends_with_its_client",
-    ),
-    Mutation(
-        "F5", "agent/api/docker/image_archives.py", "        if not work.has_begun:\n            os.close(descriptor)\n\n\nasync def _load",
-        "        pass\n\n\nasync def _load",
-        f"{API}/test_image_transfer.py::test_a_client_that_is_gone_before_the_answer",
-    ),
 )  # fmt: skip

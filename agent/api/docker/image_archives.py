@@ -162,5 +162,7 @@ async def import_image(request: web.Request) -> web.StreamResponse:
 async def _import(context: Context, work: Work[ImageInfo], name: str) -> AsyncIterator[Line]:
     async for line in work.told():
         yield line
-    image_events.note(context, image_events.IMPORTED, work.result.id, name and read_name(name).familiar)
+    if name:
+        image_events.note(context, image_events.TAGGED, work.result.id, read_name(name).familiar)
+    image_events.note(context, image_events.IMPORTED, work.result.id)
     yield status(work.result.id)

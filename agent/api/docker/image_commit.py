@@ -12,12 +12,12 @@ from typing import Any
 from aiohttp import web
 
 from agent.api.context import Context
-from agent.api.docker import image_events
+from agent.api.docker import events, image_events
 from agent.api.docker.answers import json_answer
 from agent.api.docker.bodies import json_body
 from agent.api.docker.config_view import config_of
 from agent.api.docker.finding import find_container
-from agent.api.docker.image_names import new_name
+from agent.api.docker.image_names import new_name, read_name
 from agent.api.docker.image_query import is_on
 from agent.api.docker.looking import look_at
 from agent.api.requests import context_of
@@ -57,7 +57,9 @@ async def commit(request: web.Request) -> web.StreamResponse:
     wanted = Commit("", "", "", name, changes, comment, author, moves_name=True, config=config)
     pauses = is_on(request, "pause", default=True)
     image = await context.engine.files.commit(state.id, wanted, pauses=pauses)
-    image_events.note(context, image_events.COMMITTED, image.id, name)
+    if name:
+        image_events.note(context, image_events.TAGGED, image.id, read_name(name).familiar)
+    events.note_container(context, state, "commit", comment=comment, imageID=image.id, imageRef=name)
     return json_answer({"Id": image.id}, 201)
 
 

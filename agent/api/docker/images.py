@@ -183,6 +183,10 @@ async def prune(request: web.Request) -> web.StreamResponse:
     gone = await context.images.prune(Asked(wish.all_unused), spared)
     rows = []
     for each in gone:
-        rows += [{"Untagged": parse_reference(name).familiar} for name in each.names]
-        rows.append({"Deleted": each.id})
-    return json_answer({"ImagesDeleted": rows, "SpaceReclaimed": sum(each.goes_bytes for each in gone)})
+        mine = [*({"Untagged": parse_reference(name).familiar} for name in each.names), {"Deleted": each.id}]
+        for row in mine:
+            _note_row(context, each.id, row)
+        rows += mine
+    reclaimed = sum(each.goes_bytes for each in gone)
+    image_events.note_prune(context, reclaimed)
+    return json_answer({"ImagesDeleted": rows, "SpaceReclaimed": reclaimed})

@@ -20,7 +20,6 @@ from agent.api.requests import context_of
 log = logging.getLogger("setpoint.api")
 
 QUEUE = 1000  # reports that a slow client may be behind; what comes then is left out
-LOOK_SECONDS = 1.0  # how soon it is seen that a client is gone which nothing is written to
 Report = Callable[[Any], None]
 _Result = TypeVar("_Result")
 
@@ -102,15 +101,15 @@ class Work(Generic[_Result]):
             yield line
 
     async def _next(self, task: asyncio.Task[_Result]) -> Any:
-        """A report, or None after a while. ConnectionResetError when nobody is there any more."""
+        """A report, or None at the end of the work. Cancelled when the client is gone."""
         if self._queue.empty() and not task.done():
             getting = asyncio.ensure_future(self._queue.get())
-            await asyncio.wait({getting, task}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if getting.done():
-                return getting.result()
-            getting.cancel()
-        if self._request.transport is None or self._request.transport.is_closing():
-            raise ConnectionResetError
+            try:
+                await asyncio.wait({getting, task}, return_when=asyncio.FIRST_COMPLETED)
+                if getting.done():
+                    return getting.result()
+            finally:
+                getting.cancel()
         return None if self._queue.empty() else self._queue.get_nowait()
 
 
