@@ -15,6 +15,7 @@ import resource
 import select
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 MAX_IDLE = 512  # connections that ask nothing
 GRACE_SECONDS = 1.0  # in which one that just came, or was answered, may ask before it counts as idle
 MAX_CONNECTIONS = 16384
+MAX_SCOPED = 512  # of one scoped socket, whose clients are not root: they must not use up the others'
 SPARE_DESCRIPTORS = 1024  # of the process, for all that is no client
 MAX_HEAD_BYTES = 256 * 1024  # of a request line and all headers; a line is bounded by the parser
 MAX_HANDSHAKES = 128  # TLS connections that have not said who they are
@@ -145,6 +147,7 @@ class Door(web.Server):
         super().__init__(*arguments, **options)
         self._idle: dict[RequestHandler, float] = {}  # since when; the longest idle one first
         self._handshakes: dict[Inbound, float] = {}
+        self._scoped: Counter[str] = Counter()
         self._most = _most_connections()
 
     def knock(self, way: Way, *, is_tls: bool) -> Inbound:
@@ -171,6 +174,11 @@ class Door(web.Server):
         super().connection_made(handler, transport)
         if isinstance(handler, Inbound):
             self._handshakes.pop(handler, None)
+            if handler.way.scope is not None:
+                self._scoped[handler.way.name] += 1
+                if self._scoped[handler.way.name] > MAX_SCOPED:
+                    transport.abort()
+                    return
         self._idle[handler] = time.monotonic()
         while len(self._idle) > MAX_IDLE and self._close_longest_idle(GRACE_SECONDS):
             pass
@@ -198,6 +206,8 @@ class Door(web.Server):
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._idle.pop(handler, None)
+        if isinstance(handler, Inbound) and handler.way.scope is not None:
+            self._scoped[handler.way.name] -= 1
         super().connection_lost(handler, exc)
 
     def cut(self, handler: RequestHandler) -> None:

@@ -216,6 +216,36 @@ def test_f6_a_follower_is_not_idle(agent: Agent, monkeypatch: pytest.MonkeyPatch
             pytest.fail("the follower was closed")
 
 
+SCOPED = """\
+apiVersion: setpoint/v1
+kind: Socket
+metadata: {name: ci}
+spec: {allow: [read]}
+"""
+
+
+def test_f6_a_scoped_socket_takes_no_room_of_the_others(
+    agent: Agent, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clients are not root; they get some connections and no more, whatever they do with them."""
+    monkeypatch.setattr(ways, "MAX_SCOPED", 5)
+    place.write("ops/ci.yaml", SCOPED)
+    agent.client.sync(wait=True, timeout_seconds=20)
+    scoped = place.layout.run / "sockets/ops.ci.sock"
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(connected(scoped)) for _ in range(20)]
+        for connection in opened:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
+        answers = []
+        for connection in opened:
+            with contextlib.suppress(OSError):
+                answers.append(connection.recv(4096))
+        assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == 5
+        assert asked(agent.settings.layout.agent_socket) < ANSWER_SECONDS
+    eventually(lambda: send(scoped, request("GET", "/_ping"))[0] == 200, "there is room again")
+
+
 METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "X"])
 PATHS = st.sampled_from(
     ["/setpoint/v1/status", "/containers/json", "/containers/create", "/v1.52/events", "/build", "/"]

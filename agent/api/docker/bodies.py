@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +20,8 @@ MAX_DEPTH = 64
 MAX_BRACKETS = 200_000
 MAX_INTEGER = 2**63
 JSON_TYPES = ("application/json",)
-AMEND = "setpoint.amend"  # of a request: a function of its body
+Amend = Callable[[dict[str, Any]], dict[str, Any]]
+AMEND: web.RequestKey[Amend] = web.RequestKey("amend", Callable)  # type: ignore[arg-type]
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)  # or one without an end
 _STEPS = bytes.maketrans(b"[{]}", b"\2\2\0\0")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
@@ -29,7 +30,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 async def json_body(request: web.Request) -> dict[str, Any]:
     """The body, a JSON object; {} for an empty one. Invalid for all others; 415 for another content type:
     a form that a browser can send without asking is not taken (CSRF)."""
-    amend = request.get(AMEND, dict)  # what the scope of a socket writes into it, or refuses
+    amend: Amend = request.get(AMEND, dict)  # what the scope of a socket writes into it, or refuses
     body = await request.read()
     if not body:
         return dict(amend({}))

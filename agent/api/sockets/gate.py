@@ -41,6 +41,7 @@ FILTERED = frozenset((
     "/events",
 ))  # fmt: skip
 CLIENT_GONE = 499
+BUILD_NETWORKS = frozenset(("", "default", "bridge", "none"))
 
 
 @web.middleware
@@ -141,8 +142,9 @@ def _check_query(request: web.Request, scope: Scope, path: str) -> None:
     query, allow = request.query, scope.allow
     if path == "/commit":
         container_in(context_of(request), scope, query.get("container", ""))
-    if path == "/build" and query.get("networkmode") == "host" and "network" not in allow.namespaces:
-        raise Forbidden(f"the host's network for a build is not allowed at the socket {scope.name}")
+    mode = query.get("networkmode", "")
+    if path == "/build" and mode not in BUILD_NETWORKS and "network" not in allow.namespaces:
+        raise Forbidden(f"the network {mode[:40]} for a build is not allowed at the socket {scope.name}")
     if path == "/images/create" and allow.images is not None and not query.get("fromSrc"):
         image, tag = query.get("fromImage", ""), query.get("tag", "")
         whole = image if not tag else f"{image}@{tag}" if ":" in tag else f"{image}:{tag}"
