@@ -11,6 +11,7 @@ from tests.threats.access_mutations import ACCESS
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
 from tests.threats.copy_mutations import COPIES
+from tests.threats.docker_build_mutations import DOCKER_BUILDS
 from tests.threats.dockerfile_mutations import DOCKERFILES
 from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
@@ -651,6 +652,7 @@ MUTATIONS = (
     *BUILDS,
     *DRIFT,
     *DOCKERFILES,
+    *DOCKER_BUILDS,
     *IMAGE_GATE,
     *KEEPING,
     *STREAMS,
