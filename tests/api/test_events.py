@@ -170,3 +170,35 @@ def test_who_does_not_read_slows_nobody_and_misses_nothing(host: Host, name: str
         for connection in (lazy, *(connection for connection, _ in quick)):
             connection.close()
     eventually(lambda: host.http("GET", "/info").json["NEventsListener"] == 0, "all have gone")
+
+
+def test_what_is_done_past_the_loop_is_told_too(either: Host, name: str) -> None:
+    either.docker("run", "-d", "--init", "--name", name, "--network", "none", "busybox", "sleep", "1000")
+    since = time.time()
+    either.docker("pause", name)
+    either.docker("unpause", name)
+    either.docker("kill", "-s", "WINCH", name)
+    either.docker("exec", name, "sh", "-c", "exit 4", check=False)
+
+    def told() -> list[dict[str, Any]]:
+        return history(either, since, container=[name])
+
+    wanted = ["pause", "unpause", "kill", "exec_create: sh -c exit 4", "exec_start: sh -c exit 4", "exec_die"]
+    eventually(lambda: len(told()) >= len(wanted), "all is told")
+    assert actions(told()) == wanted
+    assert told()[2]["Actor"]["Attributes"]["signal"] == "28"
+    assert told()[-1]["Actor"]["Attributes"]["exitCode"] == "4"
+    assert actions(history(either, since, event=["exec_start"], container=[name])) == [wanted[4]]
+
+
+def test_a_kill_and_a_restart_are_told_once(either: Host, name: str) -> None:
+    either.docker("run", "-d", "--init", "--name", name, "--network", "none", "busybox", "sleep", "1000")
+    since = time.time()
+    either.docker("restart", name)
+    either.docker("kill", name)
+
+    def told() -> list[str]:
+        return sorted(actions(history(either, since, container=[name])))
+
+    eventually(lambda: len(told()) >= 7, "all is told")
+    assert told() == ["die", "die", "kill", "kill", "restart", "start", "stop"]

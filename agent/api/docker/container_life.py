@@ -16,6 +16,7 @@ from agent.api.context import Context
 from agent.api.docker import auto_remove, wishes
 from agent.api.docker.answers import no_content, not_modified
 from agent.api.docker.container_body import checked_signal
+from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, owned_key, record_of
 from agent.api.requests import context_of
 from agent.manifest.spec import Asked
@@ -142,6 +143,7 @@ async def restart(request: web.Request) -> web.Response:
         asked = _way(context, key, request)
         await wishes.change(context, key, starts=True, ensure="running", asked=asked)
     await _wait_started(context, key, state, before)
+    note_container(context, state, "restart")
     return no_content()
 
 
@@ -162,6 +164,7 @@ async def kill(request: web.Request) -> web.Response:
         raise Conflict("", "", f"cannot kill container: {state.name}: container {state.id} is not running")
     if number != KILL:
         await context.engine.signal(state.id, signal)
+        note_container(context, state, "kill", signal=str(number))
         return no_content()
     key = owned_key(context, "kill", state)
     before = context.loop.verdict_of(key)
@@ -181,6 +184,7 @@ async def pause(request: web.Request) -> web.Response:
         raise Conflict("", "", f"Container {state.id} is not running")
     owned_key(context, "pause", state)
     await context.engine.pause(state.id)
+    note_container(context, state, "pause")
     context.loop.look_at(state.id)
     return no_content()
 
@@ -192,6 +196,7 @@ async def unpause(request: web.Request) -> web.Response:
         raise Conflict("", "", f"Container {state.id} is not paused")
     await context.engine.resume(state.id)
     _record(context, state)
+    note_container(context, state, "unpause")
     context.loop.look_at(state.id)
     return no_content()
 

@@ -17,6 +17,7 @@ from agent.api.docker import exec_registry
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.docker.bodies import flag_of, json_body, list_of, text_of, texts_of
 from agent.api.docker.detach_keys import DEFAULT, read_keys
+from agent.api.docker.events import note_container
 from agent.api.docker.exec_registry import Exec, ExecWish
 from agent.api.docker.finding import find_container
 from agent.api.docker.hijack import hijack, take_head
@@ -38,7 +39,9 @@ async def create(request: web.Request) -> web.StreamResponse:
     wish = read_wish(body)
     state = find_container(context, request.match_info["id"])
     check_running(state)
-    return json_answer({"Id": context.execs.add(state.id, wish).id}, 201)
+    id = context.execs.add(state.id, wish).id
+    note_container(context, state, f"exec_create: {' '.join(wish.argv)}", execID=id)
+    return json_answer({"Id": id}, 201)
 
 
 def read_wish(body: dict[str, Any]) -> ExecWish:
@@ -140,9 +143,23 @@ async def _begin(
         each.fail(NOT_EXECUTABLE)
         raise
     each.follow(process)
+    _tell_life(context, each)
     if not has_client:
         each.leave()
     return None
+
+
+def _tell_life(context: Context, each: Exec) -> None:
+    state = context.engine.state(each.container)
+    if state is None:
+        return
+    note_container(context, state, f"exec_start: {' '.join(each.wish.argv)}", execID=each.id)
+
+    def tell_end(exit: asyncio.Future[int]) -> None:
+        if not exit.cancelled() and exit.exception() is None:
+            note_container(context, state, "exec_die", execID=each.id, exitCode=str(exit.result()))
+
+    each.exit.add_done_callback(tell_end)
 
 
 async def _tell(connection: Connection, failure: SetpointError, is_raw: bool) -> None:
