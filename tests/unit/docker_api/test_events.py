@@ -1,0 +1,140 @@
+"""Events in Docker's form, which of them fit a filter, and how many follow one feed. No agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.api.docker import event_feed
+from agent.api.docker.event_feed import EventFeed
+from agent.api.docker.event_view import Telling, fits, tellings
+from store.records import Batch, EventRecord, Happening, Key
+from store.store import Store
+
+START = Happening("container", "start", "ab" * 32, {"name": "web", "image": "shop/web:1", "tier": "front"})
+PULL = Happening("image", "pull", "shop/web:1", {"name": "shop/web:1"})
+
+
+def an_event(at: float, *happenings: Happening) -> EventRecord:
+    return EventRecord(at, Key("shop", "container", "web"), "Normal", "Started", "", happenings=happenings)
+
+
+def test_an_event_has_both_forms() -> None:
+    [telling] = tellings(an_event(1.5, START), "one")
+    assert json.loads(telling.line(is_old=False)) == {
+        "Type": "container",
+        "Action": "start",
+        "Actor": {"ID": START.id, "Attributes": dict(START.attributes)},
+        "scope": "local",
+        "time": 1,
+        "timeNano": 1_500_000_000,
+    }
+    older = json.loads(telling.line(is_old=True))
+    assert (older["status"], older["id"], older["from"]) == ("start", START.id, "shop/web:1")
+
+
+def test_networks_have_ids_and_what_one_record_says_stays_in_order() -> None:
+    joined = Happening("network", "connect", "shop_front", {"name": "shop_front"})
+    first, second = tellings(an_event(2.0, joined, START), "one")
+    assert len(first.happening.id) == 64
+    assert first.view["timeNano"] < second.view["timeNano"]
+
+
+@pytest.mark.parametrize(
+    ("happening", "filters", "is_told"),
+    [
+        (START, {}, True),
+        (START, {"type": ("image", "container")}, True),
+        (START, {"type": ("image",)}, False),
+        (START, {"container": ("we",)}, True),  # the daemon looks at beginnings
+        (START, {"container": ("abab",)}, True),
+        (START, {"container": ("db",)}, False),
+        (START, {"event": ("start", "die")}, True),
+        (START, {"event": ("star",)}, False),
+        (START, {"image": ("shop/web",)}, True),
+        (START, {"image": ("shop/web:1",)}, True),
+        (START, {"image": ("shop",)}, False),
+        (PULL, {"image": ("shop/web",)}, True),
+        (START, {"label": ("tier",)}, True),
+        (START, {"label": ("tier=front", "image=shop/web:1")}, True),
+        (START, {"label": ("tier=back",)}, False),
+        (START, {"scope": ("swarm",)}, False),
+        (Happening("container", "exec_start: sh", "ab"), {"event": ("exec_start",)}, True),
+        (Happening("container", "exec_start: sh", "ab"), {"event": ("start",)}, False),
+    ],
+)
+def test_filters(happening: Happening, filters: dict[str, tuple[str, ...]], is_told: bool) -> None:
+    assert fits(happening, filters) is is_told
+
+
+# --- the feed -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "setpoint.db")
+    yield opened
+    opened.close()
+
+
+def write(store: Store, first: int, count: int) -> None:
+    """Events at first, first + 1, …; every other one says nothing to others."""
+    events = (
+        an_event(float(at), *([Happening("volume", "create", str(at))] if at % 2 else []))
+        for at in range(first, first + count)
+    )
+    store.write(Batch(events=tuple(events)))
+
+
+async def take_all(feed: EventFeed, after: int, count: int) -> tuple[list[Telling], int]:
+    """The next `count` tellings."""
+    found: list[Telling] = []
+    while len(found) < count:
+        change = feed.next_change()
+        told, reached = await feed.take(after, (None, None))
+        found += told
+        if reached <= after:
+            async with asyncio.timeout(10):
+                await asyncio.shield(change)
+        after = reached
+    return found, after
+
+
+async def test_each_is_told_once_to_the_quick_and_to_the_slow(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_feed, "KEPT", 8)
+    monkeypatch.setattr(event_feed, "AT_ONCE", 5)
+    feed = EventFeed(store, "one")
+    write(store, 0, 6)
+    wanted = [str(at) for at in range(6, 66) if at % 2]
+    with feed.joined(), feed.joined():
+        start = feed.last_id
+        quick, at = [], start
+        for first in range(6, 66, 10):
+            write(store, first, 10)
+            told, at = await take_all(feed, at, 5)
+            quick += told
+        slow, _ = await take_all(feed, start, 30)
+        assert feed.followers == 2
+        assert len(feed._recent) <= 8
+    assert [telling.happening.id for telling in quick] == wanted
+    assert [telling.happening.id for telling in slow] == wanted
+    assert feed.followers == 0
+
+
+async def test_nothing_is_kept_while_nobody_follows(store: Store) -> None:
+    feed = EventFeed(store, "one")
+    with feed.joined():
+        write(store, 0, 4)
+        await take_all(feed, 0, 2)
+    write(store, 4, 4)
+    assert not feed._recent
+    assert not store._listeners
+    with feed.joined():
+        told, _ = await take_all(feed, 0, 4)
+    assert [telling.happening.id for telling in told] == ["1", "3", "5", "7"]
