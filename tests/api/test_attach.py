@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from typing import Any
 
@@ -138,6 +139,7 @@ def test_the_cli_attaches_and_its_input_is_all(host: Host, name: str) -> None:
     assert host.docker(*words, stdin=text).stdout == f"{len(text)}\n"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it forgets to close
 def test_docker_py(client: Any, name: str) -> None:
     container = client.containers.create(
         "busybox", ["sh", "-c", "read a; echo got $a; echo err >&2"], name=name, network_mode="none",
@@ -150,6 +152,8 @@ def test_docker_py(client: Any, name: str) -> None:
     sock._response.close()
     sock.close()
     assert container.attach(logs=True, stdout=True, stderr=True) == b"got word\nerr\n"
+    del sock
+    gc.collect()
 
 
 @pytest.mark.parametrize("tty", [True, False])

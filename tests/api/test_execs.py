@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import Any
 
@@ -97,6 +98,7 @@ def test_a_child_that_holds_the_pipe_does_not_hold_the_client(host: Host, runnin
 # --- by docker-py ---------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it forgets to close
 def test_docker_py(client: Any, running: str) -> None:
     container = client.containers.get(running)
     found = container.exec_run(["sh", "-c", "echo out; echo err >&2; exit 4"], demux=True)
@@ -105,8 +107,11 @@ def test_docker_py(client: Any, running: str) -> None:
     pieces = container.exec_run(["sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.05; done"], stream=True)
     assert b"".join(pieces.output) == b"1\n2\n3\n"
     assert not container.exec_run("true", detach=True).output
+    del found, pieces
+    gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it forgets to close
 def test_docker_py_on_a_socket(client: Any, running: str) -> None:
     found = client.containers.get(running).exec_run("cat", stdin=True, socket=True)
     sock = found.output._sock
@@ -115,6 +120,8 @@ def test_docker_py_on_a_socket(client: Any, running: str) -> None:
     assert list(frames(rest(sock))) == [(1, b"given")]
     found.output._response.close()
     found.output.close()
+    del found, sock
+    gc.collect()
 
 
 # --- the very answers -----------------------------------------------------------------------------
