@@ -367,3 +367,21 @@ async def test_deleted_meanwhile(engine: NativeEngine) -> None:
                 pass
     with pytest.raises(NotFound):
         await engine.copies.stat(id, "/")
+
+
+async def test_many_at_once_given_up_at_any_moment(engine: NativeEngine) -> None:
+    """Whatever a worker was being asked for, the next one is told the right thing."""
+    id = await filled(engine, "running")
+    await out(engine, id, "/d")
+    before = descriptors()
+    for turns in range(12):
+        copies = [asyncio.create_task(content(engine, id, "/d/sub/two")) for _ in range(12)]
+        for _ in range(turns * 3):
+            await asyncio.sleep(0)
+        for copy in copies[::2]:
+            copy.cancel()
+        found = await asyncio.gather(*copies, return_exceptions=True)
+        assert {each for each in found if isinstance(each, bytes)} == {b"two\n"}
+        assert all(isinstance(each, bytes | asyncio.CancelledError) for each in found)
+    await until(lambda: descriptors() == before)
+    assert engine._index.get("test", id).copies == {}
