@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
 from agent.manifest.objects import Manifest, Object, Revision
-from agent.manifest.spec import ContainerSpec, ImageSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec
 from agent.policy.gate import Gate
 from agent.reconcile import account, handing_over, happenings
 from agent.reconcile import plan as planner
@@ -393,9 +393,15 @@ class Loop:
         """An image was loaded, tagged or removed: look again at who uses it ("" is any)."""
         self._watching.ask_images_again(reference)
 
-    def volumes_changed(self) -> None:
-        """Somebody made or removed volumes that nothing wants: what is planned next is by what is there."""
-        for key in self._know.observed.look_at_volumes():
+    def users_of(self, key: Key) -> list[Key]:
+        """The objects that need this one and are wanted, whether they are there yet or not."""
+        inventory = self._know.inventory
+        return sorted(other for other in inventory.dependents.get(key, ()) if other not in inventory.deleting)
+
+    def things_changed(self) -> None:
+        """Volumes or networks that nothing wants were removed: what is planned next is by what is there."""
+        observed = self._know.observed
+        for key in observed.look_at_volumes() | observed.look_at_networks():
             self._know.wake(key)
 
     async def _wish(self, key: Key, memory: Memory, reason: str, message: str) -> None:
@@ -476,6 +482,11 @@ class Loop:
     def on_exit(self, tell: Callable[[Key, Exit], None]) -> None:
         """Have `tell(key, exit)` called for each end of a run that nobody had seen."""
         self._on_exit = tell
+
+    def spec_of(self, key: Key) -> AnySpec | None:
+        """What is wanted of an object, read; None for what is not wanted, or cannot be read."""
+        desired = self._know.inventory.desired.get(key)
+        return desired.spec if desired is not None else None
 
     def verdict_of(self, key: Key) -> Verdict | None:
         """What planning said last; another value after each look."""

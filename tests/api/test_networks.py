@@ -438,3 +438,18 @@ def test_names_may_be_long_and_have_dots_and_capitals(host: Host, name: str) -> 
 def test_what_is_no_request_is_refused(http: Http, path: str, body: Any) -> None:
     answer = http("POST", path, body)
     assert answer.status in (400, 404) and answer.message
+
+
+def test_one_that_goes_while_others_come(host: Host, name: str) -> None:
+    """Who is first has it: the network goes and nobody is on it, or it stays and nothing was removed."""
+    for _ in range(10):
+        assert host.http("POST", "/networks/create", {"Name": name}).status == 201
+        body = {"Image": "busybox", "Cmd": ["sleep", "9"], "HostConfig": {"NetworkMode": name}}
+        with ThreadPoolExecutor(2) as threads:
+            made = threads.submit(host.http, "POST", "/containers/create", body, query={"name": name})
+            gone = threads.submit(host.http, "DELETE", f"/networks/{name}")
+            created, removed = made.result(), gone.result()
+        assert (created.status, removed.status) in ((201, 403), (404, 204))
+        if created.status == 201:
+            assert host.http("DELETE", f"/containers/{name}").status == 204
+            assert host.http("DELETE", f"/networks/{name}").status == 204

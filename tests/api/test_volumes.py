@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,18 @@ def test_one_without_a_name_is_named_and_goes(host: Host, name: str) -> None:
     host.docker("volume", "rm", volume)
     assert names(host, name=[volume]) == set()
     assert host.docker("run", "--rm", "-v", f"{volume}:/x", "busybox", "ls", "/x").stdout == ""
+
+
+def test_one_that_goes_while_a_container_comes(host: Host, name: str) -> None:
+    """Who is first has it: a container never has a volume that was removed from under it."""
+    body = {"Image": "busybox", "HostConfig": {"Binds": [f"{name}:/x"]}}
+    for _ in range(10):
+        assert host.http("POST", "/volumes/create", {"Name": name}).status == 201
+        with ThreadPoolExecutor(2) as threads:
+            made = threads.submit(host.http, "POST", "/containers/create", body, query={"name": name})
+            gone = threads.submit(host.http, "DELETE", f"/volumes/{name}")
+            created, removed = made.result(), gone.result()
+        assert created.status == 201 and removed.status in (204, 409)
+        assert names(host, name=[name]) == {name}
+        assert host.http("DELETE", f"/containers/{name}").status == 204
+        assert host.http("DELETE", f"/volumes/{name}").status == 204

@@ -85,7 +85,7 @@ async def remove(context: Context, key: Key, record: ObjectRecord, *, with_volum
         with contextlib.suppress(SetpointError):  # another container has it
             await context.engine.delete_volume(name)
     if volumes:
-        context.loop.volumes_changed()
+        context.loop.things_changed()
 
 
 def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:

@@ -68,12 +68,10 @@ async def create(request: web.Request) -> web.Response:
     spec = spec_of(name, body, image, _lookup(context, volumes))
     spec = admit(context, scope_of(request), spec, volumes)
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
-    # No wait between the look at the names and this: of many that ask for one name, one gets it.
-    writes = [wishes.put(context, key, spec)]
-    writes += [
-        wishes.put(context, Key(API_PROJECT, "volume", each), wanted) for each, wanted in volumes.items()
-    ]
-    await _all(context, key, writes)
+    # No wait between the looks above and this: of many that ask for one name, one gets it; and what it names
+    # is in use from now on.
+    await wishes.put(context, key, spec)
+    await _make_volumes(context, key, volumes)
     return await _created(context, key)
 
 
@@ -143,15 +141,17 @@ def _profile(context: Context, content: str) -> str:
     return str(path)
 
 
-async def _all(context: Context, key: Key, writes: list[Any]) -> None:
-    """All of the wishes side by side; the container is not wanted when one of them is refused."""
-    found = await asyncio.gather(*writes, return_exceptions=True)
-    error = next((each for each in found if isinstance(each, BaseException)), None)
-    if error is None:
-        return
-    if key in context.loop.objects():
-        await context.loop.remove(key)
-    raise error
+async def _make_volumes(context: Context, key: Key, volumes: Mapping[str, VolumeSpec]) -> None:
+    """Want those that are not there. The container is not wanted any more when one is refused, or its client
+    went away."""
+    wishes_of = (
+        wishes.put(context, Key(API_PROJECT, "volume", each), spec) for each, spec in volumes.items()
+    )
+    try:
+        await asyncio.gather(*wishes_of)
+    except BaseException:
+        await asyncio.shield(_forget(context, key))
+        raise
 
 
 async def _wait_created(context: Context, key: Key, id: str) -> None:

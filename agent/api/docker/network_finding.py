@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.api.context import Context
-from agent.api.docker.finding import check_owner
 from agent.api.docker.network_body import BUILT_IN
 from agent.api.docker.network_view import Seen
 from agent.reconcile.api_objects import API_PROJECT
 from agent.reconcile.observe import key_of
 from agent.reconcile.world import DEFAULT_BRIDGE
-from runtime.errors import Conflict, Invalid, NotFound
+from runtime.errors import Invalid, NotFound
 from runtime.model import ContainerState, NetworkState
 from store.records import Key
 
@@ -38,14 +37,6 @@ def find_network(context: Context, reference: str) -> Seen:
     if not found:
         raise NotFound("", "", f"network {reference[:128]} not found")
     return found[0]
-
-
-def owned_key(op: str, seen: Seen) -> Key:
-    """Its key, where the API may change it. Conflict where a manifest owns it, with the place."""
-    check_owner(op, seen.name, seen.record)
-    if seen.key is None or seen.record is None:
-        raise Conflict(op, seen.name, "no object of this engine's owns it", "setpoint doctor")
-    return seen.key
 
 
 def name_in_spec(key: Key) -> str:

@@ -105,6 +105,8 @@ def _check_modes(spec: ContainerSpec, seen: Seen) -> None:
         raise Invalid("", "", SHARED)
     if seen.key is None:
         raise Conflict("connect", seen.name, "no object of this engine's owns it")
+    if seen.record is not None and seen.record.deleting and not seen.is_built_in:
+        raise NotFound("", "", f"network {seen.name} not found")
 
 
 def _priorities(has: Networks) -> list[int]:

@@ -11,12 +11,12 @@ from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden, json_answer, no_content
 from agent.api.docker.bodies import json_body
 from agent.api.docker.filters import fits_labels, read_filters
+from agent.api.docker.finding import check_owner
 from agent.api.docker.network_body import spec_of
 from agent.api.docker.network_finding import (
     containers_of,
     find_network,
     networks_of,
-    owned_key,
     running_on,
 )
 from agent.api.docker.network_ids import network_id
@@ -117,10 +117,18 @@ async def remove(request: web.Request) -> web.Response:
     seen = find_network(context, request.match_info["id"])
     if seen.is_built_in:
         raise Forbidden(f"{seen.name} is a pre-defined network and cannot be removed")
-    key = owned_key("remove network", seen)
+    check_owner("remove network", seen.name, seen.record)
     _check_unused(context, seen)
-    await wishes.let_go(context, key)
+    await _remove(context, seen)
     return no_content()
+
+
+async def _remove(context: Context, seen: Seen) -> None:
+    if seen.key is not None and seen.record is not None:
+        await wishes.let_go(context, seen.key)
+        return
+    await context.engine.delete_network(seen.name)  # nothing wants it: of a database that was lost
+    context.loop.things_changed()
 
 
 def _check_unused(context: Context, seen: Seen) -> None:
@@ -132,16 +140,20 @@ def _check_unused(context: Context, seen: Seen) -> None:
         # Docker's daemon removes it, and the container can never be started again.
         names = ", ".join(state.name for state in stopped[:5])
         raise Forbidden(f"{failed} id {seen.id} is that of {names}: remove or disconnect them first")
+    if seen.key is not None and (coming := context.loop.users_of(seen.key)):
+        raise Forbidden(
+            f"{failed} id {seen.id} has active endpoints (of {coming[0].name}, which is being made)"
+        )
 
 
 async def prune(request: web.Request) -> web.Response:
-    """?filters= Networks that the API made and that no container is on, running or not."""
+    """?filters= Networks that no manifest wants and that no container is on, running or not."""
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), PRUNE_FILTERS)
     until = min((read_moment(text, time.time()) for text in filters.get("until", ())), default=None)
     deleted = []
     for seen in networks_of(context):
-        if seen.key is None or seen.record is None or seen.record.owner != API_OWNER or seen.record.deleting:
+        if seen.is_built_in or not _is_free(seen):
             continue
         if until is not None and seen.created_at >= until:
             continue
@@ -150,7 +162,11 @@ async def prune(request: web.Request) -> web.Response:
             continue
         if any(fits_labels(labels, (text,)) for text in filters.get("label!", ())):
             continue
-        if not containers_of(context, seen):
-            await wishes.let_go(context, seen.key)
+        if not containers_of(context, seen) and not (seen.key and context.loop.users_of(seen.key)):
+            await _remove(context, seen)
             deleted.append(seen.name)
     return json_answer({"NetworksDeleted": deleted})
+
+
+def _is_free(seen: Seen) -> bool:
+    return seen.record is None or (seen.record.owner == API_OWNER and not seen.record.deleting)

@@ -34,6 +34,9 @@ def network_named(context: Context, reference: str) -> str:
     key = key_of(found.labels)
     if key is None:
         raise Conflict("connect", found.name, "no object of this engine's owns it")
+    record = context.loop.objects().get(key)
+    if record is not None and record.deleting:  # else who removes it would wait for who is to be on it
+        raise NotFound("", "", f"network {reference[:100]} not found")
     return _as_spec_says(key)
 
 

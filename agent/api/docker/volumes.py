@@ -136,6 +136,10 @@ async def remove(request: web.Request) -> web.Response:
     check_owner("remove volume", name, record)
     if holders := context.engine.volume_holders().get(name):
         raise Conflict("", "", f"remove {name}: volume is in use - [{', '.join(holders)}]")
+    if key is not None and (coming := context.loop.users_of(key)):
+        raise Conflict(
+            "", "", f"remove {name}: volume is in use - [{', '.join(each.name for each in coming)}]"
+        )
     await _remove(context, state, key, record)
     return no_content()
 
@@ -151,14 +155,14 @@ def _owner_of(context: Context, state: VolumeState) -> tuple[Key | None, ObjectR
 async def _remove(context: Context, state: VolumeState, key: Key | None, record: ObjectRecord | None) -> None:
     if key is None or record is None:
         await context.engine.delete_volume(state.name)
-        context.loop.volumes_changed()
+        context.loop.things_changed()
         return
     spec = VolumeSpec.model_validate({**record.spec, "keep": False})
     await wishes.put(context, key, spec)
     await wishes.let_go(context, key)
     if _find(context, state.name) is not None:  # it was not made for that wish
         await context.engine.delete_volume(state.name)
-        context.loop.volumes_changed()
+        context.loop.things_changed()
 
 
 async def prune(request: web.Request) -> web.Response:
@@ -183,8 +187,10 @@ async def prune(request: web.Request) -> web.Response:
 def _unused(context: Context, filters: Filters, *, takes_all: bool) -> list[VolumeState]:
     holders, found = context.engine.volume_holders(), []
     for state in context.engine.list_volumes():
-        _key, record = _owner_of(context, state)
+        key, record = _owner_of(context, state)
         is_free = record is None or (record.owner == API_OWNER and not record.deleting)
+        if key is not None and context.loop.users_of(key):
+            continue
         if state.name in holders or not is_free or not (takes_all or is_anonymous(state)):
             continue
         if fits(state, filters, is_used=False):

@@ -103,8 +103,16 @@ def why_not(op: str, key: Key, verdict: Verdict, failure: Failure | None) -> Set
 
 
 async def let_go(context: Context, key: Key) -> None:
-    """Do not want it any more; returns when nothing is left of it. What is gone already is as asked."""
+    """Do not want it any more; returns when nothing is left of it. What is gone already is as asked. Conflict
+    when somebody came to want it again."""
+
+    def is_over() -> bool:
+        record = context.loop.objects().get(key)
+        return record is None or not record.deleting
+
     if key in context.loop.objects():
         before = context.loop.verdict_of(key)
         await context.loop.remove(key)
-        await wait(context, key, lambda: key not in context.loop.objects(), "remove", before=before)
+        await wait(context, key, is_over, "remove", before=before)
+        if key in context.loop.objects():
+            raise Conflict("remove", key.name, "it is wanted again meanwhile")
