@@ -14,17 +14,18 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import WSMsgType, web
 
 from agent.api.context import Context
 from agent.api.docker.detach_keys import read_keys
+from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, record_of
 from agent.api.docker.hijack import asks, hijack, take_head, version_of
 from agent.api.docker.log_frames import LogFramer
 from agent.api.docker.logs import Blocks, follow
-from agent.api.docker.pumps import Send, send_output, take_input
+from agent.api.docker.pumps import InputEnd, Send, send_output, take_input
 from agent.api.docker.terminal_size import read_size
 from agent.api.requests import context_of
 from agent.api.upgrade import Upgraded
@@ -154,12 +155,15 @@ async def _talk(
         await _send_log(context, state, wish, streams, send)
     if streams.sock is None or not (wish.streams or wish.has_stdin):
         return
+    note_container(context, state, "attach")
     outputs = asyncio.ensure_future(send_output(streams.sock.fileno(), send))
     inputs = asyncio.ensure_future(_take_input(streams, wish, read))
     pending: set[asyncio.Future[Any]] = {outputs, inputs}
     try:
         while True:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if inputs in done and inputs.result() == "detached":
+                note_container(context, state, "detach")
             if outputs in done or (inputs in done and inputs.result()):
                 return
     finally:
@@ -168,16 +172,18 @@ async def _talk(
         await asyncio.gather(outputs, inputs, return_exceptions=True)
 
 
-async def _take_input(streams: Streams, wish: AttachWish, read: Callable[[], Awaitable[bytes]]) -> bool:
-    """The client's bytes to the container. Whether that ends the attach: the detach keys do, and the end of
-    an input that is not the container's only one, as with Docker's daemon."""
+async def _take_input(
+    streams: Streams, wish: AttachWish, read: Callable[[], Awaitable[bytes]]
+) -> InputEnd | Literal[""]:
+    """The client's bytes to the container. What of it ends the attach, "" when nothing does: the detach keys,
+    and the end of an input that is not the container's only one, as with Docker's daemon."""
     if streams.sock is None:
-        return False
+        return ""
     keys = wish.keys if streams.is_terminal else None
     end = await take_input(read, streams.sock.fileno() if wish.has_stdin else -1, keys)
     if end == "end" and wish.has_stdin and not streams.ends_with_input:
         streams.sock.shutdown(socket.SHUT_WR)
-    return end == "detached" or streams.ends_with_input
+    return end if end == "detached" or streams.ends_with_input else ""
 
 
 async def _send_log(
@@ -231,4 +237,5 @@ async def resize(request: web.Request) -> web.StreamResponse:
     if state.phase not in ("running", "paused"):
         raise Conflict("", "", f"container {state.id} is not running")
     await context.engine.resize(state.id, rows, columns)
+    note_container(context, state, "resize", height=str(rows), width=str(columns))
     return web.Response(status=200)
