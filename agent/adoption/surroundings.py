@@ -34,9 +34,14 @@ class Surroundings:
 
 
 def surroundings_of(
-    records: Records, project: str, image: ImageInfo | None, made_of: ImageInfo | None
+    records: Records,
+    project: str,
+    image: ImageInfo | None,
+    made_of: ImageInfo | None,
+    containers: Mapping[str, str] | None = None,
 ) -> Surroundings:
-    """As the inventory has it. project: the one that the container is to be of."""
+    """As the inventory has it. project: the one that the container is to be of. containers: the first digits
+    of each one's id -> its name."""
     mine = {key: record for key, record in records.items() if key.project == project and not record.deleting}
     known: dict[tuple[str, str], str] = {}
     for key, record in mine.items():
@@ -47,7 +52,7 @@ def surroundings_of(
     return Surroundings(
         image, made_of,
         lambda key: _name_of(records, key), lambda key: _name_of(records, key),
-        lambda name: _container_name(records, name), known, names,
+        lambda name: (containers or {}).get(name) or _container_name(records, name), known, names,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from agent.manifest.files import project_of as project_of_path
 from agent.manifest.spec import AnySpec, ContainerSpec
 from agent.manifest.writer.check import differences
 from agent.manifest.writer.documents import needs_envelope, write_compose, write_envelopes
-from agent.reconcile.api_objects import API_OWNER
+from agent.reconcile.api_objects import API_OWNER, KEY_DIGITS
 from agent.reconcile.inventory import spec_of
 from runtime.errors import Conflict, Invalid, NotFound, Unsupported
 from store.records import Key, ObjectRecord
@@ -95,7 +95,8 @@ def _describe(context: Context, key: Key, spec: ContainerSpec, place: Place) -> 
     named = spec.asked.image if spec.asked is not None else ""
     image = context.engine.image(named) if named else None
     made_of = context.engine.image(spec.image)
-    around = surroundings_of(context.loop.objects(), place.project, image, made_of)
+    containers = {state.id[:KEY_DIGITS]: state.name for state in context.engine.list()}
+    around = surroundings_of(context.loop.objects(), place.project, image, made_of, containers)
     name = describe.service_of(spec, key.name, around.taken("container"))
     return describe.describe(key, spec, Key(place.project, "container", name), around)
 

@@ -24,7 +24,7 @@ from agent.manifest.spec import (
 )
 from agent.policy.policy import OPEN, Policy
 from agent.reconcile import convert
-from agent.reconcile.api_objects import named_key
+from agent.reconcile.api_objects import API_PROJECT, KEY_DIGITS, named_key
 from agent.reconcile.conditions import Verdict
 from agent.reconcile.memory import NOTHING, Memory
 from runtime.images.facts import ImageFacts
@@ -303,4 +303,8 @@ class World:
                 other, desired.spec, 1
             ):
                 return other
+        if project == API_PROJECT:  # by the digits of its id, which stay when a manifest takes it over
+            for other, actual in self.actual.items():
+                if len(name) == KEY_DIGITS and any(r.id.startswith(name) for r in actual.replicas):
+                    return other
         return None

@@ -69,8 +69,7 @@ def test_it_is_printed_as_it_was_asked_for(story: Story, docker: Docker) -> None
         "      tier: front\n"
         "\n"
         "volumes:\n"
-        "  jolly-kept:\n"
-        "    external: true\n" + text[text.index("    name: ") :]
+        "  jolly-kept:\n" + text[text.index("    name: ") :]
     )
     assert "the anonymous volume at /kept is called jolly-kept" in story.said
     assert "jolly" in story.setpoint("status").partition("unmanaged: ")[2]
@@ -145,3 +144,28 @@ def test_the_agent_dies_between_the_wish_and_the_commit(story: Story, docker: Do
     story.setpoint("wait", "--for", "ready", "--timeout", "30s")
     assert story.pid("shop/container/jolly") == pid
     assert docker("ps", "-q", "--no-trunc").count("\n") == 0
+
+
+def test_networks_and_those_who_share_them(story: Story, docker: Docker) -> None:
+    docker("network", "create", "--subnet", "10.213.7.0/24", "lab")
+    docker("volume", "create", "kept")
+    docker(
+        "run", "-d", "--name", "jolly", "--network", "lab", "--ip", "10.213.7.9", "--network-alias", "j",
+        "-v", "kept:/kept", "-p", "127.0.0.1::80", "busybox", "sleep", "1000",
+    )  # fmt: skip
+    docker("run", "-d", "--name", "beside", "--network", "container:jolly", "busybox", "sleep", "1000")
+    pids = pid_of(story, "jolly"), pid_of(story, "beside")
+    story.git("config", "user.name", "Ann")
+    story.git("config", "user.email", "ann@example.org")
+    story.setpoint("adopt", "jolly", "--to", story.tree / "shop/jolly.compose.yaml", "--commit")
+    story.setpoint("adopt", "beside", "--to", story.tree / "shop/beside.compose.yaml", "--commit")
+    assert (story.pid("shop/container/jolly"), story.pid("shop/container/beside")) == pids
+    assert story.address("shop/container/jolly") == "10.213.7.9"
+    assert story.setpoint("plan").strip() == "nothing to do"
+    assert docker("exec", "beside", "cat", "/proc/net/fib_trie").count("10.213.7.9") > 0
+    text = (story.tree / "shop/jolly.compose.yaml").read_text()
+    story.apply({"shop/jolly.compose.yaml": text + "  # another\n".replace("  #", "#")}, "A comment")
+    assert story.pid("shop/container/jolly") == pids[0]
+    story.apply({"shop/jolly.compose.yaml": text.replace("sleep", "/bin/sleep", 1)}, "Another version")
+    assert story.pid("shop/container/jolly") != pids[0]
+    assert story.address("shop/container/jolly") == "10.213.7.9"

@@ -212,3 +212,23 @@ def test_who_shares_its_network_finds_it_after_the_hand_over_and_a_replacement(h
     host.submit({})
     host.settle()
     assert host.engine.list() == () and host.engine.list_sandboxes() == ()
+
+
+def test_who_shares_its_network_by_the_api_finds_it_under_its_new_key(host: Host) -> None:
+    id = made(host, MADE.model_copy(update={"network_mode": "bridge"}))
+    said = SAID.model_copy(update={"network_mode": "bridge"})
+    beside = Key("@api", "container", "ba9876543210")
+    shares = ContainerSpec(
+        image="busybox:latest", container_name="beside", network_mode=f"container:{API.name}", asked=Asked()
+    )
+    host.do(host.loop.put(as_object(beside, shares), starts=True))
+    host.run(1)
+    other = host.running()["beside"]
+    host.do(host.loop.hand_over(API, as_object(WEB, said)))
+    host.submit({str(WEB): said})
+    host.settle()
+    host.engine.exit(other, 1)
+    host.do(host.loop.put(as_object(beside, shares), starts=True))
+    host.run(5)
+    assert host.running() == {"web": id, "beside": other}
+    assert host.status(str(beside)).phase == "Running"

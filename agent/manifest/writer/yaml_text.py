@@ -7,6 +7,7 @@ something else, dollar signs are doubled, lines of a text become lines of the fi
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from agent.manifest.nodes import INTEGER, NUMBER
 FLOW_WIDTH = 80
 NEVER_FOLDED = 1 << 30
 LETTERS = frozenset("yYnN")  # booleans of YAML 1.1, to some
+_UNSEEN = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))  # Unicode's general categories
 OTHER_BREAKS = frozenset("\r\x85\u2028\u2029")
 
 
@@ -100,9 +102,19 @@ _Dumper.add_representer(type(None), _nothing)
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
-    """A mapping as a block, with a line feed at its end."""
-    style = {"allow_unicode": True, "width": NEVER_FOLDED, "sort_keys": False, "default_flow_style": False}
-    return str(yaml.dump(dict(value), Dumper=_Dumper, **style))  # type: ignore[call-overload]
+    """A mapping as a block, with a line feed at its end. What could hide or reorder text where it is shown is
+    escaped."""
+    text = _dumped(value, allow_unicode=True)
+    if text.isascii() or not any(
+        unicodedata.category(letter) in _UNSEEN for letter in text if letter != "\n"
+    ):
+        return text
+    return _dumped(value, allow_unicode=False)
+
+
+def _dumped(value: Mapping[str, Any], *, allow_unicode: bool) -> str:
+    style = {"width": NEVER_FOLDED, "sort_keys": False, "default_flow_style": False}
+    return str(yaml.dump(dict(value), Dumper=_Dumper, allow_unicode=allow_unicode, **style))  # type: ignore[call-overload]
 
 
 def indented(text: str) -> str:

@@ -235,6 +235,14 @@ def test_what_a_manifest_cannot_say_is_found(spec: ContainerSpec, said: str) -> 
     assert any(said in line for line in found), found
 
 
+def test_nothing_in_it_can_steer_a_terminal_or_hide() -> None:
+    bad = "\u202egnp.exe \x1b[2J \u200b\x9b\ufeff"
+    spec = ContainerSpec(image="a", environment={"A": bad, bad: "é"}, command=(bad,))
+    text = write_compose({WEB: spec}, PATH, [bad])
+    assert all(letter == "\n" or letter.isprintable() for letter in text)
+    same({WEB: spec}, text)
+
+
 @settings(max_examples=100)
 @given(made.SECONDS)
 def test_a_duration_is_the_same_seconds(seconds: float) -> None:
