@@ -6,7 +6,6 @@ same is derived from its spec.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from agent.manifest.spec import ContainerSpec, Healthcheck, Mount, Port
@@ -32,10 +31,7 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
     asked = spec.asked.request if spec.asked else {}
     environment = dict(entry.partition("=")[::2] for entry in image.environment) if image else {}
     environment |= spec.environment
-    entrypoint, command = spec.entrypoint, spec.command
-    if entrypoint is None:
-        entrypoint = image.entrypoint if image else ()
-        command = (image.command if image else ()) if command is None else command
+    entrypoint, command = _words_of(spec, image)
     found: dict[str, Any] = {
         "Hostname": spec.hostname or id[:12],
         "Domainname": spec.domainname,
@@ -47,17 +43,16 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
         "OpenStdin": spec.stdin_open,
         "StdinOnce": bool(asked.get("StdinOnce")),
         "Env": [f"{name}={value}" for name, value in environment.items()],
-        "Cmd": list(command or ()),
+        "Cmd": list(command),
         "Image": reference,
         "Volumes": {path: {} for path in _anonymous(spec, image)},
         "WorkingDir": spec.working_dir or (image.working_dir if image else ""),
-        "Entrypoint": list(entrypoint or ()),
+        "Entrypoint": list(entrypoint),
         "OnBuild": asked.get("OnBuild") or [],
         "Labels": {**(image.labels if image else {}), **spec.labels},
     }
-    exposed = (*spec.expose, *(image.exposed_ports if image else ()))
-    if exposed:
-        found["ExposedPorts"] = {name if "/" in name else f"{name}/tcp": {} for name in exposed}
+    if exposed := exposed_of(spec, image):
+        found["ExposedPorts"] = {name: {} for name in exposed}
     if signal := spec.stop_signal or (image.stop_signal if image else ""):
         found["StopSignal"] = signal
     if "stop_grace_period" in spec.model_fields_set:
@@ -67,6 +62,39 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
     elif image is not None and image.healthcheck:
         found["Healthcheck"] = dict(image.healthcheck)
     return found
+
+
+Words = tuple[str, ...]
+
+
+def _words_of(spec: ContainerSpec, image: ImageInfo | None) -> tuple[Words, Words]:
+    """Entrypoint and command, the image's where the spec says nothing."""
+    entrypoint, command = spec.entrypoint, spec.command
+    if entrypoint is None:
+        entrypoint = image.entrypoint if image else ()
+        command = (image.command if image else ()) if command is None else command
+    return entrypoint, command or ()
+
+
+def command_of(spec: ContainerSpec, image: ImageInfo | None) -> Words:
+    """What is run, as one list."""
+    entrypoint, command = _words_of(spec, image)
+    return (*entrypoint, *command)
+
+
+def exposed_of(spec: ContainerSpec, image: ImageInfo | None) -> Words:
+    """ "80/tcp" of its own and its image's ports."""
+    names = (*spec.expose, *(image.exposed_ports if image else ()))
+    return tuple(dict.fromkeys(name if "/" in name else f"{name}/tcp" for name in names))
+
+
+def network_mode_of(spec: ContainerSpec) -> str:
+    """As it was asked for; Docker's word for what a manifest says."""
+    if spec.asked is not None:
+        mode = (spec.asked.request.get("HostConfig") or {}).get("NetworkMode")
+        return "bridge" if mode in (None, "", "default") else str(mode)
+    networks = convert.networks_of(spec)
+    return spec.network_mode or (networks[0] if networks else "none")
 
 
 def _anonymous(spec: ContainerSpec, image: ImageInfo | None) -> tuple[str, ...]:
@@ -100,12 +128,7 @@ def host_config_of(spec: ContainerSpec) -> dict[str, Any]:
     kept = {name: value for name, value in said.items() if value not in (None, "") and name not in DERIVED}
     if not (kept.get("LogConfig") or {}).get("Type"):
         kept.pop("LogConfig", None)
-    return {**derived, **kept, **_network_said(spec, kept)}
-
-
-def _network_said(spec: ContainerSpec, said: Mapping[str, Any]) -> dict[str, Any]:
-    mode = said.get("NetworkMode")
-    return {"NetworkMode": "bridge" if mode in (None, "", "default") else mode}
+    return {**derived, **kept, "NetworkMode": network_mode_of(spec)}
 
 
 def _limits(spec: ContainerSpec) -> dict[str, Any]:
@@ -182,9 +205,8 @@ def _isolation(spec: ContainerSpec) -> dict[str, Any]:
 
 
 def _network(spec: ContainerSpec) -> dict[str, Any]:
-    networks = convert.networks_of(spec)
     return {
-        "NetworkMode": spec.network_mode or (networks[0] if networks else "none"),
+        "NetworkMode": network_mode_of(spec),
         "PortBindings": port_bindings(spec.ports),
         "PublishAllPorts": False,
         "Dns": list(spec.dns),

@@ -185,8 +185,9 @@ def _volume_name(key: Key, source: str) -> str:
 def summary(seen: Seen, now: float, volume_path: Mapping[str, str]) -> dict[str, Any]:
     """An entry of a list."""
     state, spec, image = seen.state, seen.spec, seen.image
-    config = config_view.config_of(spec, image, state.id, seen.reference) if spec is not None else {}
-    words = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    words = config_view.command_of(spec, image) if spec is not None else ()
+    exposed = config_view.exposed_of(spec, image) if spec is not None else ()
+    is_live = state.phase in ("running", "paused")
     found: dict[str, Any] = {
         "Id": state.id,
         "Names": [f"/{state.name}"],
@@ -194,25 +195,17 @@ def summary(seen: Seen, now: float, volume_path: Mapping[str, str]) -> dict[str,
         "ImageID": state.image,
         "Command": " ".join(_quoted(word) for word in words),
         "Created": int(state.created_at),
-        "Ports": ports_summary(
-            state.ports if state.phase in ("running", "paused") else (), tuple(config.get("ExposedPorts", ()))
-        )
-        if state.phase in ("running", "paused")
-        else [],
+        "Ports": ports_summary(state.ports, exposed) if is_live else [],
         "Labels": seen.labels(),
         "State": seen.status,
         "Status": status_text(seen, now),
-        "HostConfig": {"NetworkMode": _network_mode(seen)},
+        "HostConfig": {"NetworkMode": config_view.network_mode_of(spec) if spec is not None else ""},
         "NetworkSettings": {"Networks": endpoints(seen)},
         "Mounts": mounts_view(seen, volume_path),
     }
     if seen.health is not None and state.phase == "running":
         found["Health"] = {"Status": seen.health.status, "FailingStreak": seen.health.failures}
     return found
-
-
-def _network_mode(seen: Seen) -> str:
-    return str(config_view.host_config_of(seen.spec)["NetworkMode"]) if seen.spec is not None else ""
 
 
 def _quoted(word: str) -> str:

@@ -8,7 +8,6 @@ from agent.api.context import Context
 from agent.api.docker.container_view import Seen
 from agent.api.docker.finding import record_of
 from agent.manifest.spec import ContainerSpec
-from agent.reconcile.inventory import spec_of
 from runtime.model import ContainerState, NetworkState
 
 
@@ -22,7 +21,7 @@ def look_at(
     """networks: all of them, where many are looked at."""
     key, record = record_of(context, state)
     status = context.loop.statuses().get(key) if key is not None else None
-    spec = spec_of(record) if record is not None else None
+    spec = context.loop.spec_of(key) if key is not None else None
     failure = context.loop.failure_of(key) if key is not None else None
     return Seen(
         state=state,
