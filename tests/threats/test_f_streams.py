@@ -33,7 +33,7 @@ REST_SECONDS = 30.0  # an exec that waits to be resized does so for ten
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SLACK_BYTES = 8 << 20  # what an allocator keeps
 UPGRADE = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
-BOTH = "stream=1&stdin=1&stdout=1&stderr=1"
+BOTH = "stream=1&stdout=1&stderr=1"
 
 
 @pytest.fixture
@@ -149,14 +149,15 @@ class Breaker:
     def _attach(self, chance: random.Random) -> bytes:
         name = chance.choice(("loud", "ear", "never"))
         upgrade = chance.choice(("", UPGRADE))
-        return _post(f"/containers/{name}/attach?{BOTH}&logs={chance.randrange(2)}", upgrade)
+        query = f"{BOTH}&stdin={chance.randrange(2)}&logs={chance.randrange(2)}"
+        return _post(f"/containers/{name}/attach?{query}", upgrade)
 
     def _websocket(self, chance: random.Random) -> bytes:
         name = chance.choice(("loud", "ear", "never"))
         key = base64.b64encode(chance.randbytes(16)).decode()
         head = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         return (
-            f"GET /v1.45/containers/{name}/attach/ws?{BOTH} HTTP/1.1\r\nHost: x\r\n{head}"
+            f"GET /v1.45/containers/{name}/attach/ws?{BOTH}&stdin=1 HTTP/1.1\r\nHost: x\r\n{head}"
             f"Sec-WebSocket-Key: {key}\r\n\r\n"
         ).encode()
 
