@@ -222,7 +222,6 @@ async def _assemble(
 def _remove_what_ends(context: Context, stack: contextlib.AsyncExitStack) -> None:
     """Before the loop's first look, which is how what ended while no agent ran is found."""
     removal = AutoRemoval(context)
-    context.auto_removal = removal
     context.loop.on_exit(context.exits.add)
     context.loop.on_verdict(removal.look)
     stack.push_async_callback(removal.close)

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -25,9 +25,6 @@ from agent.settings import Settings
 from agent.updates.watcher import UpdateWatcher
 from store.records import Key
 from store.store import Store
-
-if TYPE_CHECKING:
-    from agent.api.docker.auto_remove import AutoRemoval
 
 LOOK_AGAIN_SECONDS = 1.0  # the source's own state turns without a word while it is being read
 
@@ -81,7 +78,6 @@ class Context:
     buildkit: Any = None  # the same (agent.api.docker.buildkit)
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
-    auto_removal: AutoRemoval | None = None
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
 
     @property

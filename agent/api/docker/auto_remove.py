@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import OrderedDict
 
 from agent.api.context import Context
 from agent.api.docker import wishes
@@ -20,16 +19,14 @@ from runtime.errors import SetpointError
 from store.records import Key, ObjectRecord
 
 log = logging.getLogger("setpoint.api")
-MAX_KEPT = 4096
 
 
 class AutoRemoval:
-    """look(key) after each look of the loop. removed: ids of those that went by themselves, the newest."""
+    """look(key) when an object stands otherwise than before."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._going: dict[Key, asyncio.Task[None]] = {}
-        self.removed: OrderedDict[str, None] = OrderedDict()
 
     def look(self, key: Key) -> None:
         record = self._context.loop.objects().get(key)
@@ -51,9 +48,7 @@ class AutoRemoval:
 
     async def _remove(self, key: Key, record: ObjectRecord) -> None:
         id = container_id(self._context, key)
-        self.removed[id] = None
-        if len(self.removed) > MAX_KEPT:
-            self.removed.popitem(last=False)
+        self._context.exits.note_removal(id)
         try:
             await remove(self._context, key, record, with_volumes=True)
         except SetpointError as error:
@@ -69,12 +64,6 @@ class AutoRemoval:
 
 def container_id(context: Context, key: Key) -> str:
     return convert.api_container_id(context.settings.layout.instance, key.name)
-
-
-def is_removed(context: Context, id: str) -> bool:
-    """Whether it ended and went by itself."""
-    removal = context.auto_removal
-    return removal is not None and id in removal.removed
 
 
 async def remove(context: Context, key: Key, record: ObjectRecord, *, with_volumes: bool) -> None:

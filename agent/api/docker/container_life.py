@@ -74,7 +74,7 @@ async def _give_up_start(context: Context, key: Key) -> None:
 
 def raise_gone(context: Context, key: Key, state: ContainerState) -> None:
     """NotFound for what somebody removed meanwhile; what went by itself after it ran has run."""
-    if not auto_remove.is_removed(context, state.id):
+    if not context.exits.is_removed(state.id):
         raise NotFound("", "", f"No such container: {state.name}")
 
 

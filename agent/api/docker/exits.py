@@ -21,6 +21,7 @@ class Exits:
     def __init__(self) -> None:
         self._last: OrderedDict[str, Exit] = OrderedDict()
         self._waiting: dict[str, asyncio.Future[Exit]] = {}
+        self._removed: OrderedDict[str, None] = OrderedDict()
 
     def add(self, _key: Key, exit: Exit) -> None:
         self._last[exit.container] = exit
@@ -34,6 +35,16 @@ class Exits:
     def last_of(self, id: str) -> Exit | None:
         """The newest exit that was seen of a container; None when none was, or it is forgotten."""
         return self._last.get(id)
+
+    def note_removal(self, id: str) -> None:
+        """A container goes by itself, since it has ended."""
+        self._removed[id] = None
+        if len(self._removed) > MAX_KEPT:
+            self._removed.popitem(last=False)
+
+    def is_removed(self, id: str) -> bool:
+        """Whether it ended and went by itself, as far back as that is remembered."""
+        return id in self._removed
 
     def next_of(self, id: str) -> asyncio.Future[Exit]:
         """Shared by all who wait: shield it."""
