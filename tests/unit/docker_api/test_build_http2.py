@@ -320,3 +320,19 @@ async def test_content_that_nobody_asked_for(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as refused:
         await fetch(tmp_path, on_stream)
     assert "nobody asked for" in str(refused.value)
+
+
+async def test_a_file_that_never_ends(tmp_path: Path) -> None:
+    """It fills no disk: no more is taken than was announced."""
+
+    async def on_stream(stream: Stream) -> None:
+        await stream.send_headers([(":status", "200"), ("content-type", "application/grpc")])
+        for data in (status("a", size=3), wire.number(1, packets.STAT)):
+            await stream.send(grpc.framed(data))
+        await stream.read()  # the request for it
+        while True:
+            await stream.send(grpc.framed(write_packet(packets.DATA, 0, bytes(32768))))
+
+    with pytest.raises(Invalid) as refused:
+        await fetch(tmp_path, on_stream)
+    assert "changed while it was sent" in str(refused.value)

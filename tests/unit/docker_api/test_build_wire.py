@@ -47,6 +47,7 @@ def test_signs_and_moments() -> None:
         b"\x0a\x05abc",  # a length beyond the end
         b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",  # a length of 2**64
         b"\x08" + b"\xff" * 11,  # a number without an end
+        b"\x08" + b"\xff" * 11 + b"\x01",  # one of 84 bits
         b"\x0b",  # a group
         b"\x00\x01",  # the field 0
         b"\x09\x01",  # eight bytes of which one is there
