@@ -149,10 +149,7 @@ def _counted(request: web.Request) -> Iterator[None]:
 
 
 async def _read(request: web.Request) -> None:
-    """The whole body, which handlers then find read. One upgraded to another protocol has none in HTTP's
-    sense: what follows is the handler's."""
-    if "upgrade" in request.headers.get("Connection", "").lower():
-        return
+    """The whole body, which handlers then find read."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await request.read()

@@ -6,8 +6,8 @@ that no test notices is a defence that could be lost without a word.
 
 from __future__ import annotations
 
-from tests.threats.api_image_mutations import API_IMAGES
 from tests.threats.access_mutations import ACCESS
+from tests.threats.api_image_mutations import API_IMAGES
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
 from tests.threats.copy_mutations import COPIES

@@ -101,7 +101,7 @@ def test_f6_so_is_one_on_a_connection_that_was_used(quick_agent: Agent) -> None:
 
 def test_f6_a_body_that_drips_is_answered_with_408(quick_agent: Agent) -> None:
     path = quick_agent.settings.layout.agent_socket
-    head = {"Content-Length": "4000", "Content-Type": "application/json"}
+    head = {"Content-Length": "4000", "Content-Type": "application/json", "Connection": "Upgrade"}
     with connected(path) as connection:
         connection.sendall(request("POST", "/setpoint/v1/plan", head))
         assert asked(path) < ANSWER_SECONDS

@@ -6,6 +6,7 @@ the daemon.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ log = logging.getLogger("setpoint.api")
 RETRY_SECONDS = 5.0
 LONGEST_SECONDS = 600.0  # between two looks, should a clock jump
 PATIENCE_SECONDS = 30.0
+GATHER_SECONDS = 0.25  # news of a burst are one
 ORDER = ("container", "network", "volume")
 
 
@@ -39,10 +41,9 @@ class Expiry:
         while True:
             self._news.clear()
             wait = await self._look()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait)
-            except TimeoutError:
-                continue
+                await asyncio.sleep(GATHER_SECONDS)
 
     async def _look(self) -> float:
         """Let go of what is due; how long until the next is."""
