@@ -157,8 +157,10 @@ async def _remove(context: Context, state: VolumeState, key: Key | None, record:
         await context.engine.delete_volume(state.name)
         context.loop.things_changed()
         return
-    spec = VolumeSpec.model_validate({**record.spec, "keep": False})
-    await wishes.put(context, key, spec)
+    await wishes.put(context, key, VolumeSpec.model_validate({**record.spec, "keep": False}))
+    if coming := context.loop.users_of(key):  # while that was stored
+        await wishes.put(context, key, VolumeSpec.model_validate(record.spec))
+        raise Conflict("", "", f"remove {state.name}: volume is in use - [{coming[0].name}]")
     await wishes.let_go(context, key)
     if _find(context, state.name) is not None:  # it was not made for that wish
         await context.engine.delete_volume(state.name)
