@@ -116,6 +116,7 @@ class Servers:
         await self._listeners.close_all()
         for runner in self._runners:
             await runner.cleanup()
+        self._context.execs.close()
         with contextlib.suppress(FileNotFoundError):
             self._context.settings.layout.agent_socket.unlink()
 

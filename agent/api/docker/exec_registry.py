@@ -74,6 +74,7 @@ class Exec:
         self._drain: Drain | None = None
         self._watching: asyncio.Task[None] | None = None
         self._has_client = False
+        self.has_detached = False  # its client typed the keys
 
     @property
     def is_running(self) -> bool:

@@ -98,6 +98,8 @@ async def start(request: web.Request) -> web.StreamResponse:
         failure = await _start(context, each, size=size, has_client=True)
         await take_head(connection)
         await (_tell(connection, failure, is_raw) if failure else _talk(connection, each, is_raw))
+        if each.has_detached:
+            note_container(context, state, "exec_detach", execID=each.id)
         connection.close()
     finally:
         each.leave()
@@ -221,7 +223,8 @@ async def _take_input(connection: Connection, each: Exec) -> bool:
     end = await take_input(connection.read, process.stdin, keys)
     if not wish.is_terminal:
         process.close_stdin()
-    return end == "detached" or wish.is_terminal
+    each.has_detached = end == "detached"
+    return each.has_detached or wish.is_terminal
 
 
 async def resize(request: web.Request) -> web.StreamResponse:
