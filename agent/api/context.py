@@ -72,6 +72,7 @@ class Context:
     metrics_address: str = ""  # where it is served, with the port that the kernel chose
     addresses: tuple[str, ...] = ()  # on TCP, likewise
     expiry: Any = None  # agent.api.sockets.expiry.Expiry, of what scoped sockets made
+    refusals: dict[tuple[str, str], float] = field(default_factory=dict)  # of them, and when they were told
     instance_use: Any = None  # made when it is first asked for (agent.api.system)
     samples: Any = None  # the same (agent.api.docker.stats)
     event_feed: Any = None  # the same, for GET /events

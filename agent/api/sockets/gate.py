@@ -41,6 +41,7 @@ FILTERED = frozenset((
     "/events",
 ))  # fmt: skip
 CLIENT_GONE = 499
+TOLD_SECONDS = 60.0
 BUILD_NETWORKS = frozenset(("", "default", "bridge", "none"))
 
 
@@ -182,7 +183,12 @@ def with_label(text: str, label: str) -> str:
 
 
 def _tell(request: web.Request, scope: Scope, permission: str | None, refused: str) -> None:
-    """An event for what somebody may not do."""
+    """An event for what somebody may not do; of the same kind not more than one a minute, for the store is
+    everybody's. The audit has them all."""
+    told, now = context_of(request).refusals, time.monotonic()
+    if now - told.get((scope.name, permission or ""), -TOLD_SECONDS) < TOLD_SECONDS:
+        return
+    told[scope.name, permission or ""] = now
     uid, _, pid = audit.peer(request)
     project, _, name = scope.name.partition("/")
     message = f"{request.method} {request.path[:100]} of uid {uid} (pid {pid}): {refused}"
