@@ -104,7 +104,8 @@ def test_docker_py_reads_history_of_what_is_gone(client: Any, name: str) -> None
 
 async def test_aiodocker_is_told(host: Host, name: str) -> None:
     async with aiodocker.Docker(url=f"unix://{host.socket}") as docker:
-        told = docker.events.subscribe()
+        events: Any = docker.events
+        told = events.subscribe()
         container = await docker.containers.create({"Image": "busybox", "Cmd": ["true"]}, name=name)
         while True:
             event = await told.get()
