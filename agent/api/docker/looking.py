@@ -15,6 +15,10 @@ def networks_by_name(context: Context) -> dict[str, NetworkState]:
     return {network.name: network for network in context.engine.list_networks()}
 
 
+def volume_paths(context: Context) -> dict[str, str]:
+    return {volume.name: volume.path for volume in context.engine.list_volumes()}
+
+
 def look_at(
     context: Context, state: ContainerState, networks: Mapping[str, NetworkState] | None = None
 ) -> Seen:

@@ -15,6 +15,7 @@ from agent.api.docker import (
     build,
     checkpoints,
     container_life,
+    container_lists,
     containers,
     events,
     execs,
@@ -39,7 +40,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 VERSION = "/v{version:[0-9]+[.][0-9]+}"
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/containers/json", containers.list_containers),
+    ("GET", "/containers/json", container_lists.list_containers),
     ("POST", "/containers/create", containers.create),
     ("GET", "/containers/{id}/json", containers.inspect),
     ("POST", "/containers/{id}/update", may("update", containers.update)),

@@ -17,9 +17,8 @@ from agent.api.context import Context
 from agent.api.docker import container_view, images
 from agent.api.docker.answers import json_answer
 from agent.api.docker.build_cache import size_of
-from agent.api.docker.containers import volume_paths
 from agent.api.docker.image_filters import list_wish
-from agent.api.docker.looking import look_at, networks_by_name
+from agent.api.docker.looking import look_at, networks_by_name, volume_paths
 from agent.api.docker.query_words import truth
 from agent.api.docker.stamps import rfc3339
 from agent.api.docker.versions import NEWEST, parsed

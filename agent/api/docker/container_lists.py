@@ -1,0 +1,143 @@
+"""Lists of containers, and what they are filtered by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from agent.api.context import Context
+from agent.api.docker import container_view
+from agent.api.docker.answers import json_answer
+from agent.api.docker.container_sizes import sizes_of
+from agent.api.docker.filters import fits_labels, flag_of, read_filters
+from agent.api.docker.finding import find_container
+from agent.api.docker.looking import look_at, networks_by_name, volume_paths
+from agent.api.requests import context_of, flag, whole
+from runtime.model import ContainerState, ImageInfo
+
+_LIST_FILTERS = """
+ancestor before expose exited health id is-task isolation label name network publish since status volume
+"""
+LIST_FILTERS = frozenset(_LIST_FILTERS.split())
+
+
+async def list_containers(request: web.Request) -> web.Response:
+    """?all= ?limit= ?size= ?filters=. Newest first."""
+    context = context_of(request)
+    filters = read_filters(request.query.get("filters", ""), LIST_FILTERS)
+    limit = whole(request, "limit", 0, least=-1) or 0
+    is_all = flag(request, "all") or limit > 0 or "status" in filters or "exited" in filters
+    now, paths, networks = time.time(), volume_paths(context), networks_by_name(context)
+    states = sorted(context.engine.list(), key=lambda state: (-state.created_at, state.id))
+    states = _between(context, states, filters)
+    found: list[dict[str, Any]] = []
+    for state in states:
+        if not is_all and state.phase not in ("running", "paused"):
+            continue
+        if not _fits_names(state, filters):
+            continue
+        view = container_view.summary(look_at(context, state, networks), now, paths)
+        if not _fits(context, view, state, filters):
+            continue
+        if flag(request, "size"):
+            view |= await sizes_of(context, state)
+        found.append(view)
+        if 0 < limit <= len(found):
+            break
+    return json_answer(found)
+
+
+def _between(
+    context: Context, states: list[ContainerState], filters: Mapping[str, tuple[str, ...]]
+) -> list[ContainerState]:
+    for name in ("before", "since"):
+        for reference in filters.get(name, ()):
+            at = find_container(context, reference).created_at
+            states = [s for s in states if (s.created_at < at if name == "before" else s.created_at > at)]
+    return states
+
+
+def _fits_names(state: ContainerState, filters: Mapping[str, tuple[str, ...]]) -> bool:
+    """What costs nothing to look at."""
+    names, ids = filters.get("name", ()), filters.get("id", ())
+    if names and not any(_matches_name(state.name, name) for name in names):
+        return False
+    return not ids or any(state.id.startswith(id) for id in ids)
+
+
+def _matches_name(name: str, wanted: str) -> bool:
+    """Docker takes a regular expression; ours may be anchored, and is a part of the name else. A real one
+    would let anybody who may list containers keep the agent busy for ever."""
+    bare = wanted.removeprefix("^").removeprefix("/")
+    starts, ends = wanted.startswith("^"), bare.endswith("$")
+    bare = bare.removesuffix("$").replace("\\", "")
+    if starts and ends:
+        return name == bare
+    if starts:
+        return name.startswith(bare)
+    return name.endswith(bare) if ends else bare in name
+
+
+def _fits(
+    context: Context, view: Mapping[str, Any], state: ContainerState, filters: Mapping[str, tuple[str, ...]]
+) -> bool:
+    if not fits_labels(view["Labels"], filters.get("label", ())):
+        return False
+    if (words := filters.get("status")) and view["State"] not in words:
+        return False
+    codes, healths = filters.get("exited"), filters.get("health")
+    if codes and (view["State"] != "exited" or str(state.exit_code) not in codes):
+        return False
+    if healths and view.get("Health", {}).get("Status", "none") not in healths:
+        return False
+    if flag_of(filters, "is-task"):
+        return False
+    return (
+        _fits_image(context, view, filters.get("ancestor", ()))
+        and _fits_networks(view, filters.get("network", ()))
+        and _fits_volumes(view, filters.get("volume", ()))
+        and _fits_ports(view, filters)
+    )
+
+
+def _fits_image(context: Context, view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
+    """Of the image, or of one made of it: by its layers."""
+    if not wanted:
+        return True
+    own: ImageInfo | None = context.engine.image(view["ImageID"]) if view["ImageID"] else None
+    for reference in wanted:
+        other: ImageInfo | None = context.engine.image(reference)
+        if other is None:
+            continue
+        if other.id == view["ImageID"]:
+            return True
+        if own is not None and other.layers and own.layers[: len(other.layers)] == other.layers:
+            return True
+    return False
+
+
+def _fits_networks(view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
+    networks = view["NetworkSettings"]["Networks"]
+    known = {*networks, *(endpoint["NetworkID"] for endpoint in networks.values())}
+    return not wanted or any(name in known for name in wanted)
+
+
+def _fits_volumes(view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
+    known = {
+        text
+        for mount in view["Mounts"]
+        for text in (mount.get("Name", ""), mount["Destination"], mount["Source"])
+    }
+    return not wanted or any(name in known for name in wanted)
+
+
+def _fits_ports(view: Mapping[str, Any], filters: Mapping[str, tuple[str, ...]]) -> bool:
+    for name, field in (("publish", "PublicPort"), ("expose", "PrivatePort")):
+        wanted = filters.get(name, ())
+        known = {f"{port[field]}/{port['Type']}" for port in view["Ports"] if field in port}
+        if wanted and not any((text if "/" in text else f"{text}/tcp") in known for text in wanted):
+            return False
+    return True
