@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import struct
 import sys
 from argparse import Namespace
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ def run_import(arguments: Namespace) -> int:
             hidden = {key: _without_secrets(spec) for key, spec in objects.items()}
             sys.stdout.write(f"# {path}\n{write_compose(hidden, path, notes)}\n")
     if arguments.volumes:
-        _copy_volumes(arguments, dump, found.volumes)
+        _copy_volumes(arguments, daemon, dump, found.volumes)
     _images(arguments, daemon, dump, found.images)
     return 0
 
@@ -109,7 +110,20 @@ def _without_secrets(spec: Any) -> Any:
     return spec.model_copy(update={"environment": shown})
 
 
-def _copy_volumes(arguments: Namespace, dump: Any, volumes: Mapping[str, str]) -> None:
+def check_source(name: str, path: str, uid: int) -> None:
+    """Root copies what the daemon says is its volume: Invalid for a daemon that is not root's, whose word
+    could be any directory, and for a path that is no volume's. uid: of the daemon's process."""
+    if uid != 0:
+        raise Invalid(
+            "import volumes", name, f"the daemon is user {uid}'s, not root's", "copy its files by hand"
+        )
+    if not path.startswith("/") or not path.endswith(f"/{name}/_data") or ".." in path.split("/"):
+        raise Invalid(
+            "import volume", name, f"the daemon has it in {path[:200] or 'no directory'}", "copy it by hand"
+        )
+
+
+def _copy_volumes(arguments: Namespace, daemon: Daemon, dump: Any, volumes: Mapping[str, str]) -> None:
     client = connect(arguments)
     users = {
         mount.get("Name"): str(c["Name"]).removeprefix("/")
@@ -119,6 +133,7 @@ def _copy_volumes(arguments: Namespace, dump: Any, volumes: Mapping[str, str]) -
     }
     for name, ours in sorted(volumes.items()):
         source = str((dump.volumes.get(name) or {}).get("Mountpoint", ""))
+        check_source(name, source, daemon.uid)
         if name in users:
             print(
                 output.clean(f"warning: volume {name}: {users[name]} runs, and may write while it is copied"),
@@ -164,7 +179,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class Daemon:
-    """A Docker daemon on this host, only read."""
+    """A Docker daemon on this host, only read. uid: whose process answers, after the first question."""
 
     def __init__(self, host: str) -> None:
         if not host.startswith("unix:///"):
@@ -172,11 +187,16 @@ class Daemon:
                 "import", host[:100], "not a socket on this host", "--host unix:///var/run/docker.sock"
             )
         self._path = host.removeprefix("unix://")
+        self.uid = -1
 
     def stream(self, path: str) -> IO[bytes]:
         connection = _Connection(self._path)
         try:
             connection.request("GET", path)
+            credentials = connection.sock.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+            )
+            self.uid = struct.unpack("3i", credentials)[1]
             answer = connection.getresponse()
         except OSError as error:
             raise Temporary("import", self._path, str(error), "is the Docker daemon running?") from error

@@ -7,6 +7,7 @@ that no test notices is a defence that could be lost without a word.
 from __future__ import annotations
 
 from tests.threats.access_mutations import ACCESS
+from tests.threats.adoption_mutations import ADOPTION
 from tests.threats.api_image_mutations import API_IMAGES
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
@@ -655,5 +656,6 @@ MUTATIONS = (
     *DOCKER_BUILDS,
     *IMAGE_GATE,
     *KEEPING,
+    *ADOPTION,
     *STREAMS,
 )  # fmt: skip

@@ -1,0 +1,20 @@
+"""Mutations of what keeps manifests that are written from hiding, or saying, something else."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+YAML, CHECK = "agent/manifest/writer/yaml_text.py", "agent/manifest/writer/check.py"
+IMPORT, ACCEPT = "agent/cli/import_docker.py", "agent/imports/accept.py"
+_WRITER = "tests/unit/manifest/test_writer.py"
+_DOCKER = "tests/unit/cli/test_import_docker.py"
+
+ADOPTION = (
+    Mutation("F8", YAML, "    return _dumped(value, allow_unicode=False)\n", "    return text\n", f"{_WRITER}::test_nothing_in_it_can_steer_a_terminal_or_hide"),
+    Mutation("F8", YAML, 'c if c.isprintable() else "?"', "c", f"{_WRITER}::test_nothing_in_it_can_steer_a_terminal_or_hide"),
+    Mutation("F3", YAML, '.replace("$", "$$")', "", f"{_WRITER}::test_it_reads_as_a_person_would_write_it"),
+    Mutation("F3", CHECK, "        if not found:\n            found += _of_one(key, spec, manifest)\n", "        pass\n", f"{_WRITER}::test_what_a_manifest_cannot_say_is_found"),
+    Mutation("F7", ACCEPT, '    if path[-1] == "Env":\n', "    if False:\n", "tests/unit/imports/test_docker.py::test_a_secret_is_in_no_note"),
+    Mutation("F9", IMPORT, "    if uid != 0:\n", "    if False:\n", f"{_DOCKER}::test_a_users_daemon_does_not_have_roots_files_copied"),
+    Mutation("F9", IMPORT, 'not path.endswith(f"/{name}/_data")', "False", f"{_DOCKER}::test_a_directory_that_is_no_volumes_is_not"),
+)  # fmt: skip

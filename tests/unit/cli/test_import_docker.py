@@ -1,0 +1,27 @@
+"""`import docker`: what a daemon says is not believed further than its user reaches."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.cli.import_docker import check_source
+from runtime.errors import Invalid
+
+DATA = "/var/lib/docker/volumes/data/_data"
+
+
+def test_a_volume_of_roots_daemon_is_copied() -> None:
+    check_source("data", DATA, 0)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/etc", "data/_data", "/var/lib/docker/volumes/other/_data", "/../data/_data"]
+)
+def test_a_directory_that_is_no_volumes_is_not(path: str) -> None:
+    with pytest.raises(Invalid):
+        check_source("data", path, 0)
+
+
+def test_a_users_daemon_does_not_have_roots_files_copied() -> None:
+    with pytest.raises(Invalid, match="not root's"):
+        check_source("data", DATA, 1000)
