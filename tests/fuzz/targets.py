@@ -29,6 +29,7 @@ from runtime.images.documents import OCI_INDEX, OCI_MANIFEST, parse_index, parse
 from runtime.images.reference import parse_reference
 from runtime.images.streams import ByteStream
 from runtime.images.tarheaders import HEADER, read_entries
+from tests.fuzz import buildkit_targets
 from tests.fuzz.seeds import DOCKERFILES, IGNORES, MANIFESTS, REFERENCES, tars
 
 _AMD = "linux/amd64"
@@ -133,6 +134,8 @@ TARGETS = {
     "reference": Target(reference, REFERENCES),
     "manifest": Target(manifest, MANIFESTS),
     "tar": Target(tar, tars()),
+    "packet": Target(buildkit_targets.packet, buildkit_targets.PACKETS),
+    "solve": Target(buildkit_targets.solve, buildkit_targets.SOLVES),
 }
 
 
