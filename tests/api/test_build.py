@@ -438,6 +438,13 @@ def test_the_cache_is_listed_and_pruned(
     gone = http("POST", "/build/prune", query={"all": "1"}).json
     assert gone["CachesDeleted"] and gone["SpaceReclaimed"] > 1 << 20
     assert http("POST", "/build/prune").json["CachesDeleted"] == []
+    for query in (
+        {"al": "1"},
+        {"max-used-space": "5"},
+        {"keep-storage": "x"},
+        {"filters": '{"type": ["a"]}'},
+    ):
+        assert http("POST", "/build/prune", query=query).status == 400
     again = build("-t", name, folder)
     assert "Using cache" not in again.stdout and "CACHED" not in again.stderr
     assert "Total:" in docker("buildx", "prune", "-f").stdout

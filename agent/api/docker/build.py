@@ -33,6 +33,7 @@ from runtime.images.registry.credentials import Credential
 from runtime.model import ImageInfo
 
 AUX_SINCE = (1, 30)
+_PRUNE_WORDS = ("all", "filters", "keep-storage", "reserved-space", "max-used-space", "min-free-space")
 
 
 async def build(request: web.Request) -> web.StreamResponse:
@@ -122,6 +123,9 @@ async def prune(request: web.Request) -> web.StreamResponse:
 
 
 def _prune_wish(request: web.Request) -> PruneWish:
+    for name in request.query:
+        if name not in _PRUNE_WORDS:
+            raise Invalid("read request", name[:40], "a prune has no such option")
     found = read_filters(request.query.get("filters", ""), ("until", "unused-for", "id"))
     until = (*found.get("until", ()), *found.get("unused-for", ()))
     ids = found.get("id", ())
