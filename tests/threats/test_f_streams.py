@@ -228,6 +228,18 @@ def test_f5_clients_that_break_off_leave_nothing(story: Story) -> None:
     assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
 
 
+def test_f5_clients_that_listened_to_silence_leave_nothing(story: Story) -> None:
+    """Nothing is ever written to them, by which it would be found that they are gone."""
+    base = _rested(story, None)
+    for number in range(30):
+        with connected(story.layout.agent_socket) as connection:
+            connection.sendall(_post(f"/containers/never/attach?{BOTH}", UPGRADE))
+            assert connection.recv(1000).startswith(b"HTTP/1.1 101")
+            if number % 2:
+                connection.shutdown(socket.SHUT_WR)
+    _rested(story, base)
+
+
 def test_f5_a_client_that_does_not_read_holds_nobody_up(story: Story) -> None:
     """Fifty that follow a flood and read nothing: the agent answers, others get what they ask for, and
     memory stays as it is."""
