@@ -3,6 +3,7 @@ some do not read."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
@@ -106,6 +107,8 @@ async def test_aiodocker_is_told(host: Host, name: str) -> None:
     async with aiodocker.Docker(url=f"unix://{host.socket}") as docker:
         events: Any = docker.events
         told = events.subscribe()
+        while not (await docker.system.info())["NEventsListener"]:  # it follows from a task of its own
+            await asyncio.sleep(0.01)
         container = await docker.containers.create({"Image": "busybox", "Cmd": ["true"]}, name=name)
         while True:
             event = await told.get()
