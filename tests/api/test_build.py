@@ -305,6 +305,18 @@ def test_compose_builds(host: Host, docker: Docker, folder: Path, way: str, name
         assert config["Labels"]["a"] == "b"
 
 
+def test_compose_brings_up_what_it_builds(host: Host, folder: Path, name: str) -> None:
+    """And again when a file of it changed."""
+    service = {"build": ".", "command": ["cat", "/said"]}
+    (folder / "compose.yaml").write_text(json.dumps({"name": name, "services": {"one": service}}))
+    for text in ("first", "second"):
+        write(folder, "FROM busybox\nCOPY said /said\n", said=f"{text}\n")
+        done = host.compose(folder, "up", "--build", "--abort-on-container-exit")
+        assert f"| {text}" in done.stdout
+    host.compose(folder, "down", "--rmi", "local")
+    assert f"{name}-one" not in host.docker("images").stdout
+
+
 def test_docker_py_builds(client: Any, folder: Path, name: str) -> None:
     write(folder, "FROM busybox\nARG A\nRUN echo $A\nCOPY a /\n", a="x")
     image, lines = client.images.build(
