@@ -25,19 +25,15 @@ from sqlalchemy.pool import StaticPool
 
 from store import image_tables, rows, tables
 from store.errors import Damaged, StoreError, TooNew, Unavailable
+from store.event_caps import EventCaps
 from store.image_memory import ImageMemory
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 from store.standin import copy_database, is_full, remove_copy
 
 BUSY_TIMEOUT_SECONDS = 5.0
-KEEP_EVENTS = 100_000
-KEEP_EVENTS_SECONDS = 30 * 86400.0
-KEEP_EVENTS_ALWAYS = 1000  # a clock that jumps by years must not empty the history
 KEEP_REVISIONS = 1000
-TRIM_EVERY = 1000  # events between two looks at the caps
 MAX_EVENT_ID = 1 << 53  # what JSON's readers can still tell apart
 MAX_NOTES = 20
-TRIM_AT_MOST = 5000  # rows a look removes, so that no pass waits for a long delete
 
 
 class Store:
@@ -60,17 +56,14 @@ class Store:
         self,
         path_or_url: str | Path,
         *,
-        keep_events: int = KEEP_EVENTS,
-        keep_events_seconds: float = KEEP_EVENTS_SECONDS,
+        caps: EventCaps | None = None,
         standin: Path | None = None,
     ) -> None:
         self._name = str(path_or_url)
         self._path = None if "://" in self._name else Path(path_or_url)
-        self._keep_events = keep_events
-        self._keep_events_seconds = keep_events_seconds
+        self._caps = caps or EventCaps()
         self._lock = threading.Lock()
         self._standin: Path | None = None
-        self._untrimmed = 0
         self.notes: tuple[str, ...] = ()
         self.last_event_id = 0
         self._upserts: dict[str, Any] = {}
@@ -130,6 +123,7 @@ class Store:
         remove_copy(copy)
 
     def _open(self, path: Path | None) -> None:
+        self._caps.forget()
         url = self._name
         if path is not None:
             _make_file(path)
@@ -402,7 +396,11 @@ class Store:
             try:
                 self._write(batch, _as_it_is)
             except UnicodeEncodeError:
+                self._caps.forget()
                 self._write(batch, rows.scrubbed)
+            except BaseException:
+                self._caps.forget()
+                raise
 
     def _write(self, batch: Batch, scrub: Any) -> None:
         last = self.last_event_id
@@ -420,10 +418,10 @@ class Store:
             if numbered:
                 self._connection.execute(_INSERT_EVENT, numbered)
                 last = numbered[-1]["id"]
-            if self._untrimmed >= TRIM_EVERY:
-                self._trim(last)
+            self._caps.written(record.reason for record in batch.events)
+            if self._caps.trim(self._connection, last):
+                self._trim_revisions()
         self.last_event_id = last
-        self._untrimmed = 0 if self._untrimmed >= TRIM_EVERY else self._untrimmed + len(numbered)
 
     def _delete(self, keys: Sequence[Key]) -> None:
         if not keys:
@@ -440,16 +438,7 @@ class Store:
             statement = self._upserts[table.name] = upsert(table, self._engine.dialect.name)
         self._connection.execute(statement, values)
 
-    def _trim(self, last: int) -> None:
-        """Hold the caps. Age is counted from the newest event, not from a clock that may be wrong."""
-        table = tables.events
-        newest = self._connection.execute(sa.select(table.c.at).where(table.c.id == last)).scalar() or 0.0
-        too_many = table.c.id <= last - self._keep_events
-        too_old = sa.and_(
-            table.c.at < newest - self._keep_events_seconds, table.c.id <= last - KEEP_EVENTS_ALWAYS
-        )
-        old = sa.select(table.c.id).where(sa.or_(too_many, too_old)).order_by(table.c.id).limit(TRIM_AT_MOST)
-        self._connection.execute(sa.delete(table).where(table.c.id.in_(old)))
+    def _trim_revisions(self) -> None:
         seen = tables.revisions.c.seen_at
         last_kept = sa.select(seen).order_by(seen.desc()).offset(KEEP_REVISIONS).limit(1).scalar_subquery()
         self._connection.execute(sa.delete(tables.revisions).where(seen <= last_kept))

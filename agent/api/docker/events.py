@@ -58,10 +58,15 @@ def note(
     """
     happening = Happening(type, action[:MAX_ACTION], id, dict(attributes or {}))
     name = happening.attributes.get("name") or id[:12]
-    word = action.partition(":")[0]
-    reason = "".join(part.capitalize() for part in (type, *word.split("_")))
+    reason = reason_of(type, action)
     text = f"{type} {name}: {happening.action}" if name else f"{type} {happening.action}"
     context.loop.note(key or _key_of(type, id), "Normal", reason, text, (happening,))
+
+
+def reason_of(type: str, action: str) -> str:
+    """As the history has it: "ContainerExecStart" of a container's "exec_start: true"."""
+    word = action.partition(":")[0]
+    return "".join(part.capitalize() for part in (type, *word.split("_")))
 
 
 def note_container(context: Context, state: ContainerState, action: str, **more: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 from agent.api.docker import event_feed
 from agent.api.docker.event_feed import EventFeed
 from agent.api.docker.event_view import Telling, fits, tellings
+from agent.api.docker.events import reason_of
+from store.event_caps import is_passing
 from store.records import Batch, EventRecord, Happening, Key
 from store.store import Store
 
@@ -138,3 +140,27 @@ async def test_nothing_is_kept_while_nobody_follows(store: Store) -> None:
     with feed.joined():
         told, _ = await take_all(feed, 0, 4)
     assert [telling.happening.id for telling in told] == ["1", "3", "5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("type", "action", "passes"),
+    [
+        ("container", "exec_create: sh -c true", True),
+        ("container", "exec_start: true", True),
+        ("container", "exec_die", True),
+        ("container", "exec_detach", True),
+        ("container", "attach", True),
+        ("container", "detach", True),
+        ("container", "resize", True),
+        ("image", "save", True),
+        ("container", "kill", False),
+        ("container", "restart", False),
+        ("container", "pause", False),
+        ("container", "commit", False),
+        ("image", "tag", False),
+    ],
+)
+def test_what_changes_nothing_has_a_cap_of_its_own_in_the_history(
+    type: str, action: str, passes: bool
+) -> None:
+    assert is_passing(reason_of(type, action)) is passes

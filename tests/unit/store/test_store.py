@@ -119,26 +119,6 @@ def test_revisions_newest_first_and_the_last_of_a_source(store: Store) -> None:
     assert store.last_revision("none") is None
 
 
-def test_events_are_trimmed_by_count(path: Path) -> None:
-    store = Store(path, keep_events=1500)
-    for _ in range(8):
-        store.write(Batch(events=tuple(an_event() for _ in range(500))))
-    kept = [event.id for event in store.events(limit=10_000)]
-    assert kept[-1] == 4000
-    assert 1500 <= len(kept) <= 1500 + 1500  # a look at the caps comes every thousand events
-    assert kept == list(range(kept[0], 4001))
-    store.close()
-
-
-def test_events_are_trimmed_by_age_but_the_newest_thousand_stay(path: Path) -> None:
-    store = Store(path, keep_events_seconds=100.0)
-    store.write(Batch(events=tuple(an_event(0.0) for _ in range(1500))))
-    store.write(Batch(events=(an_event(1e12),)))  # a clock gone mad
-    kept = [event.id for event in store.events(limit=10_000)]
-    assert kept == list(range(502, 1502))
-    store.close()
-
-
 def test_the_file_and_its_companions_are_for_root_alone(store: Store, path: Path) -> None:
     store.write(Batch(events=(an_event(),)))
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
