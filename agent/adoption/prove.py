@@ -38,7 +38,7 @@ def proof(world: World, former: Key, heir: Key, added: Collection[Key], now: flo
     found = [f"{name} would be another" for name in _differences(old, new, world, now)]
     for each in plan(after, now).keys:
         if each.key in added:
-            found += [str(action) for action in each.actions]
+            found += [f"that would {action}" for action in each.actions]
             if not each.actions and PHASES[each.verdict.phase].rank <= PHASES["Waiting"].rank:
                 found.append(f"{each.key} would be {each.verdict.phase}: {each.verdict.message}")
     return tuple(found)

@@ -61,13 +61,15 @@ def adopt(arguments: Namespace, client: Client) -> int:
     if arguments.commit and not arguments.to:
         raise Invalid("adopt", keys[0] if keys else "", "--commit without a file", "say --to FILE")
     root = _root(status) if arguments.to else None
+    shown = {str(item["key"]): output.shown_key(item) for item in status["objects"]}
     written, failed = [], False
     for key in keys:
         try:
             answer = _ask(arguments, client, key, root)
         except SetpointError as error:
-            answer = {"problems": [str(error)], "notes": [], "key": key}
-        if not _tell(answer):
+            hint = f" (hint: {error.hint})" if error.hint else ""
+            answer = {"problems": [f"{error.reason}{hint}"], "notes": [], "key": key}
+        if not _tell(answer, shown.get(key, key)):
             failed = True
         elif root is not None:
             written.append((answer, _write(root, answer)))
@@ -117,17 +119,17 @@ def _below(root: Path, target: Path) -> str:
         return str((target.parent.resolve() / target.name).relative_to(root.resolve()))
     except ValueError:
         raise Invalid(
-            "adopt", str(target), f"is not in {root}, which is watched", "a file below it"
+            "adopt", str(target), f"{target} is not in {root}, which is watched", "a file below it"
         ) from None
 
 
-def _tell(answer: dict[str, Any]) -> bool:
+def _tell(answer: dict[str, Any], name: str) -> bool:
     """Say what is noted and what speaks against it, on stderr; whether nothing does."""
     for note in answer.get("notes", ()):
         print(output.clean(f"note: {note}"), file=sys.stderr)
     problems = list(answer.get("problems", ()))
     for problem in problems:
-        print(output.clean(f"{answer['key']} is not adopted: {problem}"), file=sys.stderr)
+        print(output.clean(f"{name} is not adopted: {problem}"), file=sys.stderr)
     return not problems
 
 
