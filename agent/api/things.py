@@ -112,7 +112,8 @@ async def remove_volume(request: web.Request) -> web.Response:
     owner = volume.labels.get(LABEL_KEY, "")
     wanted = {str(key) for key, record in context.loop.objects().items() if not record.deleting}
     if owner in wanted:
-        raise Conflict("remove volume", name, f"{owner} wants it", "remove it from the manifest first")
+        way = "docker volume rm does" if owner.startswith("@api/") else "remove it from the manifest first"
+        raise Conflict("remove volume", name, f"{owner} wants it", way)
     await context.engine.delete_volume(name)
     return web.json_response({"removed": name})
 

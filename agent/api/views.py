@@ -182,15 +182,34 @@ def resolve(text: str, known: Iterable[Key], objects: Objects | None = None) -> 
     if not found and (project := sorted(str(key) for key in known if key.project == text)):
         raise Invalid("find object", text, "that is a project", f"say which object: {', '.join(project[:5])}")
     if not found:
-        raise NotFound("find object", text, "no such object", "setpoint status lists them")
+        raise NotFound("find object", text, "no such object", _likely(text, known))
     containers = [key for key in found if key.kind == "container"]
     found = containers or found
     if len(found) > 1:
         names = ", ".join(str(key) for key in sorted(found)[:5])
+        ways = " or ".join(_way(key, parts[-1]) for key in sorted(found)[:5])
         raise Invalid(
-            "find object", text, f"{len(found)} objects have this name: {names}", "give the project"
+            "find object", text, f"{len(found)} objects have this name: {names}", f"give the project: {ways}"
         )
     return found[0]
+
+
+def _way(key: Key, name: str) -> str:
+    """How to name it so that no other is meant."""
+    return f"{key.project}/{name}" if key.kind == "container" else str(key)
+
+
+def _likely(text: str, known: list[Key]) -> str:
+    """What may have been meant: a container by the name that Docker shows, or what is spelled alike."""
+    import difflib
+
+    stem = text.rpartition("-")[0] if text.rpartition("-")[2].isdecimal() else text
+    meant = [key for key in known if key.kind == "container" and f"{key.project}-{key.name}" == stem]
+    if not meant:
+        by_name = {f"{key.project}/{key.name}": key for key in known}
+        near = difflib.get_close_matches(text, [*by_name, *(key.name for key in known)], 1)
+        meant = [key for key in known if near and near[0] in (key.name, f"{key.project}/{key.name}")]
+    return f"did you mean {_way(meant[0], meant[0].name)}?" if meant else "setpoint status lists them"
 
 
 def _named(parts: list[str], objects: Objects) -> list[Key]:

@@ -95,7 +95,12 @@ def add_override(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="what a manifest owns: project/name or a key")
     parser.add_argument("what", choices=OVERRIDES, metavar="WHAT", help=", ".join(OVERRIDES))
     parser.add_argument(
-        "--for", dest="time", type=seconds, required=True, metavar="TIME", help="how long (1h)"
+        "--for",
+        dest="time",
+        type=seconds,
+        required=True,
+        metavar="TIME",
+        help="how long: 30m, 1h, at most 168h",
     )
     parser.examples(
         "setpoint override shop/web --for 1h stop     then it is as its manifest says again",
@@ -125,9 +130,10 @@ def _each(arguments: Namespace, call: Callable[[str], Any], done: str, only: str
         raise Invalid(
             arguments.verb, arguments.names[0], f"it is no {only}", "setpoint get lists what there is"
         )
+    shown = {str(item["key"]): output.shown_key(item) for item in objects}
     for key in chosen:
         call(key)
-        print(f"{done} {output.clean(key)}")
+        print(f"{done} {output.clean(shown.get(key, key))}")
     return 0
 
 

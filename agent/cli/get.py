@@ -40,7 +40,8 @@ def run_get(arguments: Namespace) -> int:
         details = [_wanted(client.describe(o["key"])) for o in objects] if names else objects
         output.print_data(details[0] if names and len(details) == 1 else details, arguments.output)
     else:
-        print(objects_table(objects, wide=arguments.output == "wide") if objects else "no objects")
+        shown = [{**item, "shown": output.shown_key(item)} for item in objects]
+        print(objects_table(shown, wide=arguments.output == "wide") if objects else "no objects")
     return 0
 
 
@@ -113,7 +114,18 @@ def _port(port: dict[str, Any]) -> str:
 
 
 def _spec(spec: dict[str, Any]) -> list[str]:
+    """What a Docker client asked for is kept with all its empty fields; they say nothing to people."""
     import yaml
 
+    if asked := output.mapping(spec.get("asked")):
+        spec = {**spec, "asked": _said(asked)}
     text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True) if spec else ""
     return [output.clean(line) for line in text.splitlines()]
+
+
+def _said(value: Any) -> Any:
+    """Without what is empty, zero or false, however deep."""
+    if not isinstance(value, dict):
+        return value
+    found = {name: _said(each) for name, each in value.items()}
+    return {name: each for name, each in found.items() if each not in (None, "", 0, [], {}, [0, 0])}

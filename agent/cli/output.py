@@ -74,6 +74,14 @@ class Cell(str):
     colour: str
 
 
+def shown_key(item: Mapping[str, Any]) -> str:
+    """An object's key; of what the Docker API made, with the name that people gave it: verbs take either."""
+    key = str(item["key"])
+    if not item.get("unmanaged") or not item.get("name"):
+        return key
+    return f"{key.rpartition('/')[0]}/{item['name']}"
+
+
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None) -> str:
     """Columns aligned by two spaces. The last column is cut to the terminal, never wrapped."""
     cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]

@@ -8,6 +8,8 @@ import pytest
 
 from agent.api.views import object_view, resolve
 from agent.cli import connect
+from agent.cli.get import describe
+from agent.cli.output import shown_key
 from agent.cli.status import render
 from runtime.errors import Invalid, NotFound
 from store.records import Key, ObjectRecord
@@ -67,4 +69,32 @@ def test_another_projects_name_is_not_the_apis() -> None:
 def test_verbs_take_its_name(agent: FakeAgent, run: Run) -> None:
     agent.routes["GET /status"] = {"objects": [view(API), view(WEB)]}
     agent.routes["POST /suspend/%40api/container/0123456789ab"] = {"key": str(API)}
-    assert run("suspend", "jolly_otter")[:2] == (0, f"suspended {API}\n")
+    assert run("suspend", "jolly_otter")[:2] == (0, "suspended @api/container/jolly_otter\n")
+
+
+def test_what_several_have_is_told_by_names_that_are_one_objects() -> None:
+    objects = OBJECTS | {API: record(API, "web")}
+    with pytest.raises(Invalid) as refused:
+        resolve("web", objects, objects)
+    assert refused.value.hint == "give the project: @api/web or shop/web"
+
+
+@pytest.mark.parametrize("word", ["shop-web-1", "shop/wbe", "weeb"])
+def test_dockers_name_of_a_manifests_container_leads_to_it(word: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        resolve(word, OBJECTS, OBJECTS)
+    assert refused.value.hint == "did you mean shop/web?"
+
+
+def test_its_key_is_shown_with_its_name() -> None:
+    assert [shown_key(view(API)), shown_key(view(WEB))] == ["@api/container/jolly_otter", str(WEB)]
+
+
+def test_what_its_client_left_empty_is_not_described() -> None:
+    asked = {
+        "image": "busybox",
+        "request": {"Tty": False, "Env": None, "HostConfig": {"Binds": [], "Init": True}},
+    }
+    text = "\n".join(describe(view(API) | {"spec": {"image": "a", "tty": False, "asked": asked}}))
+    assert "HostConfig:" in text and "Init: true" in text and "tty: false" in text
+    assert "Binds" not in text and "Env" not in text and "Tty" not in text
