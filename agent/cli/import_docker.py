@@ -18,7 +18,7 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode
 
 from agent.cli import output
-from agent.cli.connect import connect
+from agent.cli.connect import connect, socket_path
 from agent.cli.parser import Parser
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 
@@ -59,6 +59,11 @@ def run_import(arguments: Namespace) -> int:
     from agent.manifest.writer.documents import write_compose
 
     daemon = Daemon(arguments.host or os.environ.get("DOCKER_HOST", "") or DEFAULT_HOST)
+    if daemon.is_at(socket_path(arguments.instance)):
+        raise Invalid(
+            "import", "", "$DOCKER_HOST is this very engine",
+            f"--host {DEFAULT_HOST}, or setpoint export for what Docker's clients made here",
+        )  # fmt: skip
     dump = daemon.dump()
     missing = set(arguments.names) - {str(c["Name"]).removeprefix("/") for c in dump.containers}
     missing -= {str(c["Id"])[:12] for c in dump.containers}
@@ -188,6 +193,9 @@ class Daemon:
             )
         self._path = host.removeprefix("unix://")
         self.uid = -1
+
+    def is_at(self, path: str) -> bool:
+        return os.path.realpath(self._path) == os.path.realpath(path)
 
     def stream(self, path: str) -> IO[bytes]:
         connection = _Connection(self._path)

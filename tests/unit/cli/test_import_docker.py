@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from agent.cli.import_docker import check_source
+from agent.cli.import_docker import Daemon, check_source
 from runtime.errors import Invalid
 
 DATA = "/var/lib/docker/volumes/data/_data"
@@ -25,3 +27,11 @@ def test_a_directory_that_is_no_volumes_is_not(path: str) -> None:
 def test_a_users_daemon_does_not_have_roots_files_copied() -> None:
     with pytest.raises(Invalid, match="not root's"):
         check_source("data", DATA, 1000)
+
+
+def test_an_engine_does_not_import_from_itself(tmp_path: Path) -> None:
+    own, link = tmp_path / "setpoint.sock", tmp_path / "docker.sock"
+    own.touch()
+    link.symlink_to(own)
+    assert Daemon(f"unix://{link}").is_at(str(own))
+    assert not Daemon(f"unix://{tmp_path}/other.sock").is_at(str(own))
