@@ -65,7 +65,7 @@ def bind(subject: str, port: PortConfig, layout: Layout) -> socket.socket:
             bound.bind(address)
     except OSError as error:
         bound.close()
-        _refuse(subject, port, error, holder_of(port) or instance_of(port, layout))
+        _refuse(subject, port, error, holder_of(port) or instance_of(subject, port, layout))
     return bound
 
 
@@ -91,7 +91,7 @@ def _refuse(subject: str, port: PortConfig, error: OSError, holder: str) -> NoRe
     if error.errno == errno.EADDRNOTAVAIL:
         raise Temporary(
             "publish port", subject, f"{port.host_ip} is not an address of this host",
-            "it is tried again; the address may come up later", retry_after_seconds=5.0,
+            "the address may come up later", retry_after_seconds=5.0,
         ) from None  # fmt: skip
     raise Temporary("publish port", subject, f"{shown}: {error.strerror}") from error
 
@@ -111,18 +111,20 @@ def holder_of(port: PortConfig) -> str:
     return ""
 
 
-def instance_of(port: PortConfig, layout: Layout) -> str:
-    """`hello-web-1 of instance lab`, when another instance of Setpoint publishes the port, else ""."""
+def instance_of(subject: str, port: PortConfig, layout: Layout) -> str:
+    """`hello-web-1 of instance lab` when another instance of Setpoint publishes the port, `hello-web-1` when
+    another container of this one does, at another address; else ""."""
     for path in layout.run_root.glob("*/sandboxes/*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             instance = path.parts[-3]
             data = json.loads(path.read_bytes())
-            if instance != layout.instance and any(
+            if (instance != layout.instance or subject not in data["names"]) and any(
                 tuple(each[1:3]) == (port.host_port, port.protocol)
                 and (each[3] in ("", "0.0.0.0", port.host_ip) or port.host_ip in ("", "0.0.0.0"))
                 for each in data["ports"]
             ):
-                return f"{data['names'][0]} of instance {instance}"
+                other = f" of instance {instance}" if instance != layout.instance else ""
+                return f"{data['names'][0]}{other}"
     return ""
 
 
