@@ -127,7 +127,7 @@ def _process(body: Mapping[str, Any], image: ImageInfo) -> dict[str, Any]:
     if sum(len(key) + len(value) for key, value in labels.items()) > MAX_LABEL_BYTES:
         raise Invalid("read request", "Labels", f"over {MAX_LABEL_BYTES} bytes")
     if bad := next((key for key in labels if key.startswith("setpoint.")), ""):
-        raise Invalid("read request", bad[:60], "labels of this engine's own begin so")
+        raise Invalid("", "", f"label {bad[:60]}: setpoint.* is this engine's own (hint: another prefix)")
     found: dict[str, Any] = {"entrypoint": entrypoint, "command": command}
     texts = {
         "user": "User", "working_dir": "WorkingDir", "hostname": "Hostname", "domainname": "Domainname",

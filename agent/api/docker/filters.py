@@ -18,16 +18,16 @@ def read_filters(text: str, known: Collection[str]) -> Filters:
     if not text:
         return {}
     if len(text) > MAX_BYTES:
-        raise Invalid("read filters", "", f"longer than {MAX_BYTES} bytes")
+        raise Invalid("", "", f"invalid filter: longer than {MAX_BYTES} bytes")
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise Invalid("read filters", text[:40], "invalid filter: not JSON") from None
+        raise Invalid("", "", f"invalid filter: not JSON: {text[:40]}") from None
     if not isinstance(data, dict):
-        raise Invalid("read filters", text[:40], "invalid filter: not an object")
+        raise Invalid("", "", f"invalid filter: not an object: {text[:40]}")
     for name in data:
         if name not in known:
-            raise Invalid("read filters", name[:40], f"invalid filter '{name[:40]}'")
+            raise Invalid("", "", f"invalid filter '{name[:40]}'")
     return {name: _values(name, value) for name, value in data.items()}
 
 
@@ -35,7 +35,7 @@ def _values(name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, dict):
         value = [text for text, is_on in value.items() if is_on is True]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Invalid("read filters", name, "invalid filter: its values are no list of strings")
+        raise Invalid("", "", f"invalid filter '{name}': its values are no list of strings")
     return tuple(value)
 
 
@@ -55,5 +55,5 @@ def flag_of(filters: Filters, name: str) -> bool | None:
         return None
     words = {"true": True, "1": True, "false": False, "0": False}
     if values[-1].lower() not in words:
-        raise Invalid("read filters", name, f"invalid filter '{name}=[{values[-1][:40]}]'")
+        raise Invalid("", "", f"invalid filter '{name}=[{values[-1][:40]}]'")
     return words[values[-1].lower()]

@@ -52,4 +52,8 @@ def check_owner(op: str, name: str, record: ObjectRecord | None) -> None:
     if record is None or record.owner == API_OWNER:
         return
     place = f"{record.file}:{record.line}" if record.file else "the engine itself"
-    raise Conflict(op, name, f"{place} owns it", "change it there, or for a while: X-Setpoint-Override")
+    what = f"{record.key.project}/{record.key.name}"
+    hint = f"change it there; for a while: setpoint override {what} --for 1h stop, or X-Setpoint-Override: 1h"
+    raise Conflict(
+        op, name, f"{place} owns it", hint if record.key.kind == "container" else "change it there"
+    )
