@@ -20,6 +20,7 @@ class BuildCaller:
     ssh: the path of a socket on this host that leads to the agent of that id, which is there as long as the
     build is. context: the path of a tar of the files that fit one of these paths or patterns, of all for
     None, there as long as the build is. name: what the caller calls the build, for `Builds.cancel`.
+    check_image: raises for an image that the caller may not build upon or copy from.
     """
 
     credential: Callable[[str], Awaitable[Credential | None]] | None = None
@@ -27,6 +28,7 @@ class BuildCaller:
     ssh: Callable[[str], Awaitable[str | None]] | None = None
     context: Callable[[tuple[str, ...] | None], Awaitable[str]] | None = None
     name: str = ""
+    check_image: Callable[[str], None] | None = None
 
 
 NOBODY = BuildCaller()

@@ -89,6 +89,8 @@ class Builds:
 
     async def _get_image(self, caller: BuildCaller, reference: str, pull: bool) -> ImageInfo:
         """A base image: one that is here, unless the registry is to be asked; as the policy allows."""
+        if caller.check_image is not None:
+            caller.check_image(reference)
         image = None if pull else self._engine.image(reference)
         if image is None:
             credential = None

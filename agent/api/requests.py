@@ -14,6 +14,7 @@ from aiohttp import web
 from agent.api.context import CONTEXT, Context
 from agent.api.docker.bodies import read_json
 from agent.api.views import resolve
+from agent.api.ways import scope_of
 from runtime.errors import Invalid
 from store.records import Key
 
@@ -89,7 +90,10 @@ def whole_of(data: dict[str, Any], name: str, *, most: int = 65535) -> int:
 
 
 def is_root(request: web.Request) -> bool:
-    """Whether the process at the other end of the socket is root's (SO_PEERCRED, unix(7))."""
+    """Whether the process at the other end of the socket is root's (SO_PEERCRED, unix(7)). At a scoped socket
+    nobody is: root of a container that it is mounted into has the same number."""
+    if scope_of(request) is not None:
+        return False
     connection = request.transport.get_extra_info("socket") if request.transport else None
     if connection is None:
         return False

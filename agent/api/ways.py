@@ -16,7 +16,7 @@ import select
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +291,13 @@ def way_of(request: web.BaseRequest) -> Way:
 def scope_of(request: web.BaseRequest) -> Scope | None:
     """What may be asked for on the way that a request came; None for everything."""
     return way_of(request).scope
+
+
+def is_seen(request: web.BaseRequest, labels: Mapping[str, str]) -> bool:
+    """Whether what has these labels of its own is there, on the way that a request came. Those that its image
+    brings along count for nothing: whoever made the image wrote them."""
+    scope = scope_of(request)
+    return scope is None or scope.has(labels)
 
 
 def _most_connections() -> int:

@@ -3,6 +3,7 @@ be asked for, whose things are touched, how long things live, and what is writte
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import secrets
 import socket
 import stat
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +43,11 @@ apiVersion: setpoint/v1
 kind: Socket
 metadata: {{name: short}}
 spec: {{allow: [write], time_to_live: 3s}}
+---
+apiVersion: setpoint/v1
+kind: Socket
+metadata: {{name: builds}}
+spec: {{allow: [write], limits: {{images: ["docker.io/library/busybox", "docker.io/ci/*"]}}}}
 ---
 apiVersion: setpoint/v1
 kind: Socket
@@ -91,6 +98,15 @@ class Fenced:
         return self.http(name)(
             "POST", "/containers/create", {**SLEEP, **body}, query={"name": f"n{secrets.token_hex(4)}"}
         )
+
+    def build(self, name: str, dockerfile: str) -> str:
+        """All that a classic build says."""
+        content, packed = dockerfile.encode(), io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            head = tarfile.TarInfo("Dockerfile")
+            head.size = len(content)
+            tar.addfile(head, io.BytesIO(content))
+        return self.http(name)("POST", "/build", packed.getvalue()).body.decode()
 
     def audit(self, name: str) -> list[dict[str, Any]]:
         path = self.story.layout.data / f"audit/ops.{name}.jsonl"
@@ -328,6 +344,108 @@ def test_images_are_those_of_the_limits(fenced: Fenced) -> None:
     assert ci("POST", "/images/create", query={"fromSrc": "-"}).status == 403  # an import is no pull
     assert ci("DELETE", "/images/busybox").status == 403
     assert ci("GET", "/images/busybox/json").status == 200
+
+
+@pytest.fixture
+def others_image(fenced: Fenced) -> Iterator[str]:
+    """The id of an image that is not in the limits, with a label that says it is of the socket ci."""
+    made = fenced.all("POST", "/containers/create", SLEEP, query={"name": "foreign"}).json["Id"]
+    change = "LABEL io.setpoint.socket=ops/ci"
+    query = {"container": made, "repo": "secret/prod", "tag": "1", "changes": change}
+    yield fenced.all("POST", "/commit", {}, query=query).json["Id"]
+    fenced.all("DELETE", f"/containers/{made}")
+    fenced.all("DELETE", "/images/secret/prod:1", query={"force": "1"})
+
+
+def test_an_image_out_of_the_limits_is_not_run_by_any_name(fenced: Fenced, others_image: str) -> None:
+    for name in ("secret/prod:1", others_image, others_image[7:], others_image[7:19]):
+        assert fenced.make("ci", Image=name).status == 403, name
+    own = fenced.all("GET", "/images/busybox/json").json["Id"]
+    assert fenced.make("ci", Image=own).status == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/images/{id}/json"), ("GET", "/images/secret/prod:1/history"), ("GET", "/images/{id}/get"),
+        ("GET", "/images/get?names=busybox&names={id}"), ("POST", "/images/{id}/tag?repo=ci/x"),
+        ("POST", "/images/busybox/tag?repo=secret/prod&tag=1"), ("POST", "/images/secret/prod/push?tag=1"),
+        ("POST", "/images/secret/prod/push"), ("DELETE", "/images/{id}"), ("POST", "/build?t=secret/prod"),
+        ("POST", "/build?t=ci/x&t=secret/prod:1"), ("GET", "/distribution/secret/prod:1/json"),
+        ("POST", "/images/create?fromImage=secret/prod"),
+        ("POST", "/images/create?fromSrc=-&repo=secret/prod"),
+        ("GET", "/images/search?term=x"),
+    ],
+)  # fmt: skip
+def test_nothing_is_done_with_it_either(fenced: Fenced, others_image: str, method: str, path: str) -> None:
+    answer = fenced.http("builds")(method, path.format(id=others_image[7:]))
+    assert answer.status == 403 and "is not allowed at the socket ops/builds" in answer.message
+
+
+def test_nor_is_it_built_upon(fenced: Fenced, others_image: str) -> None:
+    for line in (
+        "FROM secret/prod:1",
+        f"FROM {others_image}",
+        "FROM busybox\nCOPY --from=secret/prod:1 /etc /x",
+    ):
+        said = fenced.build("builds", line)
+        assert "not allowed at the socket ops/builds" in said and "Successfully" not in said, line
+    assert "Successfully built" in fenced.build("builds", "FROM busybox\nRUN true")
+
+
+@pytest.mark.parametrize("name", ["ssh", "this host"])
+def test_root_of_a_container_is_not_root_of_the_host(fenced: Fenced, name: str) -> None:
+    """The socket is mounted into a container, whose root has the host's number: no keys of the host's root,
+    and no server of this machine."""
+    remote = {"ssh": "git@localhost:x.git", "this host": "https://127.0.0.1:1/x.git"}[name]
+    answer = fenced.http("builds")("POST", "/build", query={"remote": remote})
+    words = {"ssh": b"only https is fetched", "this host": b"does not reach"}[name]
+    assert words in answer.body, answer.body
+
+
+def test_labels_of_an_image_are_no_owner(fenced: Fenced, others_image: str) -> None:
+    made = fenced.all("POST", "/containers/create", SLEEP | {"Image": others_image}, query={"name": "lured"})
+    try:
+        assert fenced.http("ci")("GET", "/containers/json", query={"all": "1"}).json == []
+        assert fenced.http("ci")("POST", "/containers/prune").json["ContainersDeleted"] is None
+        assert fenced.all("GET", f"/containers/{made.json['Id']}/json").status == 200
+    finally:
+        fenced.all("DELETE", f"/containers/{made.json['Id']}")
+
+
+def test_a_list_tells_nothing_of_others_by_their_place(fenced: Fenced) -> None:
+    for word in ("before", "since"):
+        filters = json.dumps({word: ["ops-web-1"]})
+        answer = fenced.http("ci")("GET", "/containers/json", query={"filters": filters})
+        assert answer.status == 404 and "No such container" in answer.message
+
+
+def test_a_volume_that_nobody_wants_any_more_is_still_not_theirs(fenced: Fenced) -> None:
+    """One without a name of its own, of a container that somebody else made."""
+    made = fenced.all(
+        "POST", "/containers/create", {**SLEEP, "Volumes": {"/data": {}}}, query={"name": "foreign"}
+    )
+    view = fenced.all("GET", f"/containers/{made.json['Id']}/json").json
+    volume = view["Mounts"][0]["Name"]
+    for host in (
+        {"Binds": [f"{volume}:/x"]},
+        {"Mounts": [{"Type": "volume", "Source": volume, "Target": "/x"}]},
+    ):
+        answer = fenced.make("ci", HostConfig=host)
+        assert answer.status in (404, 409), answer.body
+
+
+def test_addresses_of_others_are_not_taken(fenced: Fenced) -> None:
+    ci, ipam = fenced.http("ci"), {"Config": [{"Subnet": "192.0.2.0/24"}]}
+    answer = ci("POST", "/networks/create", {"Name": f"n{secrets.token_hex(4)}", "IPAM": ipam})
+    assert answer.status == 403 and "subnet" in answer.message
+
+
+def test_a_profile_of_who_may_have_none_is_not_kept(fenced: Fenced) -> None:
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "x": secrets.token_hex(8)})
+    answer = fenced.make("ci", HostConfig={"SecurityOpt": [f"seccomp={profile}"]})
+    assert answer.status == 403
+    assert not list((fenced.story.layout.data / "seccomp").glob("*.json"))
 
 
 def test_what_a_manifest_owns_stays_its_own(fenced: Fenced) -> None:

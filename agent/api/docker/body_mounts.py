@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from runtime.errors import Invalid, Unsupported
 Volume = Callable[[str], str]  # a volume's real name -> what the spec calls it
 MountsOf = Callable[[str], tuple[Mount, ...]]  # another container -> its mounts
 
+MAX_MOUNTS = 1024
 _SELINUX = NO_EFFECT | {"copy", "consistency"}
 
 
@@ -21,19 +23,28 @@ def mounts_of(
     config: Mapping[str, Any], host: Mapping[str, Any], volume: Volume, others: MountsOf
 ) -> tuple[Mount, ...]:
     """All of them, a target once. Those said later win over what VolumesFrom and Volumes bring."""
+    _check_count(config, host)
     said = [
         *(_bind(text, volume) for text in texts_of(host, "Binds")),
         *(_mount(item, volume) for item in list_of(host, "Mounts")),
         *(_tmpfs(path, options) for path, options in text_map_of(host, "Tmpfs").items()),
     ]
-    targets = [mount.target for mount in said]
-    if twice := next((target for target in targets if targets.count(target) > 1), ""):
+    targets = Counter(mount.target for mount in said)
+    if twice := next((target for target, count in targets.items() if count > 1), ""):
         raise Invalid("", "", f"Duplicate mount point: {twice}")
     found = {mount.target: mount for name in texts_of(host, "VolumesFrom") for mount in _from(name, others)}
     anonymous = (Mount(type="volume", target=container_path(path)) for path in map_of(config, "Volumes"))
     found |= {mount.target: mount for mount in anonymous if mount.target not in found}
     found |= {mount.target: mount for mount in said}
     return tuple(found.values())
+
+
+def _check_count(config: Mapping[str, Any], host: Mapping[str, Any]) -> None:
+    """Each is looked up among all volumes, and may be one to be made: of a body full of them, hours."""
+    lists = [texts_of(host, name) for name in ("Binds", "VolumesFrom")]
+    count = sum(map(len, (*lists, list_of(host, "Mounts"), map_of(host, "Tmpfs"), map_of(config, "Volumes"))))
+    if count > MAX_MOUNTS:
+        raise Invalid("", "", f"more than {MAX_MOUNTS} mounts")
 
 
 def _bind(text: str, volume: Volume) -> Mount:

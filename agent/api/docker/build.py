@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -25,7 +26,9 @@ from agent.api.docker.build_stream import DockerLines, Line, quiet_done, tagged
 from agent.api.docker.filters import read_filters
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, is_root
+from agent.api.sockets.images import check_base
 from agent.api.unnamed_file import receive
+from agent.api.ways import scope_of
 from runtime.build_caller import BuildCaller
 from runtime.builds import new_id
 from runtime.errors import Invalid, SetpointError
@@ -41,7 +44,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     query = read_query(request.query, new_id(), is_trusted=is_root(request))
     logins = read_logins(request.headers.get("X-Registry-Config", ""))
-    ordered = Ordered(query.order, query.limits, _caller(logins, query.build_id))
+    ordered = Ordered(query.order, query.limits, _caller(request, logins, query.build_id))
     if not query.has_body:
         return await _answer(request, _lines(request, context, ordered, query))
     directory = context.settings.layout.data
@@ -54,11 +57,16 @@ async def build(request: web.Request) -> web.StreamResponse:
         os.close(descriptor)
 
 
-def _caller(logins: dict[str, Credential], build_id: str) -> BuildCaller:
+def _caller(request: web.Request, logins: dict[str, Credential], build_id: str) -> BuildCaller:
     async def credential(domain: str) -> Credential | None:
         return logins.get(domain)
 
-    return BuildCaller(credential=credential if logins else None, name=build_id)
+    scope = scope_of(request)
+    return BuildCaller(
+        credential=credential if logins else None,
+        name=build_id,
+        check_image=partial(check_base, scope) if scope is not None else None,
+    )
 
 
 async def _lines(

@@ -16,6 +16,8 @@ from agent.api.docker.filters import fits_labels, flag_of, read_filters
 from agent.api.docker.finding import find_container
 from agent.api.docker.looking import look_at, networks_by_name, volume_paths
 from agent.api.requests import context_of, flag, whole
+from agent.api.ways import is_seen
+from runtime.errors import NotFound
 from runtime.model import ContainerState, ImageInfo
 
 _LIST_FILTERS = """
@@ -31,8 +33,9 @@ async def list_containers(request: web.Request) -> web.Response:
     limit = whole(request, "limit", 0, least=-1) or 0
     is_all = flag(request, "all") or limit > 0 or "status" in filters or "exited" in filters
     now, paths, networks = time.time(), volume_paths(context), networks_by_name(context)
-    states = sorted(context.engine.list(), key=lambda state: (-state.created_at, state.id))
-    states = _between(context, states, filters)
+    seen = [state for state in context.engine.list() if is_seen(request, state.labels)]
+    states = sorted(seen, key=lambda state: (-state.created_at, state.id))
+    states = _between(request, states, filters)
     found: list[dict[str, Any]] = []
     for state in states:
         if not is_all and state.phase not in ("running", "paused"):
@@ -51,11 +54,14 @@ async def list_containers(request: web.Request) -> web.Response:
 
 
 def _between(
-    context: Context, states: list[ContainerState], filters: Mapping[str, tuple[str, ...]]
+    request: web.Request, states: list[ContainerState], filters: Mapping[str, tuple[str, ...]]
 ) -> list[ContainerState]:
     for name in ("before", "since"):
         for reference in filters.get(name, ()):
-            at = find_container(context, reference).created_at
+            other = find_container(context_of(request), reference)
+            if not is_seen(request, other.labels):
+                raise NotFound("", "", f"No such container: {reference[:128]}")
+            at = other.created_at
             states = [s for s in states if (s.created_at < at if name == "before" else s.created_at > at)]
     return states
 

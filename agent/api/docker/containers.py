@@ -26,7 +26,7 @@ from agent.api.docker.references import container_named, mounts_named, network_n
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, flag
 from agent.api.sockets.bodies import admit
-from agent.api.ways import scope_of
+from agent.api.ways import is_seen, scope_of
 from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
 from agent.reconcile.convert import resources_of
@@ -59,8 +59,10 @@ async def create(request: web.Request) -> web.Response:
         return await _created(context, key)
     _check_free(names, name)
     volumes: dict[str, VolumeSpec] = {}
-    spec = spec_of(name, body, image, _lookup(context, volumes))
+    profiles: dict[Path, str] = {}
+    spec = spec_of(name, body, image, _lookup(context, volumes, profiles))
     spec = admit(context, scope_of(request), spec, volumes)
+    _keep(profiles)
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
     # No wait between the looks above and this: of many that ask for one name, one gets it; and what it names
     # is in use from now on.
@@ -114,25 +116,31 @@ def _taken_names(context: Context) -> dict[str, str]:
     return names
 
 
-def _lookup(context: Context, volumes: dict[str, VolumeSpec]) -> Lookup:
-    """volumes: filled with those that are to be made."""
+def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Path, str]) -> Lookup:
+    """volumes, profiles: filled with those that are to be made."""
     return Lookup(
         network=lambda reference: network_named(context, reference),
         container=lambda reference: container_named(context, reference),
         volume=lambda name: volume_named(context, name, volumes),
         mounts=lambda reference: mounts_named(context, reference),
-        profile=lambda content: _profile(context, content),
+        profile=lambda content: _profile(context, content, profiles),
     )
 
 
-def _profile(context: Context, content: str) -> str:
+def _profile(context: Context, content: str, profiles: dict[Path, str]) -> str:
     """The file of a seccomp profile, by its content: it is found after a start of the agent, too."""
     name = hashlib.sha256(content.encode()).hexdigest()
     path: Path = context.settings.layout.data / "seccomp" / f"{name}.json"
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        replace_file(path, content.encode())
+    profiles[path] = content
     return str(path)
+
+
+def _keep(profiles: Mapping[Path, str]) -> None:
+    """Once the container may be made: of who is refused, nothing stays on the disk."""
+    for path, content in profiles.items():
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            replace_file(path, content.encode())
 
 
 async def _make_volumes(context: Context, key: Key, volumes: Mapping[str, VolumeSpec]) -> None:
@@ -290,6 +298,8 @@ async def prune(request: web.Request) -> web.Response:
     removed: list[str] = []
     freed = 0
     for state in context.engine.list():
+        if not is_seen(request, state.labels):
+            continue
         key, record = record_of(context, state)
         if key is None or record is None or record.owner != API_OWNER or record.deleting:
             continue

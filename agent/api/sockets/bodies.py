@@ -10,8 +10,9 @@ from typing import Any
 
 from agent.api.context import Context
 from agent.api.docker.answers import Forbidden
-from agent.api.docker.bodies import flag_of, map_of, text_map_of, text_of, texts_of
+from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of, texts_of
 from agent.api.docker.finding import find_container
+from agent.api.sockets.images import check_here
 from agent.api.sockets.scope import Scope
 from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.policy.judge import bind_root, judge
@@ -34,6 +35,8 @@ def amended(method: str, path: str, body: dict[str, Any], scope: Scope, context:
         return body
     for reference in texts_of(map_of(body, "HostConfig"), "VolumesFrom"):
         _check_container(context, scope, reference.partition(":")[0])
+    if path == "/networks/create":
+        _check_subnet(scope, body)
     if path == "/volumes/create":
         _check_volume_name(context, scope, text_of(body, "Name"))
     return body | {"Labels": scope.labelled(text_map_of(body, "Labels"))}
@@ -47,8 +50,16 @@ def _check_container(context: Context, scope: Scope, reference: str) -> str:
     return state.id
 
 
+def _check_subnet(scope: Scope, body: dict[str, Any]) -> None:
+    """The host sends there what is meant for a network's addresses: who chooses them takes the place of
+    others, of a name server or of a machine behind the host's router."""
+    if list_of(map_of(body, "IPAM"), "Config") and "network" not in scope.allow.namespaces:
+        raise Forbidden(f"a subnet of one's own is not allowed at the socket {scope.name}: leave it out")
+
+
 def _check_volume_name(context: Context, scope: Scope, name: str) -> None:
-    """One that is there already would be the answer."""
+    """One that is there already would be the answer. Also one that nobody wants any more: a volume outlives
+    the manifest that made it, and is no less its writer's for that."""
     found = next((each for each in context.engine.list_volumes() if each.name == name), None)
     if name and found is not None and not scope.has(found.labels):
         raise Conflict("", "", f"volume name {name[:128]} is taken")
@@ -62,12 +73,14 @@ def admit(
     if scope is None:
         return spec
     policy = scope.policy
+    check_here(context, scope, spec.asked.image if spec.asked is not None else spec.image)
     for violation in judge(policy, Key(API_PROJECT, "container", "new"), spec):
         raise Forbidden(violation.message(policy))
     for kind, name in used_by(spec):
         if not (kind == "volume" and name in volumes):
             _check_used(context, scope, kind, name)
     for name, volume in volumes.items():
+        _check_volume_name(context, scope, name)
         labels = scope.labelled(volume.labels)
         volumes[name] = VolumeSpec.model_validate({**volume.model_dump(exclude_unset=True), "labels": labels})
     return _held(policy, spec)

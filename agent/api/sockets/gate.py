@@ -26,11 +26,10 @@ from agent.api.docker.network_finding import find_network
 from agent.api.docker.overrides import HEADER as OVERRIDE
 from agent.api.guards import Handler
 from agent.api.requests import context_of
-from agent.api.sockets import audit, bodies
+from agent.api.sockets import audit, bodies, images
 from agent.api.sockets.scope import Scope
 from agent.api.ways import scope_of
 from agent.client import PREFIX
-from agent.policy.images import is_in_list
 from agent.policy.permissions import needed
 from runtime.errors import Invalid, NotFound
 from store.records import Key
@@ -146,11 +145,7 @@ def _check_query(request: web.Request, scope: Scope, path: str) -> None:
     mode = query.get("networkmode", "")
     if path == "/build" and mode not in BUILD_NETWORKS and "network" not in allow.namespaces:
         raise Forbidden(f"the network {mode[:40]} for a build is not allowed at the socket {scope.name}")
-    if path == "/images/create" and allow.images is not None and not query.get("fromSrc"):
-        image, tag = query.get("fromImage", ""), query.get("tag", "")
-        whole = image if not tag else f"{image}@{tag}" if ":" in tag else f"{image}:{tag}"
-        if not is_in_list(allow.images, whole):
-            raise Forbidden(f"image {whole[:128]} is not allowed at the socket {scope.name}")
+    images.check_request(request, scope, path)
 
 
 def _narrowed(request: web.Request, scope: Scope) -> web.Request:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -63,7 +64,7 @@ class Stream:
         self.headers: Headers = {}
         self.trailers: Headers = {}
         self._http2 = http2
-        self._pieces: list[tuple[bytes, int]] = []
+        self._pieces: deque[tuple[bytes, int]] = deque()
         self._changed = asyncio.Event()
         self._has_headers = False
         self._is_over = False
@@ -111,7 +112,7 @@ class Stream:
             if self._is_broken:
                 raise StreamBroken("the stream was reset")
             return b""
-        data, counted = self._pieces.pop(0)
+        data, counted = self._pieces.popleft()
         await self._http2.acknowledge(self, counted)
         return data
 
@@ -234,7 +235,9 @@ class Http2:
 
     def _receive(self, event: DataReceived) -> None:
         stream = self._streams.get(event.stream_id)
-        if stream is None:  # given up here; the connection's window must not dry up by it
+        if stream is None or not event.data:
+            # Given up here; the connection's window must not dry up by it. Or a frame without data, which no
+            # window bounds, and which is no end either.
             self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         else:
             stream.feed(event.data, event.flow_controlled_length)
