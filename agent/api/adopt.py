@@ -17,6 +17,7 @@ from aiohttp import web
 from agent.adoption import describe, prove
 from agent.adoption.surroundings import surroundings_of
 from agent.api.context import Context
+from agent.api.openapi.shapes.state import AdoptionOrder
 from agent.api.requests import context_of, flag, json_of, key_of, text_of
 from agent.manifest.files import PROJECT, form_of
 from agent.manifest.files import project_of as project_of_path
@@ -38,10 +39,10 @@ class Place:
 
 
 async def adopt(request: web.Request) -> web.Response:
-    """{"path", "project"}, both optional: the manifest as text, what it says otherwise, and what speaks
-    against it. With ?hand_over=1, where nothing does, the manifest takes over as soon as it is there."""
+    """The manifest of what the Docker API made, what it says otherwise, and what speaks against it. With
+    ?hand_over=1, where nothing does, the manifest takes over as soon as it is there."""
     context, key = context_of(request), key_of(request)
-    body = await json_of(request)
+    body = await json_of(request, AdoptionOrder)
     record = context.loop.objects().get(key)
     if record is None:
         raise NotFound("adopt", str(key), "there is no such object", "setpoint status lists them")

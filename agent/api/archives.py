@@ -17,7 +17,8 @@ from aiohttp import web
 
 from agent.api import errors
 from agent.api.context import Context
-from agent.api.requests import context_of, json_of, key_of, strings_of, text_of, whole
+from agent.api.openapi.shapes.images import CommitOrder
+from agent.api.requests import context_of, flag_of, json_of, key_of, strings_of, text_of, whole
 from agent.api.streams import PROGRESS_QUEUE, follow, progress_view, write_lines
 from agent.api.things import containers_of
 from agent.api.upgrade import FRAME
@@ -35,7 +36,7 @@ _END: Any = object()
 
 
 async def save_images(request: web.Request) -> web.StreamResponse:
-    """?names= is a JSON list; ?form= one of `saver.FORMS`."""
+    """An archive of images, as others load it. ?names= is a JSON list; ?form= one of `saver.FORMS`."""
     context, form = context_of(request), request.query.get("form", FORMS[0])
     if form not in FORMS:
         raise Invalid("save image", form[:40], "no form of an archive", ", ".join(FORMS))
@@ -62,25 +63,25 @@ def _names(request: web.Request) -> list[str]:
 
 
 async def export(request: web.Request) -> web.StreamResponse:
-    """The tar of the root of a container of the object that the path names; ?replica=."""
+    """The tar of the root of a container of the object that the path names, of ?replica=."""
     state = _container(request, "export")
     return await _write_archive(request, context_of(request).engine.files.export(state.id))
 
 
 async def diff(request: web.Request) -> web.Response:
-    """What it changed of its image's files: [{"kind": "A" | "C" | "D", "path": …}], sorted."""
+    """What a container changed of its image's files, sorted."""
     state = _container(request, "diff")
     found = await context_of(request).engine.files.changes(state.id)
     return web.json_response([{"kind": kind, "path": path} for kind, path in found])
 
 
 async def commit(request: web.Request) -> web.StreamResponse:
-    """Make an image of it: {"name", "changes": [instruction, …], "message", "author", "pause", "force"}.
+    """Make an image of a container. "changes" are instructions; "pause" holds it meanwhile, by default.
     Lines: progress, then {"images": […]}. A client that goes away stops hearing of it, and it goes on."""
     from runtime.images.container_commit import Commit
 
     context, state = context_of(request), _container(request, "commit")
-    body = await json_of(request)
+    body = await json_of(request, CommitOrder)
     name, changes = text_of(body, "name"), strings_of(body, "changes")
     message, author = text_of(body, "message"), text_of(body, "author")
     if not name:
@@ -88,7 +89,7 @@ async def commit(request: web.Request) -> web.StreamResponse:
     if sum(len(text.encode()) for text in (*changes, message, author)) > MAX_TEXT_BYTES:
         raise Invalid("commit", state.name, f"over {MAX_TEXT_BYTES} bytes of changes, message and author")
     context.loop.check_image("commit", name)
-    wanted = Commit("", "", "", name, changes, message, author, moves_name=body.get("force") is True)
+    wanted = Commit("", "", "", name, changes, message, author, moves_name=flag_of(body, "force"))
     queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -97,7 +98,7 @@ async def commit(request: web.Request) -> web.StreamResponse:
             loop.call_soon_threadsafe(queue.put_nowait, progress_view(progress))
 
     async def work() -> tuple[ImageInfo, ...]:
-        pauses = body.get("pause") is not False
+        pauses = flag_of(body, "pause", default=True)
         return (await context.engine.files.commit(state.id, wanted, pauses=pauses, report=report),)
 
     return await write_lines(request, follow(context, asyncio.ensure_future(work()), queue, _nothing))

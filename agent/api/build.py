@@ -32,7 +32,7 @@ _CPU_PERIOD_US = 100_000
 
 
 async def build_image(request: web.Request) -> web.StreamResponse:
-    """The body is a line of JSON, the order, and behind it the context as a tar where the order says so.
+    """Build an image. The body is a line of JSON, the order, and behind it the context where that is a tar.
     Lines: {"build": id}, the events, {"images": [...]}. A client that goes away ends its build."""
     context = context_of(request)
     head, rest = await _read_order(request)
@@ -105,7 +105,7 @@ def is_gone(request: web.Request) -> bool:
 
 
 async def list_builds(request: web.Request) -> web.Response:
-    """Newest first."""
+    """The builds that were, newest first."""
     return web.json_response(await asyncio.to_thread(context_of(request).engine.builds.history.all))
 
 

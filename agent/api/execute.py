@@ -18,7 +18,8 @@ from aiohttp import web
 
 from agent.api import errors
 from agent.api.descriptors import read_some, write_all
-from agent.api.requests import context_of, json_of, key_of, strings_of, text_of, whole, whole_of
+from agent.api.openapi.shapes.host import ExecOrder
+from agent.api.requests import context_of, flag_of, json_of, key_of, strings_of, text_of, whole, whole_of
 from agent.api.things import containers_of
 from agent.api.upgrade import Connection, Upgraded, take_over
 from agent.client import ERROR, EXIT, RESIZE, SIGNAL, STDERR, STDIN, STDOUT
@@ -46,20 +47,19 @@ class Running(Protocol):
 
 
 async def execute(request: web.Request) -> web.StreamResponse:
-    """?replica=; the body says what to run: argv, tty, stdin, user, working_dir, environment, rows,
-    columns."""
+    """Run a command in a running container: an upgraded connection. ?replica=; the body says what to run."""
     context, key = context_of(request), key_of(request)
     replica = whole(request, "replica", 1, least=1)
     state = _running_of(containers_of(context, str(key), replica), str(key))
-    body = await json_of(request)
+    body = await json_of(request, ExecOrder)
     argv = strings_of(body, "argv")
     if not argv:
         raise Invalid("exec", str(key), "no command", "setpoint exec NAME -- COMMAND")
     running = await context.engine.start_exec(
         state.id,
         argv,
-        terminal=bool(body.get("tty")),
-        stdin=bool(body.get("stdin")),
+        terminal=flag_of(body, "tty"),
+        stdin=flag_of(body, "stdin"),
         user=text_of(body, "user"),
         working_dir=text_of(body, "working_dir"),
         environment=strings_of(body, "environment"),

@@ -18,7 +18,8 @@ from runtime.errors import Invalid, NotFound, SetpointError
 
 
 async def check_images(request: web.Request) -> web.StreamResponse:
-    """?names= is a JSON list, empty for all. Lines: progress, {"finding": …} each, {"checked": count}."""
+    """Compare images with their digests, and have them made whole with ?repair=1. ?names= is a JSON list,
+    empty for all. Lines: progress, {"finding": …} each, {"checked": count}."""
     context = context_of(request)
     try:
         names = json.loads(request.query.get("names", "[]"))

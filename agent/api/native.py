@@ -1,7 +1,7 @@
 """Setpoint's own API under /setpoint/v1: what exists, what would happen, what happened, and the
 operators' requests. Handlers parse, ask one part of the agent and show; they decide nothing.
 
-The streams (logs, exec, archives) are in `streams`; the routes of both are in one table here.
+The table of the routes is `native_routes`; the streams (logs, archives) are in `streams`.
 """
 
 from __future__ import annotations
@@ -9,30 +9,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from agent.api import (
-    adopt,
-    archives,
-    build,
-    execute,
-    image_check,
-    images,
-    override,
-    streams,
-    system,
-    things,
-    updates,
-    views,
-)
+from agent.api import views
 from agent.api.context import Context
+from agent.api.openapi.shapes.state import Files
 from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
-from agent.client import PREFIX
 from agent.follow import problem_view
 from agent.reconcile.actions import Action
 from agent.reconcile.world import HOST
@@ -40,72 +28,10 @@ from runtime.errors import Invalid, NotFound
 from store.errors import StoreError, Unavailable
 from store.records import EventRecord
 
-Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 FOLLOW_AT_ONCE = 500  # events of one query of a follower
+LOOK_SECONDS = 60.0
+TICK_SECONDS = 0.001
 RECENT_EVENTS = 20
-
-
-def add_routes(app: web.Application) -> None:
-    """The table of the API."""
-    key = "/{key:.+}"
-    routes: tuple[tuple[str, str, Handler], ...] = (
-        ("GET", "/status", status),
-        ("GET", "/version", version),
-        ("GET", "/objects", objects),
-        ("GET", "/objects" + key, describe),
-        ("GET", "/plan", plan),
-        ("POST", "/plan", plan_files),
-        ("GET", "/events", events),
-        ("GET", "/why" + key, why),
-        ("GET", "/revisions", revisions),
-        ("GET", "/wait", wait),
-        ("POST", "/sync", sync),
-        ("POST", "/restart" + key, restart),
-        ("POST", "/suspend" + key, suspend),
-        ("POST", "/resume" + key, resume),
-        ("POST", "/override" + key, override.override),
-        ("POST", "/adopt" + key, adopt.adopt),
-        ("POST", "/prune/ack", acknowledge_prune),
-        ("POST", "/stop", stop),
-        ("GET", "/doctor", things.doctor),
-        ("GET", "/stats", things.stats),
-        ("GET", "/top" + key, things.top),
-        ("GET", "/networks", things.networks),
-        ("GET", "/volumes", things.volumes),
-        ("POST", "/volume/rm", things.remove_volume),
-        ("POST", "/volume/import", things.import_volume),
-        ("GET", "/images", things.images),
-        ("POST", "/image/rm", things.remove_image),
-        ("POST", "/image/load", streams.load_image),
-        ("POST", "/image/pull", images.pull_image),
-        ("POST", "/image/import", streams.import_image),
-        ("GET", "/image/save", archives.save_images),
-        ("GET", "/export" + key, archives.export),
-        ("GET", "/diff" + key, archives.diff),
-        ("POST", "/commit" + key, archives.commit),
-        ("POST", "/image/check", image_check.check_images),
-        ("POST", "/image/build", build.build_image),
-        ("GET", "/image/builds", build.list_builds),
-        ("GET", "/image/builds/{id}/log", build.build_log),
-        ("POST", "/image/push", images.push_image),
-        ("POST", "/image/tag", images.tag_image),
-        ("GET", "/image/inspect", images.inspect_image),
-        ("GET", "/image/tags", images.list_tags),
-        ("GET", "/image/search", images.search_images),
-        ("GET", "/image/updates", updates.updates),
-        ("POST", "/image/updates", updates.look),
-        ("GET", "/system/df", system.disk_use),
-        ("GET", "/system/prune", system.plan_prune),
-        ("POST", "/system/prune", system.prune),
-        ("GET", "/image/leases", system.leases),
-        ("POST", "/image/hold", system.hold_image),
-        ("POST", "/image/release", system.release_image),
-        ("POST", "/down", streams.down),
-        ("GET", "/logs" + key, streams.logs),
-        ("POST", "/exec" + key, execute.execute),
-    )
-    for method, path, handler in routes:
-        app.router.add_route(method, PREFIX + path, handler)
 
 
 # --- what there is --------------------------------------------------------------------------------
@@ -159,10 +85,12 @@ def events_of(context: Context, **query: Any) -> list[EventRecord]:
 
 
 async def status(request: web.Request) -> web.Response:
+    """All that is wanted and all that is, the source, and what is wrong."""
     return web.json_response(status_of(context_of(request)))
 
 
 async def version(request: web.Request) -> web.Response:
+    """The agent's version, its instance, and since when it runs."""
     context = context_of(request)
     return web.json_response({
         "version": context.version,
@@ -186,6 +114,7 @@ async def objects(request: web.Request) -> web.Response:
 
 
 async def describe(request: web.Request) -> web.Response:
+    """One object with its spec, and what happened to it lately."""
     context, key = context_of(request), key_of(request)
     await context.loop.flush()
     recent = await asyncio.to_thread(events_of, context, key=key, limit=RECENT_EVENTS)
@@ -210,6 +139,7 @@ async def why(request: web.Request) -> web.Response:
 
 
 async def revisions(request: web.Request) -> web.Response:
+    """The newest states of the source, and what became of each."""
     limit = whole(request, "limit", 20, least=1, most=1000) or 20
     found = await asyncio.to_thread(context_of(request).store.revisions, limit)
     return web.json_response([views.revision_view(revision) for revision in found])
@@ -228,7 +158,7 @@ async def plan(request: web.Request) -> web.Response:
 async def plan_files(request: web.Request) -> web.Response:
     """What it would do if the source had these files: {"files": {path: base64}}."""
     context = context_of(request)
-    files = _files_of(await json_of(request))
+    files = _files_of(await json_of(request, Files))
     manifest = await context.read_files(files)
     errors = [problem_view(error) for error in manifest.errors]
     actions = context.loop.plan_now(manifest).actions
@@ -268,7 +198,7 @@ def _files_of(body: dict[str, Any]) -> dict[str, bytes]:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """?key= ?project= ?since= ?until= ?limit= ?after_id=; with ?follow=1 lines of JSON without an end."""
+    """What happened, oldest first; with ?follow=1 lines, and each event as it comes, until ?until=."""
     context = context_of(request)
     name = request.query.get("key")
     query: dict[str, Any] = {
@@ -305,7 +235,10 @@ async def _follow(context: Context, query: dict[str, Any]) -> AsyncIterator[Even
             after = max(after, found[-1].id) if found else after
         else:
             after = query["after_id"]
-        while query["until"] is None or time.time() <= query["until"]:
+        while True:
+            is_last = query["until"] is not None and time.time() > query["until"]
+            if is_last:
+                await context.loop.flush()  # what happened until then is stored now
             written.clear()
             more = {**query, "after_id": after, "limit": FOLLOW_AT_ONCE}
             found = await asyncio.to_thread(lambda more=more: context.store.events(**more))  # type: ignore[misc]
@@ -314,9 +247,18 @@ async def _follow(context: Context, query: dict[str, Any]) -> AsyncIterator[Even
             if found:
                 after = found[-1].id
             if len(found) < FOLLOW_AT_ONCE:
-                await written.wait()
+                if is_last:
+                    return
+                await _wait(written, query["until"])
     finally:
         unsubscribe()
+
+
+async def _wait(written: asyncio.Event, until: float | None) -> None:
+    """For the next event, and not past the end. The clock may be set meanwhile: it is looked at again."""
+    left = None if until is None else min(LOOK_SECONDS, max(until - time.time(), 0.0) + TICK_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(written.wait(), left)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -398,18 +340,21 @@ async def sync(request: web.Request) -> web.Response:
 
 
 async def restart(request: web.Request) -> web.Response:
+    """Restart an object's containers; it ends waiting after failures, too."""
     key = key_of(request)
     await context_of(request).loop.restart(key)
     return web.json_response({"key": str(key)})
 
 
 async def suspend(request: web.Request) -> web.Response:
+    """Leave an object alone until it is resumed, manifests or not."""
     key = key_of(request)
     await context_of(request).loop.suspend(key)
     return web.json_response({"key": str(key)})
 
 
 async def resume(request: web.Request) -> web.Response:
+    """End a suspension, or an override."""
     key = key_of(request)
     await context_of(request).loop.resume(key)
     return web.json_response({"key": str(key)})

@@ -96,7 +96,7 @@ VERBS = tuple(_CALLS)
 
 
 async def override(request: web.Request) -> web.Response:
-    """?what= of VERBS, ?for= seconds: on all containers of an object that a manifest owns."""
+    """Do ?what= to all containers of an object that a manifest owns, and leave it alone for ?for= seconds."""
     context, key = context_of(request), key_of(request)
     what, seconds = request.query.get("what", ""), number(request, "for", 0.0) or 0.0
     if what not in _CALLS:

@@ -5,6 +5,7 @@ which names the word, for whatever does not fit.
 from __future__ import annotations
 
 import math
+import re
 import socket
 import struct
 from typing import Any
@@ -13,12 +14,14 @@ from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
 from agent.api.docker.bodies import read_json
+from agent.api.openapi.says import FLAG_WORDS
 from agent.api.views import resolve
 from agent.api.ways import scope_of
 from runtime.errors import Invalid
 from store.records import Key
 
 MAX_WAIT_SECONDS = 86400.0
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 
 def context_of(request: web.Request) -> Context:
@@ -37,10 +40,9 @@ def number(
     text = request.query.get(name)
     if text is None:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        raise Invalid("read request", name, f"{text[:40]!r} is not a number") from None
+    if not _NUMBER.fullmatch(text):
+        raise Invalid("read request", name, f"{text[:40]!r} is not a number")
+    value = float(text)
     if not math.isfinite(value) or not least <= value <= most:
         raise Invalid("read request", name, f"{text[:40]} is not between {least:g} and {most:g}")
     return value
@@ -58,13 +60,22 @@ def whole(
 
 
 def flag(request: web.Request, name: str) -> bool:
-    return request.query.get(name, "").lower() in ("1", "true", "yes")
+    text = request.query.get(name, "0")
+    if text not in FLAG_WORDS:
+        raise Invalid("read request", name, f"{text[:40]!r} is neither yes nor no", ", ".join(FLAG_WORDS))
+    return text in ("1", "true", "yes")
 
 
-async def json_of(request: web.Request) -> dict[str, Any]:
-    """The body, a JSON object; {} for an empty one. What its content type is, the guards have looked at."""
+async def json_of(request: web.Request, shape: type) -> dict[str, Any]:
+    """The body, a JSON object with no field but those of the shape; {} for an empty one. What its content
+    type is, the guards have looked at."""
     body = await request.read()
-    return read_json(body) if body else {}
+    data = read_json(body) if body else {}
+    for name in data:
+        if name not in shape.__annotations__:
+            known = ", ".join(shape.__annotations__)
+            raise Invalid("read request", name[:40], "not a field of this body", f"it knows {known}")
+    return data
 
 
 def strings_of(data: dict[str, Any], name: str) -> tuple[str, ...]:
@@ -79,6 +90,13 @@ def text_of(data: dict[str, Any], name: str) -> str:
     value = data.get(name, "")
     if not isinstance(value, str) or "\0" in value:
         raise Invalid("read request", name, "not a string")
+    return value
+
+
+def flag_of(data: dict[str, Any], name: str, *, default: bool = False) -> bool:
+    value = data.get(name, default)
+    if not isinstance(value, bool):
+        raise Invalid("read request", name, "neither true nor false")
     return value
 
 

@@ -1,5 +1,5 @@
 """Serves the API on the instance's UNIX socket, and /metrics on a TCP address of its own. Called by the
-daemon; knows no verb (see `native`).
+daemon; knows no verb (see `native_routes`).
 
 Whoever may write to the socket is root on this host, as with every container engine: 0660, root and
 the group `setpoint` where there is one.
@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 
 from agent import metrics
-from agent.api import errors, guards, native
+from agent.api import errors, guards, native_routes
 from agent.api.context import CONTEXT, Context
 from agent.api.docker import routes, versions
 from agent.api.docker.answers import json_answer, message_of
@@ -127,7 +127,7 @@ def make_app(context: Context) -> web.Application:
         middlewares=[_answer_errors, guards.guard, fence], client_max_size=guards.MAX_BODY_BYTES
     )
     app[CONTEXT] = context
-    native.add_routes(app)
+    native_routes.add_routes(app)
     routes.add_routes(app)
     app.on_response_prepare.append(_add_headers)
     return app
@@ -177,7 +177,10 @@ def _is_gone(request: web.BaseRequest) -> bool:
 def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     """No such path or method, or a body that is too long: what aiohttp itself says."""
     if _is_native(request):
-        return _refusal(error.status, {"kind": "Invalid", "reason": error.reason, "subject": request.path})
+        answer = _refusal(error.status, {"kind": "Invalid", "reason": error.reason, "subject": request.path})
+        if allow := error.headers.get("Allow"):
+            answer.headers["Allow"] = allow
+        return answer
     return json_answer({"message": "page not found" if error.status == 404 else error.reason}, error.status)
 
 

@@ -45,7 +45,7 @@ DOWN_SECONDS = 120.0
 
 
 async def logs(request: web.Request) -> web.StreamResponse:
-    """?follow= ?tail= (per replica) ?since= ?until= ?timestamps= ?prefix= ?replica="""
+    """What the containers of an object, or of all of a project, print, in the order of their times."""
     context, replica = context_of(request), whole(request, "replica", least=1)
     states = [state for key in _logged(request) for state in containers_of(context, str(key), replica)]
     if not states:
@@ -137,8 +137,8 @@ async def _begin_lines(request: web.Request) -> web.StreamResponse:
 
 
 async def load_image(request: web.Request) -> web.StreamResponse:
-    """The body is the archive, or ?path= names it on this host (root only). ?force=1: a name that another
-    image has moves to the new one."""
+    """Take images from an archive. The body is the archive, or ?path= names it on this host (root only).
+    ?force=1: a name that another image has moves to the new one."""
     context, moves = context_of(request), flag(request, "force")
 
     def load(path: Path, report: Callable[[Any], None]) -> tuple[ImageInfo, ...]:
@@ -148,8 +148,8 @@ async def load_image(request: web.Request) -> web.StreamResponse:
 
 
 async def import_image(request: web.Request) -> web.StreamResponse:
-    """As load_image, for the tar of a root file system; ?name= is the image's, ?changes= a JSON list of
-    instructions that make its config."""
+    """Make an image of the tar of a root file system, sent as for load. ?name= is the image's, ?changes= a
+    JSON list of instructions that make its config."""
     context, name = context_of(request), request.query.get("name", "")
     if not name:
         raise Invalid("import image", "", "no name for it")
@@ -248,8 +248,8 @@ def progress_view(progress: Any) -> dict[str, Any]:
 
 
 async def down(request: web.Request) -> web.StreamResponse:
-    """Remove what the instance runs, in the order that dependencies ask for, then what nobody wanted
-    (with ?volumes=1 volumes too), and end the agent. ?timeout= seconds for the orderly part."""
+    """Remove what the instance runs, and end the agent. In the order that dependencies ask for, then what
+    nobody wanted (with ?volumes=1 volumes too). ?timeout= seconds for the orderly part."""
     context = context_of(request)
     seconds = number(request, "timeout", DOWN_SECONDS, most=86400.0) or DOWN_SECONDS
     return await write_lines(request, _down(context, seconds, with_volumes=flag(request, "volumes")))

@@ -29,14 +29,14 @@ async def disk_use(request: web.Request) -> web.Response:
 
 
 async def plan_prune(request: web.Request) -> web.Response:
-    """What a prune would take: {"things": [{"kind", "id", "name", "goes", "why", "bytes"}], "bytes"}."""
+    """What a prune would take, and why the rest would stay."""
     context = context_of(request)
     things = await _prune(context).plan(_wishes(request), _wanted(context), time.time())
     return web.json_response(_view(things))
 
 
 async def prune(request: web.Request) -> web.Response:
-    """The same, taken; of what was to go."""
+    """Take what a prune's plan says."""
     context = context_of(request)
     things = await _prune(context).apply(_wishes(request), _wanted(context), time.time())
     return web.json_response(_view(things))
@@ -66,6 +66,7 @@ def _view(things: Any) -> dict[str, Any]:
 
 
 async def leases(request: web.Request) -> web.Response:
+    """The leases that are not over."""
     return web.json_response([lease_view(record) for record in context_of(request).images.leases()])
 
 

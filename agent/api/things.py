@@ -13,6 +13,7 @@ from aiohttp import web
 
 from agent import metrics
 from agent.api.context import Context
+from agent.api.openapi.shapes.host import VolumeOrder
 from agent.api.requests import context_of, flag, is_root, json_of, key_of, text_of
 from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
 from runtime.errors import Conflict, Invalid, NotFound
@@ -94,11 +95,13 @@ def process_view(pid: int) -> dict[str, Any] | None:
 
 
 async def networks(request: web.Request) -> web.Response:
+    """The networks that there are, and the objects that they were made for."""
     found = context_of(request).engine.list_networks()
     return web.json_response([{**_plain(n), "key": n.labels.get(LABEL_KEY, "")} for n in found])
 
 
 async def volumes(request: web.Request) -> web.Response:
+    """The volumes that there are, and the objects that they were made for."""
     found = context_of(request).engine.list_volumes()
     return web.json_response([{**_plain(v), "key": v.labels.get(LABEL_KEY, "")} for v in found])
 
@@ -119,10 +122,10 @@ async def remove_volume(request: web.Request) -> web.Response:
 
 
 async def import_volume(request: web.Request) -> web.Response:
-    """{"name", "path"}: copy a directory of this host into a volume. Root's alone: it may be any."""
+    """Copy a directory of this host into a volume. Root's alone: it may be any."""
     if not is_root(request):
         raise Invalid("import volume", "", "only root may have a directory of the host copied", "sudo")
-    context, body = context_of(request), await json_of(request)
+    context, body = context_of(request), await json_of(request, VolumeOrder)
     name, path = text_of(body, "name"), text_of(body, "path")
     if not path.startswith("/"):
         raise Invalid("import volume", path[:200], "not an absolute path")
@@ -138,7 +141,7 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 async def images(request: web.Request) -> web.Response:
-    """With what the last check of each found: "damage" is "" for one that is whole, as far as is known."""
+    """The images that are here, with what the last check of each found."""
     context = context_of(request)
     found = await asyncio.to_thread(context.engine.list_images)
     noted = context.images.notes.images()
@@ -166,7 +169,7 @@ async def remove_image(request: web.Request) -> web.Response:
 
 
 async def doctor(request: web.Request) -> web.Response:
-    """What only the agent can tell; what the kernel offers is looked at by the CLI itself."""
+    """The agent's own health. What the kernel offers is looked at by the CLI itself."""
     context = context_of(request)
     source = context.follower.view()
     failure, errors = str(source.get("error") or ""), len(source.get("errors", ()))
