@@ -12,6 +12,7 @@ from runtime.model import ContainerState
 from store.records import Key, ObjectRecord
 
 _ID = re.compile(r"[0-9a-f]{1,64}")
+OVERRIDABLE = frozenset(("start", "stop", "restart", "kill", "pause", "unpause", "update"))
 
 
 def find_container(context: Context, reference: str) -> ContainerState:
@@ -52,8 +53,13 @@ def check_owner(op: str, name: str, record: ObjectRecord | None) -> None:
     if record is None or record.owner == API_OWNER:
         return
     place = f"{record.file}:{record.line}" if record.file else "the engine itself"
-    what = f"{record.key.project}/{record.key.name}"
-    hint = f"change it there; for a while: setpoint override {what} --for 1h stop, or X-Setpoint-Override: 1h"
-    raise Conflict(
-        op, name, f"{place} owns it", hint if record.key.kind == "container" else "change it there"
-    )
+    raise Conflict(op, name, f"{place} owns it", _way_round(op, record.key))
+
+
+def _way_round(op: str, key: Key) -> str:
+    """What to do in place of a call on what a manifest owns."""
+    if op not in OVERRIDABLE:
+        return "change it there"
+    header = "the header X-Setpoint-Override: 1h"
+    command = f"setpoint override {key.project}/{key.name} --for 1h {op}, or " if op != "update" else ""
+    return f"change it there; for a while: {command}{header}"
