@@ -280,6 +280,7 @@ REFUSED: list[tuple[dict[str, Any], int]] = [
     ({"Image": "busybox", "HostConfig": {"BlkioWeight": 300}}, 501),
     ({"Image": "busybox", "StopSignal": "SIGNONSENSE"}, 400),
     ({"Image": "busybox", "Labels": {"setpoint.key": "shop/container/web"}}, 400),
+    ({"Image": "busybox", "HostConfig": {"Devices": [{"PathOnHost": "/dev/nope"}]}}, 400),
     ({"Image": "nobody/has:this"}, 404),
 ]
 
@@ -292,6 +293,15 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(
     assert answer.status == status, answer.message
     assert answer.message
     assert listed(host, name=[name]) == set()
+
+
+@pytest.mark.parametrize("filters", [{"status": ["foo"]}, {"foo": ["a"]}], ids=str)
+def test_a_filter_that_is_none_is_told_by_name_alone(either: Host, filters: dict[str, list[str]]) -> None:
+    answer = either.http("GET", "/containers/json", query={"filters": filters})
+    assert (answer.status, answer.message.replace("[foo]", "foo")) == (
+        400,
+        f"invalid filter '{'status=foo' if 'status' in filters else 'foo'}'",
+    )
 
 
 @pytest.mark.parametrize("bad", ["a", "-a", "a b", "../x", "a/b", "ü" * 5, "x" * 200])

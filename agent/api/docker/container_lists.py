@@ -17,19 +17,24 @@ from agent.api.docker.finding import find_container
 from agent.api.docker.looking import look_at, networks_by_name, volume_paths
 from agent.api.requests import context_of, flag, whole
 from agent.api.ways import is_seen
-from runtime.errors import NotFound
+from runtime.errors import Invalid, NotFound
 from runtime.model import ContainerState, ImageInfo
 
 _LIST_FILTERS = """
 ancestor before expose exited health id is-task isolation label name network publish since status volume
 """
 LIST_FILTERS = frozenset(_LIST_FILTERS.split())
+WORDS = {
+    "status": frozenset(("created", "running", "paused", "restarting", "removing", "exited", "dead")),
+    "health": frozenset(("starting", "healthy", "unhealthy", "none")),
+}
 
 
 async def list_containers(request: web.Request) -> web.Response:
     """?all= ?limit= ?size= ?filters=. Newest first."""
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), LIST_FILTERS)
+    check_words(filters)
     limit = whole(request, "limit", 0, least=-1) or 0
     is_all = flag(request, "all") or limit > 0 or "status" in filters or "exited" in filters
     now, paths, networks = time.time(), volume_paths(context), networks_by_name(context)
@@ -51,6 +56,17 @@ async def list_containers(request: web.Request) -> web.Response:
         if 0 < limit <= len(found):
             break
     return json_answer(found)
+
+
+def check_words(filters: Mapping[str, tuple[str, ...]]) -> None:
+    """Invalid for a state that no container can be in: an empty list would look like an answer."""
+    for name, values in filters.items():
+        for value in values:
+            is_known = value in WORDS[name] if name in WORDS else True
+            if name == "exited":
+                is_known = value.removeprefix("-").isdecimal()
+            if not is_known:
+                raise Invalid("", "", f"invalid filter '{name}={value[:40]}'")
 
 
 def _between(
