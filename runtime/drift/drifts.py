@@ -155,15 +155,17 @@ class Drifts:
         ]
 
     def _on_files(self, subjects: frozenset[str] | None) -> None:
-        """Every end empties a cgroup: what has ended is nothing to look at."""
+        """Every end empties a cgroup: what has ended is nothing to look at. And every start and every end
+        writes the hosts files of all peers: those are read here, before anybody looks at their links."""
         if subjects is not None:
-            subjects = frozenset(s for s in subjects if not self._has_ended(s))
+            entries = {subject: self._index.find(subject) for subject in subjects}
+            running = {
+                subject for subject, entry in entries.items() if entry is not None and entry.is_running
+            }
+            others = {subject for subject, entry in entries.items() if entry is None}
+            subjects = frozenset(running | self._networks.with_wrong_files(others))
         if subjects is None or subjects:
             self._on_hint(subjects, "files")
-
-    def _has_ended(self, subject: str) -> bool:
-        entry = self._index.find(subject)
-        return entry is not None and not entry.is_running
 
     def _on_mounts(self, subjects: frozenset[str]) -> None:
         if _HOST_MOUNTS in subjects and self._netns_look is None:

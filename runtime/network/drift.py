@@ -89,6 +89,14 @@ def lost_namespaces(instance: Instance) -> list[str]:
     ]
 
 
+def has_wrong_files(instance: Instance, record: SandboxRecord, blocks: dict[str, str]) -> bool:
+    """Whether its record or its hosts file is not as we wrote it; False for one on its way out. blocks: see
+    `HostsFiles.is_altered`."""
+    if not _is_kept(instance, record):
+        return False
+    return not instance.has_record(record.id) or instance.hosts.is_altered(record, blocks)
+
+
 def _is_kept(instance: Instance, record: SandboxRecord) -> bool:
     return record.id not in instance.deleting and instance.book.sandboxes.get(record.id) is record
 
