@@ -16,6 +16,7 @@ from agent.api.context import Context
 from agent.api.docker import auto_remove, body_limits, config_view, container_view, wishes
 from agent.api.docker.answers import json_answer, no_content
 from agent.api.docker.bodies import json_body, map_of, text_of
+from agent.api.docker.completing import completed
 from agent.api.docker.container_body import Lookup, spec_of
 from agent.api.docker.container_sizes import sizes_of, written_bytes
 from agent.api.docker.filters import fits_labels, read_filters
@@ -34,7 +35,7 @@ from agent.reconcile.inventory import spec_of as stored_spec
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.images.content import replace_file
 from runtime.model import ContainerState, ImageInfo
-from store.records import Key
+from store.records import Key, ObjectRecord
 
 PRUNE_FILTERS = frozenset(("until", "label", "label!"))
 
@@ -66,8 +67,12 @@ async def create(request: web.Request) -> web.Response:
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
     # No wait between the looks above and this: of many that ask for one name, one gets it; and what it names
     # is in use from now on.
-    await wishes.put(context, key, spec)
-    await _make_volumes(context, key, volumes)
+    try:
+        made = {Key(API_PROJECT, "volume", each): volumes[each] for each in volumes}
+        await wishes.put_together(context, {**made, key: spec})
+    except BaseException:  # also when the client is gone: it heard no id
+        await completed(_forget(context, key))
+        raise
     return await _created(context, key)
 
 
@@ -143,25 +148,14 @@ def _keep(profiles: Mapping[Path, str]) -> None:
             replace_file(path, content.encode())
 
 
-async def _make_volumes(context: Context, key: Key, volumes: Mapping[str, VolumeSpec]) -> None:
-    """Want those that are not there. The container is not wanted any more when one is refused, or its client
-    went away."""
-    wishes_of = (
-        wishes.put(context, Key(API_PROJECT, "volume", each), spec) for each, spec in volumes.items()
-    )
-    try:
-        await asyncio.gather(*wishes_of)
-    except BaseException:
-        await asyncio.shield(_forget(context, key))
-        raise
-
-
 async def _wait_created(context: Context, key: Key, id: str) -> None:
     try:
         await wishes.wait(context, key, lambda: context.engine.state(id) is not None, "create")
-    except BaseException:
+    except BaseException as error:
         # Also when the client is gone: nobody knows its id.
-        await asyncio.shield(_forget(context, key))
+        await completed(_forget(context, key))
+        if isinstance(error, NotFound):  # of a device, say; to clients a 404 is a missing image to pull
+            raise Invalid(error.op, error.subject, error.reason, error.hint) from error
         raise
 
 
@@ -272,16 +266,21 @@ async def remove(request: web.Request) -> web.Response:
     record = context.loop.objects().get(key)
     if record is None:
         raise Conflict("", "", f"removal of container {state.id} is already in progress")
-    removal = asyncio.ensure_future(auto_remove.remove(context, key, record, with_volumes=flag(request, "v")))
-    if is_live:
-        await asyncio.sleep(0)  # it is let go before it is killed, so that nothing brings it back
-        await _kill(context, state)
-    await asyncio.shield(removal)
+    await completed(_remove(context, key, state, record, with_volumes=flag(request, "v")))
     return no_content()
 
 
+async def _remove(
+    context: Context, key: Key, state: ContainerState, record: ObjectRecord, *, with_volumes: bool
+) -> None:
+    is_live = state.phase in ("running", "paused")
+    work = auto_remove.remove(context, key, record, with_volumes=with_volumes, at_once=is_live)
+    # In this order: it is let go before it is killed, so that nothing brings it back.
+    await asyncio.gather(work, *([_kill(context, state)] if is_live else ()))
+
+
 async def _kill(context: Context, state: ContainerState) -> None:
-    """At once: the stop that is part of a removal leaves it its time."""
+    """Now, if a stop with more time is under way."""
     if state.phase == "paused":
         await context.engine.resume(state.id)
     try:
