@@ -122,9 +122,11 @@ class Inventory:
     def keep_default_network(self, now: float) -> list[Key]:
         """The network of `network_mode: bridge` is wanted as long as somebody uses it; and on, once a
         container of the Docker Engine API did: those come and go by the second."""
-        users = [key for key in self.dependents.get(DEFAULT_BRIDGE, ()) if key not in self.deleting]
-        self._api_uses_bridge |= any(map(is_api, users))
-        is_used = bool(users) or self._api_uses_bridge
+        is_used = self._api_uses_bridge
+        if not is_used:  # else their number would be part of what each change costs
+            users = [key for key in self.dependents.get(DEFAULT_BRIDGE, ()) if key not in self.deleting]
+            self._api_uses_bridge = any(map(is_api, users))
+            is_used = bool(users)
         record = self.records.get(DEFAULT_BRIDGE)
         if is_used and (record is None or record.deleting):
             spec = NetworkSpec(name="bridge")
