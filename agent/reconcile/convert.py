@@ -6,6 +6,7 @@ set here and nowhere else.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,13 @@ def mounts_of(spec: ContainerSpec, image_volumes: Sequence[str]) -> tuple[Mount,
     manifest puts nothing on: what is there outlives the container."""
     taken = {mount.target for mount in spec.mounts}
     declared = {f"/{path.strip('/')}" for path in image_volumes} - taken - {"/"}
-    return (*spec.mounts, *(Mount(type="volume", target=target) for target in sorted(declared)))
+    return (*spec.mounts, *map(_anonymous, sorted(declared)))
+
+
+@functools.lru_cache(maxsize=256)
+def _anonymous(target: str) -> Mount:
+    """Kept, since lists and plans ask for the same few again and again: it cannot be changed."""
+    return Mount(type="volume", target=target)
 
 
 def labels_of(key: Key, index: int, recreate_hash: str, attempt: int, origin: Origin) -> dict[str, str]:

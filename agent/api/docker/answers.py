@@ -7,12 +7,16 @@ import json
 from typing import Any
 
 from aiohttp import web
+from pydantic_core import to_json
 
 from runtime.errors import SetpointError
 
 
 def json_answer(data: Any, status: int = 200) -> web.Response:
-    body = json.dumps(data, separators=(",", ":")).encode()
+    try:
+        body = to_json(data)  # a third of the time of Python's own, which counts in a list of a thousand
+    except ValueError:  # half of a surrogate pair, as of a file's name that is no UTF-8
+        body = json.dumps(data, separators=(",", ":")).encode()
     return web.Response(body=body, status=status, content_type="application/json")
 
 
