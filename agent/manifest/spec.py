@@ -142,7 +142,8 @@ class Asked(Spec):
     image: as it was named, where the spec has its id. request: the body of the create call as it was read;
     nothing is decided by it. auto_remove: it goes, with its anonymous volumes, when it has ended.
     stop_seconds: how long the latest stop that was asked for may take, None for its own stop_grace_period;
-    stop_signal: the same, "" for its own.
+    stop_signal: the same, "" for its own. takes_volumes: their real names; they go with it when it is let go,
+    whichever agent is there by then.
     """
 
     image: str = ""
@@ -150,6 +151,7 @@ class Asked(Spec):
     auto_remove: bool = False
     stop_seconds: float | None = None
     stop_signal: str = ""
+    takes_volumes: tuple[str, ...] = ()
 
 
 class ContainerSpec(Spec):

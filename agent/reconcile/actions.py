@@ -91,11 +91,13 @@ class CreateVolume(Action):
 
 @dataclass(frozen=True, slots=True)
 class DeleteVolume(Action):
-    """Only for a volume whose manifest says keep: false or ensure: absent."""
+    """Only for a volume whose manifest says keep: false or ensure: absent, or a container's own.
+    unless_used: it stays, and that is no failure, where another container has it."""
 
     verb: ClassVar[str] = "delete"
     done: ClassVar[str] = "VolumeDeleted"
     name: str
+    unless_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)

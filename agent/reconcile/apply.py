@@ -16,6 +16,7 @@ from agent.reconcile import actions as do
 from agent.reconcile.actions import Action
 from agent.reconcile.sockets import Sockets
 from runtime import disk
+from runtime.errors import Conflict
 from runtime.face import Engine
 
 
@@ -120,8 +121,16 @@ def _call_for_things(engine: Engine, sockets: Sockets, action: Action) -> Awaita
         case do.CreateVolume():
             return engine.create_volume(action.config)
         case do.DeleteVolume():
-            return engine.delete_volume(action.name)
+            return _delete_volume(engine, action)
     raise TypeError(f"no such action: {action!r}")
+
+
+async def _delete_volume(engine: Engine, action: do.DeleteVolume) -> None:
+    try:
+        await engine.delete_volume(action.name)
+    except Conflict:
+        if not action.unless_used:
+            raise
 
 
 async def _nothing() -> None:

@@ -134,6 +134,13 @@ class Journal:
 
     async def flush(self) -> bool:
         """Write all that waits; True when it is stored."""
+        if not self._in_thread:
+            return await self._flush()
+        # Whoever waits may go away (a client that breaks off). What was taken is then still stored, or put
+        # back, and no later write overtakes it.
+        return await asyncio.shield(asyncio.get_running_loop().create_task(self._flush()))
+
+    async def _flush(self) -> bool:
         async with self._lock:
             batch = self._take()
             if not batch:

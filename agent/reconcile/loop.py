@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from agent.manifest.objects import Manifest, Object, Revision
@@ -256,11 +256,7 @@ class Loop:
         """One object wanted by somebody else than the source (the Docker API). Returns when stored.
         starts: what is there of it is started again, whatever ended it. `Conflict` when a manifest wants it,
         `Invalid` when the policy refuses it."""
-        self._gate.check(wanted)
-        self._know.keep_policy(self._gate.known())
-        record = self._know.inventory.records.get(wanted.key)
-        if record is not None and record.owner != owner and not record.deleting:
-            raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")
+        self._check(wanted, owner)
         now = self._clock.now()
         changed = [wanted.key] if self._know.inventory.want(wanted, owner, "", now) else []
         if starts:
@@ -270,15 +266,32 @@ class Loop:
             know.wake(key)
         await self._change(changed + self._know.inventory.keep_default_network(now))
 
-    async def remove(self, key: Key) -> None:
+    async def put_together(self, wanted: Sequence[Object]) -> None:
+        """Several that the Docker API wants, in one transaction: all of them, or none. As `put`."""
+        for each in wanted:
+            self._check(each, API_OWNER)
+        now, inventory = self._clock.now(), self._know.inventory
+        changed = [each.key for each in wanted if inventory.want(each, API_OWNER, "", now)]
+        await self._change(changed + inventory.keep_default_network(now))
+
+    def _check(self, wanted: Object, owner: str) -> None:
+        self._gate.check(wanted)
+        self._know.keep_policy(self._gate.known())
+        record = self._know.inventory.records.get(wanted.key)
+        if record is not None and record.owner != owner and not record.deleting:
+            raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")
+
+    async def remove(self, key: Key, last: Object | None = None) -> None:
         """One object of owner "api" no longer wanted. Returns when stored. `NotFound`; `Conflict` when
-        a manifest owns it."""
+        a manifest owns it. last: what is wanted of it on its way out, in the same transaction."""
         record = self._record_of("remove", key)
         if record.owner == "git":
             raise Conflict("remove", str(key), f"{record.file} wants it", "remove it from the manifest")
         if record.deleting:
             return
         now = self._clock.now()
+        if last is not None:
+            self._know.inventory.want(last, API_OWNER, "", now)
         self._know.inventory.let_go(key, "", now)
         await self._change([key, *self._know.inventory.keep_default_network(now)])
 

@@ -14,6 +14,7 @@ from agent.reconcile.actions import (
     Cause,
     DeleteContainer,
     DeleteSandbox,
+    DeleteVolume,
     ForgetObject,
     KeyPlan,
     StopContainer,
@@ -37,7 +38,7 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
     if waiting := going_dependents(desired, world):
         return KeyPlan(key, (), removing(desired, waits_for_text(waiting), waiting))
     if not actual.replicas and not actual.orphan_sandboxes:
-        return gone(desired)
+        return _gone_with_volumes(desired, world, now)
     seen = seen_of(desired)
     cause = Cause(seen, desired.file, desired.line, desired.revision)
     memory, token = world.memory_of(key), token_of(desired, None)
@@ -57,6 +58,26 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
     verdict = removing(desired, failure.message, wake_at=failure.retry_at)
     stalled = "Unkillable" if failure.kind == "unkillable" else ""
     return KeyPlan(key, actions, replace(verdict, stalled=stalled))
+
+
+def _gone_with_volumes(desired: Desired, world: World, now: float) -> KeyPlan:
+    """With the volumes that are to go with it, right before its entry: each is tried once."""
+    plan, names = gone(desired), _taken_volumes(desired)
+    if not names:
+        return plan
+    failure = blocking_failure(world.memory_of(desired.key), 0, token_of(desired, None), now)
+    if failure is not None:
+        return KeyPlan(desired.key, (), removing(desired, failure.message, wake_at=failure.retry_at))
+    cause = Cause(f"{seen_of(desired)}, with its volumes")
+    going = (DeleteVolume(desired.key, cause, name, unless_used=True) for name in names)
+    return replace(plan, actions=(*going, *plan.actions))
+
+
+def _taken_volumes(desired: Desired) -> tuple[str, ...]:
+    spec = desired.spec
+    if not desired.deleting or not isinstance(spec, ContainerSpec) or spec.asked is None:
+        return ()
+    return spec.asked.takes_volumes
 
 
 def seen_of(desired: Desired) -> str:

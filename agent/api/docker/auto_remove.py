@@ -1,18 +1,17 @@
 """Containers that go when they have ended (`--rm`), with their anonymous volumes.
 
 Level-based: the loop tells of every look at a key; what has ended and is to go is let go, also after a start
-of the agent. The volumes follow once the container is gone; those that a crash leaves are found by a prune.
+of the agent. The volumes follow once the container is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 from agent.api.context import Context
 from agent.api.docker import wishes
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import Asked, ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.api_objects import API_OWNER
 from runtime.errors import SetpointError
@@ -66,15 +65,31 @@ def container_id(context: Context, key: Key) -> str:
     return convert.api_container_id(context.settings.layout.instance, key.name)
 
 
-async def remove(context: Context, key: Key, record: ObjectRecord, *, with_volumes: bool) -> None:
-    """Let a container go; returns when it is gone. with_volumes: those of its volumes without a name too."""
-    volumes = anonymous_volumes(context, key, record) if with_volumes else ()
-    await wishes.let_go(context, key)
-    for name in volumes:
-        with contextlib.suppress(SetpointError):  # another container has it
-            await context.engine.delete_volume(name)
-    if volumes:
-        context.loop.things_changed()
+async def remove(
+    context: Context, key: Key, record: ObjectRecord, *, with_volumes: bool, at_once: bool = False
+) -> None:
+    """Let a container go; returns when it is gone. with_volumes: those of its volumes without a name too.
+    at_once: what runs of it is killed. Both are stored with the wish: no end of the agent undoes them."""
+    volumes = _going_volumes(context, key, record) if with_volumes else ()
+    more: dict[str, object] = {"takes_volumes": volumes} if volumes else {}
+    if at_once:
+        more |= {"stop_seconds": 0.0, "stop_signal": "KILL"}
+    await wishes.let_go(context, key, _with_asked(record, more) if more else None)
+
+
+def _with_asked(record: ObjectRecord, more: dict[str, object]) -> ContainerSpec:
+    spec = wishes.container_spec_of(record)
+    asked = (spec.asked or Asked()).model_dump(exclude_unset=True)
+    return ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), "asked": {**asked, **more}})
+
+
+def _going_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:
+    """Those that are there and that no other container has; of what is not made yet, all that may come."""
+    names, id = anonymous_volumes(context, key, record), container_id(context, key)
+    if not names or context.engine.state(id) is None:
+        return names
+    holders, there = context.engine.volume_holders(), {each.name for each in context.engine.list_volumes()}
+    return tuple(name for name in names if name in there and holders.get(name, (id,)) == (id,))
 
 
 def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.docker import auto_remove, wishes
 from agent.api.docker.answers import no_content, not_modified
+from agent.api.docker.completing import completed
 from agent.api.docker.container_body import checked_signal
 from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, owned_key, record_of
@@ -135,6 +136,15 @@ async def restart(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
     key, record = _record(context, state)
     before = context.loop.verdict_of(key)
+    await completed(_want_restart(context, state, key, record, request))
+    await _wait_started(context, key, state, before)
+    note_container(context, state, "restart")
+    return no_content()
+
+
+async def _want_restart(
+    context: Context, state: ContainerState, key: Key, record: ObjectRecord, request: web.Request
+) -> None:
     if state.phase == "paused":
         await context.engine.resume(state.id)
     if record.owner == "git":
@@ -142,9 +152,6 @@ async def restart(request: web.Request) -> web.Response:
     else:
         asked = _way(context, key, request)
         await wishes.change(context, key, starts=True, ensure="running", asked=asked)
-    await _wait_started(context, key, state, before)
-    note_container(context, state, "restart")
-    return no_content()
 
 
 def _record(context: Context, state: ContainerState) -> tuple[Key, ObjectRecord]:
@@ -163,8 +170,7 @@ async def kill(request: web.Request) -> web.Response:
     if state.phase not in ("running", "paused"):
         raise Conflict("", "", f"cannot kill container: {state.name}: container {state.id} is not running")
     if number != KILL:
-        await context.engine.signal(state.id, signal)
-        note_container(context, state, "kill", signal=str(number))
+        await completed(_send(context, state, signal, number))
         return no_content()
     key = owned_key(context, "kill", state)
     before = context.loop.verdict_of(key)
@@ -176,6 +182,11 @@ async def kill(request: web.Request) -> web.Response:
     return no_content()
 
 
+async def _send(context: Context, state: ContainerState, signal: str, number: int) -> None:
+    await context.engine.signal(state.id, signal)
+    note_container(context, state, "kill", signal=str(number))
+
+
 async def pause(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
     if state.phase == "paused":
@@ -183,10 +194,14 @@ async def pause(request: web.Request) -> web.Response:
     if state.phase != "running":
         raise Conflict("", "", f"Container {state.id} is not running")
     owned_key(context, "pause", state)
+    await completed(_freeze(context, state))
+    return no_content()
+
+
+async def _freeze(context: Context, state: ContainerState) -> None:
     await context.engine.pause(state.id)
     note_container(context, state, "pause")
     context.loop.look_at(state.id)
-    return no_content()
 
 
 async def unpause(request: web.Request) -> web.Response:
@@ -194,11 +209,15 @@ async def unpause(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
     if state.phase != "paused":
         raise Conflict("", "", f"Container {state.id} is not paused")
-    await context.engine.resume(state.id)
     _record(context, state)
+    await completed(_thaw(context, state))
+    return no_content()
+
+
+async def _thaw(context: Context, state: ContainerState) -> None:
+    await context.engine.resume(state.id)
     note_container(context, state, "unpause")
     context.loop.look_at(state.id)
-    return no_content()
 
 
 # --- wait -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -27,6 +27,7 @@ from agent.api.unnamed_file import receive
 from agent.reconcile.api_objects import API_OWNER
 from runtime.errors import Conflict, Invalid, SetpointError, Unsupported
 from runtime.images.images import host_platform
+from runtime.images.progress import NAMED, Progress
 from runtime.images.reference import parse_reference
 from runtime.model import ImageInfo
 
@@ -43,14 +44,21 @@ async def load(request: web.Request) -> web.StreamResponse:
     path = _path_of(descriptor)
 
     async def begin(report: Report) -> tuple[ImageInfo, ...]:
+        named: list[str] = []
+
+        def hear(progress: Progress) -> None:
+            if progress.step == NAMED:
+                named.append(progress.subject)
+            report(progress)
+
         try:
             if not os.fstat(descriptor).st_size:
                 raise Invalid("load image", "", "an empty archive")
-            return tuple(
-                await asyncio.to_thread(
-                    context.engine.images.load, path, report, moves_names=True, kept=frozenset(places)
-                )
+            images = await asyncio.to_thread(
+                context.engine.images.load, path, hear, moves_names=True, kept=frozenset(places)
             )
+            _note_loaded(context, images, named)  # here: it is so, whether or not anybody listens still
+            return tuple(images)
         except SetpointError as error:
             raise of_archive(error, path, places) from None
         finally:
@@ -60,19 +68,23 @@ async def load(request: web.Request) -> web.StreamResponse:
     lines = LoadLines(_ids_by_name(context), quiet=quiet)
     work = Work(request, lines, begin, goes_on=True)
     try:
-        return await write_json_lines(request, _load(context, work, lines), begins=True)
+        return await write_json_lines(request, _load(work, lines), begins=True)
     finally:
         if not work.has_begun:
             os.close(descriptor)
 
 
-async def _load(context: Context, work: Work[tuple[ImageInfo, ...]], lines: LoadLines) -> AsyncIterator[Line]:
+async def _load(work: Work[tuple[ImageInfo, ...]], lines: LoadLines) -> AsyncIterator[Line]:
     async for line in work.told():
         yield line
     for image in work.result:
         for line in lines.loaded(image.id, image.names):
             yield line
-        for name in [name for name in image.names if name in lines.named] or [""]:
+
+
+def _note_loaded(context: Context, images: Iterable[ImageInfo], named: Sequence[str]) -> None:
+    for image in images:
+        for name in [name for name in image.names if name in named] or [""]:
             image_events.note(context, image_events.LOADED, image.id, name)
 
 
@@ -145,24 +157,24 @@ async def import_image(request: web.Request) -> web.StreamResponse:
                     path, name, config, report, moves_names=True, platform=platform, comment=message
                 )
             )
-            return image
         except SetpointError as error:
             raise of_archive(error, path) from None
         finally:
             os.close(descriptor)
+        if name:
+            image_events.note(context, image_events.TAGGED, image.id, read_name(name).familiar)
+        image_events.note(context, image_events.IMPORTED, image.id)
+        return image
 
     work = Work(request, NoLines(), begin, goes_on=True)
     try:
-        return await write_json_lines(request, _import(context, work, name))
+        return await write_json_lines(request, _import(work))
     finally:
         if not work.has_begun:
             os.close(descriptor)
 
 
-async def _import(context: Context, work: Work[ImageInfo], name: str) -> AsyncIterator[Line]:
+async def _import(work: Work[ImageInfo]) -> AsyncIterator[Line]:
     async for line in work.told():
         yield line
-    if name:
-        image_events.note(context, image_events.TAGGED, work.result.id, read_name(name).familiar)
-    image_events.note(context, image_events.IMPORTED, work.result.id)
     yield status(work.result.id)

@@ -7,7 +7,7 @@ one that a manifest made it does not: an environment may hold secrets that were 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from agent.api.context import Context
 from agent.api.docker import events, image_events
 from agent.api.docker.answers import json_answer
 from agent.api.docker.bodies import json_body
+from agent.api.docker.completing import completed
 from agent.api.docker.config_view import config_of
 from agent.api.docker.finding import find_container
 from agent.api.docker.image_names import new_name, read_name
@@ -23,7 +24,10 @@ from agent.api.docker.looking import look_at
 from agent.api.requests import context_of
 from agent.reconcile.api_objects import API_OWNER
 from runtime.errors import Invalid
-from runtime.model import ContainerState
+from runtime.model import ContainerState, ImageInfo
+
+if TYPE_CHECKING:
+    from runtime.images.container_commit import Commit  # late: few agents commit
 
 MAX_TEXT_BYTES = 16384  # of all changes, the comment and the author: they go through a pipe at once
 OF_IMAGE = (
@@ -55,12 +59,17 @@ async def commit(request: web.Request) -> web.StreamResponse:
     if name:
         context.loop.check_image("commit", name)
     wanted = Commit("", "", "", name, changes, comment, author, moves_name=True, config=config)
-    pauses = is_on(request, "pause", default=True)
-    image = await context.engine.files.commit(state.id, wanted, pauses=pauses)
-    if name:
-        image_events.note(context, image_events.TAGGED, image.id, read_name(name).familiar)
-    events.note_container(context, state, "commit", comment=comment, imageID=image.id, imageRef=name)
-    return json_answer({"Id": image.id}, 201)
+    work = _commit(context, state, wanted, pauses=is_on(request, "pause", default=True))
+    return json_answer({"Id": await completed(work)}, 201)
+
+
+async def _commit(context: Context, state: ContainerState, wanted: Commit, *, pauses: bool) -> str:
+    image: ImageInfo = await context.engine.files.commit(state.id, wanted, pauses=pauses)
+    if wanted.name:
+        image_events.note(context, image_events.TAGGED, image.id, read_name(wanted.name).familiar)
+    more = {"comment": wanted.message, "imageID": image.id, "imageRef": wanted.name}
+    events.note_container(context, state, "commit", **more)
+    return image.id
 
 
 def changes_of(texts: list[str]) -> tuple[str, ...]:

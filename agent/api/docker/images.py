@@ -14,6 +14,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.docker import image_events, image_filters, image_removal, image_view
 from agent.api.docker.answers import json_answer
+from agent.api.docker.completing import completed
 from agent.api.docker.filters import read_filters
 from agent.api.docker.image_filters import ListWish
 from agent.api.docker.image_finding import check_platform, find_image
@@ -25,7 +26,7 @@ from agent.api.requests import context_of
 from runtime.errors import Invalid
 from runtime.images.collection import Asked, Holding
 from runtime.images.index import Record
-from runtime.images.reference import parse_reference
+from runtime.images.reference import Reference, parse_reference
 from runtime.images.stock import BLOB, TREE
 from runtime.model import ContainerState
 
@@ -138,10 +139,13 @@ async def tag(request: web.Request) -> web.StreamResponse:
     reference = checked_tag(with_tag(request.query.get("repo", ""), request.query.get("tag", "")))
     found = find_image(context, request.match_info["name"])
     if reference.familiar not in found.shown.tags:
-        source = found.name or found.info.id
-        await asyncio.to_thread(context.engine.images.tag, source, reference.canonical)
-        image_events.note(context, image_events.TAGGED, found.info.id, reference.familiar)
+        await completed(_tag(context, found.name or found.info.id, found.info.id, reference))
     return web.Response(status=201)
+
+
+async def _tag(context: Context, source: str, id: str, reference: Reference) -> None:
+    await asyncio.to_thread(context.engine.images.tag, source, reference.canonical)
+    image_events.note(context, image_events.TAGGED, id, reference.familiar)
 
 
 async def remove(request: web.Request) -> web.StreamResponse:
@@ -157,12 +161,16 @@ async def remove(request: web.Request) -> web.StreamResponse:
         if state.image == info.id
     ]
     image_removal.check_removal(info.id, before, name, users, by_name=bool(found.name), force=force)
-    gone = await context.engine.remove_image(found.name or info.id, force=force)
-    left = (record for record in context.engine.images.records() if record.image_id == info.id)
-    rows = image_removal.rows(gone, before, shown(left))
-    for row in rows:
-        _note_row(context, info.id, row)
-    return json_answer(rows)
+
+    async def carry_out() -> list[dict[str, str]]:
+        gone = await context.engine.remove_image(found.name or info.id, force=force)
+        left = (record for record in context.engine.images.records() if record.image_id == info.id)
+        rows = image_removal.rows(gone, before, shown(left))
+        for row in rows:
+            _note_row(context, info.id, row)
+        return rows
+
+    return json_answer(await completed(carry_out()))
 
 
 def _note_row(context: Context, id: str, row: Mapping[str, str]) -> None:
@@ -180,7 +188,11 @@ async def prune(request: web.Request) -> web.StreamResponse:
     wish = image_filters.prune_wish(filters, time.time())
     infos = await asyncio.to_thread(context.engine.list_images)
     spared = {info.id: why for info in infos if (why := wish.spares(info))}
-    gone = await context.images.prune(Asked(wish.all_unused), spared)
+    return json_answer(await completed(_prune(context, Asked(wish.all_unused), spared)))
+
+
+async def _prune(context: Context, asked: Asked, spared: Mapping[str, str]) -> dict[str, Any]:
+    gone = await context.images.prune(asked, spared)
     rows = []
     for each in gone:
         mine = [*({"Untagged": parse_reference(name).familiar} for name in each.names), {"Deleted": each.id}]
@@ -189,4 +201,4 @@ async def prune(request: web.Request) -> web.StreamResponse:
         rows += mine
     reclaimed = sum(each.goes_bytes for each in gone)
     image_events.note_prune(context, reclaimed)
-    return json_answer({"ImagesDeleted": rows, "SpaceReclaimed": reclaimed})
+    return {"ImagesDeleted": rows, "SpaceReclaimed": reclaimed}

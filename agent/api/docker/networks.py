@@ -10,6 +10,7 @@ from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden, json_answer, no_content
 from agent.api.docker.bodies import json_body
+from agent.api.docker.completing import completed
 from agent.api.docker.filters import fits_labels, read_filters
 from agent.api.docker.finding import check_owner
 from agent.api.docker.network_body import spec_of
@@ -26,9 +27,11 @@ from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of
 from agent.manifest.spec import NetworkSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
+from agent.reconcile.inventory import spec_of as stored_spec
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from store.records import Key
 
+DIED_SECONDS = 30.0  # between a call and the next start, of an agent that died over it
 PRUNE_FILTERS = frozenset(("until", "label", "label!"))
 _BOOLEANS = frozenset(["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"])
 
@@ -65,12 +68,23 @@ async def create(request: web.Request) -> web.Response:
     key = Key(API_PROJECT, "network", spec.name)
     await _going_is_gone(context, key)
     # No wait between this look and the wish: of many that ask for one name, one gets it.
-    if spec.name in _names(context):
-        raise Conflict("", "", f"network with name {spec.name} already exists")
-    await wishes.put(context, key, spec)
+    if not _asked_before(context, key, spec):
+        if spec.name in _names(context):
+            raise Conflict("", "", f"network with name {spec.name} already exists")
+        await wishes.put(context, key, spec)
     await _wait_made(context, key, spec)
     id = network_id(context.settings.layout.instance, spec.name)
     return json_answer({"Id": id, "Warning": ""}, 201)
+
+
+def _asked_before(context: Context, key: Key, spec: NetworkSpec) -> bool:
+    """The very same call, made to an agent that died over it a moment ago: its client was not answered, asks
+    again, and is to have what he asked for. Nobody can be on that network yet."""
+    record = context.loop.objects().get(key)
+    if record is None or record.deleting or record.owner != API_OWNER or stored_spec(record) != spec:
+        return False
+    is_of_the_last = 0 <= context.started_at - record.updated_at < DIED_SECONDS
+    return is_of_the_last and not context.loop.users_of(key)
 
 
 async def _going_is_gone(context: Context, key: Key) -> None:
@@ -124,10 +138,15 @@ async def remove(request: web.Request) -> web.Response:
 
 
 async def _remove(context: Context, seen: Seen) -> None:
+    """No wait between the caller's look at who uses it and this."""
     if seen.key is not None and seen.record is not None:
         await wishes.let_go(context, seen.key)
         return
-    await context.engine.delete_network(seen.name)  # nothing wants it: of a database that was lost
+    await completed(_delete(context, seen.name))  # nothing wants it: of a database that was lost
+
+
+async def _delete(context: Context, name: str) -> None:
+    await context.engine.delete_network(name)
     context.loop.things_changed()
 
 

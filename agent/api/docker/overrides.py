@@ -18,6 +18,7 @@ from agent.api.context import Context
 from agent.api.docker import body_limits
 from agent.api.docker.answers import json_answer, no_content, not_modified
 from agent.api.docker.bodies import json_body, map_of
+from agent.api.docker.completing import completed
 from agent.api.docker.container_body import checked_signal
 from agent.api.docker.finding import find_container, record_of
 from agent.api.requests import context_of
@@ -45,15 +46,20 @@ def may(what: str, handler: Handler) -> Handler:
         state = find_container(context, request.match_info["id"])
         way = _way(request)
         limits = await _limits(context, request, state) if what == "update" else None
-        if not await begin(context, request, state, what):
-            return await handler(request)
-        if limits is not None:
-            await context.engine.update(state.id, limits)
-            return json_answer({"Warnings": []})
-        if state.phase in DONE_ALREADY.get(what, ()):
-            return not_modified()
-        await override.carry_out(context, state, what, way)
-        return no_content()
+
+        async def carry_out() -> web.StreamResponse | None:
+            if not await begin(context, request, state, what):
+                return None
+            if limits is not None:
+                await context.engine.update(state.id, limits)
+                return json_answer({"Warnings": []})
+            if state.phase in DONE_ALREADY.get(what, ()):
+                return not_modified()
+            await override.carry_out(context, state, what, way)
+            return no_content()
+
+        answer = await completed(carry_out())
+        return answer if answer is not None else await handler(request)
 
     return handle
 

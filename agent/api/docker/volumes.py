@@ -17,6 +17,7 @@ from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import json_answer, no_content
 from agent.api.docker.bodies import json_body
+from agent.api.docker.completing import completed
 from agent.api.docker.filters import Filters, flag_of, read_filters
 from agent.api.docker.finding import check_owner
 from agent.api.docker.image_query import is_on, version_of
@@ -140,7 +141,7 @@ async def remove(request: web.Request) -> web.Response:
         raise Conflict(
             "", "", f"remove {name}: volume is in use - [{', '.join(each.name for each in coming)}]"
         )
-    await _remove(context, state, key, record)
+    await completed(_remove(context, state, key, record))
     return no_content()
 
 
@@ -157,11 +158,9 @@ async def _remove(context: Context, state: VolumeState, key: Key | None, record:
         await context.engine.delete_volume(state.name)
         context.loop.things_changed()
         return
-    await wishes.put(context, key, VolumeSpec.model_validate({**record.spec, "keep": False}))
-    if coming := context.loop.users_of(key):  # while that was stored
-        await wishes.put(context, key, VolumeSpec.model_validate(record.spec))
+    if coming := context.loop.users_of(key):  # since it was looked at
         raise Conflict("", "", f"remove {state.name}: volume is in use - [{coming[0].name}]")
-    await wishes.let_go(context, key)
+    await wishes.let_go(context, key, VolumeSpec.model_validate({**record.spec, "keep": False}))
     if _find(context, state.name) is not None:  # it was not made for that wish
         await context.engine.delete_volume(state.name)
         context.loop.things_changed()
@@ -178,7 +177,7 @@ async def prune(request: web.Request) -> web.Response:
         size = await asyncio.to_thread(disk_use.count, Path(state.path), deadline, time.time())
         key, record = _owner_of(context, state)
         try:
-            await _remove(context, state, key, record)
+            await completed(_remove(context, state, key, record))
         except Conflict:  # a container came to have it
             continue
         deleted.append(state.name)

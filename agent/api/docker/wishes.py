@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from agent.api.context import Context
 from agent.manifest.hashing import hashes
@@ -35,8 +35,17 @@ _ON_THE_WAY = frozenset(("Paused", "BackOff", "WaitsForDependents", "NetworkChan
 
 async def put(context: Context, key: Key, spec: AnySpec, *, starts: bool = False) -> None:
     """Want this. Returns when it is stored. Conflict for what a manifest owns, Invalid when refused."""
+    await context.loop.put(_object(key, spec), starts=starts)
+
+
+async def put_together(context: Context, specs: Mapping[Key, AnySpec]) -> None:
+    """Want all of these, or none: no end of the agent leaves one without the others."""
+    await context.loop.put_together([_object(key, spec) for key, spec in specs.items()])
+
+
+def _object(key: Key, spec: AnySpec) -> Object:
     whole, recreate = hashes(spec)
-    await context.loop.put(Object(key, spec, Where("", 0), whole, recreate), starts=starts)
+    return Object(key, spec, Where("", 0), whole, recreate)
 
 
 def container_spec_of(record: ObjectRecord) -> ContainerSpec:
@@ -102,9 +111,9 @@ def why_not(op: str, key: Key, verdict: Verdict, failure: Failure | None) -> Set
     return Conflict(op, key.name, verdict.message or verdict.reason)
 
 
-async def let_go(context: Context, key: Key) -> None:
+async def let_go(context: Context, key: Key, last: AnySpec | None = None) -> None:
     """Do not want it any more; returns when nothing is left of it. What is gone already is as asked. Conflict
-    when somebody came to want it again."""
+    when somebody came to want it again. last: what is wanted of it on its way out."""
 
     def is_over() -> bool:
         record = context.loop.objects().get(key)
@@ -112,7 +121,7 @@ async def let_go(context: Context, key: Key) -> None:
 
     if key in context.loop.objects():
         before = context.loop.verdict_of(key)
-        await context.loop.remove(key)
+        await context.loop.remove(key, _object(key, last) if last is not None else None)
         await wait(context, key, is_over, "remove", before=before)
         if key in context.loop.objects():
             raise Conflict("remove", key.name, "it is wanted again meanwhile")

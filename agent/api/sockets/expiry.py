@@ -78,9 +78,9 @@ class Expiry:
         if key.kind == "container":
             await auto_remove.remove(self._context, key, record, with_volumes=True)
             return
-        if key.kind == "volume":  # with what is in it
-            await wishes.put(self._context, key, VolumeSpec.model_validate({**record.spec, "keep": False}))
-        await wishes.let_go(self._context, key)
+        is_volume = key.kind == "volume"  # it goes with what is in it
+        last = VolumeSpec.model_validate({**record.spec, "keep": False}) if is_volume else None
+        await wishes.let_go(self._context, key, last)
 
 
 def dated(context: Context) -> Iterator[tuple[Key, ObjectRecord, int]]:
