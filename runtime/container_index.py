@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,15 @@ class ContainerIndex:
     def holder_of(self, name: str) -> str | None:
         """The id of the container that has a name."""
         return self._names.get(name)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Name -> id; live, read only. A container that is being renamed has both names."""
+        return self._names
+
+    def ids_with(self, prefix: str) -> list[str]:
+        """The ids that begin so."""
+        return [id for id in self._entries if id.startswith(prefix)]
 
     def add(self, entry: Entry) -> None:
         self._entries[entry.config.id] = entry

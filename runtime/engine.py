@@ -358,6 +358,15 @@ class NativeEngine:
     def list(self) -> tuple[ContainerState, ...]:
         return tuple(map(self._state, self._index))
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The containers' names, each with its id; live, read only."""
+        return self._index.names
+
+    def ids_with(self, prefix: str) -> Sequence[str]:
+        """The ids of the containers that begin so."""
+        return self._index.ids_with(prefix)
+
     def list_sandboxes(self) -> tuple[SandboxState, ...]:
         return self.networks.list_sandboxes()
 

@@ -54,11 +54,12 @@ async def create(request: web.Request) -> web.Response:
         raise NotFound("", "", f"No such image: {reference[:200]}")
     _check_platform(request.query.get("platform", ""), image, reference)
     context.loop.check_image("create", reference)
-    names = _taken_names(context)
-    name = checked(request.query["name"]) if request.query.get("name") else free_name(names)
-    if (key := _asked_before(context, names.get(name, ""), body)) is not None:
-        return await _created(context, key)
-    _check_free(names, name)
+    taken = _Taken(context)
+    name = checked(request.query["name"]) if request.query.get("name") else free_name(taken)
+    if request.query.get("name") and (holder := taken.holder_of(name)):
+        if (key := _asked_before(context, holder, body)) is not None:
+            return await _created(context, key)
+        raise _is_taken(name, holder)
     volumes: dict[str, VolumeSpec] = {}
     profiles: dict[Path, str] = {}
     spec = spec_of(name, body, image, _lookup(context, volumes, profiles))
@@ -95,12 +96,11 @@ async def _created(context: Context, key: Key) -> web.Response:
     return json_answer({"Id": id, "Warnings": []}, 201)
 
 
-def _check_free(taken: Mapping[str, str], name: str, head: str = "") -> None:
-    if (holder := taken.get(name)) is None:
-        return
+def _is_taken(name: str, holder: str, head: str = "") -> Conflict:
+    """holder: the id of who has it."""
     what = f'Conflict. The container name "/{name}" is already in use by container "{holder}".'
     way = "You have to remove (or rename) that container to be able to reuse that name."
-    raise Conflict("", "", f"{head}{what} {way}")
+    return Conflict("", "", f"{head}{what} {way}")
 
 
 def _check_platform(platform: str, image: ImageInfo, reference: str) -> None:
@@ -112,13 +112,29 @@ def _check_platform(platform: str, image: ImageInfo, reference: str) -> None:
         )  # fmt: skip
 
 
-def _taken_names(context: Context) -> dict[str, str]:
-    """Name -> id, of what is there and of what is wanted and not there yet."""
-    names = {state.name: state.id for state in context.engine.list()}
-    for key, record in context.loop.objects().items():
-        if key.project == API_PROJECT and key.kind == "container" and not record.deleting:
-            names.setdefault(record.spec.get("container_name", ""), auto_remove.container_id(context, key))
-    return names
+class _Taken:
+    """The names of what is there, and of what is wanted and not there yet."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __contains__(self, name: object) -> bool:
+        return bool(self.holder_of(str(name)))
+
+    def holder_of(self, name: str) -> str:
+        """The id of who has it, "" for nobody."""
+        there: str | None = self._context.engine.names.get(name)
+        return there or self._who_wants(name)
+
+    def _who_wants(self, name: str) -> str:
+        for key, record in self._context.loop.objects().items():
+            if record.spec.get("container_name") == name and _is_wanted(key, record):
+                return auto_remove.container_id(self._context, key)
+        return ""
+
+
+def _is_wanted(key: Key, record: ObjectRecord) -> bool:
+    return key.project == API_PROJECT and key.kind == "container" and not record.deleting
 
 
 def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Path, str]) -> Lookup:
@@ -230,10 +246,9 @@ async def rename(request: web.Request) -> web.Response:
     key = owned_key(context, "rename", state)
     if name == state.name:
         raise Invalid("", "", "Renaming a container with the same name as its current name")
-    others = {
-        taken: id for taken, id in _taken_names(context).items() if id != state.id
-    }  # it may be asked again
-    _check_free(others, name, "Error when allocating new name: ")
+    holder = _Taken(context).holder_of(name)
+    if holder and holder != state.id:  # it may be asked again
+        raise _is_taken(name, holder, "Error when allocating new name: ")
     before = context.loop.verdict_of(key)
     await wishes.change(context, key, container_name=name)
 

@@ -20,17 +20,19 @@ def find_container(context: Context, reference: str) -> ContainerState:
     exact: ContainerState | None = context.engine.state(reference)
     if exact is not None:
         return exact
-    name = reference.removeprefix("/")
-    states: tuple[ContainerState, ...] = context.engine.list()
-    for state in states:
-        if state.name == name:
-            return state
-    found = [state for state in states if state.id.startswith(reference)] if _ID.fullmatch(reference) else []
-    if len(found) > 1:
-        raise Invalid("", "", f"multiple IDs found with provided prefix: {reference[:64]}")
-    if not found:
+    id = context.engine.names.get(reference.removeprefix("/")) or _id_with(context, reference)
+    state: ContainerState | None = context.engine.state(id)
+    if state is None:
         raise NotFound("", "", f"No such container: {reference[:128]}")
-    return found[0]
+    return state
+
+
+def _id_with(context: Context, prefix: str) -> str:
+    """The one id that begins so; "" when none does."""
+    found = context.engine.ids_with(prefix) if _ID.fullmatch(prefix) else ()
+    if len(found) > 1:
+        raise Invalid("", "", f"multiple IDs found with provided prefix: {prefix[:64]}")
+    return found[0] if found else ""
 
 
 def record_of(context: Context, state: ContainerState) -> tuple[Key | None, ObjectRecord | None]:
