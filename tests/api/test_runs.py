@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import urllib.request
@@ -23,6 +24,14 @@ def run(host: Host, *words: str | Path, **options: Any) -> str:
 def shown(host: Host, name: str) -> dict[str, Any]:
     [found] = json.loads(host.docker("inspect", name).stdout)
     return dict(found)
+
+
+def test_on_the_hosts_network_a_container_has_the_hosts_name(either: Host, name: str) -> None:
+    host_name = os.uname().nodename
+    assert run(either, "--network", "host", "busybox", "hostname").strip() == host_name
+    assert run(either, "--network", "host", "-h", "own", "busybox", "hostname").strip() == "own"
+    either.docker("create", "--name", name, "--network", "host", "busybox")
+    assert shown(either, name)["Config"]["Hostname"] == host_name
 
 
 def test_the_process_is_as_asked_for(host: Host, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -44,6 +45,12 @@ def spec(image: ImageInfo = IMAGE, host: dict[str, Any] | None = None, **body: A
     if host is not None:
         body["HostConfig"] = host
     return spec_of("web", {"Image": "busybox", **body}, image, LOOKUP)
+
+
+def test_on_the_hosts_network_it_has_the_hosts_name() -> None:
+    assert spec(host={"NetworkMode": "host"}).hostname == os.uname().nodename
+    assert spec(host={"NetworkMode": "host"}, Hostname="own").hostname == "own"
+    assert spec(host={"NetworkMode": "host", "UTSMode": "host"}).hostname == spec().hostname == ""
 
 
 def test_the_least() -> None:
