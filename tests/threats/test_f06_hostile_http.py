@@ -10,12 +10,16 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.api import guards, ways
+from agent.api.docker.bodies import read_json
+from agent.api.docker.body_mounts import MAX_MOUNTS, mounts_of
+from runtime.errors import Invalid
 from tests.e2e.story import eventually
 from tests.threats.raw_http import connected, request, send
 from tests.unit.api.agents import Agent, ApiEngine, Place
@@ -47,6 +51,36 @@ def asked(path: Path) -> float:
         assert send(path, request("GET", "/setpoint/v1/version"))[0] == 200
         best = min(best, time.monotonic() - begun)
     return best
+
+
+def test_f6_a_key_twice_among_many_costs_no_more_than_reading_them() -> None:
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    begun = time.monotonic()
+    with pytest.raises(Invalid, match="'299999' is there twice"):
+        read_json(f'{{{keys},"299999":0}}'.encode())
+    assert time.monotonic() - begun < 10  # it was an hour
+
+
+def test_f6_nor_do_mounts_without_end() -> None:
+    looked: list[str] = []
+
+    def volume(name: str) -> str:
+        looked.append(name)
+        return name
+
+    binds = [f"v{number}:/{number}" for number in range(MAX_MOUNTS + 1)]
+    with pytest.raises(Invalid, match="more than"):
+        mounts_of({}, {"Binds": binds}, volume, lambda _name: ())
+    assert not looked
+    assert len(mounts_of({}, {"Binds": binds[1:]}, volume, lambda _name: ())) == MAX_MOUNTS
+    many: dict[str, Any] = {str(number): {} for number in range(MAX_MOUNTS + 1)}
+    for config, host in (
+        ({"Volumes": many}, {}),
+        ({}, {"VolumesFrom": list(many)}),
+        ({}, {"Mounts": [{}] * 1025}),
+    ):
+        with pytest.raises(Invalid, match="more than"):
+            mounts_of(config, host, volume, lambda _name: ())
 
 
 def rest(connection: socket.socket) -> bytes:

@@ -48,6 +48,7 @@ def read_json(body: bytes) -> dict[str, Any]:
         data = json.loads(
             text, object_pairs_hook=_object, parse_int=_integer, parse_float=_real, parse_constant=_constant
         )
+        _check_halves(text, data)
     except (ValueError, RecursionError) as error:
         raise Invalid("read request", "body", f"not JSON: {str(error)[:100]}") from None
     if data is None:
@@ -55,6 +56,16 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Invalid("read request", "body", "not a JSON object")
     return data
+
+
+def _check_halves(text: str, data: Any) -> None:
+    """Half of a pair of surrogates, as `"\\ud800"`, is no text: no file, argument or environment holds it."""
+    if "\\u" not in text:
+        return
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

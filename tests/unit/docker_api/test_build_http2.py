@@ -336,3 +336,21 @@ async def test_a_file_that_never_ends(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as refused:
         await fetch(tmp_path, on_stream)
     assert "changed while it was sent" in str(refused.value)
+
+
+async def test_frames_without_data_are_no_end_and_are_not_kept() -> None:
+    """No window bounds how many a peer may send."""
+    read: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+
+    async def on_stream(stream: Stream) -> None:
+        read.set_result((await stream.read(), stream.unread))
+
+    async with talking(on_stream) as (calling, _serving), asyncio.timeout(10):
+        stream = await calling.open(
+            [(":method", "POST"), (":path", "/x"), (":scheme", "http"), (":authority", "x")]
+        )
+        for _ in range(1000):
+            calling._h2.send_data(stream.id, b"")
+            calling._h2.send_data(stream.id, b"", pad_length=1)
+        await calling.send(stream, b"x", is_last=True)
+        assert await read == (b"x", 0)
