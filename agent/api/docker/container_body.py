@@ -6,9 +6,10 @@ other objects is looked up through `Lookup`, which raises NotFound.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.api.docker import body_limits, body_mounts, body_networks
@@ -43,13 +44,15 @@ MAX_LABEL_BYTES = 128 * 1024
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """network, container, volume: what clients call it -> what the spec calls it. mounts: another
-    container's. profile: the content of a seccomp profile -> the file that it is kept in."""
+    container's. profile: the content of a seccomp profile -> the file that it is kept in. host_name: of the
+    host, which a container on the host's network has too."""
 
     network: Callable[[str], str]
     container: Callable[[str], str]
     volume: Callable[[str], str]
     mounts: Callable[[str], tuple[Mount, ...]]
     profile: Callable[[str], str]
+    host_name: str = field(default_factory=lambda: os.uname().nodename)
 
 
 def spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup) -> ContainerSpec:
@@ -82,6 +85,8 @@ def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Looku
         **_optional("healthcheck", _healthcheck(map_of(body, "Healthcheck"))),
         **_optional("logging", _logging(map_of(host, "LogConfig"))),
     }
+    if fields.get("network_mode") == "host" and not fields.get("hostname") and fields.get("uts") != "host":
+        fields["hostname"] = lookup.host_name
     restart, removes = body_limits.restart_of(host), flag_of(host, "AutoRemove")
     if removes and restart.policy != "no":
         raise Invalid("", "", "can't create 'AutoRemove' container with restart policy")
@@ -250,7 +255,7 @@ def _capabilities(host: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _namespaces(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field, name, words in (
+    for ours, name, words in (
         ("pid", "PidMode", ("", "host")),
         ("ipc", "IpcMode", ("", "none", "private", "shareable", "host")),
         ("uts", "UTSMode", ("", "host")),
@@ -258,9 +263,9 @@ def _namespaces(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
     ):
         mode = text_of(host, name)
         if mode in words:
-            found |= _optional(field, mode)
-        elif mode.startswith("container:") and field in ("pid", "ipc"):
-            found[field] = f"container:{lookup.container(mode.partition(':')[2])}"
+            found |= _optional(ours, mode)
+        elif mode.startswith("container:") and ours in ("pid", "ipc"):
+            found[ours] = f"container:{lookup.container(mode.partition(':')[2])}"
         else:
             raise Invalid("", "", f"invalid {name}: {mode[:60]}")
     if text_of(host, "CgroupnsMode") not in ("", "private"):
