@@ -25,7 +25,7 @@ def run_version(arguments: Namespace) -> int:
     except AgentDown:
         pass
     except SetpointError as error:
-        reason = error.reason
+        reason = f"not reached: {error.reason}"
     if arguments.output:
         output.print_data(data, arguments.output)
         return 0
