@@ -176,8 +176,15 @@ def test_watch_brings_changed_files_in(host: Host, project: Path) -> None:
         try:
             eventually(lambda: "atch" in log.read_text(), "it watches")
 
+            written_at = 0.0
+
             def is_synced() -> bool:
-                (source / "page").write_text("second")
+                nonlocal written_at
+                if (
+                    time.monotonic() > written_at + 3.0
+                ):  # it waits until a file was left alone for half a second
+                    (source / "page").write_text("second")
+                    written_at = time.monotonic()
                 shown = host.compose(project, "exec", "-T", "web", "cat", "/page/page", check=False)
                 return shown.stdout == "second"
 

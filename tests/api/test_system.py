@@ -56,7 +56,7 @@ def test_info_is_what_is_so(docker: Any, http: Http, name: str) -> None:
     docker("create", "--name", name, "busybox", "true")
     info = http("GET", "/info").json
     assert (info["Containers"], info["ContainersStopped"], info["ContainersRunning"]) == (1, 1, 0)
-    assert info["Images"] == 1
+    assert info["Images"] == len(http("GET", "/images/json").json)
     assert info["NCPU"] == len(os.sched_getaffinity(0))
     assert info["KernelVersion"] == os.uname().release
     assert info["Swarm"]["LocalNodeState"] == "inactive"
@@ -78,7 +78,8 @@ def test_df_counts_what_is_there(docker: Any, http: Http, name: str) -> None:
     docker("run", "--name", name, "busybox", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=2")
     docker("volume", "create", name)
     now = http("GET", "/v1.52/system/df?verbose=1").json
-    assert now["ImageUsage"]["TotalCount"] == now["ImageUsage"]["ActiveCount"] == 1
+    assert now["ImageUsage"]["TotalCount"] == len(http("GET", "/images/json").json)
+    assert now["ImageUsage"]["ActiveCount"] == 1
     [container] = now["ContainerUsage"]["Items"]
     assert 2 * 2**20 <= container["SizeRw"] == now["ContainerUsage"]["Reclaimable"]
     assert [volume["Name"] for volume in now["VolumeUsage"]["Items"]] == [name]
@@ -93,5 +94,5 @@ def test_df_counts_what_is_there(docker: Any, http: Http, name: str) -> None:
 def test_docker_py_asks_for_df(client: Any) -> None:
     found = client.df()
     assert found["LayersSize"] == found["ImageUsage"]["TotalSize"] > 0
-    assert [image["RepoTags"] for image in found["Images"]] == [["busybox:latest"]]
+    assert ["busybox:latest"] in [image["RepoTags"] for image in found["Images"]]
     assert client.info()["OSType"] == "linux"
