@@ -20,7 +20,7 @@ from aiohttp import web
 from agent.api import views
 from agent.api.context import Context
 from agent.api.openapi.shapes.state import Files
-from agent.api.requests import MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
+from agent.api.requests import MAX_MOMENT, MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
 from agent.follow import problem_view
 from agent.reconcile.actions import Action
 from agent.reconcile.world import HOST
@@ -204,8 +204,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     query: dict[str, Any] = {
         "key": views.resolve(name, context.keys(), context.loop.objects()) if name else None,
         "project": request.query.get("project") or None,
-        "since": number(request, "since"),
-        "until": number(request, "until"),
+        "since": number(request, "since", most=MAX_MOMENT),
+        "until": number(request, "until", most=MAX_MOMENT),
         "limit": whole(request, "limit", 100, least=0, most=10_000),
         "after_id": whole(request, "after_id"),
     }

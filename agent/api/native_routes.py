@@ -29,7 +29,7 @@ from agent.api.openapi.document import document_of
 from agent.api.openapi.says import Route, Says, Word, choice, flag, number, text, whole
 from agent.api.openapi.shapes import history, host, state
 from agent.api.openapi.shapes import images as image
-from agent.api.requests import MAX_WAIT_SECONDS, context_of
+from agent.api.requests import MAX_MOMENT, MAX_WAIT_SECONDS, context_of
 from agent.client import PREFIX
 from agent.images.disk_use import COUNT_SECONDS
 from runtime.errors import Invalid
@@ -48,6 +48,7 @@ FRAMES = (
 REFERENCE = text("reference", "the image's name", is_required=True)
 PLATFORM = text("platform", "os/architecture of an image for several; this host's by default")
 REPLICA = whole("replica", "the replica, where there are several", least=1)
+SINCE = number("since", "Unix seconds", most=MAX_MOMENT)
 FORCE = flag("force", "a name that another image has moves to this one")
 PRUNE = (
     flag("all", "images that no container has, not only those without a name"),
@@ -89,8 +90,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/events", native.events, Says((
         text("key", "only of this object"),
         text("project", "only of this project"),
-        number("since", "Unix seconds"),
-        number("until", "Unix seconds; with follow, the answer ends then"),
+        SINCE,
+        number("until", "Unix seconds; with follow, the answer ends then", most=MAX_MOMENT),
         whole("limit", "the newest so many; with after_id, the oldest", most=10_000, default=100),
         whole("after_id", "only what came after the event of this id"),
         flag("follow", "lines, and each event as it comes"),
@@ -102,8 +103,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/logs" + KEY, streams.logs, Says((
         flag("follow", "go on with what comes, as long as a container runs"),
         whole("tail", "the last so many lines of each replica"),
-        number("since", "Unix seconds"),
-        number("until", "Unix seconds"),
+        SINCE,
+        number("until", "Unix seconds", most=MAX_MOMENT),
         flag("timestamps", "each line begins with its time"),
         flag("prefix", "each line begins with its container's name"),
         REPLICA,

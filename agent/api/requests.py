@@ -21,6 +21,7 @@ from runtime.errors import Invalid
 from store.records import Key
 
 MAX_WAIT_SECONDS = 86400.0
+MAX_MOMENT = 253_402_300_799.0  # the last that a date can say (the year 9999)
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 

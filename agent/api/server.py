@@ -42,6 +42,7 @@ log = logging.getLogger("setpoint.api")
 METRICS_HINT = "another instance's agent? choose one with --metrics HOST:PORT"
 LISTEN_HINT = "another instance's agent, or a daemon? choose one with --listen tcp://HOST:PORT"
 MAX_LINE_BYTES = 65536  # of the request line, where `docker build` puts all arguments, and of a header
+_BEGUN = web.RequestKey("the answer has begun", bool)
 SCRAPE_KEPT_SECONDS = 0.5  # two scrapers at once look once
 
 
@@ -138,6 +139,7 @@ def _is_native(request: web.BaseRequest) -> bool:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    request[_BEGUN] = True
     if not _is_native(request):
         response.headers.update(versions.HEADERS)
 
@@ -161,6 +163,10 @@ async def _answer_errors(request: web.Request, handler: Any) -> web.StreamRespon
             log.exception("a bug in answering %s %s", request.method, request.path)
             context.metrics.on_bug(None, error)
         status = errors.status_of(error)
+        if request.get(_BEGUN):  # a second head would be read as its body: the client sees that it broke off
+            if request.transport is not None:
+                request.transport.close()
+            raise ConnectionResetError("the answer had begun") from error
         if _is_native(request):
             response = _refusal(status, errors.to_json(error))
         else:

@@ -20,7 +20,7 @@ from aiohttp import web
 from agent.api import errors
 from agent.api.context import Context
 from agent.api.logs import Framer, LogSource, follow_all, read_all
-from agent.api.requests import context_of, flag, is_root, key_of, number, whole
+from agent.api.requests import MAX_MOMENT, context_of, flag, is_root, key_of, number, whole
 from agent.api.things import containers_of
 from agent.api.unnamed_file import receive
 from agent.api.upgrade import FRAME
@@ -54,7 +54,9 @@ async def logs(request: web.Request) -> web.StreamResponse:
     wants_prefix = flag(request, "prefix")
     sources = [_log_source(context, state, with_prefix=wants_prefix) for state in states]
     query = LogQuery(
-        since=number(request, "since"), until=number(request, "until"), tail=whole(request, "tail")
+        since=number(request, "since", most=MAX_MOMENT),
+        until=number(request, "until", most=MAX_MOMENT),
+        tail=whole(request, "tail"),
     )
     framer = Framer(timestamps=flag(request, "timestamps"))
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})

@@ -52,9 +52,7 @@ def _operation(route: Route, named: dict[str, Schema]) -> dict[str, Any]:
     inside = [_parameter(Word(name, _IN_PATH[name], _OF_PATH, True), "path") for name in _names(route.path)]
     body = {} if says.body is None else {"requestBody": _body(says, named)}
     return {
-        "operationId": f"{route.method.lower()}{re.sub(r'[^a-z]+', '_', _WHERE.sub('', route.path))}".rstrip(
-            "_"
-        ),
+        "operationId": _name(route),
         "summary": summary,
         "description": said,
         "parameters": inside + [_parameter(word, "query") for word in says.words],

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.client import EXIT, STDERR, STDIN, STDOUT, Client
+from agent.api.logs import Framer
+from agent.client import EXIT, STDERR, STDIN, STDOUT, AgentDown, Client
 from runtime.errors import Conflict, Invalid, NotFound
 
 from .agents import Agent
@@ -87,6 +88,30 @@ def test_logs_of_what_is_not_there(client: Client) -> None:
         list(client.logs("shop/volume/data"))
     with pytest.raises(Invalid, match="tail"):
         list(client.frames("/logs/web", {"tail": "x"}))
+
+
+def test_a_bug_in_the_middle_of_an_answer_breaks_it_off(
+    client: Client, write_log: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log("shop-web-1", f"{stamp(1)} stdout F one\n")
+
+    def broken(self: Framer, lines: object) -> object:
+        raise OverflowError
+
+    monkeypatch.setattr(Framer, "frames", broken)
+    with pytest.raises(AgentDown, match="went away"):
+        list(client.logs("web"))
+    monkeypatch.undo()
+    assert [content for _, content in client.logs("web", prefix=False)] == [b"one\n"]
+
+
+def test_a_moment_that_no_date_can_say_is_refused(
+    client: Client, write_log: Callable[[str, str], None]
+) -> None:
+    write_log("shop-web-1", f"{stamp(1)} stdout F one\n")
+    assert list(client.logs("web", until=253402300799.0)) == [(1, b"one\n")]
+    with pytest.raises(Invalid, match="until"):
+        list(client.logs("web", until=253402300800.0))
 
 
 # --- exec -----------------------------------------------------------------------------------------
