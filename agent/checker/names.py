@@ -11,10 +11,11 @@ from runtime.model import ContainerConfig
 
 DATA = re.compile(
     r"setpoint\.db(-wal|-shm|-journal|\.damaged-.*)?|agent\.lock|agent\.log(\.1)?"
-    r"|ballast|builds|containers|images|manifests|mount-points|networks|seccomp|source|volumes"
+    r"|audit|ballast|builds|containers|images|manifests|mount-points|networks|seccomp|source|volumes"
 )
 RUN = re.compile(
-    r"apparmor|builds|containers|hosts|netns|sandboxes|setpoint\.sock|supervisor\.(err|sock|sock\.lock)"
+    r"apparmor|builds|containers|hosts|netns|sandboxes|setpoint\.sock|sockets|store"
+    r"|supervisor\.(err|sock|sock\.lock)"
 )
 BUNDLE = re.compile(r"container\.json|exit\.json|log|upper|work")
 RUN_OF_ONE = re.compile(
