@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 COMMAND = re.compile(r"(?:\.venv/bin/)?\bsetpoint ((?:[a-z]+)(?: [^`\n#|]*)?)")
 
 
-WITH_COMMANDS = ("image", "network", "policy", "system", "volume")
+WITH_COMMANDS = ("image", "network", "policy", "system", "tls", "volume")
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -55,14 +55,15 @@ def test_the_manifests_of_the_readme_are_valid() -> None:
     for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
         (registries if "kind: Registries" in block else blocks).append(block)
     assert read_registries(registries[0].encode(), "README.md").by_domain
-    assert (len(registries), len(blocks)) == (1, 3)
+    assert (len(registries), len(blocks)) == (1, 4)
     for number, block in enumerate(blocks):
         named = re.match(r"# (\S+\.yaml)\n", block)
         name = named[1] if named else f"shop/{number}.yaml"
         files = {name: block.encode(), "shop/.env": b"PASSWORD=x\n"}
         manifest = read(Revision(id="readme", source="readme", files=files))
         assert [str(error) for error in manifest.errors] == []
-        assert "shop/container/web" in {str(key) for key in manifest.objects}
+        wanted = "ci/socket/runner" if "kind: Socket" in block else "shop/container/web"
+        assert wanted in {str(key) for key in manifest.objects}
 
 
 def test_the_quickstart_is_valid_without_a_warning() -> None:
