@@ -83,6 +83,10 @@ TOLD = (
     _found(DRIFTS, "                self._watch_volume(mount.source)\n", "                pass\n", "volume-removed"),
     _found("runtime/drift/mount_watch.py", "            if changed:\n", "            if False:\n", "unmounted"),
     _found("runtime/drift/tripwires.py", "        if touched:\n", "        if False:\n", "frozen"),
+    Mutation(
+        "drift", "runtime/network/networks.py", "if drift.has_wrong_files(self._instance, record, blocks)}", "if False}",
+        "tests/kernel/engine/test_drift.py::test_hosts_files_that_we_write_for_others_are_no_hint_and_one_that_somebody_writes_is",
+    ),
     _found(
         "runtime/supervisor/server.py", '                    self.publish({"event": "stopped", "name": container.name})\n',
         "                    pass\n", "stopped",

@@ -16,7 +16,14 @@ import pytest
 from agent.drill import kernel
 from runtime import cgroups, syscalls
 from runtime.engine import NativeEngine
-from runtime.model import ContainerConfig, MountConfig, Resources, SandboxConfig
+from runtime.model import (
+    ContainerConfig,
+    EndpointConfig,
+    MountConfig,
+    NetworkConfig,
+    Resources,
+    SandboxConfig,
+)
 from tests.native import config_of, run, until
 
 HAS_DEVICE_LIST = "devices" in cgroups.hierarchies().v1
@@ -235,3 +242,27 @@ async def test_what_a_container_does_inside_itself_is_its_own(case: Case) -> Non
     case.inside(mounts_more)
     await until(lambda: "mounts" in case.heard)
     assert await case.engine.find_drift({case.config.id}) == ()
+
+
+async def test_hosts_files_that_we_write_for_others_are_no_hint_and_one_that_somebody_writes_is(
+    engine: NativeEngine,
+) -> None:
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for event in engine.events():
+            if event.kind == "drift" and event.detail == "files":
+                heard.append(event.id)
+
+    listening = asyncio.ensure_future(listen())
+    await engine.create_network(NetworkConfig("front"))
+    for name in ("one", "two"):
+        sandbox = SandboxConfig("own", f"s-{name}", (EndpointConfig("front", (name,)),))
+        await run(engine, config_of(engine, name, "sleep", "1000", sandbox=sandbox))
+    hosts = Path(engine.networks.hosts_path("s-one"))
+    await until(lambda: "two" in hosts.read_text())
+    hosts.write_text("6.6.6.6 two\n")
+    await until(lambda: bool(heard))
+    assert heard == ["s-one"]
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
