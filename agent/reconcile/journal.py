@@ -65,6 +65,7 @@ class Journal:
         self._failures = 0
         self._soon_again = asyncio.Event()
         self._being_written: tuple[EventRecord, ...] = ()
+        self._is_followed = False
         self.dropped_events = 0  # that found no room here while the store could not be written
 
     # --- what is to be written ----------------------------------------------------------------
@@ -88,6 +89,8 @@ class Journal:
         self.dropped_events += len(self._events) == MAX_WAITING_EVENTS
         self._events.append(event)
         self._soon()
+        if self._is_followed and event.happenings and not self._failures:
+            self._soon_again.set()
 
     def revision(self, revision: RevisionRecord) -> None:
         self._revisions[revision.id] = revision
@@ -108,6 +111,11 @@ class Journal:
                     await self._soon_again.wait()
             self._soon_again.clear()
             await self.flush()
+
+    def tell_at_once(self, is_followed: bool) -> None:
+        """Whether somebody waits for what happens: then it is not kept for what else may come. A burst is
+        still few writes, since all that comes during one is the next."""
+        self._is_followed = is_followed
 
     def try_again(self) -> None:
         """What kept the store from being written may be over."""

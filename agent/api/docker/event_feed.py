@@ -24,10 +24,14 @@ AT_ONCE = 500  # records of one read
 
 
 class EventFeed:
-    """For the event loop's thread. instance: what the ids of its networks are made of."""
+    """For the event loop's thread. instance: what the ids of its networks are made of. on_followed: told when
+    the first comes (True), and when the last goes."""
 
-    def __init__(self, store: Store, instance: str) -> None:
+    def __init__(
+        self, store: Store, instance: str, on_followed: Callable[[bool], None] = lambda _is_followed: None
+    ) -> None:
         self._store = store
+        self._on_followed = on_followed
         self._instance = instance
         self._followers = 0
         self._recent: deque[Telling] = deque()
@@ -84,12 +88,14 @@ class EventFeed:
             self._last = self._complete_after = self._store.last_event_id
             loop = asyncio.get_running_loop()
             self._unsubscribe = self._store.subscribe(lambda _last: _call_soon(loop, self._on_commit))
+            self._on_followed(True)
         try:
             yield
         finally:
             self._followers -= 1
             if not self._followers:
                 self._unsubscribe()
+                self._on_followed(False)
                 self._recent.clear()
 
     def next_change(self) -> asyncio.Future[None]:

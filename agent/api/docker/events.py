@@ -138,7 +138,9 @@ async def _send(context: Context, response: web.StreamResponse, after: int, want
 def feed_of(context: Context) -> EventFeed:
     """The one that all followers share; made when the first comes."""
     if context.event_feed is None:
-        context.event_feed = EventFeed(context.store, context.settings.layout.instance)
+        context.event_feed = EventFeed(
+            context.store, context.settings.layout.instance, context.loop.journal.tell_at_once
+        )
     feed: EventFeed = context.event_feed
     return feed
 

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from agent.reconcile.journal import Journal
-from store.records import EventRecord, Key, ObjectRecord, StatusRecord
+from store.records import EventRecord, Happening, Key, ObjectRecord, StatusRecord
 from store.store import Store
 
 WEB, DB = Key("shop", "container", "web"), Key("shop", "container", "db")
@@ -70,3 +70,24 @@ def test_a_store_damaged_while_running_is_begun_afresh_with_all_that_is_known(tm
     again = Store(path)
     assert again.load() == (objects, statuses)
     again.close()
+
+
+async def test_what_happens_is_written_at_once_while_somebody_follows_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "setpoint.db")
+    written = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_commit(_last: int) -> None:
+        loop.call_soon_threadsafe(written.set)
+
+    store.subscribe(on_commit)
+    journal = Journal(store, {}, {}, delay_seconds=3600.0, in_thread=True, on_error=lambda _error: None)
+    told = (Happening("volume", "create", "data", {}),)
+    journal.event(EventRecord(1.0, WEB, "Normal", "VolumeCreate", "kept", happenings=told))
+    journal.tell_at_once(True)
+    journal.event(EventRecord(2.0, WEB, "Normal", "VolumeCreate", "told", happenings=told))
+    async with asyncio.timeout(30):
+        await written.wait()
+    assert [event.message for event in store.events()] == ["kept", "told"]
+    await journal.close()
+    store.close()
