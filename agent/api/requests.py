@@ -61,7 +61,8 @@ def whole(
 
 
 def flag(request: web.Request, name: str) -> bool:
-    text = request.query.get(name, "0")
+    """Clients of the Docker Engine API write "False" (docker-py), or nothing at all, for no."""
+    text = request.query.get(name, "0").lower() or "0"
     if text not in FLAG_WORDS:
         raise Invalid("read request", name, f"{text[:40]!r} is neither yes nor no", ", ".join(FLAG_WORDS))
     return text in ("1", "true", "yes")
