@@ -22,6 +22,7 @@ from agent.source.watch import Watch
 
 POLL_SECONDS = 10.0
 IDLE_SECONDS = 60.0
+REBASES = ("rebase-merge", "rebase-apply")  # in .git, from before HEAD moves until after it is a branch again
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +118,21 @@ class GitSource:
             self._objects.close()  # a few megabytes; it is back within milliseconds
         return revision
 
+    def _check_at_rest(self) -> None:
+        """Unreadable while a rebase (or `git pull --rebase`) takes HEAD through commits that nobody asked to
+        run: one of them may lack what was committed here, and its containers would be removed. Asked after
+        HEAD was read."""
+        if any((self.repository.git_directory / name).exists() for name in REBASES):
+            raise Unreadable(
+                f"a rebase is under way in {self.path}: what was committed before it counts until it ends, "
+                "by git rebase --continue or --abort"
+            )
+
     def _read(self) -> Revision | None:
         commit = self._reader.commit("HEAD")
         if commit is None:
             raise Unreadable(f"{self.path} is in a git repository, and nothing is committed yet")
+        self._check_at_rest()
         if commit.id == self._status.revision:
             self._status = replace(self._status, seen_at=time.time(), error="")
             return None

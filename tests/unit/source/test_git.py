@@ -101,6 +101,30 @@ async def test_branches_resets_packs_and_detached_heads(tmp_path: Path) -> None:
         assert (await asyncio.wait_for(waiting, 10)).id == third
 
 
+async def test_what_a_rebase_passes_through_is_not_wanted(tmp_path: Path) -> None:
+    """HEAD is on the other side's commit meanwhile, which lacks what was committed here."""
+    repository = make_repository(tmp_path)
+    base = commit(repository, a_yaml="1")
+    commit(repository, a_yaml="theirs")
+    await asyncio.to_thread(git, repository, "checkout", "-q", "-b", "mine", base)
+    commit(repository, mine_yaml="x")
+    before = commit(repository, a_yaml="mine")
+    async with watching(repository) as (source, revisions):
+        assert (await following(revisions)).id == before
+        waiting = asyncio.ensure_future(anext(revisions))
+        for end in ("--abort", "--continue"):
+            with pytest.raises(subprocess.CalledProcessError):
+                await asyncio.to_thread(git, repository, "rebase", "main")
+            await until(lambda: "a rebase is under way" in source.status.error)
+            assert source.status.revision == before and not waiting.done()
+            (repository / "a.yaml").write_text("both")
+            await asyncio.to_thread(git, repository, "add", "a.yaml")
+            await asyncio.to_thread(git, repository, "-c", "core.editor=true", "rebase", end)
+            await until(lambda: not source.status.error)
+        found = await asyncio.wait_for(waiting, 10)
+        assert dict(found.files) == {"a.yaml": b"both", "mine.yaml": b"x"}
+
+
 async def test_a_sub_directory_is_watched_alone(tmp_path: Path) -> None:
     repository = make_repository(tmp_path)
     commit(repository, other__x_yaml="1")
