@@ -76,7 +76,7 @@ class RegistryCalls:
     async def search(
         self, domain: str, word: str, most: int, credential: Credential | None = None
     ) -> list[dict[str, Any]]:
-        """Repositories with that word: the fields of `listing.FoundRepository`."""
+        """Repositories with that word: the fields of `told.FoundRepository`."""
         asked = Reference(domain, "")
         return await self._ask("search", asked, word, credential, domain=domain, most=most)
 

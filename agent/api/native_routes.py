@@ -35,8 +35,7 @@ from agent.images.disk_use import COUNT_SECONDS
 from runtime.errors import Invalid
 from runtime.images.details import ImageDetails
 from runtime.images.progress import Progress
-from runtime.images.registry.listing import FoundRepository
-from runtime.images.remote import RemoteImage
+from runtime.images.registry.told import FoundRepository, RemoteImage
 from runtime.images.saver import FORMS
 from runtime.model import ImageInfo, NetworkState, Stats, VolumeState
 

@@ -31,7 +31,6 @@ from agent.api.listen import Address, plain_names, read_address
 from agent.api.own_socket import OwnSocket
 from agent.api.sockets.gate import fence
 from agent.api.sockets.listeners import Listeners
-from agent.api.tls import Certificates
 from agent.api.ways import Runner, Site, Way
 from agent.client import PREFIX
 from agent.settings import Settings
@@ -79,6 +78,8 @@ class Servers:
             log.warning("%s asks nobody for a certificate: whoever reaches it is root here", address)
             names, tls = functools.partial(plain_names, address), None
         else:
+            from agent.api.tls import Certificates  # late: it brings a library that takes 10 MB
+
             certificates = Certificates(settings.tls_path)
             await asyncio.to_thread(certificates.load)
             names, tls = certificates.names, certificates.context

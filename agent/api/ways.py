@@ -24,7 +24,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from agent.api.tls import TlsConnection
+from agent.api.tls_connection import TlsConnection
 from runtime.errors import SetpointError
 
 if TYPE_CHECKING:

@@ -26,7 +26,6 @@ from agent.source.sandbox import Sandbox, programs, reach_to_fetch
 from agent.source.source import Unreadable
 from runtime.build_recipe import GitWish
 from runtime.errors import Invalid, NotFound, Temporary
-from runtime.images.build.http import check_host
 from runtime.landlock import Reach
 
 PREFIX = "git-"
@@ -87,6 +86,8 @@ def _check(wish: GitWish) -> None:
         raise Invalid(_OP, redact(wish.url), "only https is fetched from here", "clone it, and COPY it")
     if not is_local:
         host = parts.hostname or wish.url.partition("@")[2].partition(":")[0] or wish.url.partition(":")[0]
+        from runtime.images.build.http import check_host  # late: few builds fetch, and it brings TLS
+
         check_host(redact(wish.url), host, reaches_host=wish.reaches_host or wish.is_trusted)
 
 

@@ -18,44 +18,7 @@ from runtime.images.reference import parse_reference
 from runtime.images.registry.listing import list_tags, search
 from runtime.images.registry.origin import Origin
 from runtime.images.registry.repository import Document, Repository
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteDigest:
-    """digest: what the registry has under that name now, an index's where it is one."""
-
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteImage:
-    """source_digest: of the index that the manifest was chosen from, or "". size_bytes: packed."""
-
-    name: str
-    digest: str
-    source_digest: str
-    media_type: str
-    size_bytes: int
-    layers: tuple[Mapping[str, Any], ...]
-    platforms: tuple[str, ...]
-    config: Mapping[str, Any]
-    config_digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteDescriptor:
-    """What the registry has under a name, an index where it is one. platforms: as
-    `documents.Platform` has them."""
-
-    digest: str
-    media_type: str
-    size_bytes: int
-    platforms: tuple[Mapping[str, Any], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteTag:
-    name: str
+from runtime.images.registry.told import RemoteDescriptor, RemoteDigest, RemoteImage, RemoteTag
 
 
 @dataclass(frozen=True, slots=True)

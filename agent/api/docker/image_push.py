@@ -24,7 +24,7 @@ from runtime.images.index import Record
 from runtime.images.pushed import Pushed
 from runtime.images.reference import Reference
 from runtime.images.registry.credentials import Credential
-from runtime.images.registry.tokens import DENIED
+from runtime.images.registry.told import DENIED
 
 
 async def push(request: web.Request) -> web.StreamResponse:

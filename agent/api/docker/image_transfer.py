@@ -23,7 +23,7 @@ from runtime.errors import Invalid, NotFound, SetpointError
 from runtime.images.index import Record
 from runtime.images.reference import Reference
 from runtime.images.registry.credentials import Credential
-from runtime.images.registry.tokens import DENIED
+from runtime.images.registry.told import DENIED
 from runtime.model import ImageInfo
 
 MAX_TAGS = 10_000

@@ -17,7 +17,7 @@ from agent.api.requests import context_of
 from runtime.errors import Invalid, SetpointError
 from runtime.images.reference import DEFAULT_DOMAIN, Reference, parse_reference
 from runtime.images.registry.endpoints import host_of
-from runtime.images.registry.tokens import DENIED
+from runtime.images.registry.told import DENIED
 
 MAX_WORD = 200
 MAX_FOUND = 100

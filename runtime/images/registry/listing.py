@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -23,6 +23,7 @@ from runtime.images.registry.endpoints import HUB_HOST
 from runtime.images.registry.origin import Origin
 from runtime.images.registry.repository import Repository, Request
 from runtime.images.registry.said import json_object, untrusted
+from runtime.images.registry.told import FoundRepository
 from runtime.images.registry.transport import explained
 
 HUB_SEARCH_HOST = "index.docker.io"
@@ -31,16 +32,6 @@ MAX_PAGES = 100
 MAX_DESCRIPTION = 300
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _NEXT = re.compile(r'<([^>]{1,4096})>\s*;\s*rel="?next"?')
-
-
-@dataclass(frozen=True, slots=True)
-class FoundRepository:
-    """name: familiar, as it is pulled. stars: -1 where the registry counts none."""
-
-    name: str
-    description: str = ""
-    stars: int = -1
-    is_official: bool = False
 
 
 def list_tags(repository: Repository, most: int) -> tuple[str, ...]:

@@ -17,11 +17,11 @@ from runtime.images.registry.challenge import Challenge
 from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint, host_name, may_be_told
 from runtime.images.registry.said import json_object, retry_after, untrusted
+from runtime.images.registry.told import DENIED
 from runtime.images.registry.transport import Transport, explained
 
 MAX_TOKEN_BYTES = 256 * 1024
 WRONG = "the name or the password is wrong"
-DENIED = "the registry does not let us in"
 
 
 class Authorizer:
