@@ -1,4 +1,5 @@
-"""The agent's fail points: those of `runtime.failpoints`, and the database's. For tests only.
+"""The agent's fail points: those of `runtime.failpoints`, the database's, and the Docker API's answers, when
+what was asked for is done and its client has not heard of it. For tests only.
 
 Called at an agent's start when the variable is set, before anything else is imported.
 """
@@ -15,3 +16,8 @@ def install() -> None:
 
     for name in ("do_commit", "do_execute", "do_executemany", "do_execute_no_params"):
         failpoints.wrap(DefaultDialect, name, name)
+
+    from agent.api.docker import answers
+
+    for name in ("json_answer", "no_content"):
+        failpoints.wrap(answers, name, "answer")

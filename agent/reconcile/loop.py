@@ -311,9 +311,16 @@ class Loop:
         await self._wish(key, memory, "HandOverRequested", message)
 
     async def _change(self, keys: list[Key]) -> None:
-        for key in keys:
-            self._know.spec_changed(key)
-        await self._know.journal.flush()
+        """What is wanted for the first time is stored before anything is done for it: what a kill left
+        without a row would be nobody's, and in the way of who asks again. All else is stored meanwhile."""
+        know = self._know
+        try:
+            if any(know.inventory.records[key].generation == 1 for key in keys):
+                await know.journal.flush()
+        finally:  # also when who asks is gone
+            for key in keys:
+                know.spec_changed(key)
+        await know.journal.flush()
 
     # --- what operators ask; NotFound when there is no such object --------------------------------
 
