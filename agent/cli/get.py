@@ -16,7 +16,7 @@ KINDS = ("container", "network", "volume", "image", "socket")
 
 def add_get(parser: Parser) -> None:
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="a kind (container, network, volume), project or key"
+        "names", nargs="*", metavar="NAME", help=f"a kind ({', '.join(KINDS)}), project or key"
     )
     parser.outputs()
     parser.examples(
