@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LATE = ("cryptography", "urllib3", "h2", "zstandard", "isal", "alembic", "rich")
+LATE = ("cryptography", "urllib3", "h2", "alembic", "rich")
 
 
 def test_what_few_need_is_imported_when_it_is_needed() -> None:
