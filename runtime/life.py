@@ -76,7 +76,8 @@ class Life:
             return
         holder = self._index.holder_of(config.name)
         if holder is not None and holder not in config.replaces:
-            raise Conflict("create", config.name, f"{holder[:12]} has that name", "delete that one first")
+            hint = "delete that one first, or take it over as it is: setpoint adopt"
+            raise Conflict("create", config.name, f"{holder[:12]} has that name", hint)
         self._networks.check_ports(config.sandbox, config.name)
         entry = Entry(config, time.time())
         self._index.add(entry)  # at once: the name is taken while volumes are filled
