@@ -99,6 +99,10 @@ class DeleteVolume(Action):
     name: str
     unless_used: bool = False
 
+    @property
+    def subject(self) -> str:
+        return f"volume {self.name} of {self.key}" if self.unless_used else str(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenSocket(Action):

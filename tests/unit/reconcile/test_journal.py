@@ -91,3 +91,19 @@ async def test_what_happens_is_written_at_once_while_somebody_follows_it(tmp_pat
     assert [event.message for event in store.events()] == ["kept", "told"]
     await journal.close()
     store.close()
+
+
+async def test_who_waits_for_a_write_and_goes_away_takes_nothing_along(tmp_path: Path) -> None:
+    store = Store(tmp_path / "setpoint.db")
+    journal = Journal(store, {}, {}, delay_seconds=3600.0, in_thread=True, on_error=lambda _error: None)
+    for number in range(20):
+        journal.event(EventRecord(1.0, WEB, "Normal", "Started", str(number)))
+        caller = asyncio.ensure_future(journal.flush())
+        for _ in range(number % 4):
+            await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+    assert await journal.flush()
+    assert [event.message for event in store.events()] == [str(number) for number in range(20)]
+    await journal.close()
+    store.close()
