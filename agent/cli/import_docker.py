@@ -31,7 +31,11 @@ HIDDEN = "(not shown)"
 def add_import(parser: Parser) -> None:
     parser.add_argument("engine", choices=("docker",), metavar="docker", help="whose containers")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="only these containers; all when none is named"
+        "names",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="only these containers; all when none is named",
     )
     parser.add_argument(
         "--host", default="", metavar="URL", help=f"its socket ($DOCKER_HOST, {DEFAULT_HOST})"
@@ -47,7 +51,7 @@ def add_import(parser: Parser) -> None:
     parser.examples(
         "setpoint import docker                                 print manifests of all",
         "setpoint import docker --to manifests/                 write PROJECT/compose.yaml for each project",
-        "setpoint import docker --to manifests/ --volumes --images web db",
+        "setpoint import docker web db --to manifests/ --volumes --images   two, with their data",
         "What cannot be said is a comment in the file, and a warning. Values of secrets are only in files.",
     )
 
@@ -207,7 +211,9 @@ class Daemon:
             self.uid = struct.unpack("3i", credentials)[1]
             answer = connection.getresponse()
         except OSError as error:
-            raise Temporary("import", self._path, str(error), "is the Docker daemon running?") from error
+            connection.close()
+            why = error.strerror or str(error)
+            raise Temporary("import", self._path, why, "is the Docker daemon running?") from error
         if answer.status != 200:
             raise Temporary("import", path[:100], f"the daemon answers {answer.status}: {answer.read(200)!r}")
         return answer

@@ -8,6 +8,7 @@ import pytest
 
 from agent.cli.import_docker import Daemon, check_source
 from runtime.errors import Invalid
+from tests.unit.cli.conftest import Run
 
 DATA = "/var/lib/docker/volumes/data/_data"
 
@@ -35,3 +36,11 @@ def test_an_engine_does_not_import_from_itself(tmp_path: Path) -> None:
     link.symlink_to(own)
     assert Daemon(f"unix://{link}").is_at(str(own))
     assert not Daemon(f"unix://{tmp_path}/other.sock").is_at(str(own))
+
+
+def test_no_daemon_is_told_in_words(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("import", "docker", "--host", f"unix://{tmp_path}/none.sock")
+    assert code == 1 and f"{tmp_path}/none.sock: No such file or directory" in err
+    assert run("import")[2].startswith(
+        "error: setpoint import: the following arguments are required: docker\n"
+    )

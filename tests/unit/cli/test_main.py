@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -25,6 +27,17 @@ def test_every_verb_has_help_with_examples(verb: str, run: Run) -> None:
     assert f"usage: setpoint {verb}" in out
     assert "examples:" in out
     assert f"setpoint {verb}" in out.split("examples:")[1]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_example_is_understood(verb: str) -> None:
+    """As it is shown, up to what it is said to do."""
+    parser = Parser(verb, "x")
+    getattr(import_module(f"agent.cli.{main.VERBS[verb][0]}"), f"add_{verb.replace('-', '_')}")(parser)
+    for line in str(parser.epilog).splitlines():
+        command = re.split(r"\s{2,}| [|<>&]", line.strip())[0]
+        if command.startswith(f"setpoint {verb} "):
+            parser.parse_args(shlex.split(command)[2:])
 
 
 @pytest.mark.parametrize("verb", VERBS)
