@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec
+from agent.manifest.spec import ContainerSpec, Dependency, NetworkSpec, VolumeSpec
 from agent.policy.images import has_rules, is_id, judge_any, judge_name
 from agent.reconcile import convert
+from agent.reconcile.api_objects import is_api
+from agent.reconcile.observe import key_of
 from agent.reconcile.refresh import find_asking
 from agent.reconcile.world import Desired, World
-from runtime.model import ImageInfo, NetworkState
+from runtime.model import ImageInfo, NetworkState, VolumeState
 from store.records import Key
 
 PULLING, BUILDING = "Pulling", "Building"
@@ -51,12 +53,14 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) 
         refused
         or _image(desired, spec, world, now)
         or _volumes(desired, world)
+        or _another_s_network(desired, world)
         or _namespaces(desired, spec, world)
         or _nobody_to_join(desired, world)
     )
     outdated = _outdated_network(desired, world)
     start = (
         refused
+        or _another_s_network(desired, world)
         or _networks(desired, outdated, world)
         or _sandbox_owner(desired, world)
         or _dependencies(desired, world)
@@ -136,9 +140,38 @@ def _other_platform(desired: Desired, spec: ContainerSpec, world: World) -> Key 
 
 def _volumes(desired: Desired, world: World) -> Wait | None:
     for key in desired.needs_volumes:
-        if world.volume_name(key) not in world.volumes:
+        state, wanted = world.volumes.get(world.volume_name(key)), world.wanted(key)
+        if state is None:
             return Wait("VolumeMissing", f"waits for volume {key.name}", frozenset({key}))
+        if _is_made_here(wanted) and is_another_s(state, key, world):
+            return _not_ours(key, state.name)
     return None
+
+
+def _is_made_here(wanted: Desired | None) -> bool:
+    """The manifest has it made, and does not say that it is somebody else's."""
+    spec = wanted.spec if wanted is not None else None
+    return isinstance(spec, NetworkSpec | VolumeSpec) and not spec.external
+
+
+def _not_ours(key: Key, name: str) -> Wait:
+    """Who made it may read what is written there, or stand between those who talk: a client of the Docker
+    Engine API that knew what the manifest would be called, say."""
+    message = f"waits for {key.kind} {key.name}: there is a {name}, and it is not ours"
+    return Wait("NotOurs", message, frozenset({key}))
+
+
+def is_another_s(state: VolumeState, key: Key, world: World) -> bool:
+    """Whether it was made for another object. The data of one that nobody wants any more are there for
+    whoever names them by the Docker Engine API."""
+    label = state.labels.get(convert.LABEL_KEY, str(key))
+    if label == str(key):
+        return False
+    return not is_api(key) or key_of(state.labels) in world.desired
+
+
+def is_ours(state: NetworkState, key: Key) -> bool:
+    return state.labels.get(convert.LABEL_KEY) == str(key)
 
 
 def _namespaces(desired: Desired, spec: ContainerSpec, world: World) -> Wait | None:
@@ -172,6 +205,14 @@ def _networks(desired: Desired, outdated: Key | None, world: World) -> Wait | No
     if outdated:
         name = world.network_name(outdated)
         return Wait("NetworkChanging", f"network {name} is being made anew", frozenset({outdated}))
+    return None
+
+
+def _another_s_network(desired: Desired, world: World) -> Wait | None:
+    for key in desired.needs_networks:
+        state = world.networks.get(world.network_name(key))
+        if state is not None and _is_made_here(world.wanted(key)) and not is_ours(state, key):
+            return _not_ours(key, state.name)
     return None
 
 

@@ -21,15 +21,13 @@ from agent.reconcile.actions import (
     KeyPlan,
     RepairDrift,
 )
-from agent.reconcile.api_objects import is_api
 from agent.reconcile.conditions import Verdict
-from agent.reconcile.needs import is_outdated
-from agent.reconcile.observe import key_of
+from agent.reconcile.needs import is_another_s, is_ours, is_outdated
 from agent.reconcile.plan_containers import FAILURE_PHASES
 from agent.reconcile.removal import blocking_failure, gone, removing, seen_of, token_of, waits_for_text
 from agent.reconcile.repairs import due
 from agent.reconcile.world import Desired, World
-from runtime.model import NetworkConfig, NetworkState, VolumeConfig, VolumeState
+from runtime.model import NetworkConfig, NetworkState, VolumeConfig
 from store.records import Key
 
 
@@ -38,7 +36,7 @@ def plan_network(desired: Desired, spec: NetworkSpec, world: World, now: float) 
     state = world.networks.get(name)
     if spec.external:
         return _external(desired, "network", name, is_there=state is not None)
-    if state is not None and not _is_ours(state, desired.key):
+    if state is not None and not is_ours(state, desired.key):
         return KeyPlan(desired.key, (), _not_ours(desired, "network", name))
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
@@ -118,7 +116,7 @@ def plan_volume(desired: Desired, spec: VolumeSpec, world: World, now: float) ->
     state = world.volumes.get(name)
     if spec.external:
         return _external(desired, "volume", name, is_there=state is not None)
-    if state is not None and _is_another_s(state, desired.key, world):
+    if state is not None and is_another_s(state, desired.key, world):
         return KeyPlan(desired.key, (), _not_ours(desired, "volume", name))
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
@@ -126,15 +124,6 @@ def plan_volume(desired: Desired, spec: VolumeSpec, world: World, now: float) ->
         create = CreateVolume(desired.key, _cause(desired, "is not there"), _volume_config(desired, spec))
         return KeyPlan(desired.key, (create,), _creating(desired))
     return KeyPlan(desired.key, (), _ready(desired, is_settled=True))
-
-
-def _is_another_s(state: VolumeState, key: Key, world: World) -> bool:
-    """Whether it was made for another object. The data of one that nobody wants any more are there for
-    whoever names them by the Docker Engine API."""
-    label = state.labels.get(convert.LABEL_KEY, str(key))
-    if label == str(key):
-        return False
-    return not is_api(key) or key_of(state.labels) in world.desired
 
 
 def plan_volume_removal(desired: Desired, world: World, now: float) -> KeyPlan:
@@ -160,10 +149,6 @@ def plan_volume_removal(desired: Desired, world: World, now: float) -> KeyPlan:
 
 def _cause(desired: Desired, seen: str) -> Cause:
     return Cause(seen, desired.file, desired.line, desired.revision)
-
-
-def _is_ours(state: NetworkState, key: Key) -> bool:
-    return state.labels.get(convert.LABEL_KEY) == str(key)
 
 
 def _labels(desired: Desired) -> dict[str, str]:

@@ -453,6 +453,39 @@ def test_what_a_manifest_owns_stays_its_own(fenced: Fenced) -> None:
     assert fenced.http("view")("POST", "/containers/ops-seen-1/stop").status == 403
 
 
+LATER = """\
+services: {web: {image: busybox, command: [sleep, "1000"], stop_signal: SIGKILL, volumes: ["data:/data"]}}
+volumes: {data: {}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [("volume", {"Name": "later_data"}), ("network", {"Name": "later_default"})]
+)
+def test_what_lies_in_wait_for_a_manifest_is_not_used_by_it(
+    fenced: Fenced, kind: str, named: dict[str, str]
+) -> None:
+    """Who made it could read what is written there, or talk to it as a neighbour."""
+    ci = fenced.http("ci")
+    assert ci("POST", f"/{kind}s/create", named).status == 201
+    try:
+        fenced.story.commit({"later/compose.yaml": LATER})
+        fenced.story.setpoint("sync")
+
+        def says() -> str:
+            found = fenced.story.object("later/container/web")
+            return str(found["message"]) if found else ""
+
+        eventually(lambda: "it is not ours" in says(), "it waits")
+        rows = fenced.all("GET", "/containers/json").json
+        assert not any("later" in row["Names"][0] for row in rows)
+    finally:
+        removed = ci("DELETE", f"/{kind}s/{named['Name']}")
+        fenced.story.commit({"later/compose.yaml": None})
+        fenced.story.setpoint("sync")
+    assert removed.status == 204, removed.body
+
+
 # --- how long things live -------------------------------------------------------------------------
 
 
