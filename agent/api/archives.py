@@ -18,7 +18,7 @@ from aiohttp import web
 from agent.api import errors
 from agent.api.context import Context
 from agent.api.openapi.shapes.images import CommitOrder
-from agent.api.requests import context_of, flag_of, json_of, key_of, strings_of, text_of, whole
+from agent.api.requests import choice, context_of, flag_of, json_of, key_of, strings_of, text_of, whole
 from agent.api.streams import PROGRESS_QUEUE, follow, progress_view, write_lines
 from agent.api.things import containers_of
 from agent.api.upgrade import FRAME
@@ -37,9 +37,7 @@ _END: Any = object()
 
 async def save_images(request: web.Request) -> web.StreamResponse:
     """An archive of images, as others load it. ?names= is a JSON list; ?form= one of `saver.FORMS`."""
-    context, form = context_of(request), request.query.get("form", FORMS[0])
-    if form not in FORMS:
-        raise Invalid("save image", form[:40], "no form of an archive", ", ".join(FORMS))
+    context, form = context_of(request), choice(request, "form", FORMS, FORMS[0])
     archive = await asyncio.to_thread(context.engine.images.save, _names(request), form)
     chunks = archive.chunks()
 

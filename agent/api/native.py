@@ -19,8 +19,18 @@ from aiohttp import web
 
 from agent.api import views
 from agent.api.context import Context
-from agent.api.openapi.shapes.state import Files
-from agent.api.requests import MAX_MOMENT, MAX_WAIT_SECONDS, context_of, flag, json_of, key_of, number, whole
+from agent.api.openapi.shapes import state
+from agent.api.requests import (
+    MAX_MOMENT,
+    MAX_WAIT_SECONDS,
+    choice,
+    context_of,
+    flag,
+    json_of,
+    key_of,
+    number,
+    whole,
+)
 from agent.follow import problem_view
 from agent.reconcile.actions import Action
 from agent.reconcile.world import HOST
@@ -158,18 +168,18 @@ async def plan(request: web.Request) -> web.Response:
 async def plan_files(request: web.Request) -> web.Response:
     """What it would do if the source had these files: {"files": {path: base64}}."""
     context = context_of(request)
-    files = _files_of(await json_of(request, Files))
+    files = _files_of(await json_of(request, state.Files))
     manifest = await context.read_files(files)
     errors = [problem_view(error) for error in manifest.errors]
     actions = context.loop.plan_now(manifest).actions
     return web.json_response(plan_view(actions, {"errors": errors}))
 
 
-def plan_view(actions: tuple[Action, ...], source: Mapping[str, Any]) -> dict[str, Any]:
+def plan_view(actions: tuple[Action, ...], source: Mapping[str, Any]) -> state.Plan:
     return {"actions": [action_view(action) for action in actions], "errors": list(source.get("errors", ()))}
 
 
-def action_view(action: Action) -> dict[str, Any]:
+def action_view(action: Action) -> state.Action:
     return {
         "key": str(action.key),
         "action": action.verb,
@@ -272,9 +282,7 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) ->
 async def wait(request: web.Request) -> web.Response:
     """Until a key or all is ready, at most ?timeout= seconds: {"met": bool, "message": …}."""
     context = context_of(request)
-    condition = request.query.get("for", "ready")
-    if condition not in ("ready", "healthy"):
-        raise Invalid("wait", condition, "not something to wait for", "ready or healthy")
+    condition = choice(request, "for", ("ready", "healthy"), "ready")
     name = request.query.get("key", "")
     seconds = number(request, "timeout", 60.0, most=MAX_WAIT_SECONDS) or 0.0
     met = await context.wait_until(lambda: _is_met(context, condition, name), seconds)
@@ -323,11 +331,11 @@ def _unmet(context: Context, name: str) -> str:
 
 async def sync(request: web.Request) -> web.Response:
     """Look at the source now; with ?wait=1 answer when what it says is applied (?timeout= seconds)."""
-    context = context_of(request)
+    context, waits = context_of(request), flag(request, "wait")
+    seconds = number(request, "timeout", 300.0, most=MAX_WAIT_SECONDS) or 0.0
     await context.follower.look_now()
     await context.loop.sync()
-    if flag(request, "wait"):
-        seconds = number(request, "timeout", 300.0, most=MAX_WAIT_SECONDS) or 0.0
+    if waits:
         # No time will mend an error in a manifest.
         await context.wait_until(lambda: context.is_ready or bool(context.follower.view()["errors"]), seconds)
     message = "" if context.is_ready else _unmet(context, "")

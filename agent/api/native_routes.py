@@ -29,10 +29,10 @@ from agent.api.openapi.document import document_of
 from agent.api.openapi.says import Route, Says, Word, choice, flag, number, text, whole
 from agent.api.openapi.shapes import history, host, state
 from agent.api.openapi.shapes import images as image
-from agent.api.requests import MAX_MOMENT, MAX_WAIT_SECONDS, context_of
+from agent.api.requests import MAX_MOMENT, MAX_WAIT_SECONDS, check_query, context_of
 from agent.client import PREFIX
 from agent.images.disk_use import COUNT_SECONDS
-from runtime.errors import Invalid
+from agent.images.keeper import MAX_LEASE_SECONDS
 from runtime.images.details import ImageDetails
 from runtime.images.progress import Progress
 from runtime.images.registry.told import FoundRepository, RemoteImage
@@ -205,7 +205,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/image/leases", system.leases, Says(answer=list[image.Lease])),
     Route("POST", "/image/hold", system.hold_image, Says((
         REFERENCE,
-        number("seconds", "for how long", is_required=True),
+        number("seconds", "for how long", least=1.0, most=MAX_LEASE_SECONDS, is_required=True),
         text("owner", "who asks, for people"),
         text("id", "a lease that is to last longer"),
     ), answer=image.Lease, fails=(404, 409))),
@@ -223,13 +223,7 @@ def add_routes(app: web.Application) -> None:
 
 
 async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
-    known = [word.name for word in route.says.words]
-    for name in request.query:
-        if name not in known:
-            hint = f"it knows {', '.join(known)}" if known else "it knows none"
-            raise Invalid("read request", name[:40], "not a word of this query", hint)
-        if len(request.query.getall(name)) > 1:
-            raise Invalid("read request", name, "it is there twice")
+    check_query(request, route.says.words)
     return await route.handler(request)
 
 

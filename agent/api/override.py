@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from agent.api.context import Context
-from agent.api.requests import context_of, key_of, number
+from agent.api.requests import choice, context_of, key_of, number
 from agent.api.things import containers_of
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile.inventory import spec_of
@@ -98,9 +98,10 @@ VERBS = tuple(_CALLS)
 async def override(request: web.Request) -> web.Response:
     """Do ?what= to all containers of an object that a manifest owns, and leave it alone for ?for= seconds."""
     context, key = context_of(request), key_of(request)
-    what, seconds = request.query.get("what", ""), number(request, "for", 0.0) or 0.0
-    if what not in _CALLS:
-        raise Invalid("override", what[:20], "not something to do", ", ".join(VERBS))
+    what = choice(request, "what", VERBS)
+    seconds = number(request, "for", least=LEAST_SECONDS, most=MOST_SECONDS)
+    if seconds is None:
+        raise Invalid("read request", "for", "it is not said for how long", "for=600")
     await begin(context, key, seconds, f"setpoint override: {what}")
     states = containers_of(context, str(key))
     for state in states:

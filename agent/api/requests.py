@@ -14,7 +14,7 @@ from aiohttp import web
 
 from agent.api.context import CONTEXT, Context
 from agent.api.docker.bodies import read_json
-from agent.api.openapi.says import FLAG_WORDS
+from agent.api.openapi.says import FLAG_WORDS, Word
 from agent.api.views import resolve
 from agent.api.ways import scope_of
 from runtime.errors import Invalid
@@ -33,6 +33,29 @@ def key_of(request: web.Request) -> Key:
     """The object that the path names."""
     context = context_of(request)
     return resolve(request.match_info["key"], context.keys(), context.loop.objects())
+
+
+def check_query(request: web.Request, words: tuple[Word, ...]) -> None:
+    """What a query says is of its route's words, each once and as it may be: before anything is looked at."""
+    known = {word.name: word for word in words}
+    for name in request.query:
+        if name not in known:
+            hint = f"it knows {', '.join(known)}" if known else "it knows none"
+            raise Invalid("read request", name[:40], "not a word of this query", hint)
+        if len(request.query.getall(name)) > 1:
+            raise Invalid("read request", name, "it is there twice")
+        _check_word(request, known[name])
+
+
+def _check_word(request: web.Request, word: Word) -> None:
+    schema = word.schema
+    if schema.get("enum") == list(FLAG_WORDS):
+        flag(request, word.name)
+    elif "enum" in schema:
+        choice(request, word.name, tuple(schema["enum"]))
+    elif schema["type"] in ("number", "integer"):
+        read = whole if schema["type"] == "integer" else number
+        read(request, word.name, least=schema["minimum"], most=schema["maximum"])
 
 
 def number(
@@ -58,6 +81,13 @@ def whole(
     if value != int(value):
         raise Invalid("read request", name, f"{value:g} is not a whole number")
     return int(value)
+
+
+def choice(request: web.Request, name: str, choices: tuple[str, ...], default: str = "") -> str:
+    text = request.query.get(name, default)
+    if text not in choices:
+        raise Invalid("read request", name, f"{text[:40]!r} is none of {', '.join(choices)}")
+    return text
 
 
 def flag(request: web.Request, name: str) -> bool:

@@ -58,11 +58,11 @@ async def logs(request: web.Request) -> web.StreamResponse:
         until=number(request, "until", most=MAX_MOMENT),
         tail=whole(request, "tail"),
     )
-    framer = Framer(timestamps=flag(request, "timestamps"))
+    framer, follows = Framer(timestamps=flag(request, "timestamps")), flag(request, "follow")
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     await response.prepare(request)
     try:
-        if flag(request, "follow"):
+        if follows:
             async for batch in follow_all(sources, query):
                 await _write_frames(response, framer.frames(batch))
         else:

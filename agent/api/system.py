@@ -10,7 +10,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.requests import context_of, flag, number
 from agent.images.disk_use import COUNT_SECONDS, InstanceUse
-from agent.images.keeper import lease_view
+from agent.images.keeper import MAX_LEASE_SECONDS, lease_view
 from agent.images.prune import Prune, Wishes
 from runtime.errors import Invalid
 
@@ -73,13 +73,17 @@ async def leases(request: web.Request) -> web.Response:
 async def hold_image(request: web.Request) -> web.Response:
     """Keep the image ?reference= for ?seconds=, whoever else needs it; ?id= makes a lease longer. ?owner= is
     who asks, for people."""
-    reference, seconds = request.query.get("reference", ""), number(request, "seconds")
+    reference, seconds = request.query.get("reference", ""), _lease_seconds(request)
     if not reference or seconds is None:
         raise Invalid("hold image", reference, "it needs a reference and seconds")
     owner = request.query.get("owner", "") or "a client"
     keeper = context_of(request).images
     record = await keeper.lease(reference, seconds, owner, request.query.get("id", ""))
     return web.json_response(lease_view(record))
+
+
+def _lease_seconds(request: web.Request) -> float | None:
+    return number(request, "seconds", least=1.0, most=MAX_LEASE_SECONDS)
 
 
 async def release_image(request: web.Request) -> web.Response:

@@ -5,11 +5,14 @@ the store holds while the agent is down, so both show one shape.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from runtime.errors import Invalid, NotFound
 from store.records import Condition, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
+
+if TYPE_CHECKING:  # the command line waits for this module
+    from agent.api.openapi.shapes import history, state
 
 Objects = Mapping[Key, ObjectRecord]
 Statuses = Mapping[Key, StatusRecord]
@@ -59,20 +62,20 @@ def _keys(objects: Objects, statuses: Statuses) -> list[Key]:
     return sorted({*objects, *statuses})
 
 
-def object_view(key: Key, record: ObjectRecord | None, status: StatusRecord | None) -> dict[str, Any]:
+def object_view(key: Key, record: ObjectRecord | None, status: StatusRecord | None) -> state.Object:
     """One object in a status: what is wanted in brief, and what is."""
-    view: dict[str, Any] = {
+    view: state.Object = {
         "key": str(key),
         "phase": status.phase if status else "Pending",
         "ready": bool(status and status.ready),
         "restarts": status.restarts if status else 0,
         "message": status.message if status else "",
         "since": status.since if status else 0.0,
-        "containers": [dict(container) for container in status.containers] if status else [],
+        "containers": [_replica(container) for container in status.containers] if status else [],
         "conditions": [condition_view(c) for c in status.conditions] if status else [],
     }
     if record is not None:
-        view |= {
+        view.update({
             "desired": desired_replicas(record),
             "owner": record.owner,
             "file": record.file,
@@ -83,8 +86,13 @@ def object_view(key: Key, record: ObjectRecord | None, status: StatusRecord | No
             "deleting": record.deleting,
             "unmanaged": record.owner == API_OWNER,
             "name": known_name(record),
-        }
+        })  # fmt: skip
     return view
+
+
+def _replica(container: Mapping[str, Any]) -> state.Replica:
+    """As `agent.reconcile.statuses` made it, and the store kept it."""
+    return {**container}  # type: ignore[typeddict-item]
 
 
 def known_name(record: ObjectRecord) -> str:
@@ -105,7 +113,7 @@ def detail_view(
     key: Key, record: ObjectRecord | None, status: StatusRecord | None, events: Iterable[EventRecord]
 ) -> dict[str, Any]:
     """All that is known of one object, for `describe`."""
-    view = object_view(key, record, status)
+    view: dict[str, Any] = {**object_view(key, record, status)}
     view["spec"] = dict(record.spec) if record else {}
     view["spec_hash"] = record.spec_hash if record else ""
     view["updated_at"] = record.updated_at if record else 0.0
@@ -113,7 +121,7 @@ def detail_view(
     return view
 
 
-def condition_view(condition: Condition) -> dict[str, Any]:
+def condition_view(condition: Condition) -> state.Condition:
     return {
         "type": condition.type,
         "status": condition.status,
@@ -123,7 +131,7 @@ def condition_view(condition: Condition) -> dict[str, Any]:
     }
 
 
-def event_view(event: EventRecord) -> dict[str, Any]:
+def event_view(event: EventRecord) -> history.Event:
     return {
         "id": event.id,
         "at": event.at,
@@ -136,7 +144,7 @@ def event_view(event: EventRecord) -> dict[str, Any]:
     }
 
 
-def revision_view(revision: RevisionRecord) -> dict[str, Any]:
+def revision_view(revision: RevisionRecord) -> history.Revision:
     return {
         "id": revision.id,
         "source": revision.source,
@@ -155,7 +163,7 @@ def why_view(
     status: StatusRecord | None,
     events: Iterable[EventRecord],
     revisions: Iterable[RevisionRecord],
-) -> dict[str, Any]:
+) -> state.Why:
     """The chain commit -> file:line -> observation -> actions -> result of one object."""
     commit = next((r for r in revisions if record and r.id == record.revision), None)
     return {

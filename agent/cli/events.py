@@ -53,7 +53,8 @@ def _stored(arguments: Namespace) -> list[dict[str, Any]]:
     from agent.api.views import event_view
     from store.reader import read_events
 
-    views = [event_view(e) for e in read_events(database_path(arguments.instance), None, 10_000)]
+    found = read_events(database_path(arguments.instance), None, 10_000)
+    views: list[dict[str, Any]] = [{**event_view(e)} for e in found]
     return list(_matching(views, arguments))[-arguments.limit :]
 
 

@@ -41,7 +41,7 @@ def stored(arguments: Namespace) -> dict[str, Any]:
         raise AgentDown(socket_path(arguments.instance), "no agent answers")
     key = resolve(arguments.name, found.objects | found.statuses, found.objects)
     steps = read_events(path, key, 20)
-    return why_view(key, found.objects.get(key), found.statuses.get(key), steps, found.revisions)
+    return {**why_view(key, found.objects.get(key), found.statuses.get(key), steps, found.revisions)}
 
 
 def story(data: dict[str, Any], *, is_whole: bool = True) -> list[str]:

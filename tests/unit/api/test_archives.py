@@ -134,7 +134,7 @@ def test_save(agent: Agent, client: Client) -> None:
     assert asked == [(["a", "b"], "docker-archive")]
     with pytest.raises(Invalid, match="damaged"):
         list(client.save_images(["bad"], "oci-archive"))
-    with pytest.raises(Invalid, match="no form"):
+    with pytest.raises(Invalid, match="is none of"):
         list(client.save_images(["a"], "zip"))
     for names in ("", "7", "[]", "[7]", "{}", '["a"' + ', "a"' * 1000 + "]"):
         with pytest.raises(Invalid, match="JSON list"):

@@ -221,7 +221,7 @@ def test_wait_returns_at_once_when_met_and_in_time_when_not(agent: Agent, place:
     assert time.monotonic() - started < 5
     answer = client.wait("shop/nobody", timeout_seconds=0.1)
     assert answer == {"met": False, "message": "there is no shop/nobody"}
-    with pytest.raises(Invalid, match="not something to wait for"):
+    with pytest.raises(Invalid, match="is none of ready, healthy"):
         client.wait("web", condition="happy")
 
 
