@@ -263,8 +263,8 @@ class Loop:
             know, key = self._know, wanted.key
             know.remember(key, account.ask_restart(know.memory_of(key), know.actual_of(key)))
             know.publish(key)
-            know.wake(key)
-        await self._change(changed + self._know.inventory.keep_default_network(now))
+        changed += self._know.inventory.keep_default_network(now)
+        await self._change(changed, starting=[wanted.key] if starts else [])
 
     async def put_together(self, wanted: Sequence[Object]) -> None:
         """Several that the Docker API wants, in one transaction: all of them, or none. As `put`."""
@@ -310,16 +310,19 @@ class Loop:
         memory = replace(know.memory_of(key), handed_over=wish)
         await self._wish(key, memory, "HandOverRequested", message)
 
-    async def _change(self, keys: list[Key]) -> None:
-        """What is wanted for the first time is stored before anything is done for it: what a kill left
-        without a row would be nobody's, and in the way of who asks again. All else is stored meanwhile."""
+    async def _change(self, keys: list[Key], starting: Sequence[Key] = ()) -> None:
+        """What is wanted for the first time, or is to start, is stored before anything is done for it: what a
+        kill left without a row would be nobody's, and what ran without one would be stopped by the next
+        agent, after it told who asked again that it runs. All else is stored meanwhile."""
         know = self._know
         try:
-            if any(know.inventory.records[key].generation == 1 for key in keys):
+            if starting or any(know.inventory.records[key].generation == 1 for key in keys):
                 await know.journal.flush()
         finally:  # also when who asks is gone
             for key in keys:
                 know.spec_changed(key)
+            for key in starting:
+                know.wake(key)
         await know.journal.flush()
 
     # --- what operators ask; NotFound when there is no such object --------------------------------

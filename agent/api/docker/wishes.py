@@ -30,6 +30,7 @@ _KINDS: dict[str, type[SetpointError]] = {
     "temporary": Temporary,
     "unkillable": Temporary,
 }
+_MAY_COME = frozenset(("VolumeMissing", "NetworkMissing"))
 _ON_THE_WAY = frozenset(("Paused", "BackOff", "WaitsForDependents", "NetworkChanging"))
 
 
@@ -87,7 +88,8 @@ async def wait(
         verdict = context.loop.verdict_of(key)
         if verdict is not None and verdict is not before:
             error = why_not(op, key, verdict, context.loop.failure_of(key))
-            may_pass = isinstance(error, Temporary | NotFound)  # what it needs may be on its way
+            # What it needs may be on its way: wanted by the same call, or found wanting by a new agent.
+            may_pass = isinstance(error, Temporary | NotFound) or verdict.reason in _MAY_COME
             if error is not None and (not may_pass or time.monotonic() > patience):
                 raise error
         left = end - time.monotonic()
