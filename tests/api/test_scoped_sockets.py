@@ -106,7 +106,8 @@ class Fenced:
             head = tarfile.TarInfo("Dockerfile")
             head.size = len(content)
             tar.addfile(head, io.BytesIO(content))
-        return self.http(name)("POST", "/build", packed.getvalue()).body.decode()
+        http = self.http(name) if name else self.all
+        return http("POST", "/build", packed.getvalue()).body.decode()
 
     def audit(self, name: str) -> list[dict[str, Any]]:
         path = self.story.layout.data / f"audit/ops.{name}.jsonl"
@@ -391,6 +392,30 @@ def test_nor_is_it_built_upon(fenced: Fenced, others_image: str) -> None:
         said = fenced.build("builds", line)
         assert "not allowed at the socket ops/builds" in said and "Successfully" not in said, line
     assert "Successfully built" in fenced.build("builds", "FROM busybox\nRUN true")
+
+
+@pytest.fixture
+def _no_build_cache(fenced: Fenced) -> Iterator[None]:
+    yield
+    fenced.all("POST", "/build/prune")
+
+
+@pytest.mark.usefixtures("_no_build_cache")
+def test_what_its_builds_leave_behind_is_not_used_by_others(fenced: Fenced) -> None:
+    """Neither a step's result nor a directory of a cache: who makes them may put there what he likes."""
+    word = secrets.token_hex(8)
+    mount = f"RUN --mount=type=cache,id={word},target=/c "
+    lines = f"FROM busybox\n{mount}touch /c/planted; ls /c > /found\n"
+    for _ in range(2):
+        assert "Successfully built" in (said := fenced.build("builds", lines))
+    assert "Using cache" in said
+    said = fenced.build("", lines)
+    assert "Successfully built" in said and "Using cache" not in said
+    other = f"FROM busybox\n{mount}test ! -e /c/planted || exit 7\n"
+    assert "non-zero code: 7" in fenced.build("", other)  # of its own cache
+    assert "Successfully built" in fenced.build("short", other)
+    answer = fenced.http("builds")("POST", "/build", query={"cachefrom": ["docker.io/ci/x"]})
+    assert answer.status == 403
 
 
 @pytest.mark.parametrize("name", ["ssh", "this host"])

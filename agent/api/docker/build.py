@@ -17,7 +17,7 @@ from aiohttp import web
 from agent.api.build import MAX_CONTEXT_BYTES, is_gone
 from agent.api.build_events import Ordered, run_build
 from agent.api.context import Context
-from agent.api.docker.answers import json_answer
+from agent.api.docker.answers import Forbidden, json_answer
 from agent.api.docker.build_cache import PruneWish, forget
 from agent.api.docker.build_limits import whole
 from agent.api.docker.build_logins import read_logins
@@ -42,7 +42,7 @@ _PRUNE_WORDS = ("all", "filters", "keep-storage", "reserved-space", "max-used-sp
 async def build(request: web.Request) -> web.StreamResponse:
     """POST /build. An error before the first line is an answer of its own. A client that leaves ends it."""
     context = context_of(request)
-    query = read_query(request.query, new_id(), is_trusted=is_root(request))
+    query = _fenced(request, read_query(request.query, new_id(), is_trusted=is_root(request)))
     logins = read_logins(request.headers.get("X-Registry-Config", ""))
     ordered = Ordered(query.order, query.limits, _caller(request, logins, query.build_id))
     if not query.has_body:
@@ -55,6 +55,17 @@ async def build(request: web.Request) -> web.StreamResponse:
         return await _answer(request, _lines(request, context, ordered, query))
     finally:
         os.close(descriptor)
+
+
+def _fenced(request: web.Request, query: BuildQuery) -> BuildQuery:
+    """At a scoped socket: its builds share no cache with others', who would take what its steps left in
+    a cache's directory, or fetched from a name that they gave another address."""
+    scope = scope_of(request)
+    if scope is None:
+        return query
+    if query.order.cache_from:
+        raise Forbidden(f"cachefrom is not allowed at the socket {scope.name}")
+    return replace(query, order=replace(query.order, space=scope.name))
 
 
 def _caller(request: web.Request, logins: dict[str, Credential], build_id: str) -> BuildCaller:

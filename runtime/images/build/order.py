@@ -30,6 +30,7 @@ class BuildOrder:
     ignore_text: what `.dockerignore` says, in place of the context's.
     asks_caller: secrets and ssh agents that are not here are asked of who ordered.
     cache_from, cache_to: images that carry a cache (`exchange`). platform "" is this machine's.
+    space: of whose builds this is one: what its RUN steps leave behind, no build of another space finds.
     """
 
     id: str
@@ -53,6 +54,7 @@ class BuildOrder:
     cache_to: str = ""
     asks_caller: bool = False
     ignore_text: str | None = None
+    space: str = ""
 
 
 def to_json(order: BuildOrder) -> dict[str, Any]:
@@ -66,6 +68,7 @@ def to_json(order: BuildOrder) -> dict[str, Any]:
         "ssh": dict(order.ssh), "epoch": order.epoch, "is_trusted": order.is_trusted,
         "cache_from": list(order.cache_from), "cache_to": order.cache_to,
         "asks_caller": order.asks_caller, "ignore_text": order.ignore_text,
+        "space": order.space,
     }  # fmt: skip
 
 
@@ -97,6 +100,7 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
             cache_to=_text(data.get("cache_to", "")),
             is_trusted=data.get("is_trusted") is True,
             asks_caller=data.get("asks_caller") is True,
+            space=_text(data.get("space", "")),
             ignore_text=None if (text := data.get("ignore_text")) is None else _text(text),
             epoch=None if (epoch := data.get("epoch")) is None else _seconds(epoch),
         )

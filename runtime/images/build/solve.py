@@ -326,6 +326,7 @@ class Solver:
         return self._key(
             "run", state.key, list(action.argv), sorted(action.environment), action.working_dir,
             action.user, mounts, action.network, script,
+            *([self.order.space] if self.order.space else []),
         )  # fmt: skip
 
     def _run_now(self, number: int, action: RunAction, state: State, key: str, prepared: Prepared) -> Cached:

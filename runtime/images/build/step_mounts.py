@@ -132,7 +132,8 @@ class StepMounts:
     @contextlib.contextmanager
     def _cache(self, made: Prepared, mount: CacheMount, digests: Digests | None) -> Iterator[None]:
         """sharing: "locked" waits for another build, "private" takes another directory, "shared" shares."""
-        name = hashlib.sha256(mount.id.encode("utf-8", "surrogatepass")).hexdigest()
+        id = f"{self._order.space}\0{mount.id}" if self._order.space else mount.id
+        name = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()
         self._caches.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             directory = self._hold(stack, name, mount.sharing)
