@@ -153,6 +153,13 @@ async def test_published_port_is_held_against_the_host_until_it_is_released(lab:
     lab.serve("host", 8080, kind).close()
 
 
+async def test_port_of_a_container_beside_at_another_address_is_refused_with_its_name(lab: Lab) -> None:
+    lab.network("web")
+    await lab.sandbox("web-1", "web", ports=(PortConfig(80, 8080, host_ip="127.0.0.1"),))
+    with pytest.raises(Conflict, match=r"port shop: 0.0.0.0:8080/tcp is in use by web-1 "):
+        lab.networks.check_ports(SandboxConfig("own", "other", ports=(PortConfig(80, 8080),)), "shop")
+
+
 async def test_port_of_another_instance_is_refused_with_its_name(lab: Lab, tmp_path: Path) -> None:
     lab.network("web")
     port = PortConfig(80, 8080)
