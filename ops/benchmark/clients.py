@@ -43,8 +43,14 @@ class Api:
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
         data = json.dumps(body) if body is not None else None
-        self.connection.request(method, path, data, {"Content-Type": "application/json"} if data else {})
-        answer = self.connection.getresponse()
+        headers = {"Content-Type": "application/json"} if data else {}
+        try:
+            self.connection.request(method, path, data, headers)
+            answer = self.connection.getresponse()
+        except (BrokenPipeError, http.client.RemoteDisconnected):  # idle for long: clients connect again
+            self.connection.close()
+            self.connection.request(method, path, data, headers)
+            answer = self.connection.getresponse()
         content = answer.read()
         if answer.status >= 400:
             raise RuntimeError(f"{method} {path}: {answer.status} {content.decode(errors='replace')[:200]}")
