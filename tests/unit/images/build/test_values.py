@@ -44,7 +44,8 @@ def test_no_mode_keeps_and_a_wrong_one_is_refused() -> None:
 def test_an_order_comes_back_as_it_went() -> None:
     order = BuildOrder(
         "0" * 32, "git", "https://h/x#a:b", "D", "FROM x", ("a:1",), "t", {"A": "1"}, {"l": "m"}, "host",
-        True, True, "linux/amd64", {"s": b"\0\xff"}, {"default": "/s"}, 7, True, ("c:1",), "d:1", space="ops/ci",
+        True, True, "linux/amd64", {"s": b"\0\xff"}, {"default": "/s"}, 7, True, ("c:1",), "d:1",
+        space="ops/ci",
     )  # fmt: skip
     assert from_json(json.loads(json.dumps(to_json(order)))) == order
     assert "xff" not in repr(order)  # secrets are in no message
