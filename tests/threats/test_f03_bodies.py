@@ -89,3 +89,13 @@ def test_f3_the_depth_is_exact_and_strings_do_not_count() -> None:
     assert read_json(b'{"a": "' + b"[{" * 1000 + b'\\"' + b"[" * 1000 + b'"}')
     with pytest.raises(Invalid, match="deeper"):
         read_json(b'{"x\\\\": ' + b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', '"\\uDFFF"', '"\\ude00\\ud83d"', '{"\\ud800": 1}', '["\\\\\\ud800"]']
+)
+def test_f3_half_of_a_pair_of_surrogates_is_no_text(text: str) -> None:
+    """No file, argument or environment holds it: it would be found out at the start of what was made."""
+    with pytest.raises(Invalid, match="half of a surrogate pair"):
+        read_json(f'{{"a": {text}}}'.encode())
+    assert read_json(b'{"a": "\\ud83d\\ude00", "b": "\\\\ud800"}') == {"a": "\U0001f600", "b": "\\ud800"}
