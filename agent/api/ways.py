@@ -41,6 +41,7 @@ MAX_HEAD_BYTES = 256 * 1024  # of a request line and all headers; a line is boun
 MAX_HANDSHAKES = 128  # TLS connections that have not said who they are
 HANDSHAKE_SECONDS = 10
 KEEPALIVE_SECONDS = 30.0
+LINGERING_SECONDS = 2.0  # for the rest of a body that was refused: its sender is to read why
 BACKLOG = 1024
 LOG = "setpoint.api.http"
 
@@ -241,6 +242,7 @@ class Runner(web.AppRunner):
             logger=logger,
             keepalive_timeout=KEEPALIVE_SECONDS,
             shutdown_timeout=1.0,
+            lingering_time=LINGERING_SECONDS,
             auto_decompress=False,  # what is checked is what was sent
             **options,
         )

@@ -127,6 +127,13 @@ class ApiEngine(FakeEngine):
         self.processes.append(process)
         return process
 
+    @property
+    def names(self) -> dict[str, str]:
+        return {state.name: state.id for state in self.list()}
+
+    def ids_with(self, prefix: str) -> list[str]:
+        return [state.id for state in self.list() if state.id.startswith(prefix)]
+
     def list_images(self) -> tuple[ImageInfo, ...]:
         return tuple(self.images.values())
 
