@@ -311,19 +311,17 @@ class Loop:
         await self._wish(key, memory, "HandOverRequested", message)
 
     async def _change(self, keys: list[Key], starting: Sequence[Key] = ()) -> None:
-        """What is wanted for the first time, or is to start, is stored before anything is done for it: what a
-        kill left without a row would be nobody's, and what ran without one would be stopped by the next
-        agent, after it told who asked again that it runs. All else is stored meanwhile."""
+        """A wish is stored before anything is done for it. What a kill left without a row would be nobody's,
+        what ran without one would be stopped, and what went would be made anew, by the next agent, after it
+        told who asked again that all is well."""
         know = self._know
         try:
-            if starting or any(know.inventory.records[key].generation == 1 for key in keys):
-                await know.journal.flush()
+            await know.journal.flush()
         finally:  # also when who asks is gone
             for key in keys:
                 know.spec_changed(key)
             for key in starting:
                 know.wake(key)
-        await know.journal.flush()
 
     # --- what operators ask; NotFound when there is no such object --------------------------------
 

@@ -90,8 +90,12 @@ class Http:
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         connection = _Connection(self._path, seconds)
-        connection.request(method, path, body, sent)
-        return connection, connection.getresponse()
+        try:
+            connection.request(method, path, body, sent)
+            return connection, connection.getresponse()
+        except BaseException:  # who is asked may end meanwhile
+            connection.close()
+            raise
 
     def connect(self, seconds: float = SECONDS) -> socket.socket:
         """A connection of nobody's protocol, for upgraded ones and for hostile bytes."""
