@@ -46,7 +46,8 @@ def dockerd(folder: Path) -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
-        for netns in (folder / "exec" / "netns").glob("*"):  # of containers in the host's network, it leaves one
+        # Of containers in the host's network it leaves one mounted.
+        for netns in (folder / "exec" / "netns").glob("*"):
             subprocess.run(["umount", "-q", netns], check=False)
 
 
