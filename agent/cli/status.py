@@ -23,7 +23,8 @@ PHASES = {
     "Suspended": "yellow", "Stopped": "grey", "Kept": "grey",
 }  # fmt: skip
 
-UNMANAGED = "unmanaged: made through the Docker API, in no manifest (setpoint adopt NAME writes one)"
+UNMANAGED = "unmanaged: made through the Docker API, in no manifest"
+ADOPT = " (setpoint adopt NAME writes one)"  # of a container; networks and volumes stay the API's
 
 
 def add_status(parser: Parser) -> None:
@@ -85,8 +86,9 @@ def render(status: dict[str, Any], *, wide: bool = False, first: str = "") -> st
 def _unmanaged(objects: list[dict[str, Any]], *, wide: bool) -> str:
     """What the Docker API made: by the names that people gave it."""
     shown = [{**item, "shown": f"{item['key'].split('/')[1]} {item['name']}"} for item in objects]
-    table = objects_table(shown, wide=wide)
-    return f"{output.paint(UNMANAGED, 'yellow')}\n{table}"
+    has_container = any(item["key"].split("/")[1] == "container" for item in objects)
+    title = UNMANAGED + ADOPT if has_container else UNMANAGED
+    return f"{output.paint(title, 'yellow')}\n{objects_table(shown, wide=wide)}"
 
 
 def _objects(objects: list[dict[str, Any]], *, wide: bool) -> list[str]:

@@ -42,6 +42,14 @@ def test_it_has_a_section_of_its_own_with_the_way_out() -> None:
     assert "0123456789ab" not in render(status)
 
 
+def test_what_cannot_be_adopted_has_no_hint_to_do_so() -> None:
+    key = Key("@api", "volume", "data")
+    volume = object_view(key, record(key, "data"), None) | {"ready": True, "phase": "Ready"}
+    text = render({"ready": True, "agent": "running", "revision": "", "objects": [volume]})
+    assert "unmanaged: made through the Docker API" in text and "volume data" in text
+    assert "setpoint adopt" not in text
+
+
 def test_a_manifests_object_is_managed() -> None:
     assert not view(WEB)["unmanaged"]
     assert view(WEB)["name"] == "web"
