@@ -279,12 +279,17 @@ def test_an_interrupt(run_directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(run_directory / "setpoint.sock"))
         listener.listen()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "agent.cli", "--instance", NAME, "get"],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        # Whoever runs the tests in the background has it ignored, and what is started inherits that (signal(7)).
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "agent.cli", "--instance", NAME, "get"],
+                cwd=ROOT,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         listener.settimeout(30)
         connection, _ = listener.accept()
         with connection:
