@@ -279,7 +279,7 @@ def test_an_interrupt(run_directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(run_directory / "setpoint.sock"))
         listener.listen()
-        # Whoever runs the tests in the background has it ignored, and what is started inherits that (signal(7)).
+        # Ignored where the tests run in the background, and what is started inherits that (signal(7)).
         before = signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
             process = subprocess.Popen(
