@@ -35,7 +35,7 @@ from agent.reconcile.removal import is_unasked
 from agent.reconcile.revisions import Revisions
 from agent.reconcile.sockets import Sockets
 from agent.reconcile.statuses import status_of
-from agent.reconcile.world import DEFAULT_BRIDGE, Actual, PruneGuard, World
+from agent.reconcile.world import DEFAULT_BRIDGE, HOST, Actual, PruneGuard, World
 from runtime.face import Engine
 from runtime.model import ContainerState
 from store.records import Condition, EventRecord, Happening, Key, StatusRecord
@@ -212,9 +212,10 @@ class Knowledge:
 
     def _counts(self, key: Key) -> bool:
         """Whether the instance is not ready while this is not. What somebody made by the Docker API comes and
-        goes, and fails as it likes; no revision is judged by it."""
+        goes, and fails as it likes; no revision is judged by it. What was forgotten while its last change was
+        being stored would be waited for without an end."""
         record = self.inventory.records.get(key)
-        return record is None or record.owner != API_OWNER
+        return key == HOST if record is None else record.owner != API_OWNER
 
     def publish(self, key: Key) -> None:
         """Show and store the key's status, if it has one and it changed."""

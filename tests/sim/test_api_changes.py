@@ -205,3 +205,29 @@ def test_a_name_that_another_has_is_told_and_had_later(host: Host) -> None:
     put(host, other, box("free", "one"))
     rest(host)
     assert sorted(host.running()) == ["free", "taken"]
+
+
+def test_what_is_forgotten_while_its_removal_is_stored_is_not_waited_for(host: Host) -> None:
+    """The loop may be done with it before the one who asked has his answer."""
+    network(host, "one")
+    host.settle()
+    key = Key("@api", "network", "one")
+
+    async def remove_slowly() -> None:
+        removal = asyncio.ensure_future(host.loop.remove(key))
+        await asyncio.sleep(0)  # it is let go, and being stored
+        host.loop.wake(key)
+        while key in host.loop.objects():
+            await asyncio.sleep(0)
+        await removal
+
+    flush = host.loop.journal.flush
+
+    async def slow_flush() -> None:
+        while key in host.loop.objects():
+            await asyncio.sleep(0)
+        await flush()
+
+    host.loop.journal.flush = slow_flush  # type: ignore[method-assign]
+    host.do(remove_slowly())
+    assert host.loop.is_ready()
