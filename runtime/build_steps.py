@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +39,6 @@ HOSTNAME = "build"
 MAX_LINE_BYTES = 64 * 1024
 SHM_BYTES = 64 << 20
 _LOG_BYTES = 1 << 20  # of the container's own log: the build keeps another
-_STOP_SECONDS = 5.0
 OnLine = Callable[[str, bytes], None]
 """(stdout or stderr, a line without its end)"""
 
@@ -237,7 +235,3 @@ async def _read_output(descriptor: int, on_line: OnLine) -> None:
             if tail:
                 on_line("stderr" if stream == 2 else "stdout", tail)
         writer.close()
-
-
-def upper_of(containers: str | os.PathLike[str], id: str) -> str:
-    return f"{os.fspath(containers)}/{id}/{UPPER}"

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +17,7 @@ from aiohttp import web
 from agent.api import errors
 from agent.api.context import Context
 from agent.api.openapi.shapes.images import CommitOrder
+from agent.api.pieces import write_pieces
 from agent.api.requests import choice, context_of, flag_of, json_of, key_of, strings_of, text_of, whole
 from agent.api.streams import PROGRESS_QUEUE, follow, progress_view, write_lines
 from agent.api.things import containers_of
@@ -27,8 +27,6 @@ from agent.reconcile.convert import LABEL_INDEX
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.images.saver import FORMS
 from runtime.model import ContainerState, ImageInfo
-
-log = logging.getLogger("setpoint.api")
 
 MAX_NAMES = 1000
 MAX_TEXT_BYTES = 16384  # of all changes, the message and the author: they go through a pipe at once
@@ -119,33 +117,14 @@ def _container(request: web.Request, op: str) -> ContainerState:
 
 
 async def _write_archive(request: web.Request, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    """An error before the first piece is an answer of its own."""
-    response: web.StreamResponse | None = None
-    try:
-        async for piece in pieces:
-            response = response or await _begin(request)
-            await response.write(FRAME.pack(STDOUT, len(piece)) + piece)
-        response = response or await _begin(request)
-        await response.write(FRAME.pack(STDOUT, 0))
-    except (ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        if response is None:
-            raise
-        if errors.is_bug(error):
-            log.exception("a bug in answering %s %s", request.method, request.path)
-            context_of(request).metrics.on_bug(None, error)
-        told = json.dumps(errors.to_json(error)).encode()
-        await response.write(FRAME.pack(ERROR, len(told)) + told)
-    finally:
-        close: Callable[[], Any] | None = getattr(pieces, "aclose", None)
-        if close is not None:
-            await close()
-    assert response is not None
-    return response
+    """In frames; without the empty one at its end an archive is cut off."""
+
+    def told(error: Exception) -> bytes:
+        return _framed(json.dumps(errors.to_json(error)).encode(), ERROR)
+
+    end = _framed(b"")
+    return await write_pieces(request, "application/octet-stream", pieces, _framed, told, end=end)
 
 
-async def _begin(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-    await response.prepare(request)
-    return response
+def _framed(piece: bytes, stream: int = STDOUT) -> bytes:
+    return FRAME.pack(stream, len(piece)) + piece

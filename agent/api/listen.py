@@ -16,7 +16,6 @@ from runtime.errors import Invalid
 
 OP = "listen"
 PLAIN_PORT, TLS_PORT = 2375, 2376
-UNSAFE = "--unsafe-plain-tcp"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 

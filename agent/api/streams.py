@@ -20,6 +20,7 @@ from aiohttp import web
 from agent.api import errors
 from agent.api.context import Context
 from agent.api.logs import Framer, LogSource, follow_all, read_all
+from agent.api.pieces import write_pieces
 from agent.api.requests import MAX_MOMENT, context_of, flag, is_root, key_of, number, whole
 from agent.api.things import containers_of
 from agent.api.unnamed_file import receive
@@ -112,27 +113,15 @@ async def _write_frames(response: web.StreamResponse, frames: list[tuple[int, by
 
 async def write_lines(request: web.Request, lines: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
     """Answer with the lines as they come; an error before the first is an answer of its own."""
-    response: web.StreamResponse | None = None
-    try:
-        async for line in lines:
-            response = response or await _begin_lines(request)
-            await response.write(json.dumps(line).encode() + b"\n")
-    except (ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        if response is None:
-            raise
-        if errors.is_bug(error):
-            log.exception("a bug in answering %s %s", request.method, request.path)
-            context_of(request).metrics.on_bug(None, error)
-        await response.write(json.dumps({"error": errors.to_json(error)}).encode() + b"\n")
-    return response or await _begin_lines(request)
+    return await write_pieces(request, "application/x-ndjson", lines, _packed, _told)
 
 
-async def _begin_lines(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
-    return response
+def _told(error: Exception) -> bytes:
+    return _packed({"error": errors.to_json(error)})
+
+
+def _packed(line: dict[str, Any]) -> bytes:
+    return json.dumps(line).encode() + b"\n"
 
 
 # --- images ---------------------------------------------------------------------------------------

@@ -118,13 +118,3 @@ def _check_dates(path: Path, days: float) -> None:
         raise Invalid(OP, str(path), "its time is over", "setpoint tls renew")
     if days < RENEW_DAYS:
         log.warning("%s is good for %d more days: setpoint tls renew", path, days)
-
-
-def client_of(connection: Any) -> str:
-    """The name in the certificate that a client showed; "" for none."""
-    found = connection.getpeercert() if connection is not None else None
-    for part in (found or {}).get("subject", ()):
-        for name, value in part:
-            if name == "commonName":
-                return str(value)
-    return ""

@@ -5,7 +5,6 @@ prune and the cancel of all. BuildKit's clients come through `buildkit`. Thin: t
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import AsyncGenerator
@@ -24,6 +23,7 @@ from agent.api.docker.build_logins import read_logins
 from agent.api.docker.build_query import BuildQuery, read_query
 from agent.api.docker.build_stream import DockerLines, Line, quiet_done, tagged
 from agent.api.docker.filters import read_filters
+from agent.api.docker.json_lines import write_json_lines
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, is_root
 from agent.api.sockets.images import check_base
@@ -46,13 +46,13 @@ async def build(request: web.Request) -> web.StreamResponse:
     logins = read_logins(request.headers.get("X-Registry-Config", ""))
     ordered = Ordered(query.order, query.limits, _caller(request, logins, query.build_id))
     if not query.has_body:
-        return await _answer(request, _lines(request, context, ordered, query))
+        return await write_json_lines(request, _lines(request, context, ordered, query))
     directory = context.settings.layout.data
     descriptor = await receive(request, directory, "build image", MAX_CONTEXT_BYTES, "a context of ")
     try:
         place = f"/proc/{os.getpid()}/fd/{descriptor}"
         ordered = replace(ordered, order=replace(query.order, context=place))
-        return await _answer(request, _lines(request, context, ordered, query))
+        return await write_json_lines(request, _lines(request, context, ordered, query))
     finally:
         os.close(descriptor)
 
@@ -115,21 +115,6 @@ def _end(lines: DockerLines, image: ImageInfo, query: BuildQuery, *, with_aux: b
 def _has_aux(request: web.Request) -> bool:
     version = request.match_info.get("version", "")
     return not version or tuple(map(int, version.split("."))) >= AUX_SINCE
-
-
-async def _answer(request: web.Request, lines: AsyncGenerator[Line, None]) -> web.StreamResponse:
-    response: web.StreamResponse | None = None
-    async with contextlib.aclosing(lines):
-        async for line in lines:
-            response = response or await _begin(request)
-            await response.write(json.dumps(line).encode() + b"\r\n")
-    return response or await _begin(request)
-
-
-async def _begin(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    return response
 
 
 # --- what is kept of builds -------------------------------------------------------------------------

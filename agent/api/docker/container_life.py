@@ -254,6 +254,7 @@ async def _code_of_end(context: Context, state: ContainerState, *, removed: bool
         change = context.loop.next_change()
         now = context.engine.state(state.id)
         if now is None and context.loop.objects().get(_key_of(state)) is None:
+            context.exits.give_up(state.id)
             last = context.exits.last_of(state.id)
             return _code(last.code if last else code)
         if next_exit.done() and not next_exit.cancelled():

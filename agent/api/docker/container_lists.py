@@ -12,7 +12,7 @@ from agent.api.context import Context
 from agent.api.docker import container_view
 from agent.api.docker.answers import json_answer
 from agent.api.docker.container_sizes import sizes_of
-from agent.api.docker.filters import fits_labels, flag_of, read_filters
+from agent.api.docker.filters import fits_labels, flag_of, has_part, read_filters
 from agent.api.docker.finding import find_container
 from agent.api.docker.looking import look_at, networks_by_name, volume_paths
 from agent.api.requests import context_of, flag, whole
@@ -91,16 +91,9 @@ def _fits_names(state: ContainerState, filters: Mapping[str, tuple[str, ...]]) -
 
 
 def _matches_name(name: str, wanted: str) -> bool:
-    """Docker takes a regular expression; ours may be anchored, and is a part of the name else. A real one
-    would let anybody who may list containers keep the agent busy for ever."""
-    bare = wanted.removeprefix("^").removeprefix("/")
-    starts, ends = wanted.startswith("^"), bare.endswith("$")
-    bare = bare.removesuffix("$").replace("\\", "")
-    if starts and ends:
-        return name == bare
-    if starts:
-        return name.startswith(bare)
-    return name.endswith(bare) if ends else bare in name
+    """To Docker's daemon a container's name begins with a slash, which may be said or not."""
+    anchor = "^" if wanted.startswith("^") else ""
+    return has_part(name, anchor + wanted.removeprefix("^").removeprefix("/"))
 
 
 def _fits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from aiohttp import web
@@ -11,11 +12,12 @@ from agent.api.context import Context
 from agent.api.docker import image_events
 from agent.api.docker.image_finding import check_platform, find_image
 from agent.api.docker.image_names import has_tag, read_name
-from agent.api.docker.json_lines import log
 from agent.api.docker.platforms import read_one
 from agent.api.requests import context_of
 from runtime.errors import Invalid, SetpointError
 from runtime.images.reference import parse_reference
+
+log = logging.getLogger("setpoint.api")
 
 MAX_NAMES = 1000
 _END: Any = object()

@@ -6,18 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from aiohttp import web
 
-from agent.api import errors
 from agent.api.docker.answers import message_of
 from agent.api.docker.progress_lines import Line, Lines
+from agent.api.pieces import write_pieces
 from agent.api.requests import context_of
-
-log = logging.getLogger("setpoint.api")
 
 QUEUE = 1000  # reports that a slow client may be behind; what comes then is left out
 Report = Callable[[Any], None]
@@ -29,27 +26,12 @@ async def write_json_lines(
 ) -> web.StreamResponse:
     """An error before the first line is an answer of its own. begins: it is a line as well, as clients of
     this call look for it."""
-    response: web.StreamResponse | None = None
-    try:
-        response = await _begin(request) if begins else None
-        async for line in lines:
-            response = response or await _begin(request)
-            await response.write(_packed(line))
-    except (ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        if response is None:
-            raise
-        if errors.is_bug(error):
-            log.exception("a bug in answering %s %s", request.method, request.path)
-            context_of(request).metrics.on_bug(None, error)
-        message = message_of(error)
-        await response.write(_packed({"errorDetail": {"message": message}, "error": message}))
-    finally:
-        close: Callable[[], Any] | None = getattr(lines, "aclose", None)
-        if close is not None:
-            await close()
-    return response or await _begin(request)
+    return await write_pieces(request, "application/json", lines, _packed, _told, begins=begins)
+
+
+def _told(error: Exception) -> bytes:
+    message = message_of(error)
+    return _packed({"errorDetail": {"message": message}, "error": message})
 
 
 class Work(Generic[_Result]):
@@ -121,9 +103,3 @@ def _heard(task: asyncio.Task[Any]) -> None:
 
 def _packed(line: Line) -> bytes:
     return json.dumps(line, separators=(",", ":")).encode() + b"\r\n"
-
-
-async def _begin(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    return response

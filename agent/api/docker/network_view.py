@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from agent.api.docker.filters import Filters, fits_labels, flag_of
+from agent.api.docker.filters import Filters, fits_labels, flag_of, has_part
 from agent.api.docker.network_body import BRIDGE, ICC, MTU
 from agent.api.docker.network_ids import endpoint_id, network_id
 from agent.api.docker.stamps import rfc3339
@@ -143,15 +143,3 @@ def fits(seen: Seen, filters: Filters, *, is_used: bool) -> bool:
     if dangling is not None and dangling != (not is_used and not seen.is_built_in):
         return False
     return fits_labels(seen.labels(), filters.get("label", ()))
-
-
-def has_part(text: str, wanted: str) -> bool:
-    """Docker's daemon takes a regular expression, which is a way to keep it busy; here a part of the text,
-    which `^` and `$` bind to its ends."""
-    starts, ends = wanted.startswith("^"), wanted.endswith("$")
-    plain = wanted.removeprefix("^").removesuffix("$").replace("\\", "")
-    if starts and ends:
-        return text == plain
-    if starts:
-        return text.startswith(plain)
-    return text.endswith(plain) if ends else plain in text

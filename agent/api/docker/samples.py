@@ -40,10 +40,6 @@ class Samples:
         self._ticked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def is_idle(self) -> bool:
-        return self._task is None
-
     def once(self, id: str) -> Sample | None:
         """A look of its own."""
         state = self._engine.state(id)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.api.docker.bodies import map_of, text_map_of, text_of
-from agent.api.docker.filters import Filters, fits_labels, flag_of
-from agent.api.docker.network_view import has_part
+from agent.api.docker.filters import Filters, fits_labels, flag_of, has_part
 from agent.api.docker.stamps import rfc3339
 from agent.manifest.spec import VolumeSpec
 from runtime.errors import Invalid, NotFound, Temporary, Unsupported

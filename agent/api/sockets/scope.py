@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.manifest.socket_limits import allow_of
 from agent.manifest.spec import SocketSpec
-from agent.policy.permissions import ANYBODY, expanded, needed
+from agent.policy.permissions import ANYBODY, expanded
 from agent.policy.policy import Allow, Policy
 from store.records import Key
 
@@ -34,9 +34,6 @@ class Scope:
     def permits(self, permission: str | None) -> bool:
         """None is a permission that nobody has."""
         return permission is not None and (permission == ANYBODY or permission in self.allowed)
-
-    def permits_route(self, method: str, path: str) -> bool:
-        return self.permits(needed(method, path))
 
     def has(self, labels: Mapping[str, str]) -> bool:
         """Whether something with these labels is seen here."""

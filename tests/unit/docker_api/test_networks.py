@@ -8,9 +8,10 @@ import pytest
 
 from agent.api.docker import endpoint_view, network_view
 from agent.api.docker.answers import Forbidden
+from agent.api.docker.filters import has_part
 from agent.api.docker.network_body import spec_of
 from agent.api.docker.network_ids import endpoint_id, network_id
-from agent.api.docker.network_view import Seen, fits, has_part, inspect, mac_address, summary
+from agent.api.docker.network_view import Seen, fits, inspect, mac_address, summary
 from agent.manifest.spec import Asked, AskedNetwork, ContainerSpec, NetworkSpec
 from agent.reconcile.world import DEFAULT_BRIDGE
 from runtime.errors import Invalid, NotFound, Unsupported
