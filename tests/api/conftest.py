@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -11,36 +10,23 @@ from typing import Any
 
 import pytest
 
-from runtime.layout import Layout
-from tests import engines, leaks
+from tests import engines
 from tests.api.host import Host, remove_containers
 from tests.api.http_client import Http
 from tests.api.proxy import Proxy, checking
-from tests.e2e.story import PROGRAM, Story
+from tests.e2e.own_story import own_story
+from tests.e2e.story import Story
 
 
 @pytest.fixture(scope="session")
 def agent_story(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """The agent of this folder: an instance of its own that follows an empty work tree and has busybox. It
     reads a registries file beside the tree, which tests may write. At its end nothing may be left."""
-    if os.geteuid() != 0 or not PROGRAM.exists():
-        pytest.skip("needs root, and ops/up or ops/test to have made the program")
-    layout = Layout(f"t{secrets.token_hex(4)}")
-    claimed = leaks.claim(layout)
-    story = Story(layout, tmp_path_factory.mktemp("api") / "tree")
-    story.tree.mkdir()
-    story.git("init", "-q", "-b", "main")
-    story.git("commit", "-q", "--allow-empty", "-m", "Begin")
-    try:
+    with own_story(tmp_path_factory.mktemp("api")) as story:
+        story.git("commit", "-q", "--allow-empty", "-m", "Begin")
         story.start_agent("--registries", str(story.tree.parent / "registries.yaml"))
         story.setpoint("image", "load", busybox_archive)
         yield story
-        story.setpoint("down", "--yes", "--data")
-        left = leaks.find_leaks(layout)
-    finally:
-        leaks.clean(layout)
-        leaks.release(layout, claimed)
-    assert left == []
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runtime.layout import Layout
-from tests import leaks
 from tests.api.host import Host
 from tests.api.image_files import TAR, lines_of, tags, tar_of
-from tests.e2e.story import PROGRAM, Story
+from tests.e2e.own_story import own_story
 from tests.registry import Registry, make_image, started
 
 POLICY = "apiVersion: setpoint/v1\nkind: Policy\nallow: {images: ['docker.io/*', '127.0.0.1:*/good/*']}\n"
@@ -35,26 +31,14 @@ def strict(
     registry: Registry, busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
     """An agent of its own, with rules."""
-    if os.geteuid() != 0 or not PROGRAM.exists():
-        pytest.skip("needs root, and ops/up or ops/test to have made the program")
-    layout, folder = Layout(f"t{secrets.token_hex(4)}"), tmp_path_factory.mktemp("strict")
-    claimed = leaks.claim(layout)
-    story = Story(layout, folder / "tree")
-    story.tree.mkdir()
-    (folder / "policy.yaml").write_text(POLICY)
-    (folder / "registries.yaml").write_text(registry.settings())
-    try:
-        story.start_agent(
-            "--policy", str(folder / "policy.yaml"), "--registries", str(folder / "registries.yaml")
-        )
+    folder = tmp_path_factory.mktemp("strict")
+    policy, registries = folder / "policy.yaml", folder / "registries.yaml"
+    policy.write_text(POLICY)
+    registries.write_text(registry.settings())
+    with own_story(folder) as story:
+        story.start_agent("--policy", str(policy), "--registries", str(registries))
         story.setpoint("image", "load", busybox_archive)
-        yield Host(True, layout.agent_socket, layout.agent_socket, folder)
-        story.setpoint("down", "--yes", "--data")
-        left = leaks.find_leaks(layout)
-    finally:
-        leaks.clean(layout)
-        leaks.release(layout, claimed)
-    assert left == []
+        yield Host(True, story.layout.agent_socket, story.layout.agent_socket, folder)
 
 
 def test_a_pull(strict: Host, registry: Registry) -> None:

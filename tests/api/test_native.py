@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,11 +14,10 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from agent.client import Client
-from runtime.layout import Layout
-from tests import leaks
 from tests.api.http_client import Http
 from tests.api.native_cases import DOCUMENT, MANIFEST, OPERATIONS, ORDERS, World
-from tests.e2e.story import PROGRAM, Story
+from tests.e2e.own_story import own_story
+from tests.e2e.story import Story
 from tests.registry import started
 
 BASE = "/setpoint/v1"
@@ -44,16 +41,9 @@ volumes: {data: {}}
 def world(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """An agent that nobody else asks: what is asked of it changes it. It has a container of a manifest, one
     of the Docker API, and a registry."""
-    if os.geteuid() != 0 or not PROGRAM.exists():
-        pytest.skip("needs root, and ops/up or ops/test to have made the program")
     folder = tmp_path_factory.mktemp("native")
-    layout = Layout(f"t{secrets.token_hex(4)}")
-    claimed = leaks.claim(layout)
-    story = Story(layout, folder / "tree")
-    story.tree.mkdir()
-    story.git("init", "-q", "-b", "main")
-    story.commit(MANIFESTS, "Begin")
-    try:
+    with own_story(folder) as story:
+        story.commit(MANIFESTS, "Begin")
         with started(folder / "registry") as registry:
             (folder / "registries.yaml").write_text(registry.settings())
             story.start_agent("--registries", str(folder / "registries.yaml"))
@@ -62,12 +52,6 @@ def world(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             (folder / "image.tar").write_bytes(busybox_archive.read_bytes())
             yield _filled(story, folder, registry.host)
         story.setpoint("resume", "lab/web", code=None)
-        story.setpoint("down", "--yes", "--data")
-        left = leaks.find_leaks(layout)
-    finally:
-        leaks.clean(layout)
-        leaks.release(layout, claimed)
-    assert left == []
 
 
 def _filled(story: Story, folder: Path, registry: str) -> World:

@@ -21,10 +21,9 @@ import pytest
 
 from agent.api.docker.routes import ROUTES
 from agent.policy.permissions import ALL, NEVER, PERMISSIONS, expanded
-from runtime.layout import Layout
-from tests import leaks
 from tests.api.http_client import Answer, Http
-from tests.e2e.story import PROGRAM, Story, eventually
+from tests.e2e.own_story import own_story
+from tests.e2e.story import Story, eventually
 
 SOCKETS = """\
 apiVersion: setpoint/v1
@@ -116,27 +115,17 @@ class Fenced:
 
 @pytest.fixture(scope="module")
 def fenced(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fenced]:
-    if os.geteuid() != 0 or not PROGRAM.exists():
-        pytest.skip("needs root, and ops/up or ops/test to have made the program")
-    layout, top = Layout(f"t{secrets.token_hex(4)}"), tmp_path_factory.mktemp("fenced")
-    claimed = leaks.claim(layout)
-    story, given = Story(layout, top / "tree"), top / "given"
+    top = tmp_path_factory.mktemp("fenced")
+    given = top / "given"
     given.mkdir()
-    story.tree.mkdir()
-    story.git("init", "-q", "-b", "main")
-    place = layout.run / "elsewhere"
-    story.commit({"ops/sockets.yaml": SOCKETS.format(given=given, place=place), "ops/compose.yaml": COMPOSE})
-    try:
+    with own_story(top) as story:
+        place = story.layout.run / "elsewhere"
+        sockets = SOCKETS.format(given=given, place=place)
+        story.commit({"ops/sockets.yaml": sockets, "ops/compose.yaml": COMPOSE})
         story.start_agent()
         story.setpoint("image", "load", busybox_archive)
         story.setpoint("sync", "--wait")
         yield Fenced(story, given, top / "config")
-        story.setpoint("down", "--yes", "--data")
-        left = leaks.find_leaks(layout)
-    finally:
-        leaks.clean(layout)
-        leaks.release(layout, claimed)
-    assert left == []
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.layout import Layout
-from tests import leaks
+from tests.e2e.own_story import own_story
 from tests.e2e.story import PROGRAM, Story
 
 
@@ -45,19 +43,8 @@ def story(quiet_story: Story, busybox_archive: Path) -> Story:
 @pytest.fixture(scope="session")
 def shared_story(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """One instance for all tests of single fields; at its end nothing may be left."""
-    if os.geteuid() != 0 or not PROGRAM.exists():
-        pytest.skip("needs root, and ops/up or ops/test to have made the program")
-    layout = Layout(f"t{secrets.token_hex(4)}")
-    story = Story(layout, tmp_path_factory.mktemp("fields") / "tree")
-    story.tree.mkdir()
-    story.git("init", "-q", "-b", "main")
-    story.git("commit", "-q", "--allow-empty", "-m", "Begin")
-    try:
+    with own_story(tmp_path_factory.mktemp("fields")) as story:
+        story.git("commit", "-q", "--allow-empty", "-m", "Begin")
         story.start_agent()
         story.setpoint("image", "load", busybox_archive)
         yield story
-        story.setpoint("down", "--yes", "--data")
-        left = leaks.find_leaks(layout)
-    finally:
-        leaks.clean(layout)
-    assert left == []

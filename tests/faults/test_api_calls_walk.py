@@ -6,7 +6,6 @@ What the supervisor and its children do is walked by `test_walk`. SETPOINT_WALK 
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import threading
 from collections.abc import Iterator
@@ -22,12 +21,11 @@ from tests.faults.api_calls import CALLS, Call, Client
 from tests.faults.instance import Instance, until
 from tests.faults.points import Point, choose
 from tests.faults.stories import STILL, Story
-from tests.faults.test_walk import MAX_FAILURES, _points
+from tests.faults.walk import asked_for, settled, walk
 from tests.faults.world import World
 
 pytestmark = pytest.mark.slow
 
-SETTLED_SECONDS = 5.0
 NOT_ANSWERED = (OSError, ValueError, http.client.HTTPException)
 
 
@@ -111,30 +109,14 @@ def test_a_kill_at_any_point_of_a_call(world: ApiWorld, call: Call) -> None:
     story = Story(f"api-{call.name}", asked.back, asked.forth, "")
     world.begin()
     seen = world.record(story)
-    assert not (found := _settled(asked, world)), found
-    points = _points([each for each in choose(seen) if _is_agents(each)])
-    failures, missed = [], []
-    for point in points:
-        try:
-            if not world.visit(story, point, both=False):
-                missed.append(str(point))
-            problems = _settled(asked, world)
-            assert not problems, "\n".join(problems)
-        except AssertionError as error:
-            failures.append(f"SETPOINT_WALK='{point}'\n{error}")
-            if len(failures) == MAX_FAILURES:
-                break
-            world.begin_anew()
-    print(f"{call.name}: {len(points)} visited, {len(missed)} not reached again")
-    assert not failures, "\n\n".join(failures)
-    assert points and len(missed) <= len(points) // 3, "\n".join(missed)
+
+    def faults() -> list[str]:
+        return asked.faults(world._here)
+
+    assert not (found := settled(faults)), found
+    points = asked_for([each for each in choose(seen) if _is_agents(each)])
+    walk(world, story, points, both=lambda _number: False, faults=faults, one_missed_in=3)
 
 
 def _is_agents(point: Point) -> bool:
     return point.role in ("agent", "images") and ":inspect:" not in point.name
-
-
-def _settled(asked: Asked, world: ApiWorld) -> list[str]:
-    with contextlib.suppress(AssertionError):
-        until(lambda: not asked.faults(world._here), "it is as it was asked for", SETTLED_SECONDS)
-    return asked.faults(world._here)

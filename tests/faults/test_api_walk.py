@@ -4,10 +4,9 @@ each point, the call made again, and all of it is so; the container itself knows
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.api.http_client import Http
 from tests.faults.instance import Instance, until
 from tests.faults.points import choose
 from tests.faults.stories import STILL, Story
-from tests.faults.test_walk import BOTH_EVERY, MAX_FAILURES, VICTIMS, _points
+from tests.faults.walk import asked_for, is_for_both, walk
 from tests.faults.world import World
 
 pytestmark = pytest.mark.slow
@@ -112,27 +111,5 @@ def test_a_kill_at_any_point_of_a_rename_and_of_a_move_between_networks(world: W
     box = Box()
     story = Story("api-networks", box.back, box.forth, "")
     world.begin()
-    points = _points(choose(world.record(story), everything=False))
-    failures, missed = [], []
-    for number, point in enumerate(points):
-        both = VICTIMS == "both" or number % BOTH_EVERY == BOTH_EVERY - 1
-        try:
-            if not world.visit(story, point, both=both):
-                missed.append(str(point))
-            found = _settled(box, world)
-            assert not found, "\n".join(found)
-        except AssertionError as error:
-            failures.append(f"SETPOINT_WALK='{point}'\n{error}")
-            if len(failures) == MAX_FAILURES:
-                break
-            world.begin_anew()
-    print(f"{len(points)} visited, {len(missed)} not reached again")
-    assert not failures, "\n\n".join(failures)
-    assert points and len(missed) <= len(points) // 4, "\n".join(missed)
-
-
-def _settled(box: Box, world: World) -> list[str]:
-    look: Callable[[], list[str]] = lambda: list(box.faults(world._here))  # noqa: E731
-    with contextlib.suppress(AssertionError):
-        until(lambda: not look(), "it is as it was asked for", 5.0)
-    return look()
+    points = asked_for(choose(world.record(story), everything=False))
+    walk(world, story, points, both=is_for_both, faults=lambda: list(box.faults(world._here)))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent import checker
-from runtime.layout import Layout
-from tests import leaks
-from tests.e2e.story import PROGRAM, Story, free_port
+from tests.e2e.own_story import own_story
+from tests.e2e.story import Story, free_port
 
 COMPOSE = """\
 x-base: &base
@@ -31,26 +28,13 @@ volumes: {{data: }}
 @pytest.fixture(scope="module")
 def healthy(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Four containers, two networks, a volume and a published port; no agent."""
-    if os.geteuid() != 0 or not PROGRAM.exists():
-        pytest.skip("needs root, and ops/up or ops/test to have made the program")
-    layout = Layout(f"t{secrets.token_hex(4)}")
-    claimed = leaks.claim(layout)
-    story = Story(layout, tmp_path_factory.mktemp("planted") / "tree")
-    story.tree.mkdir()
-    story.git("init", "-q", "-b", "main")
-    story.git("commit", "-q", "--allow-empty", "-m", "Begin")
-    try:
+    with own_story(tmp_path_factory.mktemp("planted")) as story:
+        story.git("commit", "-q", "--allow-empty", "-m", "Begin")
         story.start_agent()
         story.setpoint("image", "load", busybox_archive)
         story.apply({"shop/compose.yaml": COMPOSE.format(port=free_port())})
         story.setpoint("agent", "stop")
         yield story
-        story.setpoint("down", "--yes", "--data")
-        left = leaks.find_leaks(layout)
-    finally:
-        leaks.clean(layout)
-        leaks.release(layout, claimed)
-    assert left == []
 
 
 @pytest.fixture
