@@ -24,6 +24,7 @@ PATIENCE_SECONDS = 60.0
 def dockerd(folder: Path) -> Iterator[Engine]:
     """A daemon without networks, ended with the block. The socket's path must be short (unix(7))."""
     folder.mkdir(parents=True, exist_ok=True)
+    cgroups = _docker_cgroups()
     command = [
         "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "-p", folder / "pid",
         "-H", f"unix://{folder}/sock", "--bridge", "none", "--iptables=false", "--ip6tables=false",
@@ -49,6 +50,21 @@ def dockerd(folder: Path) -> Iterator[Engine]:
         # Of containers in the host's network it leaves one mounted.
         for netns in (folder / "exec" / "netns").glob("*"):
             subprocess.run(["umount", "-q", netns], check=False)
+        for top in _docker_cgroups() - cgroups:
+            _remove_empty(top)
+
+
+def _docker_cgroups() -> set[Path]:
+    """What dockerd makes at each hierarchy's top and leaves there."""
+    return set(Path("/sys/fs/cgroup").glob("docker")) | set(Path("/sys/fs/cgroup").glob("*/docker"))
+
+
+def _remove_empty(top: Path) -> None:
+    for folder in sorted((each for each in top.rglob("*") if each.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        top.rmdir()
 
 
 def podman_in(folder: Path) -> Engine:
