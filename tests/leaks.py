@@ -151,6 +151,15 @@ def descendants() -> set[int]:
     return found
 
 
+def end_containers(layout: Layout) -> None:
+    """Kill what runs in the instance's containers, and nothing else of it."""
+    for path in cgroups(layout):
+        if layout.cgroup_parent in path.parent.parts:
+            for pid in (path / "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+
+
 def clean(layout: Layout) -> None:
     """Remove all of it, whatever state it is in."""
     deadline = time.monotonic() + 10

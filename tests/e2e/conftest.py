@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,13 +23,7 @@ def quiet_story(instance: Layout, tmp_path: Path) -> Iterator[Story]:
     story.git("init", "-q", "-b", "main")
     story.git("commit", "-q", "--allow-empty", "-m", "Begin")
     yield story
-    subprocess.run(
-        [PROGRAM, "down", "--yes", "--data"],
-        env=story.environment,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    story.take_down()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def own_story(folder: Path) -> Iterator[Story]:
     story.git("init", "-q", "-b", "main")
     try:
         yield story
-        story.setpoint("down", "--yes", "--data")
+        story.take_down()
         left = leaks.find_leaks(layout)
     finally:
         leaks.clean(layout)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime.layout import Layout
+from tests import leaks
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".venv/bin/setpoint"
@@ -103,6 +104,16 @@ class Story:
 
     def start_agent(self, *words: str) -> None:
         self.setpoint("agent", "--detach", "--watch", self.tree, "--metrics", "127.0.0.1:0", *words)
+
+    def take_down(self, *, is_whole: bool = True) -> None:
+        """`setpoint down --data`, for the end of a test. Its containers are killed before: a first process
+        that says nothing of SIGTERM never sees it (pid_namespaces(7)), and each such would be waited for ten
+        seconds. is_whole: whether it must succeed."""
+        for pid in leaks.agents(self.layout):  # it would start again what is killed
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda pid=pid: not is_alive(pid), "the agent ends")
+        leaks.end_containers(self.layout)
+        self.setpoint("down", "--yes", "--data", code=0 if is_whole else None)
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)

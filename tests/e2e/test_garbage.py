@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from runtime.layout import Layout
 from tests.e2e.images import write_image
-from tests.e2e.story import PROGRAM, Story, eventually
+from tests.e2e.story import Story, eventually
 from tests.faults.disks import Disk, small_disk
 from tests.registry import Registry, started
 
@@ -164,7 +163,7 @@ def test_at_no_byte_free_images_go_by_themselves(
         eventually(lambda: "for images" not in story.setpoint("status"), "the alarm is over")
         eventually(lambda: "ImageCollected" in story.setpoint("events"), "what went is told")
     finally:
-        subprocess.run([PROGRAM, "down", "--yes", "--data"], env=story.environment, check=False, timeout=60)
+        story.take_down(is_whole=False)
 
 
 def fill(path: Path) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import pytest
 from runtime.disk import BALLAST_FILES
 from runtime.layout import Layout
 from store.reader import read_status
-from tests.e2e.story import PROGRAM, Story, eventually, is_alive
+from tests.e2e.story import Story, eventually, is_alive
 from tests.faults.disks import Disk, small_disk
 
 FILE_SYSTEMS = Path("/proc/filesystems").read_text()
@@ -57,7 +56,7 @@ def story(disk: Disk, instance: Layout, tmp_path: Path, busybox_archive: Path) -
         story.setpoint("image", "load", busybox_archive)
         yield story
     finally:
-        subprocess.run([PROGRAM, "down", "--yes", "--data"], env=story.environment, check=False, timeout=60)
+        story.take_down(is_whole=False)
 
 
 def extra_image(story: Story, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from runtime.images.progress import Progress
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from tests import leaks
-from tests.e2e.story import PROGRAM, Story, eventually
+from tests.e2e.story import Story, eventually
 from tests.unit.images import craft
 
 
@@ -56,10 +55,7 @@ def test_b9_it_is_found_without_anybody_asking_and_marked_until_it_is_repaired(
         told = story.setpoint("events")
         assert "ImageDamaged" in told and "ImageWhole" in told
     finally:
-        subprocess.run(
-            [PROGRAM, "down", "--yes", "--data"], env=story.environment, check=False, timeout=60,
-            capture_output=True,
-        )  # fmt: skip
+        story.take_down(is_whole=False)
 
 
 def test_b9_a_slow_check_runs_when_nobody_else_does(instance: Layout, tmp_path: Path) -> None:

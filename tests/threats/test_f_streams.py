@@ -10,7 +10,6 @@ import json
 import os
 import random
 import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -56,10 +55,7 @@ def story(instance: Layout, busybox_archive: Path, tmp_path: Path) -> Iterator[S
             assert http("POST", f"/containers/{name}/start").status == 204
         yield story
     finally:
-        subprocess.run(
-            [PROGRAM, "down", "--yes", "--data"], env=story.environment, capture_output=True, check=True,
-            timeout=60,
-        )  # fmt: skip
+        story.take_down()
 
 
 def _create(http: Http, name: str, script: str, **fields: Any) -> None:
