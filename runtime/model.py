@@ -40,12 +40,14 @@ class MountConfig:
 
 @dataclass(frozen=True, slots=True)
 class PortConfig:
-    """A published port. host_ip "" means all addresses of the host."""
+    """A published port. host_ip "" means all addresses of the host. host_port 0 is one that the kernel gives.
+    among: (first, last) of the host ports of which a free one is taken, host_port before all others."""
 
     container_port: int
     host_port: int
     protocol: Protocol_ = "tcp"
     host_ip: str = ""
+    among: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

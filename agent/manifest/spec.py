@@ -36,7 +36,8 @@ class Mount(Spec):
 
 class Port(Spec):
     """published None: the engine picks one (ephemeral). published_last, when set, makes a range of host
-    ports for one container port: replica n (from 1) publishes on published + n - 1."""
+    ports for one container port: a free one is taken and kept; replica n (from 1) rather takes
+    published + n - 1."""
 
     target: int
     published: int | None = None

@@ -99,10 +99,7 @@ def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
     yield from _confinement(allow, spec)
     for index, port in enumerate(spec.ports):
         if allow.ports is not None and not any(_holds(known, port) for known in allow.ports):
-            text = (
-                f"port {port.host_ip + ':' if port.host_ip else ''}{port.published or 'any'}/{port.protocol}"
-            )
-            yield _refused("ports", ("ports", (index, len(spec.ports))), text)
+            yield _refused("ports", ("ports", (index, len(spec.ports))), f"port {_port_text(port)}")
     for name in sorted(spec.sysctls):
         if not _matches(allow.sysctls, name.replace("/", ".")):
             yield _refused("sysctls", ("sysctls", name), f"sysctl {name}", name)
@@ -197,6 +194,12 @@ def _below(pattern: str, path: str) -> bool:
         return False
     parts = re.escape(posixpath.normpath(pattern)).replace(r"\*", "[^/]*")
     return re.fullmatch(f"{parts.rstrip('/')}(/.*)?", posixpath.normpath(path), re.DOTALL) is not None
+
+
+def _port_text(port: Port) -> str:
+    address = f"{port.host_ip}:" if port.host_ip else ""
+    last = f"-{port.published_last}" if port.published_last else ""
+    return f"{address}{port.published or 'any'}{last}/{port.protocol}"
 
 
 def _holds(known: PortRange, port: Port) -> bool:

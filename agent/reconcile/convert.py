@@ -231,8 +231,8 @@ def endpoints_of(key: Key, spec: ContainerSpec, index: int, names: Names) -> tup
 
 
 def _ports(spec: ContainerSpec, index: int) -> tuple[PortConfig, ...]:
-    """Published ports. host_port 0 asks the runtime to pick a free one; of a range, replica n takes
-    the n-th port.
+    """Published ports. host_port 0 asks the runtime to pick a free one; of a range it takes one that is
+    free, and replica n rather the n-th.
     """
     return tuple(
         PortConfig(
@@ -240,6 +240,7 @@ def _ports(spec: ContainerSpec, index: int) -> tuple[PortConfig, ...]:
             host_port=_host_port(port, index),
             protocol=port.protocol,
             host_ip=port.host_ip,
+            among=_among(port),
         )
         for port in spec.ports
     )
@@ -248,7 +249,14 @@ def _ports(spec: ContainerSpec, index: int) -> tuple[PortConfig, ...]:
 def _host_port(port: Port, index: int) -> int:
     if port.published is None:
         return 0
-    return port.published + index - 1 if port.published_last else port.published
+    last = port.published_last or port.published
+    return port.published + (index - 1) % (last - port.published + 1)
+
+
+def _among(port: Port) -> tuple[int, int] | None:
+    if port.published is None or port.published_last is None:
+        return None
+    return port.published, port.published_last
 
 
 def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> SandboxConfig:

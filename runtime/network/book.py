@@ -6,6 +6,7 @@ port something is follows from the records alone.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -176,9 +177,7 @@ class Book:
         planned: dict[tuple[str, int, str], PortConfig] = {}
         for asked in wanted:
             ports.check(record.id, asked)
-            port = asked if asked.host_port else _chosen_before(asked, old, planned.values())
-            if not port.host_port:
-                port = dataclasses.replace(port, host_port=self._free_port(record.id, port))
+            port = asked if _is_fixed(asked) else self._chosen(record.id, asked, old, planned)
             key = (port.protocol, port.host_port, _any_ip(port.host_ip))
             if planned.get(key, port).container_port != port.container_port:
                 raise Invalid("publish port", record.id, f"{ports.describe(port)} is named twice")
@@ -190,6 +189,36 @@ class Book:
                 "add a network that is not internal, or remove ports",
             )  # fmt: skip
         return tuple(planned.values())
+
+    def _chosen(
+        self, sandbox: str, asked: PortConfig, old: Iterable[PortConfig],
+        planned: Mapping[tuple[str, int, str], PortConfig],
+    ) -> PortConfig:  # fmt: skip
+        """The port that was chosen for the same words the last time, else a free one."""
+        for port in old:
+            is_same = dataclasses.replace(port, host_port=asked.host_port) == asked
+            if is_same and port not in planned.values():
+                return port
+        taken = {number for protocol, number, _ in planned if protocol == asked.protocol}
+        number = (
+            self._free_port(sandbox, asked)
+            if asked.among is None
+            else self._free_among(sandbox, asked, taken)
+        )
+        return dataclasses.replace(asked, host_port=number)
+
+    def _free_among(self, sandbox: str, port: PortConfig, taken: Collection[int]) -> int:
+        """The first that is free of the ports that it may have; the preferred one before all others."""
+        first, last = port.among or (0, 0)
+        for number in (port.host_port, *range(first, last + 1)):
+            if number in taken or (port.protocol, number) in self._claims:
+                continue
+            with contextlib.suppress(Conflict):
+                return self._choose_port(sandbox, dataclasses.replace(port, host_port=number))
+        raise Conflict(
+            "publish port", sandbox, f"none of the ports {first}-{last}/{port.protocol} is free",
+            "publish a wider range, or stop what has them",
+        )  # fmt: skip
 
     def _free_port(self, sandbox: str, port: PortConfig) -> int:
         for _ in range(64):
@@ -258,10 +287,6 @@ def _any_ip(host_ip: str) -> str:
     return "" if host_ip == "0.0.0.0" else host_ip
 
 
-def _chosen_before(asked: PortConfig, old: Iterable[PortConfig], taken: Collection[PortConfig]) -> PortConfig:
-    """The port that was chosen for the same words the last time, else the words themselves."""
-    for port in old:
-        same = dataclasses.replace(port, host_port=0) == asked
-        if same and port not in taken:
-            return port
-    return asked
+def _is_fixed(port: PortConfig) -> bool:
+    """Whether it can be no other host port than the one that is named."""
+    return port.host_port != 0 and port.among is None

@@ -32,6 +32,9 @@ def check(subject: str, port: PortConfig) -> None:
         raise Invalid("publish port", subject, f"unknown protocol {port.protocol!r}", "tcp, udp or sctp")
     if not (0 <= port.host_port < 65536 and 0 < port.container_port < 65536):
         raise Invalid("publish port", subject, f"{port.host_port}:{port.container_port} is out of range")
+    if port.among is not None and not 0 < port.among[0] <= port.host_port <= port.among[1] < 65536:
+        first, last = port.among
+        raise Invalid("publish port", subject, f"{port.host_port} is not one of the ports {first}-{last}")
     if ":" in port.host_ip:
         raise Unsupported("publish port", subject, f"IPv6 address {port.host_ip}", "use an IPv4 address")
     try:
@@ -70,11 +73,12 @@ def bind(subject: str, port: PortConfig, layout: Layout) -> socket.socket:
 
 
 def choose(subject: str, port: PortConfig) -> int:
-    """A free host port for one that names none (host_port 0), as the kernel gives it."""
+    """A free host port for one that names none (host_port 0), as the kernel gives it; else the one that is
+    named, Conflict when it is in use."""
     kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as probing:
         try:
-            probing.bind((port.host_ip or "0.0.0.0", 0))
+            probing.bind((port.host_ip or "0.0.0.0", port.host_port))
         except OSError as error:
             _refuse(subject, port, error, "")
         chosen: int = probing.getsockname()[1]

@@ -11,14 +11,14 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime import disk
 from runtime.errors import Invalid
-from runtime.model import NetworkConfig, PortConfig
+from runtime.model import NetworkConfig, PortConfig, Protocol_
 from runtime.network.addresses import Subnet, subnet_of
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
@@ -112,7 +112,8 @@ def sandbox_json(record: SandboxRecord) -> dict[str, Any]:
             for endpoint in record.endpoints
         ],
         "ports": [
-            [port.container_port, port.host_port, port.protocol, port.host_ip] for port in record.ports
+            [port.container_port, port.host_port, port.protocol, port.host_ip, port.among]
+            for port in record.ports
         ],
         "extra_hosts": record.extra_hosts,
         "sysctls": dict(record.sysctls),
@@ -133,13 +134,19 @@ def sandbox_from(data: Mapping[str, Any]) -> SandboxRecord:
         endpoints=tuple(
             Endpoint(**{**endpoint, "aliases": tuple(endpoint["aliases"])}) for endpoint in data["endpoints"]
         ),
-        ports=tuple(PortConfig(*port) for port in data["ports"]),
+        ports=tuple(_port(*port) for port in data["ports"]),
         extra_hosts=tuple((name, address) for name, address in data["extra_hosts"]),
         sysctls=dict(data["sysctls"]),
         inode=int(data["inode"]),
         boot=data["boot"],
         ids=int(data.get("ids", 0)),
     )
+
+
+def _port(
+    target: int, number: int, protocol: Protocol_, host_ip: str, among: Sequence[int] | None = None
+) -> PortConfig:
+    return PortConfig(target, number, protocol, host_ip, (among[0], among[1]) if among else None)
 
 
 def write(path: Path | str, data: Mapping[str, Any], *, lasting: bool) -> None:

@@ -33,9 +33,11 @@ class Reservations:
         self._held[key] = ports.bind(subject, port, self._layout)
 
     def check(self, subject: str, wanted: Iterable[PortConfig]) -> None:
-        """Raise what `take` would, for ports that are not ours already. Reserves nothing."""
+        """Raise what `take` would, for ports that are not ours already. Reserves nothing. One of several is
+        looked for when it is published."""
         for port in wanted:
-            if port.host_port and port.protocol in ("tcp", "udp") and _key(port) not in self._held:
+            is_fixed = port.host_port and port.among is None
+            if is_fixed and port.protocol in ("tcp", "udp") and _key(port) not in self._held:
                 ports.check(subject, port)
                 ports.bind(subject, port, self._layout).close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -108,6 +109,26 @@ def test_published_ports(host: Host, name: str) -> None:
         "run", "-d", "--name", f"{name}c", "-p", f"{address}:80", "busybox", "true", check=False
     )
     assert taken.returncode == 125 and "port" in taken.stderr
+
+
+def test_one_of_several_ports_is_taken_and_kept(host: Host, name: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        first = min(taken.getsockname()[1], 65000)
+        for each in ("a", "b"):
+            words = ("-p", f"127.0.0.1:{first}-{first + 50}:80", "busybox", "sleep", "1000")
+            host.docker("run", "-d", "--name", f"{name}{each}", *words)
+        ports = [_port(host, f"{name}{each}") for each in ("a", "b")]
+    assert ports[0] != ports[1] and all(first < port <= first + 50 for port in ports)
+    bindings = shown(host, f"{name}a")["HostConfig"]["PortBindings"]["80/tcp"]
+    assert bindings == [{"HostIp": "127.0.0.1", "HostPort": f"{first}-{first + 50}"}]
+    pairs = f"127.0.0.1:{first + 60}-{first + 61}:80-81"
+    host.docker("run", "-d", "--name", f"{name}c", "-p", pairs, "busybox", "sleep", "1000")
+    assert _port(host, f"{name}c") == first + 60
+
+
+def _port(host: Host, name: str) -> int:
+    return int(host.docker("port", name, "80/tcp").stdout.split(":")[-1])
 
 
 def test_networks_and_names(host: Host, name: str) -> None:

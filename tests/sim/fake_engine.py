@@ -525,6 +525,8 @@ def _replica(state: ContainerState) -> tuple[str, str]:
 
 
 def _clash(one: PortConfig, other: PortConfig) -> bool:
+    if one.among or other.among:  # another one is taken
+        return False
     if one.host_port == 0 or one.host_port != other.host_port or one.protocol != other.protocol:
         return False
     return not one.host_ip or not other.host_ip or one.host_ip == other.host_ip

@@ -113,13 +113,19 @@ def _binding(item: Any, target: int, protocol: str) -> Port:
         address = "" if address in ("", "0.0.0.0") else str(ipaddress.IPv4Address(address))
     except ValueError:
         raise Invalid("", "", f"invalid HostIp: {address[:40]}") from None
-    if "-" in text:
-        first, _, last = text.partition("-")
-        raise Unsupported(
-            "publish", f"{first[:5]}-{last[:5]}", "a range for one port", "name one port, or none"
-        )
-    published = _number(text, text, least=0) if text else 0
-    return Port(target=target, published=published or None, protocol=protocol, host_ip=address)
+    numbers = _host_ports(text)
+    return Port(target=target, protocol=protocol, host_ip=address, **numbers)
+
+
+def _host_ports(text: str) -> dict[str, int]:
+    """ "8080"; "8000-8010", of which a free one is taken; "" and "0" for any."""
+    first, sign, last = text.partition("-")
+    published = _number(first, text, least=1 if sign else 0) if text else 0
+    end = _number(last, text, least=1) if sign else published
+    if end < published:
+        raise Invalid("", "", f"invalid port specification: {text[:40]!r}")
+    found = {"published": published} if published else {}
+    return found | ({"published_last": end} if end != published else {})
 
 
 def exposed_of(

@@ -221,6 +221,7 @@ def port_bindings(ports: tuple[Port, ...]) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for port in ports:
         host_port = "" if port.published is None else str(port.published)
+        host_port += f"-{port.published_last}" if port.published_last else ""
         binding = {"HostIp": port.host_ip, "HostPort": host_port}
         found.setdefault(f"{port.target}/{port.protocol}", []).append(binding)
     return found

@@ -199,6 +199,23 @@ async def test_port_without_a_number_gets_one_and_keeps_it(lab: Lab) -> None:
     assert lab.call("lan", HOST_ADDRESS, first[0].host_port, server) == LAN_ADDRESS
 
 
+async def test_one_of_several_ports_is_free_and_kept(lab: Lab) -> None:
+    lab.network("web")
+    lab.serve("host", 8080, TCP, "127.0.0.1")
+    wanted = (PortConfig(80, 8080, among=(8080, 8082)),)
+    for id in ("web-1", "web-2"):
+        await lab.sandbox(id, "web", ports=wanted)
+    assert [lab.networks.ports(id)[0].host_port for id in ("web-1", "web-2")] == [8081, 8082]
+    with pytest.raises(Conflict, match="none of the ports 8080-8082/tcp is free"):
+        await lab.sandbox("web-3", "web", ports=wanted)
+
+    lab.reopen()
+    await lab.sandbox("web-2", "web", ports=wanted)
+    assert lab.networks.ports("web-2")[0].host_port == 8082
+    server = lab.serve("web-2", 80)
+    assert lab.call("lan", HOST_ADDRESS, 8082, server) == LAN_ADDRESS
+
+
 async def test_port_needs_a_network_with_a_way_out(lab: Lab) -> None:
     lab.network("inner", internal=True)
     with pytest.raises(Invalid, match="none of its networks has a way out"):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.api.docker.body_networks import port_of
+from agent.api.docker.config_view import port_bindings
 from agent.api.docker.container_body import Lookup, command_of, spec_of
 from agent.manifest.hashing import recreate_hash
 from agent.manifest.spec import ContainerSpec, Mount
@@ -120,6 +121,9 @@ def test_networks_and_ports() -> None:
     assert [(port.published, port.host_ip) for port in made.ports] == [(8080, ""), (None, "127.0.0.1")]
     everything = spec(host={"PublishAllPorts": True}, ExposedPorts={"53/udp": {}})
     assert {(port.target, port.protocol) for port in everything.ports} == {(80, "tcp"), (53, "udp")}
+    several = spec(host={"PortBindings": {"80/tcp": [{"HostPort": "8000-8010"}, {"HostPort": "90-90"}]}})
+    assert [(port.published, port.published_last) for port in several.ports] == [(8000, 8010), (90, None)]
+    assert port_bindings(several.ports)["80/tcp"][0] == {"HostIp": "", "HostPort": "8000-8010"}
     assert spec(host={"NetworkMode": "container:db"}).network_mode == "container:key-of-db"
     assert spec(NetworkDisabled=True).network_mode == "none"
 
@@ -132,7 +136,9 @@ def test_networks_and_ports() -> None:
     {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 3}}, {"RestartPolicy": {"Name": "x"}},
     {"IpcMode": "x"}, {"PidMode": "y"}, {"SecurityOpt": ["nonsense"]}, {"Runtime": "kata-nobody"},
     {"PortBindings": {"80/icmp": []}}, {"PortBindings": {"0/tcp": []}}, {"PortBindings": {"99999/tcp": []}},
-    {"PortBindings": {"80/tcp": [{"HostIp": "x"}]}}, {"ExtraHosts": ["x"]}, {"Dns": ["x"]},
+    {"PortBindings": {"80/tcp": [{"HostIp": "x"}]}}, {"PortBindings": {"80/tcp": [{"HostPort": "9-8"}]}},
+    {"PortBindings": {"80/tcp": [{"HostPort": "0-8"}]}}, {"PortBindings": {"80/tcp": [{"HostPort": "8-"}]}},
+    {"ExtraHosts": ["x"]}, {"Dns": ["x"]},
     {"NetworkMode": "nobody"}, {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1"}}},
     {"Ulimits": [{"Name": "nofile", "Soft": 5, "Hard": 1}]}, {"Mounts": ["x"]}, {"Binds": "x"},
     {"Memory": "1g"},
@@ -146,7 +152,7 @@ def test_what_makes_no_sense(host: dict[str, Any]) -> None:
 @pytest.mark.parametrize("host", [
     {"BlkioWeight": 10}, {"CgroupParent": "/x"}, {"DeviceRequests": [{}]}, {"DeviceCgroupRules": ["c 1:1 r"]},
     {"Links": ["a:b"]}, {"StorageOpt": {"size": "1g"}}, {"CgroupnsMode": "host"}, {"MemorySwappiness": 10},
-    {"LogConfig": {"Type": "syslog"}}, {"PortBindings": {"80/tcp": [{"HostPort": "8000-8010"}]}},
+    {"LogConfig": {"Type": "syslog"}},
     {"MaskedPaths": ["/proc/x"]}, {"Mounts": [{"Type": "npipe", "Target": "/x"}]}, {"CpusetMems": "0"},
 ], ids=str)  # fmt: skip
 def test_what_there_is_not(host: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -80,6 +81,7 @@ def test_a_port_is_published_once(one: PortConfig, two: PortConfig, is_refused: 
         (PortConfig(80, 70000), Invalid),
         (PortConfig(0, 80), Invalid),
         (PortConfig(80, -1), Invalid),
+        (PortConfig(80, 90, among=(80, 89)), Invalid),
         (PortConfig(80, 80, "icmp"), Invalid),  # type: ignore[arg-type]
         (PortConfig(80, 80, host_ip="nowhere"), Invalid),
         (PortConfig(80, 80, host_ip="::1"), Unsupported),
@@ -113,6 +115,32 @@ def test_chosen_ports_avoid_claims_and_stay() -> None:
     full.put(full.plan(request("one", "web", ports=(PortConfig(80, 40000),))))
     with pytest.raises(Temporary, match="no free tcp port"):
         full.plan(request("two", "web", ports=(PortConfig(80, 0),)))
+
+
+def test_one_of_several_ports_is_a_free_one_and_stays() -> None:
+    """40002 is a process's of the host."""
+
+    def choose(sandbox: str, port: PortConfig) -> int:
+        if port.host_port == 40002:
+            raise Conflict("publish port", sandbox, "in use")
+        return port.host_port
+
+    made = Book(LAYOUT, choose)
+    made.put_network(book().networks["web"])
+    made.put(made.plan(request("one", "web", ports=(PortConfig(80, 40001),))))
+    either = PortConfig(80, 40001, among=(40001, 40004))
+    other = dataclasses.replace(either, container_port=81)
+    second = made.plan(request("two", "web", ports=(either, other)))
+    assert [port.host_port for port in second.ports] == [40003, 40004]
+    made.put(second)
+    made.drop("one")
+    assert made.plan(request("two", "web", ports=(other, either))).ports == second.ports[::-1]
+    assert records.sandbox_from(json.loads(json.dumps(records.sandbox_json(second)))).ports == second.ports
+    last = made.plan(request("three", "web", ports=(dataclasses.replace(either, host_port=40004),)))
+    assert [port.host_port for port in last.ports] == [40001]
+    made.put(last)
+    with pytest.raises(Conflict, match="none of the ports 40001-40004/tcp is free"):
+        made.plan(request("four", "web", ports=(either,)))
 
 
 def test_what_a_sandbox_may_not_ask_for() -> None:

@@ -39,7 +39,9 @@ def convert(spec: ContainerSpec, index: int = 1, **names: dict[str, str]) -> Con
 
 def test_each_replica_takes_its_port_of_a_range() -> None:
     spec = ContainerSpec(image="a", scale=3, ports=(Port(target=80, published=8080, published_last=8082),))
-    assert [convert(spec, n).sandbox.ports[0].host_port for n in (1, 2, 3)] == [8080, 8081, 8082]
+    ports = [convert(spec, n).sandbox.ports[0] for n in (1, 2, 3, 4)]
+    assert [port.host_port for port in ports] == [8080, 8081, 8082, 8080]
+    assert {port.among for port in ports} == {(8080, 8082)}
 
 
 def test_a_single_port_and_an_open_choice_stay_as_they_are() -> None:
