@@ -47,8 +47,9 @@ class Docker:
                  "--bridge", "bench0", "--default-address-pool", "base=172.31.0.0/16,size=24"],
                 stdout=log, stderr=log,
             )  # fmt: skip
+        asked = ("version", "-f", "{{.Server.Version}}")  # without a daemon it prints its own version only
         until(
-            lambda: self.docker("version", check=False), 60, f"dockerd answers, see {self.scratch}/log", 0.1
+            lambda: self.docker(*asked, check=False).strip(), 60, f"dockerd answers, see {self.scratch}/log", 0.1
         )
         packed = self.scratch / "image.tar"
         run("skopeo", "copy", f"oci-archive:{self.archive}", f"docker-archive:{packed}:busybox:latest")

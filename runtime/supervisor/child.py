@@ -67,15 +67,15 @@ class Built(NamedTuple):
     users: int = -1
 
 
-def run(plan: Plan, wiring: Wiring, procs_files: tuple[str, ...], built: Built | None = None) -> NoReturn:
-    """Become the container's first process. procs_files: cgroups that it joins itself."""
+def run(plan: Plan, wiring: Wiring, cgroup_files: tuple[str, ...], built: Built | None = None) -> NoReturn:
+    """Become the container's first process. cgroup_files: by which it joins those that it is not born in."""
     channel, status = wiring.channel, SETUP_FAILED
     try:
         wiring.parent_end.close()
         for descriptor, flag in wiring.namespaces:
             sys_.setns(descriptor, flag)
         leave_parent(plan.process)
-        join_cgroups(procs_files)
+        join_cgroups(cgroup_files)
         # Its root is where the process is at this moment: after the cgroups are joined.
         if plan.flags & sys_.CLONE_NEWCGROUP and plan.users is None:
             sys_.unshare(sys_.CLONE_NEWCGROUP)

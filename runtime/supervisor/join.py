@@ -36,7 +36,7 @@ _NAMESPACES = (
 
 
 def run(
-    process: ProcessPlan, channel: socket.socket, stdio: tuple[int, int, int], procs_files: tuple[str, ...],
+    process: ProcessPlan, channel: socket.socket, stdio: tuple[int, int, int], cgroup_files: tuple[str, ...],
     pidfd: int, own_user: bool, keep: int,
 ) -> NoReturn:  # fmt: skip
     """Become a further process of the container that pidfd's process belongs to."""
@@ -45,7 +45,7 @@ def run(
         leave_parent(process)
         set_oom_score(process, channel)
         profile = open_profile(process)
-        join_cgroups(procs_files)
+        join_cgroups(cgroup_files)
         if own_user:
             raise_limits(process)
         _enter(pidfd, own_user)

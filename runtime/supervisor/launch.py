@@ -189,9 +189,9 @@ def fork(prepared: Prepared) -> Launched:
         wanted = syscalls.CLONE_NEWPID if prepared.built else ~syscalls.CLONE_NEWCGROUP
         if plan.users is not None:
             _give(request.stdio, plan.users.first)
-        cloned, procs = _fork(plan.flags & wanted, prepared.directories, prepared.pid_namespace)
+        cloned, files = _fork(plan.flags & wanted, prepared.directories, prepared.pid_namespace)
         if cloned.pid == 0:
-            child.run(plan, wiring, procs, prepared.built)
+            child.run(plan, wiring, files, prepared.built)
         if plan.id_maps[0]:
             _map_ids(cloned.pid, plan, ours)
     except BaseException:
@@ -320,12 +320,12 @@ def launch_exec(request: ExecRequest) -> Launched:
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         try:
-            cloned, procs = _fork(0, directories, request.pidfd)
+            cloned, files = _fork(0, directories, request.pidfd)
         except OSError as error:
             ours.close()
             raise NotFound("exec", str(request.pid), "the container is not running", "start it") from error
         if cloned.pid == 0:
-            join.run(process, theirs, request.stdio, procs, request.pidfd, own_user, request.keep_descriptors)
+            join.run(process, theirs, request.stdio, files, request.pidfd, own_user, request.keep_descriptors)
     return Launched(cloned.pid, cloned.pidfd, ours)
 
 
@@ -354,11 +354,14 @@ def _fork(
 ) -> tuple[syscalls.Cloned, tuple[str, ...]]:
     """Fork, non-dumpable, into a v2 cgroup and, when given, into another's pid namespace. Returns twice.
 
-    The second value: the cgroup.procs files that the child has still to join. One clone3 rather than
+    The second value: the files by which the child has still to join v1 cgroups. One clone3 rather than
     fork and unshare: a new pid namespace needs no second fork, the v2 cgroup no attach, and the pidfd
     cannot name another process.
     """
-    rest = tuple(f"{each}/cgroup.procs" for each in directories)
+    # `tasks`, since the child is a lone thread: whoever writes to cgroup.procs waits until no process of the
+    # host forks, executes or ends (cgroup_threadgroup_rwsem), which takes 5 to 15 ms when nobody else wrote
+    # just before; one that moves its own thread does not (kernel/cgroup/cgroup.c, since 5.5).
+    rest = tuple(f"{each}/tasks" for each in directories)
     directory = 0
     flags |= syscalls.CLONE_PIDFD
     # The child inherits it: from its first instruction on, nobody in the namespaces that it is in can

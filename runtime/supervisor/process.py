@@ -136,10 +136,10 @@ def write(directory: int, path: str, text: str) -> None:
         os.close(descriptor)
 
 
-def join_cgroups(procs_files: tuple[str, ...]) -> None:
-    """Move this process into v1 hierarchies. Each write waits for the kernel a little, which is why the
-    child does it: the parent forks the next container meanwhile."""
-    for file in procs_files:
+def join_cgroups(files: tuple[str, ...]) -> None:
+    """Move this process, which has one thread, into v1 hierarchies by their `tasks` files. Only its own move
+    waits for no other process: see `launch`."""
+    for file in files:
         try:
             write(sys_.AT_FDCWD, file, "0")
         except OSError as error:
