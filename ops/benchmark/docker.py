@@ -47,13 +47,14 @@ class Docker:
                  "--bridge", "bench0", "--default-address-pool", "base=172.31.0.0/16,size=24"],
                 stdout=log, stderr=log,
             )  # fmt: skip
-        asked = ("version", "-f", "{{.Server.Version}}")  # without a daemon it prints its own version only
-        until(
-            lambda: self.docker(*asked, check=False).strip(), 60, f"dockerd answers, see {self.scratch}/log", 0.1
-        )
+        until(self.is_up, 60, f"dockerd answers, see {self.scratch}/log", 0.1)
         packed = self.scratch / "image.tar"
         run("skopeo", "copy", f"oci-archive:{self.archive}", f"docker-archive:{packed}:busybox:latest")
         self.docker("load", "-i", packed)
+
+    def is_up(self) -> bool:
+        """Without a daemon the client prints its own version, so that the other one is asked for."""
+        return bool(self.docker("version", "-f", "{{.Server.Version}}", check=False).strip())
 
     def stop(self) -> None:
         if self.daemon is None:
