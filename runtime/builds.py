@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.build_caller import NOBODY, BuildCaller
 from runtime.build_history import History, Record
-from runtime.build_recipe import BuildRecipe, FetchGit, FindContext, GitWish
+from runtime.build_recipe import BuildRecipe, FetchGit, FindContext, GitWish, Given
 from runtime.build_spares import Spares
 from runtime.build_steps import BuildSteps, StepLimits
 from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
 from runtime.images.build.asks import error_from, error_to
 from runtime.images.build.exchange import take_in
-from runtime.images.build.order import BuildOrder, Network, to_json
+from runtime.images.build.order import BuildOrder, NamedKind, Network, to_json
 from runtime.images.facts import Admit, facts_from_json
 from runtime.images.reference import parse_reference
 from runtime.model import ImageInfo
@@ -153,14 +153,13 @@ class Builds:
             raise Unsupported("build image", reference, "this engine knows no source")
         async with contextlib.AsyncExitStack() as stack:
             opened = self._find_context(recipe)
-            kind, path = await asyncio.to_thread(opened.__enter__)
+            given = await asyncio.to_thread(opened.__enter__)
             stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
-            order = BuildOrder(
-                new_id(), kind, path, recipe.dockerfile, recipe.dockerfile_text, (reference, *recipe.tags),
-                recipe.target, recipe.arguments, recipe.labels, _network(recipe.network), recipe.no_cache,
-                recipe.pull, cache_from=recipe.cache_from,
-            )  # fmt: skip
-            return await self.run(order, lambda event: None)
+            limits = StepLimits(
+                shm_bytes=recipe.shm_bytes, ulimits=recipe.ulimits, extra_hosts=recipe.extra_hosts
+            )
+            order = _order_of(reference, recipe, given)
+            return await self.run(order, lambda event: None, limits)
 
     async def _end(self, id: str) -> None:
         self._running.pop(id, None)
@@ -356,6 +355,21 @@ def _summary(order: BuildOrder) -> dict[str, Any]:
         "target": order.target, "arguments": sorted(order.arguments), "state": "running",
         "started_at": time.time(),
     }  # fmt: skip
+
+
+def _order_of(reference: str, recipe: BuildRecipe, given: Given) -> BuildOrder:
+    kind, path = given.context
+    images = {name: source.image for name, source in recipe.named.items() if source.image}
+    return BuildOrder(
+        new_id(), kind, path, recipe.dockerfile, recipe.dockerfile_text, (reference, *recipe.tags),
+        recipe.target, recipe.arguments, recipe.labels, _network(recipe.network), recipe.no_cache,
+        recipe.pull, recipe.platform, given.secrets, given.ssh, cache_from=recipe.cache_from,
+        cache_to=recipe.cache_to, contexts={**_as_images(images), **given.named},
+    )  # fmt: skip
+
+
+def _as_images(images: Mapping[str, str]) -> dict[str, tuple[NamedKind, str]]:
+    return {name: ("image", image) for name, image in images.items()}
 
 
 def new_id() -> str:

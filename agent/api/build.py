@@ -74,6 +74,8 @@ def _check_paths(request: web.Request, order: BuildOrder) -> None:
         return
     if order.context_kind == "directory":
         raise Invalid("build image", order.context, "only root may name a directory", "send it as a tar")
+    if any(kind != "image" for kind, _ in order.contexts.values()):
+        raise Invalid("build image", "contexts", "only root may name a directory", "name an image")
     if order.ssh:
         raise Invalid("build image", "ssh", "only root may name a socket", "")
     if order.network == "host":

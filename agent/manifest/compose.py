@@ -12,6 +12,7 @@ from agent.manifest.files import PROJECT
 from agent.manifest.hashing import hashes
 from agent.manifest.nodes import Mapping, Node, Scalar
 from agent.manifest.objects import Object, Where
+from agent.manifest.parse_secrets import read_section
 from agent.manifest.parse_values import Parser, guard, text, unknown_field
 from agent.manifest.reading import Claim, Reading, Reference, Refuse
 from agent.manifest.service import read_service
@@ -22,8 +23,8 @@ from store.records import Key
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 NAME_HINT = "a letter or digit, then letters, digits, '_', '.' or '-'"
 SECTIONS = ("services", "networks", "volumes")
-LACKING = ("configs", "secrets", "include", "models")
-TOP_FIELDS = ("name", "version", *SECTIONS)
+LACKING = ("configs", "include", "models")
+TOP_FIELDS = ("name", "version", "secrets", *SECTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ def read_compose(r: Reading, document: Node, project: str, contents: Contents) -
             r.error(entry.key, *unknown_field(name, TOP_FIELDS, LACKING))
     if "name" in document.entries:
         project = guard(r, document.entries["name"].value, project_name, "name: ") or project
+    r.secrets = {}
+    if "secrets" in document.entries:
+        r.secrets = guard(r, document.entries["secrets"].value, read_section, "secrets: ") or {}
     for section, kind, parse in (
         ("networks", "network", read_network),
         ("volumes", "volume", read_volume),

@@ -140,18 +140,68 @@ UPDATE = {
     "prereleases": D("Whether those that are not released count, too (false).", "prereleases: true", BOOLEAN),
 }
 
+SECRET = {
+    "environment": D("The variable that has it, of setpoint agent --env-file.", "environment: TOKEN", TEXT),
+    "external": D("false is the one there is.", "external: false", BOOLEAN),
+    "file": D("The file of this host that holds it; read when a build begins.", "file: ./token", TEXT),
+    "labels": D("Nothing looks at them.", "labels: {team: shop}", PAIRS),
+    "name": D("Nothing looks at it.", "name: token", TEXT),
+}
+BUILD_SECRET = {
+    "environment": D("The variable that has it, of setpoint agent --env-file.", "environment: TOKEN", TEXT),
+    "file": D("The file of this host that holds it; read when a build begins.", "file: ./token", TEXT),
+    "source": D("Its name among the file's secrets.", "source: token", TEXT),
+    "target": D("The id that the Dockerfile names; that of source without it.", "target: npm", TEXT),
+}
 BUILD = {
+    "additional_contexts": D(
+        "What the Dockerfile may name beside its stages: directories of the source, and images.",
+        "additional_contexts: {shared: ./shared, base: docker-image://nginx:1.27}",
+        PAIRS,
+    ),
     "args": D("For ARG of the Dockerfile.", "args: {VERSION: 1.2}", PAIRS),
     "cache_from": D("Images that carry a cache of builds.", "cache_from: [ghcr.io/org/cache:1]", LIST),
+    "cache_to": D(
+        "An image that the cache is pushed as, for others: NAME, or type=registry,ref=NAME.",
+        "cache_to: [ghcr.io/org/cache:1]",
+        LIST,
+    ),
     "context": D("The directory that it takes files from: what is committed in it.", "context: ./web", TEXT),
     "dockerfile": D("The Dockerfile, in the context.", "dockerfile: docker/Dockerfile", TEXT),
     "dockerfile_inline": D("What the Dockerfile says.", "dockerfile_inline: FROM nginx:1.27", TEXT),
+    "entitlements": D("Rights for steps: there are none to be had.", "entitlements: []", LIST),
+    "extra_hosts": D(
+        "Names with an address, for RUN steps; host-gateway is the host.",
+        'extra_hosts: ["db=10.0.0.5"]',
+        PAIRS,
+    ),
+    "isolation": D("default is the one there is.", "isolation: default", one_of("default")),
     "labels": D("Labels of the image.", "labels: {team: shop}", PAIRS),
     "network": D("Of RUN steps: default, none or host.", "network: none", one_of("default", "none", "host")),
     "no_cache": D("Run every step of a build (false).", "no_cache: true", BOOLEAN),
+    "platforms": D("What it is for: one platform, this machine's.", "platforms: [linux/amd64]", LIST),
+    "privileged": D("false is the one there is.", "privileged: false", BOOLEAN),
+    "provenance": D("false is the one there is.", "provenance: false", BOOLEAN),
     "pull": D("Ask the registry for base images that are here (false).", "pull: true", BOOLEAN),
+    "sbom": D("false is the one there is.", "sbom: false", BOOLEAN),
+    "secrets": D(
+        "For RUN --mount=type=secret: names of the file's secrets, or each with where it is. They are in no "
+        "layer, log or cache, and another one builds nothing anew.",
+        "secrets: [{source: token, file: ./token}]",
+        {"type": "array", "items": {"oneOf": [TEXT, {"type": "object"}]}},
+        BUILD_SECRET,
+        many=True,
+    ),
+    "shm_size": D("The size of /dev/shm of RUN steps (64m).", "shm_size: 1g", SIZE),
+    "ssh": D(
+        "ssh agents for RUN --mount=type=ssh: an id alone is the one that the agent was started with "
+        "(SSH_AUTH_SOCK), or id=SOCKET.",
+        "ssh: [default]",
+        {"oneOf": [TEXT, PAIRS]},
+    ),
     "tags": D("Further names for the image.", "tags: [shop/web:1]", LIST),
     "target": D("Build up to this stage.", "target: runtime", TEXT),
+    "ulimits": D("Resource limits of RUN steps.", "ulimits: {nofile: 1024}", {"type": "object"}),
 }
 
 CONTAINER = {

@@ -11,15 +11,19 @@ import json
 import posixpath
 from typing import Any
 
+from agent.manifest import parse_cache, parse_contexts, parse_network, parse_run, parse_secrets
 from agent.manifest.nodes import Node, Scalar
 from agent.manifest.parse_values import (
+    Parser,
     boolean,
     choice,
     fields,
     filled,
+    items,
     list_of,
     matching,
     pairs,
+    size,
     string_map,
     text,
 )
@@ -27,20 +31,7 @@ from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import BuildSpec
 from runtime.build_recipe import BUILT
 
-_NAME = r"[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,250}"
-_name = matching(_NAME, "an image's name, such as shop/web:1")
-
-
-def _context(r: Reading, node: Node) -> str:
-    """A directory of the source: what is built is what was committed with the manifest."""
-    value = filled(r, node)
-    if "://" in value or value.startswith(("git@", "/", "~")):
-        hint = "a directory beside the manifest, such as . or ./web"
-        raise Refuse(f"{value[:80]!r} is not in the directory of the manifests", hint)
-    whole = posixpath.normpath(posixpath.join(r.directory, value))
-    if whole == ".." or whole.startswith("../"):
-        raise Refuse(f"{value[:80]!r} is above the directory of the manifests", "move it below")
-    return "" if whole == "." else whole
+_name = matching(parse_cache.NAME, parse_cache.NAME_HINT)
 
 
 def _file(r: Reading, node: Node) -> str:
@@ -60,42 +51,79 @@ def _arguments(r: Reading, node: Node) -> dict[str, str]:
     return found
 
 
-FIELDS: dict[str, Any] = {
+def _platform(r: Reading, node: Node) -> str:
+    """The one that it runs on: an image of several is built on several machines."""
+    found = items(r, node, parse_run.platform)
+    if len(found) > 1:
+        raise Refuse("an image is built for one platform, that of the machine it runs on", "keep one of them")
+    return found[0] if found else ""
+
+
+def _only(*allowed: str) -> Parser[None]:
+    """Something that Setpoint's builds do not have: the word for its absence is taken, and says nothing."""
+
+    def parse(r: Reading, node: Node) -> None:
+        value = text(r, node)
+        if value not in allowed:
+            raise Refuse(f'"{value[:40]}" is not supported', f"{allowed[0]}, or remove it")
+
+    return parse
+
+
+def _no_entitlements(r: Reading, node: Node) -> None:
+    if items(r, node, text):
+        raise Refuse("no step of a build gets more rights than a container", "remove it")
+
+
+FIELDS: dict[str, Parser[Any]] = {
+    "additional_contexts": parse_contexts.additional_contexts,
     "args": _arguments,
-    "cache_from": list_of(_name),
-    "context": _context,
+    "cache_from": parse_cache.cache_from,
+    "cache_to": parse_cache.cache_to,
+    "context": parse_contexts.context,
     "dockerfile": _file,
     "dockerfile_inline": filled,
+    "entitlements": _no_entitlements,
+    "extra_hosts": parse_network.extra_hosts,
+    "isolation": _only("default"),
     "labels": string_map,
     "network": choice("default", "none", "host"),
     "no_cache": boolean,
+    "platforms": _platform,
+    "privileged": _only("false", "no", "off"),
+    "provenance": _only("false"),
     "pull": boolean,
+    "sbom": _only("false"),
+    "secrets": parse_secrets.secrets,
+    "shm_size": size,
+    "ssh": parse_secrets.ssh,
     "tags": list_of(_name),
     "target": text,
+    "ulimits": parse_run.ulimits,
 }
-_LACKING = """
-additional_contexts cache_to entitlements extra_hosts isolation platforms privileged provenance
-sbom secrets shm_size ssh ulimits
-"""
-LACKING = frozenset(_LACKING.split())
 
 
 def build(r: Reading, node: Node) -> BuildSpec:
     """Short, a context alone, or long."""
     if isinstance(node, Scalar):
-        values: dict[str, Any] = {"context": _context(r, node)}
+        values: dict[str, Any] = {"context": parse_contexts.context(r, node)}
     else:
-        values = fields(r, node, FIELDS, lacking=LACKING)
+        values = fields(r, node, FIELDS)
         if "dockerfile" in values and "dockerfile_inline" in values:
             raise Refuse("dockerfile and dockerfile_inline exclude each other", "keep one of them")
         values.setdefault("context", r.directory)
+    if "platforms" in values:
+        values["platform"] = values.pop("platforms")
     tree = r.tree(values["context"])
     return BuildSpec(**values, **({"tree": tree} if tree else {}))
 
 
 def image_of(spec: BuildSpec) -> str:
-    """The name of the image that it makes. Equal builds of equal contexts have the same."""
-    how = {"tags", "no_cache", "pull", "cache_from"}
+    """The name of the image that it makes. Equal builds of equal contexts have the same. Of secrets and ssh
+    agents the ids count, so that a build which lacked one is tried again; never what or where they are."""
+    how = {"tags", "no_cache", "pull", "cache_from", "cache_to", "secrets", "ssh"}
     values = spec.model_dump(mode="json", exclude_defaults=True, exclude=how)
+    if given := [sorted(spec.secrets), sorted(spec.ssh)] if spec.secrets or spec.ssh else []:
+        values["given"] = given
     data = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return f"{BUILT}:{hashlib.sha256(data.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"

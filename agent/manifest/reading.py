@@ -17,6 +17,7 @@ from agent.manifest import image_lock
 from agent.manifest.interpolate import BadVariable, interpolate
 from agent.manifest.nodes import Node, Scalar
 from agent.manifest.objects import ManifestError, Where
+from agent.manifest.spec import BuildSecret
 
 MAX_ERRORS = 200
 TREE = "\0tree/"  # no file's name begins so: what stands for a directory among the files of a revision
@@ -89,6 +90,7 @@ class Reading:
         self.dependencies: dict[str, bytes | None] = {}
         self.references: list[Reference] = []
         self.claims: list[Claim] = []
+        self.secrets: MappingABC[str, BuildSecret | None] = {}  # of the file's own section; None: broken
         self.images: set[str] = set()  # with a tag and no digest, by their familiar names
         self.subject = ""
         self.unset: set[str] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agent.manifest.descriptions import CONTAINER, IMAGE, NETWORK, SOCKET, VOLUME, Description
+from agent.manifest.descriptions import CONTAINER, IMAGE, NETWORK, SECRET, SOCKET, VOLUME, Description
 from agent.manifest.envelope import API_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,6 +45,7 @@ def compose_schema() -> dict[str, Any]:
             "services": _named(_object(CONTAINER, SOURCES)),
             "networks": _named({"oneOf": [{"type": "null"}, _object(NETWORK, [])]}),
             "volumes": _named({"oneOf": [{"type": "null"}, _object(VOLUME, [])]}),
+            "secrets": _named(_object(SECRET, [])),
         },
         "patternProperties": EXTENSIONS,
         "additionalProperties": False,

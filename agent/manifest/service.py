@@ -163,7 +163,7 @@ def read_service(r: Reading, node: Node) -> ContainerSpec:
     required = () if is_built else ("image",)
     values = fields(r, node, FIELDS, lacking=LACKING, required=required, nullable=NULLABLE)
     assert isinstance(node, Mapping)
-    _name_built(values)
+    _name_built(r, node, values)
     _join(r, node, values)
     _check(r, node, values)
     if len(r.errors) > errors_before:
@@ -171,10 +171,16 @@ def read_service(r: Reading, node: Node) -> ContainerSpec:
     return ContainerSpec(**values)
 
 
-def _name_built(values: dict[str, Any]) -> None:
-    """An image that is built has the name of what it is built of; what image says is one more."""
+def _name_built(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
+    """An image that is built has the name of what it is built of; what image says is one more. It is for the
+    platform that the service is for."""
     if (build := values.get("build")) is None:
         return
+    if wanted := values.get("platform", ""):
+        if build.platform not in ("", wanted):
+            message = f"platform is {wanted} here and {build.platform} in build"
+            r.error(node.entries["platform"].key, message, "keep one of them")
+        build = build.model_copy(update={"platform": wanted})
     name = values.get("image", "")
     tags = tuple(dict.fromkeys((*build.tags, *([name] if name and "@" not in name else ()))))
     values["build"] = build.model_copy(update={"tags": tags}) if tags else build

@@ -119,9 +119,25 @@ class UpdateSpec(Spec):
     prereleases: bool = False
 
 
+class BuildSecret(Spec):
+    """Where a secret of builds is: a file of this host (absolute), or a variable. Its value is in no spec."""
+
+    file: str = ""
+    environment: str = ""
+
+
+class NamedContext(Spec):
+    """What a Dockerfile may name beside its stages: an image, or a directory as `BuildSpec` has its own."""
+
+    image: str = ""
+    context: str = ""
+    tree: str = ""
+
+
 class BuildSpec(Spec):
     """How its image is built. context: below the source's top, "" for that itself. tree: what is in it, by
-    content: another one is another image. tags: further names for the image."""
+    content: another one is another image. tags: further names for the image. ssh: id -> a socket, "" for that
+    of the agent's own ssh agent. cache_to: an image's name. shm_size, ulimits, extra_hosts: of RUN steps."""
 
     context: str
     tree: str = ""
@@ -135,6 +151,14 @@ class BuildSpec(Spec):
     pull: bool = False
     tags: tuple[str, ...] = ()
     cache_from: tuple[str, ...] = ()
+    cache_to: str = ""
+    platform: str = ""
+    secrets: dict[str, BuildSecret] = {}
+    ssh: dict[str, str] = {}
+    additional_contexts: dict[str, NamedContext] = {}
+    shm_size: int | None = None
+    ulimits: dict[str, UlimitSpec] = {}
+    extra_hosts: tuple[tuple[str, str], ...] = ()
 
 
 class Asked(Spec):

@@ -130,9 +130,28 @@ def _namespaces(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
 
 
 def _build(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
-    """Its steps run as containers do; of the host they can only reach the network."""
-    if spec.build is not None and spec.build.network == "host" and "network" not in allow.namespaces:
+    """Its steps run as containers do; of the host they reach the network, and what they are given of it."""
+    build = spec.build
+    if build is None:
+        return
+    if build.network == "host" and "network" not in allow.namespaces:
         yield _refused("namespaces", ("build", "network"), "the host's network for a build", "network")
+    for index, secret in enumerate(build.secrets.values()):
+        if secret.file and not any(bind.covers(secret.file) for bind in allow.binds):
+            place = ("build", "secrets", index)
+            yield _refused("binds", place, f"the file {secret.file} as a build's secret", secret.file)
+    for id, path in build.ssh.items():
+        yield from _socket_of_build(allow, id, path)
+
+
+def _socket_of_build(allow: Allow, id: str, path: str) -> Iterator[Violation]:
+    """Who may speak with an ssh agent may do what its keys may."""
+    place = ("build", "ssh", id)
+    if not path:
+        hint = f"name its socket, {id}=/run/agent.sock, and add that to binds there"
+        yield Violation("binds", place, "the ssh agent of Setpoint's agent for a build", hint)
+    elif not any(bind.covers(path) and not bind.read_only for bind in allow.binds):
+        yield _refused("binds", place, f"the socket {path} for a build", path)
 
 
 def _capabilities(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:

@@ -26,6 +26,7 @@ from agent.reconcile.actions import (
     UpdateResources,
 )
 from agent.reconcile.api_objects import is_api
+from agent.reconcile.build_recipe import build_recipe
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.memory import Memory
 from agent.reconcile.needs import Needs, find_needs, image_of, running_id
@@ -118,7 +119,9 @@ def builds(context: Context) -> tuple[BuildImage, ...]:
     if pull is not None and pull.is_running:
         return ()
     seen = "its image is not built" if pull is None else f"its image is not built after {pull.count} tries"
-    return (BuildImage(key, context.cause(seen), reference, convert.build_recipe(context.spec)),)
+    return (
+        BuildImage(key, context.cause(seen), reference, build_recipe(context.spec, context.world.policy)),
+    )
 
 
 def create(context: Context, index: int, stale: tuple[Replica, ...]) -> CreateContainer:

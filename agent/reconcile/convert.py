@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 from agent.manifest.spec import AnySpec, ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
 from agent.reconcile.api_objects import is_api
-from runtime.build_recipe import BuildRecipe
 from runtime.model import (
     ContainerConfig,
     DeviceConfig,
@@ -342,26 +341,6 @@ def container_config(
         log_max_bytes=spec.logging.max_size_bytes,
         log_max_files=spec.logging.max_file,
         annotations=dict(spec.annotations),
-    )
-
-
-def build_recipe(spec: ContainerSpec) -> BuildRecipe:
-    """What its image is built of."""
-    build = spec.build
-    assert build is not None  # of one that is
-    return BuildRecipe(
-        context=build.context,
-        tree=build.tree,
-        dockerfile=build.dockerfile,
-        dockerfile_text=build.dockerfile_inline or None,
-        arguments=dict(build.args),
-        labels=dict(build.labels),
-        target=build.target,
-        network=build.network,
-        no_cache=build.no_cache,
-        pull=build.pull,
-        tags=build.tags,
-        cache_from=build.cache_from,
     )
 
 

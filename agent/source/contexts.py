@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import IO
 
 from agent.settings import Settings
+from agent.source.build_secrets import find_sockets, read_secrets
 from agent.source.git import find_repository
 from agent.source.git_program import ObjectReader
 from agent.source.git_tree import LINK, MAX_TREE_BYTES, SUBMODULE, TREE, parse_tree
 from agent.source.sandbox import ALL_READ, Sandbox, programs
 from agent.source.source import Unreadable
-from runtime.build_recipe import BuildRecipe
+from runtime.build_recipe import BuildRecipe, Files, Given
 from runtime.errors import Invalid, NotFound, Temporary
 from runtime.landlock import Reach
 
@@ -63,18 +64,28 @@ class Contexts:
         self._settings = settings
 
     @contextlib.contextmanager
-    def opened(self, recipe: BuildRecipe) -> Iterator[tuple[str, str]]:
-        """(kind, path) as a build's order takes them. `NotFound`, `Invalid`, `Temporary`."""
-        if not recipe.tree.startswith(GIT):
-            yield "directory", self._directory(recipe.context)
-            return
+    def opened(self, recipe: BuildRecipe) -> Iterator[Given]:
+        """All that a build is given, while it is open. `NotFound`, `Invalid`, `Temporary`."""
+        with contextlib.ExitStack() as stack:
+            yield Given(
+                self._files(stack, recipe.context, recipe.tree),
+                {
+                    name: self._files(stack, source.context, source.tree)
+                    for name, source in recipe.named.items()
+                    if not source.image
+                },
+                read_secrets(recipe.secrets, self._settings.environment),
+                find_sockets(recipe.ssh, os.environ),
+            )
+
+    def _files(self, stack: contextlib.ExitStack, context: str, tree: str) -> Files:
+        if not tree.startswith(GIT):
+            return "directory", self._directory(context)
         descriptor = os.open(self._settings.layout.data, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                self._pack(recipe.tree.removeprefix(GIT), file)
-            yield "tar", f"/proc/{os.getpid()}/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
+        stack.callback(os.close, descriptor)
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            self._pack(tree.removeprefix(GIT), file)
+        return "tar", f"/proc/{os.getpid()}/fd/{descriptor}"
 
     def _directory(self, context: str) -> str:
         watch = self._settings.watch

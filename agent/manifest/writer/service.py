@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.manifest.spec import (
     Attachment,
+    BuildSecret,
     BuildSpec,
     ContainerSpec,
     Dependency,
@@ -102,14 +103,30 @@ def _quoted(name: str, value: str) -> Fields:
 
 
 def build(spec: BuildSpec, directory: str) -> str | Fields:
+    """directory: of the file, which contexts are written from."""
     context = posixpath.relpath(spec.context or ".", directory or ".")
-    names = ("dockerfile", "dockerfile_inline", "args", "labels", "target", "network", "no_cache", "pull")
     found: Fields = {"context": context}
-    for name in (*names, "tags", "cache_from"):
+    for name, write in _BUILD_WRITERS.items():
         value = getattr(spec, name)
         if value != BuildSpec.model_fields[name].default:
-            found[name] = list(value) if isinstance(value, tuple) else value
+            found |= write(name, value)
+    if spec.additional_contexts:
+        found["additional_contexts"] = {
+            name: f"docker-image://{each.image}"
+            if each.image
+            else posixpath.relpath(each.context or ".", directory or ".")
+            for name, each in spec.additional_contexts.items()
+        }
     return found if len(found) > 1 else context
+
+
+def _build_secrets(name: str, value: Mapping[str, BuildSecret]) -> Fields:
+    """Each with where it is: what is written has no section of secrets."""
+    return {name: [{"source": id} | each.model_dump(exclude_defaults=True) for id, each in value.items()]}
+
+
+def _sockets(name: str, value: Mapping[str, str]) -> Fields:
+    return {name: [f"{id}={path}" if path else id for id, path in value.items()]}
 
 
 def _mounts(_name: str, value: Any) -> Fields:
@@ -217,6 +234,25 @@ def update(name: str, value: UpdateSpec) -> Fields:
 
 
 _Write = Callable[[str, Any], Fields]
+_BUILD_WRITERS: dict[str, _Write] = {
+    "dockerfile": _as_it_is,
+    "dockerfile_inline": _as_it_is,
+    "args": _as_it_is,
+    "labels": _as_it_is,
+    "target": _as_it_is,
+    "platform": lambda name, value: {"platforms": [value]},
+    "network": _as_it_is,
+    "no_cache": _as_it_is,
+    "pull": _as_it_is,
+    "tags": _list,
+    "cache_from": _list,
+    "cache_to": lambda name, value: {name: [value]},
+    "secrets": _build_secrets,
+    "ssh": _sockets,
+    "shm_size": _size,
+    "ulimits": _ulimits,
+    "extra_hosts": _hosts,
+}
 _WRITERS: dict[str, _Write] = {
     "image": _as_it_is,
     "platform": _as_it_is,

@@ -61,7 +61,7 @@ class Bases:
             return found
 
     def _find(self, wanted: FromImage) -> tuple[State, ImageConfig]:
-        _check_platform(wanted, self._platform)
+        check_platform(wanted.platform, self._platform, wanted.reference)
         image_id = str(self._asks.ask("image", reference=wanted.reference, pull=self._pull))
         info = self._images.get(image_id)
         if info is None:
@@ -98,15 +98,15 @@ class Bases:
         self._keeper.hold(Holdings(blobs, frozenset(layer.key for layer in layers)))
 
 
-def _check_platform(wanted: FromImage, host: Platform) -> None:
-    """Only what runs here: nothing emulates another processor."""
-    system, _, rest = wanted.platform.partition("/")
+def check_platform(platform: str, host: Platform, subject: str) -> None:
+    """`Unsupported` for what does not run here: nothing emulates another processor."""
+    system, _, rest = platform.partition("/")
     architecture, _, variant = rest.partition("/")
     is_ours = (system, architecture) == (host.os, host.architecture)
     if not is_ours or (variant and host.variant and variant > host.variant):
         ours = "/".join(filter(None, (host.os, host.architecture, host.variant)))
         raise Unsupported(
-            "build image", wanted.reference, f"for {wanted.platform}: this machine runs {ours}",
+            "build image", subject, f"for {platform}: this machine runs {ours}",
             "build it on a machine of that kind",
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ Called by the build's process. Reads a Dockerfile and a `.dockerignore` of it, a
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from runtime.images.dockerfile import limits
 from runtime.images.dockerfile.ignore import Ignore, file_names, read_ignore
 
 DOCKERFILE = "Dockerfile"
+IGNORE = ".dockerignore"
 _OTHER_DOCKERFILE = "Containerfile"  # as buildah takes it where there is no Dockerfile
 _REMEMBERED = 1 << 16
 
@@ -86,6 +88,22 @@ def open_context(order: BuildOrder, directory: Path) -> Context:
         case _:
             (directory / "no-context").mkdir(mode=0o700)
             return Context(_open(directory / "no-context"), "the context, which is empty")
+
+
+def open_named(order: BuildOrder, name: str, directory: Path) -> Context:
+    """A directory that was given beside the context."""
+    kind, where = order.contexts[name]
+    if kind == "directory":
+        return Context(_open(Path(where)), f"the directory {name}")
+    place = directory / f"named-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    with Path(where).open("rb") as file:
+        return Context(_open(archives.unpack_stream(file, place)), f"the directory {name}")
+
+
+def read_own_ignore(context: Context) -> Ignore:
+    """Of a directory beside the context: what its own `.dockerignore` says."""
+    data = context.read(IGNORE)
+    return read_ignore(b"" if data is None else data)
 
 
 def _fetch(order: BuildOrder, directory: Path) -> Path:

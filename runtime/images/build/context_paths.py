@@ -10,6 +10,7 @@ from runtime.images.dockerfile.steps import (
     BindMount,
     CacheMount,
     FromContext,
+    Origin,
     PathSource,
     RunAction,
     Step,
@@ -37,14 +38,35 @@ def context_paths(plan: BuildPlan) -> tuple[str, ...] | None:
     return tuple(found) if len(found) <= MAX_PATHS else None
 
 
+def named_contexts(plan: BuildPlan) -> tuple[str, ...]:
+    """The directories beside the context that a plan takes files of."""
+    found: dict[str, None] = {}
+    for stage in plan.stages:
+        for step in stage.steps:
+            for origin in _origins(step):
+                if isinstance(origin, FromContext) and origin.name:
+                    found[origin.name] = None
+    return tuple(found)
+
+
+def _origins(step: Step) -> tuple[Origin, ...]:
+    match step.action:
+        case TransferAction(origin=origin):
+            return (origin,)
+        case RunAction(mounts=mounts):
+            return tuple(mount.origin for mount in mounts if isinstance(mount, BindMount | CacheMount))
+        case _:
+            return ()
+
+
 def _of(step: Step) -> Iterator[tuple[str, bool]]:
     """(path, is it a pattern)"""
     match step.action:
-        case TransferAction(origin=FromContext(), sources=sources):
+        case TransferAction(origin=FromContext(name=""), sources=sources):
             for source in sources:
                 if isinstance(source, PathSource):
                     yield source.path, source.has_pattern
         case RunAction(mounts=mounts):
             for mount in mounts:
-                if isinstance(mount, BindMount | CacheMount) and isinstance(mount.origin, FromContext):
+                if isinstance(mount, BindMount | CacheMount) and mount.origin == FromContext():
                     yield mount.source, False

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from runtime.errors import Invalid
 
 ContextKind = Literal["none", "directory", "tar", "git", "url", "caller"]
+NamedKind = Literal["image", "directory", "tar"]
 Network = Literal["default", "none", "host"]
 LOCK = "lock"  # in a build's run directory: held while it is under way
 
@@ -30,7 +31,9 @@ class BuildOrder:
     ignore_text: what `.dockerignore` says, in place of the context's.
     asks_caller: secrets and ssh agents that are not here are asked of who ordered.
     cache_from, cache_to: images that carry a cache (`exchange`). platform "" is this machine's.
-    space: of whose builds this is one: what its RUN steps leave behind, no build of another space finds.
+    contexts: what a Dockerfile may name beside its stages: name -> (kind, where): "image" and its reference,
+    "directory" or "tar" and the path. space: of whose builds this is one: what its RUN steps leave behind, no
+    build of another space finds.
     """
 
     id: str
@@ -55,6 +58,7 @@ class BuildOrder:
     asks_caller: bool = False
     ignore_text: str | None = None
     space: str = ""
+    contexts: Mapping[str, tuple[NamedKind, str]] = field(default_factory=dict)
 
 
 def to_json(order: BuildOrder) -> dict[str, Any]:
@@ -68,7 +72,7 @@ def to_json(order: BuildOrder) -> dict[str, Any]:
         "ssh": dict(order.ssh), "epoch": order.epoch, "is_trusted": order.is_trusted,
         "cache_from": list(order.cache_from), "cache_to": order.cache_to,
         "asks_caller": order.asks_caller, "ignore_text": order.ignore_text,
-        "space": order.space,
+        "space": order.space, "contexts": {name: list(each) for name, each in order.contexts.items()},
     }  # fmt: skip
 
 
@@ -103,6 +107,7 @@ def from_json(data: Mapping[str, Any]) -> BuildOrder:
             space=_text(data.get("space", "")),
             ignore_text=None if (text := data.get("ignore_text")) is None else _text(text),
             epoch=None if (epoch := data.get("epoch")) is None else _seconds(epoch),
+            contexts=dict(map(_named, data.get("contexts", {}).items())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Invalid("build image", "", f"not an order of a build: {error}") from error
@@ -116,6 +121,11 @@ def _text(value: object) -> str:
 
 def _texts(value: Mapping[object, object]) -> dict[str, str]:
     return {_text(key): _text(each) for key, each in value.items()}
+
+
+def _named(item: tuple[object, Any]) -> tuple[str, tuple[NamedKind, str]]:
+    name, (kind, where) = item
+    return _text(name), (_choice(kind, ("image", "directory", "tar")), _text(where))
 
 
 def _choice(value: object, choices: tuple[str, ...]) -> Any:

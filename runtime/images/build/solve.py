@@ -14,7 +14,7 @@ import itertools
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,7 +67,8 @@ class Places:
 
 @dataclass(slots=True)
 class Solver:
-    """One plan. now: RFC 3339, the time of all that is made. now_ns: the same for files."""
+    """One plan. named: directories beside the context. now: RFC 3339, the time of all that is made.
+    now_ns: the same for files."""
 
     plan: BuildPlan
     order: BuildOrder
@@ -77,6 +78,7 @@ class Solver:
     keeper: Keeper
     bases: Bases
     context: SourceTree
+    named: Mapping[str, SourceTree]
     asks: Asks
     downloads: Downloads
     name: str
@@ -86,11 +88,11 @@ class Solver:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _mounts: StepMounts | None = None
-    _context: Digests | None = None
+    _given: dict[str, Digests] = field(default_factory=dict)  # the context is ""
 
     def run(self) -> State:
         """The state of the target. Raises the first error of any stage."""
-        self._context = Digests(self.context)
+        self._given = {name: Digests(tree) for name, tree in {"": self.context, **self.named}.items()}
         self._mounts = StepMounts(
             self.order, self.places.directory, self.places.run, self.places.caches, self.now_ns, self.asks.ask
         )  # fmt: skip
@@ -362,7 +364,7 @@ class Solver:
     # --- where files come from
 
     def _origin_state(self, origin: Origin) -> State | None:
-        """None for the context."""
+        """None for the context, and for directories beside it."""
         match origin:
             case FromStage(index):
                 return self._states[index].result()
@@ -374,10 +376,10 @@ class Solver:
                 return State()
 
     def _digests(self, stack: contextlib.ExitStack, origin: Origin) -> Digests:
+        if isinstance(origin, FromContext):
+            return self._given[origin.name]
         state = self._origin_state(origin)
-        if state is None:
-            assert self._context is not None
-            return self._context
+        assert state is not None
         name = origin.reference if isinstance(origin, FromImage) else "the stage"
         root = stack.enter_context(self.roots.view(state))
         return Digests(SourceTree(root, name, keeps_owner=True))

@@ -8,6 +8,7 @@ parent: what it had staged goes with the next load, what it ran is ended by who 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
@@ -23,10 +24,18 @@ from pathlib import Path
 
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.build.asks import Asks, error_to, start_listening
-from runtime.images.build.bases import Bases
+from runtime.images.build.bases import Bases, check_platform
 from runtime.images.build.cache import Cache
-from runtime.images.build.context import Context, open_context, read_dockerfile_of, read_ignore_of
-from runtime.images.build.context_paths import context_paths
+from runtime.images.build.context import (
+    DOCKERFILE,
+    Context,
+    open_context,
+    open_named,
+    read_dockerfile_of,
+    read_ignore_of,
+    read_own_ignore,
+)
+from runtime.images.build.context_paths import context_paths, named_contexts
 from runtime.images.build.downloads import Downloads
 from runtime.images.build.exchange import export_document
 from runtime.images.build.image_document import write_config
@@ -34,10 +43,13 @@ from runtime.images.build.keep import Keeper, check_config
 from runtime.images.build.order import LOCK, BuildOrder, from_json
 from runtime.images.build.roots import Roots, leave_host
 from runtime.images.build.solve import Places, Solver
+from runtime.images.build.sources import SourceTree
 from runtime.images.build.states import State, key_of
 from runtime.images.content import digest_of
 from runtime.images.dockerfile.image_config import ImageConfig
 from runtime.images.dockerfile.plan import BuildPlan, BuildRequest, StagePlan, make_plan, missing_bases
+from runtime.images.dockerfile.platforms import normal_platform
+from runtime.images.dockerfile.problems import Mistake
 from runtime.images.dockerfile.stages import Dockerfile, read_dockerfile
 from runtime.images.dockerfile.steps import FromImage, FromStage
 from runtime.images.documents import Platform
@@ -103,21 +115,28 @@ class _Build:
         ignore = read_ignore_of(self._order, name, self._context)
         plan = self._plan(read_dockerfile(data, name))
         self._take_files(plan)
-        solver = Solver(
-            plan, self._order, self._places, Roots(self._keeper, self._directory), self._cache,
-            self._keeper, self._bases,
-            self._context.tree(ignore), self._asks,
-            Downloads(self._directory, self._asks, reaches_host=self._order.network == "host"),
-            name, self._now, self._now_ns,
-        )  # fmt: skip
-        try:
-            state = solver.run()
-        except SetpointError:
-            self._keeper.give_up()
-            raise
+        with contextlib.ExitStack() as stack:
+            named = {each: self._named(stack, each) for each in named_contexts(plan)}
+            solver = Solver(
+                plan, self._order, self._places, Roots(self._keeper, self._directory), self._cache,
+                self._keeper, self._bases,
+                self._context.tree(ignore), named, self._asks,
+                Downloads(self._directory, self._asks, reaches_host=self._order.network == "host"),
+                name, self._now, self._now_ns,
+            )  # fmt: skip
+            try:
+                state = solver.run()
+            except SetpointError:
+                self._keeper.give_up()
+                raise
         image_id = self._finish(plan, state, names)
         self._export()
         return image_id
+
+    def _named(self, stack: contextlib.ExitStack, name: str) -> SourceTree:
+        context = open_named(self._order, name, self._directory)
+        stack.callback(context.close)
+        return context.tree(read_own_ignore(context))
 
     def _take_files(self, plan: BuildPlan) -> None:
         """Those that the plan takes, of a caller who keeps the context."""
@@ -130,8 +149,8 @@ class _Build:
     def _plan(self, dockerfile: Dockerfile) -> BuildPlan:
         ours = _shown(self._platform)
         request = BuildRequest(
-            self._order.platform or ours, ours, self._order.target, self._order.arguments,
-            self._order.labels, self._order.network,
+            self._wanted_platform() or ours, ours, self._order.target, self._order.arguments,
+            self._order.labels, self._order.network, _images_of(self._order),
         )  # fmt: skip
         bases: dict[FromImage, ImageConfig] = {}
         while missing := missing_bases(dockerfile, request, bases):
@@ -144,6 +163,15 @@ class _Build:
         for argument in plan.unused_arguments:
             self._asks.tell(kind="remark", line=0, text=f"--build-arg {argument}: no ARG asks for it")
         return plan
+
+    def _wanted_platform(self) -> str:
+        """Looked at before any base is, since one of FROM scratch would say that it is for this machine."""
+        if not self._order.platform:
+            return ""
+        platform = _normal(self._order.platform)
+        subject = next(iter(self._order.tags), self._order.dockerfile or DOCKERFILE)
+        check_platform(platform, self._platform, subject)
+        return platform
 
     def _config(self, wanted: FromImage) -> ImageConfig:
         self._asks.tell(kind="base", reference=wanted.reference)
@@ -181,6 +209,17 @@ class _Build:
             wanted, base=state.document, platform=self._platform, diff_ids=state.diff_ids,
             history=history, created=created,
         )  # fmt: skip
+
+
+def _normal(platform: str) -> str:
+    try:
+        return normal_platform(platform)
+    except Mistake as mistake:
+        raise Invalid("build image", "", mistake.text, mistake.hint) from None
+
+
+def _images_of(order: BuildOrder) -> dict[str, str]:
+    return {name: where if kind == "image" else "" for name, (kind, where) in order.contexts.items()}
 
 
 def _stage(stage: StagePlan) -> dict[str, object]:

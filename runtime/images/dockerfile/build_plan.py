@@ -18,6 +18,7 @@ class BuildRequest:
 
     arguments: of --build-arg. labels: put on the target after all of its own. network: of RUN steps
     that name none: "default", "none" or "host"; a step may ask for "host" only when it is "host" itself.
+    contexts: what goes before stages and images of its name: an image's reference, "" for a directory.
     """
 
     platform: str
@@ -26,6 +27,7 @@ class BuildRequest:
     arguments: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     network: str = "default"
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from runtime.images.dockerfile.expand_instruction import Budget, Words
 from runtime.images.dockerfile.expansion import Rules, expand
 from runtime.images.dockerfile.instructions import Instruction, Place
 from runtime.images.dockerfile.lines import Remark, Statement, read_lines
+from runtime.images.dockerfile.named import find_named, named_base
 from runtime.images.dockerfile.platforms import normal_platform, platform_arguments
 from runtime.images.dockerfile.problems import Mistake, Problem, did_you_mean, shown
 from runtime.images.dockerfile.stages import Dockerfile, Stage
@@ -124,7 +125,10 @@ def _head(
     words = Words(variables, dockerfile.directives.escape, budget)
     try:
         platform = normal_platform(words.one(stage.platform)) if stage.platform else request.platform
-        return _base(dockerfile, graph, stage, words.one(stage.base), words, platform), platform
+        name = words.one(stage.base)
+        if (named := named_base(request, name, platform)) is not None:
+            return named, platform
+        return _base(dockerfile, graph, stage, name, words, platform), platform
     except Mistake as mistake:
         graph.problems.append(_problem(stage.place, mistake))
         return Scratch(), request.platform
@@ -240,6 +244,8 @@ def _origin_names(instruction: Instruction) -> list[str]:
 def _origin(dockerfile: Dockerfile, request: BuildRequest, graph: Graph, index: int, name: str) -> Origin:
     if name.isascii() and name.isdigit() and len(name) < 6:
         return FromStage(_checked_index(int(name), index, len(dockerfile.stages)))
+    if (named := find_named(request, name, request.platform)) is not None:
+        return named
     earlier = _earlier(graph, index, name)
     if earlier is not None:
         return FromStage(earlier)

@@ -38,7 +38,9 @@ class FromImage:
 
 @dataclass(frozen=True, slots=True)
 class FromContext:
-    """The build context, `.dockerignore` applied."""
+    """The build context, `.dockerignore` applied. name: of another directory that was given beside it."""
+
+    name: str = ""
 
 
 Base = Scratch | FromStage | FromImage

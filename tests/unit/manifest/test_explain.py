@@ -9,9 +9,11 @@ import jsonschema
 import pytest
 import yaml
 
-from agent.manifest import parse_mounts, parse_network, parse_ports, parse_run
+from agent.manifest import parse_build, parse_mounts, parse_network, parse_ports, parse_run, parse_secrets
 from agent.manifest.descriptions import (
     ATTACHMENT,
+    BUILD,
+    BUILD_SECRET,
     CONTAINER,
     DEPENDENCY,
     DEPLOY,
@@ -19,6 +21,7 @@ from agent.manifest.descriptions import (
     MOUNT,
     NETWORK,
     PORT,
+    SECRET,
     VOLUME,
     Description,
 )
@@ -43,6 +46,9 @@ from runtime.errors import NotFound
         (ATTACHMENT, parse_network.ATTACHMENT_FIELDS),
         (PORT, parse_ports.LONG_FIELDS),
         (MOUNT, parse_mounts.LONG_FIELDS),
+        (BUILD, parse_build.FIELDS),
+        (BUILD_SECRET, parse_secrets.ITEM_FIELDS),
+        (SECRET, parse_secrets.SECTION_FIELDS),
     ],
 )
 def test_every_field_is_described(described: dict[str, Description], read: dict[str, Any]) -> None:
@@ -58,6 +64,8 @@ def test_own_fields_are_said_to_be_so() -> None:
 def document(kind: str, name: str, example: str) -> dict[str, Any]:
     """A compose file around one field's example."""
     field = yaml.safe_load(example)
+    if kind == "build":
+        return {"services": {"a": {"build": field}}}
     if kind == "container":
         services = {"a": {"image": "x"} | field, "db": {"image": "y", "network_mode": "none"}}
         if "memswap_limit" in field:
@@ -68,7 +76,12 @@ def document(kind: str, name: str, example: str) -> dict[str, Any]:
 
 EXAMPLES = [
     pytest.param(kind, name, field.example, id=f"{kind}.{name}")
-    for kind, fields in (("container", CONTAINER), ("network", NETWORK), ("volume", VOLUME))
+    for kind, fields in (
+        ("container", CONTAINER),
+        ("build", BUILD),
+        ("network", NETWORK),
+        ("volume", VOLUME),
+    )
     for name, field in fields.items()
 ]
 
@@ -118,7 +131,7 @@ def test_the_schema_takes_what_the_reader_takes(text: str) -> None:
         {"services": {"a": {"image": "x", "prots": []}}},
         {"services": {"a": {"image": "x", "healthcheck": {"tset": "x"}}}},
         {"services": {"a b": {"image": "x"}}},
-        {"secrets": {}},
+        {"configs": {}},
     ],
 )
 def test_the_schema_refuses(content: dict[str, Any]) -> None:

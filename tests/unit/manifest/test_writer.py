@@ -11,17 +11,21 @@ from hypothesis import given, settings
 
 from agent.manifest.hashing import hashes
 from agent.manifest.objects import Revision
+from agent.manifest.parse_build import image_of
 from agent.manifest.parse_values import to_duration, to_size
 from agent.manifest.reader import read
 from agent.manifest.spec import (
     AnySpec,
+    BuildSecret,
     BuildSpec,
     ContainerSpec,
     Healthcheck,
     Mount,
+    NamedContext,
     NetworkSpec,
     Port,
     Restart,
+    UlimitSpec,
     VolumeSpec,
 )
 from agent.manifest.writer.check import differences
@@ -199,6 +203,40 @@ def test_a_build_is_written_with_its_context_from_where_the_file_lies() -> None:
     written = write_compose({WEB: spec}, PATH)
     assert "image:" not in written
     assert differences({WEB: spec}, PATH, written, tree_of=lambda path: trees(path, "")) == ()
+
+
+def test_all_that_a_build_can_say_is_written_and_read_back() -> None:
+    """A field that somebody adds to BuildSpec has to be written, too."""
+    spec = BuildSpec(
+        context="shop/web",
+        dockerfile="docker/Dockerfile",
+        args={"A": "1"},
+        labels={"b": "c"},
+        target="last",
+        network="none",
+        no_cache=True,
+        pull=True,
+        tags=("shop/web:1",),
+        cache_from=("ghcr.io/org/cache:1",),
+        cache_to="ghcr.io/org/cache:1",
+        platform="linux/amd64",
+        secrets={"t": BuildSecret(file="/run/t"), "u": BuildSecret(environment="U")},
+        ssh={"default": "", "deploy": "/run/agent.sock"},
+        additional_contexts={
+            "top": NamedContext(context=""),
+            "base": NamedContext(image="nginx:1.27"),
+            "shared": NamedContext(context="common"),
+        },
+        shm_size=1 << 30,
+        ulimits={"nofile": UlimitSpec(soft=1, hard=2)},
+        extra_hosts=(("db", "10.0.0.5"),),
+    )
+    for one in (spec, spec.model_copy(update={"dockerfile": "", "dockerfile_inline": "FROM nginx"})):
+        text = write_compose({WEB: ContainerSpec(image=image_of(one), build=one)}, PATH)
+        found = read(Revision("r", "s", {PATH: text.encode()})).objects[WEB].spec
+        assert isinstance(found, ContainerSpec) and found.build == one
+    said = spec.model_fields_set | {"dockerfile_inline", "tree"}
+    assert said == set(BuildSpec.model_fields)
 
 
 def test_three_ports_in_a_row_are_a_range() -> None:

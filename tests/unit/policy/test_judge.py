@@ -186,6 +186,34 @@ def test_images(image: str, is_allowed: bool) -> None:
     assert is_allowed or str(manifest.errors[0].where) == "shop/compose.yaml:3:5"
 
 
+BUILD_POLICY = b"""
+apiVersion: setpoint/v1
+kind: Policy
+allow: {binds: [/srv/data, "/etc/keys:ro"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("build", "rule", "place"),
+    [
+        ("network: host", "namespaces", "3:25"),
+        ("secrets: [{source: t, file: /root/t}]", "binds", "3:35"),
+        ("secrets: [{source: t, file: /srv/data/../../root/t}]", "binds", "3:35"),
+        ("secrets: [{source: t, environment: T}, {source: u, file: ./u}]", "binds", "3:64"),
+        ("ssh: [default]", "binds", "3:31"),
+        ("ssh: [a=/run/agent.sock]", "binds", "3:31"),
+        ("ssh: [a=/etc/keys/agent.sock]", "binds", "3:31"),
+        ("secrets: [{source: t, file: /etc/keys/t}, {source: u, environment: U}]", "", ""),
+        ("ssh: [a=/srv/data/agent.sock]", "", ""),
+        ("network: none", "", ""),
+    ],
+)
+def test_what_of_the_host_a_build_is_given(build: str, rule: str, place: str) -> None:
+    manifest = judged(f"services:\n  web:\n    build: {{context: ., {build}}}\n", BUILD_POLICY)
+    found = [(str(e.where), f"(rule {rule})" in e.message) for e in manifest.errors]
+    assert found == ([(f"shop/compose.yaml:{place}", True)] if rule else [])
+
+
 @pytest.mark.parametrize(
     ("line", "rule", "_place"), [each for each in DENIED if each[1] not in ("ports", "sysctls")]
 )
