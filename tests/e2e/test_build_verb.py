@@ -6,11 +6,13 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from agent.client import PREFIX
 from tests.e2e.story import PROGRAM, Story, eventually
 
 DOCKERFILE = """\
@@ -129,3 +131,37 @@ def test_a_killed_agent_leaves_nothing_of_a_build(story_with_images: Story, cont
     eventually(lambda: story.setpoint("doctor", "--leaks", code=None).count("leaked") < 2, "nothing leaks")
     assert not list(story.layout.run_builds.glob("*"))
     build(story, "--target", "base", "-f", "-", context, stdin=DOCKERFILE.encode())
+
+
+AS_NOBODY = """\
+import http.client, os, socket, sys
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+connection = http.client.HTTPConnection("setpoint")
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect(sys.argv[1])
+connection.request("POST", sys.argv[2], sys.stdin.read())
+print(connection.getresponse().read().decode())
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ({"context_kind": "directory", "context": "/etc"}, "only root may name a directory"),
+        ({"contexts": {"etc": ["directory", "/etc"]}}, "only root may name a directory"),
+        ({"contexts": {"etc": ["tar", "/etc/shadow"]}}, "only root may name a directory"),
+        ({"ssh": {"default": "/run/agent.sock"}}, "only root may name a socket"),
+        ({"network": "host"}, "only root may build in the host"),
+        ({"contexts": {"base": ["image", "busybox"]}}, '"images"'),
+    ],
+)
+def test_d4_who_is_not_root_names_nothing_of_this_host(
+    story_with_images: Story, order: dict[str, object], said: str
+) -> None:
+    """Somebody whom the socket is open to: the agent reads as root what an order names."""
+    socket = story_with_images.layout.agent_socket
+    socket.chmod(0o666)
+    body = json.dumps({"dockerfile_text": "FROM busybox\n", **order}) + "\n"
+    words = [sys.executable, "-c", AS_NOBODY, socket.name, f"{PREFIX}/image/build"]
+    done = subprocess.run(words, cwd=socket.parent, input=body, capture_output=True, text=True, check=True)
+    assert said in done.stdout

@@ -69,6 +69,25 @@ BUILDS = (
         f"{T}::test_d5_a_secret_leaves_no_trace",
     ),
     Mutation(
+        "D5", "agent/source/build_secrets.py",
+        "        return openat2(root, rest, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)\n",
+        "        return os.open(rest, flags, dir_fd=root)\n",
+        "tests/unit/source/test_build_secrets.py::test_d5_no_link_leads_out_of_what_a_policy_allows",
+    ),
+    Mutation(
+        "D5", "agent/source/build_secrets.py", "flags | os.O_NOFOLLOW)", "flags)",
+        "tests/unit/source/test_build_secrets.py::test_d5_no_link_leads_out_of_what_a_policy_allows",
+    ),
+    Mutation(
+        "D5", "agent/policy/judge.py",
+        "        if secret.file and not any(bind.covers(secret.file) for bind in allow.binds):\n", "        if False:\n",
+        "tests/unit/policy/test_judge.py::test_what_of_the_host_a_build_is_given",
+    ),
+    Mutation(
+        "D4", "agent/api/build.py", '    if any(kind != "image" for kind, _ in order.contexts.values()):\n',
+        "    if False:\n", "tests/e2e/test_build_verb.py::test_d4_who_is_not_root_names_nothing_of_this_host",
+    ),
+    Mutation(
         "C4", f"{B}/cache.py", "            if record is None or record.diff_id != layer.diff_id or not is_here:\n",
         "            if False:\n", f"{T}::test_c4_a_damaged_entry_is_a_miss",
     ),
