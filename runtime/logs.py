@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -251,5 +252,7 @@ def open_newer(directory: Path, current: Reader | None, stack: contextlib.ExitSt
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return -1
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # not there, or a link: no log of ours either way
+            return -1
+        raise

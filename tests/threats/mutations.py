@@ -17,6 +17,7 @@ from tests.threats.dockerfile_mutations import DOCKERFILES
 from tests.threats.drift_mutations import DRIFT
 from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.keeping_mutations import KEEPING
+from tests.threats.log_mutations import LOGS
 from tests.threats.mutation import Mutation
 from tests.threats.stream_mutations import STREAMS
 
@@ -658,4 +659,5 @@ MUTATIONS = (
     *KEEPING,
     *ADOPTION,
     *STREAMS,
+    *LOGS,
 )  # fmt: skip

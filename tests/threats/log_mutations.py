@@ -1,0 +1,19 @@
+"""Mutations of what bounds the logs of containers, of what is done for hundreds of them, and of what ends an
+alarm."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+FILE, OUTPUT, READ = "runtime/supervisor/log_file.py", "runtime/supervisor/output.py", "runtime/logs.py"
+_F10 = "tests/threats/test_f10_logs.py::test_f10"
+
+LOGS = (
+    Mutation("F10", FILE, "        if self.size and self.size + length > self.max_bytes:\n", "        if False:\n", f"{_F10}_a_flood_has_bounds_that_nobody_asked_for_and_holds_nobody_up"),
+    Mutation("F10", OUTPUT, "        if size > limit:\n", "        if False:\n", f"{_F10}_lines_that_cost_more_than_they_bring_have_the_same_bounds[empty]"),
+    Mutation("F10", FILE, "os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC", "os.O_APPEND | os.O_CLOEXEC", f"{_F10}_a_link_in_place_of_a_log_is_not_written_through"),
+    Mutation("F10", READ, "os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC", "os.O_RDONLY | os.O_CLOEXEC", f"{_F10}_a_link_beside_a_log_is_not_read"),
+    Mutation("F10", READ, "        if error.errno in (errno.ENOENT, errno.ELOOP):", "        if error.errno == errno.ENOENT:", f"{_F10}_a_link_beside_a_log_is_not_read"),
+    Mutation("R37", "runtime/supervisor/main.py", "        adoption.adopt_all(server)\n", "", "tests/e2e/test_mass_recovery.py::test_r37_agent_and_supervisor_are_killed"),
+    Mutation("R6", "agent/images/keeper.py", "            if self.alarm is not None and await self._has_room_again():\n", "            if False:\n", "tests/unit/agent_images/test_keeper.py"),
+)  # fmt: skip
