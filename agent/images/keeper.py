@@ -2,6 +2,7 @@
 and says so. Holds leases. Made and run by the daemon; `system df` and `system prune` ask it.
 
     every 5 min, and on trouble with the disk:  look ─> find_roots ─> judge ─> engine.collect_images ─> events
+    every 2 s, while there is an alarm:         statvfs ─> a look as soon as there is room again
 
 What goes is decided by `runtime.images.collection` alone. For the event loop's thread.
 """
@@ -36,6 +37,7 @@ log = logging.getLogger("setpoint.images")
 IMAGES = Key("setpoint", "images", "store")  # whose events tell what went
 FIRST_LOOK_SECONDS = 30.0  # what runs is taken over by then, and the source was read
 PAUSE_SECONDS = 5.0  # between two looks, however often the disk is in trouble
+ALARM_SECONDS = 2.0  # between two looks at the room alone, while an alarm says that there is none
 USED_STEP_SECONDS = 900.0  # how exactly it is stored when an image was needed last
 MAX_LEASE_SECONDS = 30 * 86400.0
 
@@ -101,7 +103,24 @@ class ImageKeeper:
             except Exception:  # a bug in here must not end the agent
                 log.exception("a bug in looking at images")
             await asyncio.sleep(min(PAUSE_SECONDS, self._look_seconds))
-            await self._sleep(self._look_seconds)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until it is time for a look: also when an alarm is up and there is room again, for an alarm that
+        stays on after somebody made room has them make more."""
+        left = self._look_seconds
+        while left > 0 and not self._wakeup.is_set():
+            step = min(left, ALARM_SECONDS) if self.alarm is not None else left
+            await self._sleep(step)
+            left -= step
+            if self.alarm is not None and await self._has_room_again():
+                return
+
+    async def _has_room_again(self) -> bool:
+        try:
+            return not self._is_alarming(await self._disk())
+        except OSError:  # a look will tell
+            return True
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -179,12 +198,16 @@ class ImageKeeper:
     ) -> tuple[tuple[Judgement, ...], Disk]:
         engine, now = self._engine, self._clock()
         holdings = await asyncio.to_thread(engine.images.holdings)
-        found = await asyncio.to_thread(room, engine.layout.images)
-        disk = Disk(found.total_bytes, found.free_bytes)
+        disk = await self._disk()
         self._tidy_good(now)
         roots = self._roots(holdings, now)
         used_at = self._note_use(holdings, roots, now)
         return judge(holdings, {**spared, **roots}, used_at, disk, now, self._rules, asked), disk
+
+    async def _disk(self) -> Disk:
+        """One statvfs(3), in a thread: a disk may be slow. OSError."""
+        found = await asyncio.to_thread(room, self._engine.layout.images)
+        return Disk(found.total_bytes, found.free_bytes)
 
     def roots(self, holdings: tuple[Holding, ...]) -> dict[str, str]:
         """Image -> who needs it."""
@@ -246,14 +269,20 @@ class ImageKeeper:
             self._loop.image_changed()
         return taken
 
+    def _is_alarming(self, disk: Disk) -> bool:
+        return disk.used_fraction > self._rules.alarm
+
     def _note_alarm(self, disk: Disk, found: tuple[Judgement, ...]) -> None:
         was_short, self._is_short = self._is_short, is_short(disk, self._rules, found)
+        is_alarming = self._is_short and self._is_alarming(disk)
+        if self.alarm is not None and not is_alarming:
+            self.alarm = None
+            message = (
+                f"the disk of {self._engine.layout.images} has room again: {disk.used_fraction:.0%} full"
+            )
+            self._loop.note(IMAGES, "Normal", "DiskPressureOver", message)
         if not self._is_short:
-            self.alarm = None
             return
-        is_alarming = disk.used_fraction > self._rules.alarm
-        if not is_alarming:
-            self.alarm = None
         if not was_short or (is_alarming and self.alarm is None):
             message = (
                 f"the disk of {self._engine.layout.images} is {disk.used_fraction:.0%} full, over the "

@@ -225,6 +225,26 @@ async def test_a_disk_over_its_mark_with_nothing_to_take_is_an_alarm_once(tmp_pa
         assert [event[2] for event in world.loop.events] == ["DiskPressure"]
 
 
+async def test_an_alarm_ends_soon_after_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not at the next look, which may be five minutes away."""
+    monkeypatch.setattr("agent.images.keeper.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("agent.images.keeper.ALARM_SECONDS", 0.01)
+    world = World(tmp_path, "a", rules=Rules(high=1e-9, low=1e-9, alarm=1e-9))
+    world.loop.want("a")
+    running = asyncio.create_task(world.keeper.run())
+    world.keeper.look_soon()
+    async with asyncio.timeout(30):
+        while world.keeper.alarm is None:
+            await asyncio.sleep(0.001)
+        world.engine.layout.images = Path("/proc")  # a file system that is never full
+        while world.keeper.alarm is not None:
+            await asyncio.sleep(0.001)
+    running.cancel()
+    assert [event[2] for event in world.loop.events] == ["DiskPressure", "DiskPressureOver"]
+
+
 async def test_prune_takes_what_is_asked_for(tmp_path: Path) -> None:
     world = World(tmp_path, "a", "b")
     world.loop.want("a")
