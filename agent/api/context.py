@@ -15,6 +15,7 @@ from aiohttp import web
 
 from agent.api.docker.exec_registry import ExecRegistry
 from agent.api.docker.exits import Exits
+from agent.api.docker.rendered import Rendered
 from agent.images.keeper import ImageKeeper
 from agent.images.verifier import ImageVerifier
 from agent.manifest.objects import Manifest
@@ -80,6 +81,7 @@ class Context:
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
+    rendered: Rendered = field(default_factory=Rendered)  # of the Docker API, too
 
     @property
     def is_ready(self) -> bool:

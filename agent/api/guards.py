@@ -85,7 +85,7 @@ def is_host_allowed(text: str, hosts: frozenset[str] | None) -> bool:
     name = found[1].strip("[]").lower().rstrip(".")
     if hosts is not None:
         return name != "" and (name in hosts or ("*" in hosts and is_address(name)))
-    return is_address(name) or _LOCAL_NAME.fullmatch(name) is not None
+    return _LOCAL_NAME.fullmatch(name) is not None or is_address(name)
 
 
 def is_address(text: str) -> bool:

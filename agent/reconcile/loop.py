@@ -522,10 +522,12 @@ class Loop:
         """What the probes of a container's present run have shown: "starting" before the first has answered,
         None where nothing is asked."""
         know, desired = self._know, self._know.inventory.desired.get(key)
-        replica = next((r for r in know.actual_of(key).replicas if r.id == id), None)
-        if replica is None or desired is None or not isinstance(desired.spec, ContainerSpec):
+        if desired is None or not isinstance(desired.spec, ContainerSpec):
             return None
         if healthcheck_of(desired.spec, image_of(desired.spec, know.world)) is None:
+            return None
+        replica = next((r for r in know.actual_of(key).replicas if r.id == id), None)
+        if replica is None:
             return None
         return health_of(know.memory_of(key), replica) or Health(id, replica.state.started_at)
 

@@ -55,6 +55,10 @@ class Seen:
             return self.state.image
         return self.spec.asked.image if self.spec.asked else self.spec.image
 
+    @property
+    def may_have_volumes(self) -> bool:
+        return bool((self.spec and self.spec.mounts) or (self.image and self.image.volumes))
+
     def labels(self) -> dict[str, str]:
         """Its own and its image's; of what a manifest made, compose's too, by which clients group. Those of
         the engine itself are left out: who makes a container of what he sees here must be able to."""

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from agent.api.context import Context
 from agent.api.docker import auto_remove, body_limits, config_view, container_view, wishes
-from agent.api.docker.answers import json_answer, no_content
+from agent.api.docker.answers import json_answer, json_bytes, json_bytes_answer, no_content
 from agent.api.docker.bodies import json_body, map_of, text_of
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import Lookup, spec_of
@@ -188,11 +188,16 @@ async def inspect(request: web.Request) -> web.Response:
     """?size="""
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
-    view = container_view.inspect(look_at(context, state), volume_paths(context))
-    view["ExecIDs"] = context.execs.ids_of(state.id) or None
+    seen, execs = look_at(context, state), context.execs.ids_of(state.id)
+    paths = volume_paths(context) if seen.may_have_volumes else {}
+
+    def view() -> dict[str, Any]:
+        return {**container_view.inspect(seen, paths), "ExecIDs": execs or None}
+
     if flag(request, "size"):
-        view |= await sizes_of(context, state)
-    return json_answer(view)
+        return json_answer({**view(), **await sizes_of(context, state)})
+    body = context.rendered.get(state.id, (seen, paths, execs), lambda: json_bytes(view()))
+    return json_bytes_answer(body)
 
 
 # --- changed --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ so that every view gives the same ones and nothing has to keep them. Pure.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 
 def network_id(instance: str, name: str) -> str:
@@ -17,5 +18,6 @@ def endpoint_id(instance: str, network: str, container: str) -> str:
     return _digest("endpoint", instance, network, container)
 
 
+@lru_cache(8192)  # each list and each look at a container asks for the same ones
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

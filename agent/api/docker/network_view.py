@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -117,7 +118,12 @@ def mac_address(state: ContainerState, network: str) -> str:
     if not address:
         return ""
     asked = next((each.mac for each in state.endpoints if each.network == network), None)
-    return asked or mac_of(int(IPv4Address(address)))
+    return asked or _mac_of(address)
+
+
+@lru_cache(4096)
+def _mac_of(address: str) -> str:
+    return mac_of(int(IPv4Address(address)))
 
 
 # --- filters --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from runtime.errors import Invalid
 
@@ -16,6 +17,7 @@ _GO_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(h|ms|m|s|us|µs|ns)")
 _GO_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
+@lru_cache(4096)  # a container's moments are asked for again and again
 def rfc3339(at: float | None) -> str:
     """With nanoseconds, as Go prints them; NEVER for None and 0."""
     if not at:
