@@ -57,6 +57,14 @@ BUILDS = (
         "        if False:\n", f"{T}::test_d4_what_would_block_or_is_no_file_is_not_opened",
     ),
     Mutation(
+        "D4", f"{B}/transfer.py", "        if not places or not _is_directory(", "        if not _is_directory(",
+        "tests/unit/images/build/test_matching.py::test_where_nothing_can_fit_is_not_looked_at",
+    ),
+    Mutation(
+        "D4", f"{B}/transfer.py", "            source.check(count, inner)\n", "",
+        "tests/unit/images/build/test_matching.py::test_a_walk_has_bounds",
+    ),
+    Mutation(
         "D5", "runtime/builds.py", '                line = line.replace(secret, b"***")\n', "                pass\n",
         f"{T}::test_d5_a_secret_leaves_no_trace",
     ),

@@ -115,7 +115,7 @@ class SourceTree:
         while waiting:
             whole, inner, found = waiting.pop()
             count += 1
-            self._check(count, inner)
+            self.check(count, inner)
             item = self._item(whole, inner, found)
             if item is None:
                 continue
@@ -128,7 +128,8 @@ class SourceTree:
                 if status is not None and not excludes("/".join(below)):
                     waiting.append(((*whole, name), below, status))
 
-    def _check(self, count: int, inner: Parts) -> None:
+    def check(self, count: int, inner: Parts) -> None:
+        """`Invalid` when a walk that has come so far is to end."""
         if count > self._limits.entries:
             raise Invalid("copy files", self.name, f"more than {self._limits.entries} files")
         if len(inner) > self._limits.depth:

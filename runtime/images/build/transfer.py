@@ -19,7 +19,7 @@ from runtime.images.build.copy import Copier, Owner
 from runtime.images.build.modes import parse_mode
 from runtime.images.build.paths import Parts
 from runtime.images.build.sources import Digests, SourceTree
-from runtime.images.dockerfile.globs import Glob, fixed_part
+from runtime.images.dockerfile.globs import compiled, fixed_part
 from runtime.images.dockerfile.ignore import patterns_of
 from runtime.images.dockerfile.steps import InlineSource, PathSource, Source, TransferAction
 
@@ -63,7 +63,7 @@ def find(source: SourceTree, wanted: PathSource) -> Iterator[Chosen]:
         yield Chosen(tuple(paths.parts_of(before + wanted.path)), real, stat.S_ISDIR(found.st_mode), pivot)
         return
     fixed = tuple(paths.parts_of(fixed_part(wanted.path)))
-    rest = wanted.path.split("/")[len(fixed) :]
+    rest = "/".join(wanted.path.split("/")[len(fixed) :])
     fixed = (*paths.parts_of(wanted.pivot), *fixed)
     for inner in _matching(source, source.real("/".join(fixed)), rest):
         given = (*fixed, *inner)
@@ -73,23 +73,32 @@ def find(source: SourceTree, wanted: PathSource) -> Iterator[Chosen]:
             yield Chosen(given, real, stat.S_ISDIR(found.st_mode), pivot)
 
 
-def _matching(source: SourceTree, base: Parts, patterns: Sequence[str]) -> Iterator[Parts]:
-    """Paths below base that a pattern of that many parts fits. Links on the way are not followed."""
-    found = source.status(base)
-    if found is None or not stat.S_ISDIR(found.st_mode):
-        return
-    head, *rest = patterns
-    if head == "**" and rest:
-        yield from _matching(source, base, rest)
-    glob = Glob("*" if head == "**" else head)
-    for name, _ in source.names(base):
-        if not glob.matches(name):
+def _matching(source: SourceTree, base: Parts, pattern: str) -> Iterator[Parts]:
+    """Paths below base that a pattern fits, parents first. Links on the way are not followed.
+
+    Each directory is looked into once, whatever the pattern says, and none in which nothing can fit.
+    """
+    glob = compiled(pattern)
+    waiting: list[tuple[Parts, int]] = [((), glob.begin)]
+    count = 0
+    while waiting:
+        inner, places = waiting.pop()
+        if inner:
+            count += 1
+            source.check(count, inner)
+            if glob.is_end(places):
+                yield inner
+            places = glob.advance(places, "/")
+        if not places or not _is_directory(source, (*base, *inner)):
             continue
-        if not rest:
-            yield (name,)
-            continue
-        below = patterns if head == "**" else rest
-        yield from ((name, *inner) for inner in _matching(source, (*base, name), below))
+        for name, _ in reversed(list(source.names((*base, *inner)))):
+            if after := glob.advance(places, name):
+                waiting.append(((*inner, name), after))
+
+
+def _is_directory(source: SourceTree, parts: Parts) -> bool:
+    found = source.status(parts)
+    return found is not None and stat.S_ISDIR(found.st_mode)
 
 
 class Transfer:

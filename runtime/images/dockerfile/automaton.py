@@ -39,22 +39,28 @@ class _Program:
 
 
 class Automaton:
-    """One pattern, compiled."""
+    """One pattern, compiled. begin: the places before anything was read."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._program = _compiled(_collapsed(tokens))
         self._fits: dict[str, int] = {}
         self._steps: dict[tuple[int, str], int] = {}
-        self._begin = self._closed(1)
+        self.begin = self._closed(1)
 
     def matches(self, text: str) -> bool:
         """Whether all of the text is what the pattern says."""
-        places = self._begin
+        return self.is_end(self.advance(self.begin, text))
+
+    def advance(self, places: int, text: str) -> int:
+        """The places after more text, for who reads a path name by name; 0 when nothing that follows fits."""
         for character in text:
             step = self._steps.get((places, character))
             places = self._step(places, character) if step is None else step
             if not places:
-                return False
+                return 0
+        return places
+
+    def is_end(self, places: int) -> bool:
         return bool(places & self._program.last)
 
     def _step(self, places: int, character: str) -> int:

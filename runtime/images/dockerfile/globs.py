@@ -1,9 +1,10 @@
-"""Patterns of COPY and ADD sources: Go's `filepath.Match`. Pure, and linear in the path.
+"""Patterns of COPY and ADD sources: Go's `filepath.Match`, and `**/`. Pure, and linear in the path.
 
     *  any text without a slash      ?  one character, no slash      [a-z] [^a-z]  one of them
-    \\  makes the next character plain
+    \\  makes the next character plain                               **/  any directories, or none
 
-A build walks the tree below `fixed_part` and asks `matches` for each path.
+A build walks the tree below `fixed_part`, each directory once, with the places in the pattern that the path
+so far has come to.
 """
 
 from __future__ import annotations
@@ -15,16 +16,9 @@ from runtime.images.dockerfile.limits import PATTERN_CHARACTERS
 from runtime.images.dockerfile.problems import Mistake, shown
 
 
-class Glob:
+def compiled(pattern: str) -> Automaton:
     """One pattern for whole paths, without a leading slash. `Mistake` when it is malformed."""
-
-    def __init__(self, pattern: str) -> None:
-        self.pattern = pattern
-        self._automaton = Automaton(tokens(pattern))
-        self._slashes = pattern.count("/")
-
-    def matches(self, path: str) -> bool:
-        return path.count("/") == self._slashes and self._automaton.matches(path)
+    return Automaton(tokens(pattern))
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -64,23 +58,29 @@ def tokens(pattern: str) -> list[Token]:
     found: list[Token] = []
     at = 0
     while at < len(pattern):
-        character = pattern[at]
-        at += 1
-        if character == "*":
-            found.append(Repeat.NAME)
-        elif character == "?":
-            found.append(_no_slash)
-        elif character == "[":
-            token, at = character_class(pattern, at)
-            found.append(token)
-        elif character == "\\":
-            if at == len(pattern):
-                raise bad(pattern, "ends in a \\")
-            found.append(pattern[at])
-            at += 1
-        else:
-            found.append(character)
+        if pattern.startswith("**/", at) and pattern[at - 1 : at] in ("", "/"):
+            found.append(Repeat.DIRECTORIES)
+            at += 3
+            continue
+        one, at = token(pattern, at)
+        found.append(one)
     return found
+
+
+def token(pattern: str, at: int) -> tuple[Token, int]:
+    """What stands at a place, and where it ends. `Mistake` when it is malformed."""
+    character = pattern[at]
+    if character == "*":
+        return Repeat.NAME, at + 1
+    if character == "?":
+        return _no_slash, at + 1
+    if character == "[":
+        return character_class(pattern, at + 1)
+    if character == "\\":
+        if at + 1 == len(pattern):
+            raise bad(pattern, "ends in a \\")
+        return pattern[at + 1], at + 2
+    return character, at + 1
 
 
 def character_class(pattern: str, at: int) -> tuple[Callable[[str], bool], int]:

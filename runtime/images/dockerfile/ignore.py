@@ -162,7 +162,7 @@ def _tokens(pattern: str) -> list[Token]:
                 return _any_suffix(pattern[2:])
             found.append(Repeat.ANY if at >= len(pattern) else Repeat.DIRECTORIES)
             continue
-        token, at = _token(pattern, at)
+        token, at = globs.token(pattern, at)
         found.append(token)
     return found
 
@@ -174,16 +174,3 @@ def _any_suffix(suffix: str) -> list[Token]:
 
 def _is_plain(text: str) -> bool:
     return not any(character in "*?[]\\" for character in text)
-
-
-def _token(pattern: str, at: int) -> tuple[Token, int]:
-    character = pattern[at]
-    if character == "*":
-        return Repeat.NAME, at + 1
-    if character == "?":
-        return globs.tokens("?")[0], at + 1
-    if character == "[":
-        return globs.character_class(pattern, at + 1)
-    if character == "\\" and at + 1 < len(pattern):
-        return pattern[at + 1], at + 2
-    return character, at + 1

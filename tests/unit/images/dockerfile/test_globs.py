@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.images.dockerfile.globs import Glob, fixed_part, has_wildcard, plain
+from runtime.images.dockerfile.globs import compiled, fixed_part, has_wildcard, plain
 from runtime.images.dockerfile.ignore import Ignore, file_names, patterns_of, read_ignore
 from runtime.images.dockerfile.problems import DockerfileInvalid, Mistake
 
@@ -28,11 +28,17 @@ from runtime.images.dockerfile.problems import DockerfileInvalid, Mistake
         ("[\\-a]", "- a", "b"),
         ("a\\*b", "a*b", "axb"),
         ("**", "abc", "a/b"),
+        ("a**b", "ab axxb", "a/b"),
+        ("**/b", "b a/b a/c/b", "ab a/bc b/a"),
+        ("a/**/b", "a/b a/c/d/b", "ab a/cb b"),
+        ("**/**/**/b", "b a/b", "ab"),
+        ("[*]**/b", "*x/b */b", "*x/y/b x/b"),
+        ("a/**", "a/b", "a/b/c a"),
         ("src/[!a]", "src/!", "src/b"),
     ],
 )
 def test_a_glob_takes_what_go_takes(pattern: str, taken: str, left: str) -> None:
-    glob = Glob(pattern)
+    glob = compiled(pattern)
     assert [path for path in taken.split() if not glob.matches(path)] == []
     assert [path for path in left.split() if glob.matches(path)] == []
 
@@ -42,7 +48,7 @@ def test_a_glob_takes_what_go_takes(pattern: str, taken: str, left: str) -> None
 )
 def test_a_malformed_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(Mistake, match="the pattern"):
-        Glob(pattern)
+        compiled(pattern)
     with pytest.raises(Mistake, match="the pattern"):
         patterns_of([pattern])
 
@@ -176,8 +182,8 @@ def test_an_automaton_says_what_the_regular_expression_says(pattern: str, path: 
 
 
 def test_what_is_remembered_of_paths_has_an_end() -> None:
-    glob = Glob("*a")
+    glob = compiled("*a")
     for number in range(10_000):
         assert glob.matches(chr(0x4E00 + number) + "a")
-    assert len(glob._automaton._steps) <= 4096
-    assert len(glob._automaton._fits) <= 4096
+    assert len(glob._steps) <= 4096
+    assert len(glob._fits) <= 4096
