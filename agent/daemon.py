@@ -53,6 +53,7 @@ from runtime.errors import Conflict, Invalid, Temporary
 from runtime.images.facts import EVERYTHING, Admission
 from runtime.layout import Layout
 from runtime.pulls import FindOrigins
+from runtime.worker_caps import Caps
 from store.errors import StoreError
 from store.records import Batch, EventRecord, Key
 from store.store import Store
@@ -128,7 +129,9 @@ def _open_lock(path: Path) -> int:
 def _native_engine_of(settings: Settings) -> MakeEngine:
     find_origins, gate = Origins(settings.registries_path).of, gate_of(settings)
     find_context, fetch_git = Contexts(settings).opened, Repositories(settings).opened
-    return lambda layout: make_native_engine(layout, find_origins, gate, find_context, fetch_git)
+    return lambda layout: make_native_engine(
+        layout, find_origins, gate, find_context, fetch_git, settings.worker_caps
+    )
 
 
 async def make_native_engine(
@@ -137,13 +140,14 @@ async def make_native_engine(
     admission: Admission = EVERYTHING,
     find_context: FindContext | None = None,
     fetch_git: FetchGit | None = None,
+    caps: Caps = Caps(),
 ) -> Any:
     """The engine on this kernel, with its supervisor running. find_origins: whom to ask for an image.
     admission: which of them may come, and run. find_context: where what manifests build takes files from;
-    fetch_git: brings repositories for builds."""
+    fetch_git: brings repositories for builds. caps: of what reads what strangers made."""
     from runtime.engine import NativeEngine
 
-    engine = NativeEngine(layout, find_origins, admission, find_context, fetch_git)
+    engine = NativeEngine(layout, find_origins, admission, find_context, fetch_git, caps)
     await engine.open()
     if engine.confinement.is_on and not engine.confinement.profile:
         logger.warning("containers run without an AppArmor profile: apparmor_parser is not installed")

@@ -13,6 +13,7 @@ from typing import Literal
 from runtime.errors import Invalid
 from runtime.images.collection import Rules
 from runtime.layout import Layout
+from runtime.worker_caps import Caps
 
 VERSION = "0.1.0"
 METRICS_ADDRESS = "127.0.0.1:9469"
@@ -41,6 +42,7 @@ class Settings:
     before `.env`; nothing of the agent's own environment, which is nobody's desired state.
     image_rules: which images go by themselves; image_look_seconds: how often that is looked at.
     update_look_seconds: how often registries are asked for newer images, where manifests want that.
+    worker_caps: what a pull, a load, a build or a copy may cost this host.
     verify_seconds: how often each image is compared with its digests; 0 is never.
     listen: tcp://HOST:PORT beside the UNIX socket, for clients with a certificate of `tls` (None is
     /etc/INSTANCE/tls); is_plain_tcp_allowed: or for everybody, which makes everybody root here.
@@ -68,6 +70,7 @@ class Settings:
     image_look_seconds: float = 300.0
     update_look_seconds: float = 3600.0
     verify_seconds: float = 7 * 86400.0
+    worker_caps: Caps = field(default_factory=Caps)
     socket_group: str = "setpoint"
     listen: tuple[str, ...] = ()
     tls: Path | None = None

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import sys
 
+from runtime.fence import Fence
 from runtime.images.build.asks import MAX_LINE_BYTES
 from runtime.images.worker import environment
 from runtime.layout import Layout
@@ -20,8 +21,9 @@ SPARE_SECONDS = 120.0
 class Spares:
     """At most one."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, fence: Fence | None = None) -> None:
         self._layout = layout
+        self.fence = fence or Fence()
         self._spare: asyncio.subprocess.Process | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -49,6 +51,7 @@ class Spares:
             with contextlib.suppress(ProcessLookupError):
                 spare.kill()
             await spare.wait()
+        self.fence.close()
 
     def _release(self) -> asyncio.subprocess.Process | None:
         spare, self._spare = self._spare, None
@@ -69,5 +72,5 @@ class Spares:
             sys.executable, "-P", "-m", "runtime.images.build.worker",
             layout.instance, str(layout.data_root), str(layout.run_root),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env=environment(), limit=MAX_LINE_BYTES,
+            env=environment() | self.fence.environment(), limit=MAX_LINE_BYTES,
         )  # fmt: skip

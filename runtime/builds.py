@@ -27,6 +27,7 @@ from runtime.build_recipe import BuildRecipe, FetchGit, FindContext, GitWish, Gi
 from runtime.build_spares import Spares
 from runtime.build_steps import BuildSteps, StepLimits
 from runtime.errors import Invalid, SetpointError, Temporary, Unsupported
+from runtime.fence import Fence
 from runtime.images.build.asks import error_from, error_to
 from runtime.images.build.exchange import take_in
 from runtime.images.build.order import BuildOrder, NamedKind, Network, to_json
@@ -59,7 +60,7 @@ class Builds:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._running: dict[str, asyncio.Task[Any] | None] = {}
         self._names: dict[str, str] = {}
-        self._spares = Spares(self._layout)
+        self._spares = Spares(self._layout, engine.fences[self._layout.build_cgroup])
         self.history = History(self._layout.builds / "history")
 
     async def open(self) -> None:
@@ -117,7 +118,7 @@ class Builds:
             sources = _Sources(partial(self._get_image, caller), admit, trees, caller)
             build = _Build(order, record, report, limits, self._steps, sources)
             try:
-                image_id = await build.run(await self._spares.take())
+                image_id = await build.run(await self._spares.take(), self._spares.fence)
                 image = self._engine.image(image_id)
                 if image is None:
                     raise Temporary("build image", image_id[:19], "it was removed as it was made", "again")
@@ -238,8 +239,9 @@ class _Build:
         """How many steps were run, and how many were there already."""
         return {"run": self._ends.get("done", 0), "cached": self._ends.get("cached", 0)}
 
-    async def run(self, process: asyncio.subprocess.Process) -> str:
+    async def run(self, process: asyncio.subprocess.Process, fence: Fence) -> str:
         assert process.stdin is not None and process.stdout is not None
+        oom_kills = fence.oom_kills()
         try:
             self._send(process.stdin, to_json(await self._trees.with_context(self._order)))
             last: dict[str, Any] = {}
@@ -261,10 +263,9 @@ class _Build:
             raise error_from(last["error"])
         if "found" in last:
             return str(last["found"])
-        raise Temporary(
-            "build image", self._order.id[:12], f"its process ended with status {process.returncode}",
-            "it may have used too much memory",
-        )  # fmt: skip
+        reason = f"its process ended with status {process.returncode}"
+        hint = "it may have used too much memory"
+        raise fence.explained(Temporary("build image", self._order.id[:12], reason, hint), oom_kills)
 
     def _hear(self, event: Mapping[str, Any]) -> None:
         if event.get("kind") == "end":

@@ -49,8 +49,9 @@ def remove_instance(layout: Layout, *, with_data: bool = False) -> None:
     _wait_empty(parent, deadline)
     end_supervisor(layout, deadline)
     _wait_empty(parent, deadline)  # of what it was starting
-    beside = (path_beside(layout.cgroup_parent), f"/{layout.git_cgroup}")
-    cgroups.kill(beside[1])
+    beside = [path_beside(layout.cgroup_parent), *(f"/{name}" for name in layout.side_cgroups)]
+    for path in beside[1:]:
+        cgroups.kill(path)
     for path in (*_container_cgroups(parent), parent, *beside):
         cgroups.delete(path, max(0.1, deadline - time.monotonic()))
     apparmor.unload(layout.apparmor_profile)

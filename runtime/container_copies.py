@@ -27,6 +27,7 @@ from runtime.copies.nursery import Nursery, Worker
 from runtime.copies.places import PathStat, stat_of
 from runtime.copies.running import Running, open_running
 from runtime.errors import NotFound, Temporary
+from runtime.fence import Fence
 from runtime.images.error_view import to_error
 
 AT_ONCE = 8  # copies under way; more of them wait
@@ -35,16 +36,19 @@ STAT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """The lines of a worker."""
+    """The lines of a worker. oom_kills: as many as there were before it."""
 
     lines: asyncio.StreamReader
     name: str
+    fence: Fence
+    oom_kills: int
 
     async def line(self) -> dict[str, Any]:
         """Raises the error that the worker tells of, and Temporary when it ended without a word."""
         line = await self.lines.readline()
         if not line:
-            raise Temporary("copy", self.name, "it was given up", "do it again")
+            error = Temporary("copy", self.name, "it was given up", "do it again")
+            raise self.fence.explained(error, self.oom_kills)
         found: dict[str, Any] = json.loads(line)
         if "error" in found:
             raise to_error(found["error"])
@@ -52,11 +56,11 @@ class _Copy:
 
 
 class ContainerCopies:
-    def __init__(self, index: ContainerIndex, assembly: Assembly) -> None:
+    def __init__(self, index: ContainerIndex, assembly: Assembly, fence: Fence | None = None) -> None:
         self._index = index
         self._assembly = assembly
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._nursery = Nursery()
+        self._nursery = Nursery(fence)
 
     def close(self) -> None:
         self._nursery.close()
@@ -135,11 +139,12 @@ class ContainerCopies:
             async with entry.lock:  # whether it runs does not change meanwhile
                 if self._index.find(entry.config.id) is not entry:
                     raise NotFound("copy", entry.config.name, "it was deleted meanwhile")
+                oom_kills = self._nursery.fence.oom_kills()
                 reading, worker = await self._start(entry, told)
                 gone = entry.copies[worker] = asyncio.get_running_loop().create_future()
             try:
                 async with pipes.reader_of(reading) as lines:
-                    yield _Copy(lines, entry.config.name)
+                    yield _Copy(lines, entry.config.name, self._nursery.fence, oom_kills)
             finally:
                 await asyncio.shield(self._end(entry, worker, gone))
 

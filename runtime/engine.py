@@ -34,6 +34,7 @@ from runtime.drift.drifts import Drifts
 from runtime.errors import Conflict, SetpointError
 from runtime.event_stream import EventStream
 from runtime.execs import Execs
+from runtime.fence import Fence
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
@@ -62,6 +63,7 @@ from runtime.registry_calls import RegistryCalls
 from runtime.stats import read_details, read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
+from runtime.worker_caps import Caps
 
 if TYPE_CHECKING:
     from runtime.images.check import Finding
@@ -75,7 +77,7 @@ class NativeEngine:
     """open() before anything else, close() at the end: containers run on.
 
     find_origins: whom to ask for an image that is to be pulled; it may block. admission: which images may
-    come here, and be used.
+    come here, and be used. caps: of the processes that read images, build contexts and archives.
     """
 
     def __init__(
@@ -85,9 +87,13 @@ class NativeEngine:
         admission: Admission = EVERYTHING,
         find_context: FindContext | None = None,
         fetch_git: FetchGit | None = None,
+        caps: Caps = Caps(),
     ) -> None:
         self.layout = layout
-        self.images = IsolatedImages(layout, admission)
+        self.fences = {
+            name: Fence(name, caps) for name in (layout.image_cgroup, layout.build_cgroup, layout.copy_cgroup)
+        }
+        self.images = IsolatedImages(layout, admission, self.fences[layout.image_cgroup])
         self.pulls = Pulls(self.images, find_origins, self._on_pull)
         self.registries = RegistryCalls(self.images, find_origins, self.pulls.pushing)
         self.volumes = Volumes(layout)
@@ -106,7 +112,7 @@ class NativeEngine:
         )  # fmt: skip
         self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
         self.files = ContainerFiles(layout, self._index, self.images, self._life)
-        self.copies = ContainerCopies(self._index, self._assembly)
+        self.copies = ContainerCopies(self._index, self._assembly, self.fences[layout.copy_cgroup])
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,
@@ -134,6 +140,7 @@ class NativeEngine:
         async with contextlib.AsyncExitStack() as stack:
             descriptors.make_room()
             run_directory.prepare(self.layout)
+            stack.callback(self.fences[self.layout.image_cgroup].close)
             stack.push_async_callback(self.pulls.close)
             self.confinement.open()
             stack.push_async_callback(self.confinement.close)

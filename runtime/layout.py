@@ -145,6 +145,26 @@ class Layout:
         return f"{self.instance}.git"
 
     @property
+    def image_cgroup(self) -> str:
+        """Where images are pulled, loaded, unpacked and written."""
+        return f"{self.instance}.images"
+
+    @property
+    def build_cgroup(self) -> str:
+        """Where Dockerfiles are read and files taken for them; their RUN steps are containers."""
+        return f"{self.instance}.builds"
+
+    @property
+    def copy_cgroup(self) -> str:
+        """Where files go into containers and out of them."""
+        return f"{self.instance}.copies"
+
+    @property
+    def side_cgroups(self) -> tuple[str, ...]:
+        """All that the agent has beside the containers' parent; nothing of them outlives it for long."""
+        return (self.git_cgroup, self.image_cgroup, self.build_cgroup, self.copy_cgroup)
+
+    @property
     def nft_table(self) -> str:
         """The one nftables table (family inet) of this instance."""
         return self.instance.replace("-", "_")

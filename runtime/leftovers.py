@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from runtime import cgroups
+from runtime import cgroups, side_groups
 from runtime.errors import Conflict, SetpointError
 from runtime.images.images import Images
 from runtime.layout import Layout
@@ -23,9 +23,12 @@ _BUNDLE_FILES, _RUN_FILES, _VOLUME_FILES = (".container.json.new",), (".config.j
 
 
 def clear(layout: Layout, containers: Collection[str]) -> None:
-    """Control groups and run directories without a container, and files that were being written. containers:
-    the ids of those that there are; nobody may make another one meanwhile."""
+    """Control groups and run directories without a container, workers of an agent that ended, and files that
+    were being written. containers: the ids of those that there are; nobody may make another one meanwhile."""
     _clear_groups(layout, containers)
+    for name in layout.side_cgroups:
+        with contextlib.suppress(SetpointError, OSError):
+            side_groups.remove(f"/{name}")
     for name in _names(layout.run_containers):
         if name not in containers:
             with contextlib.suppress(OSError):

@@ -80,7 +80,7 @@ def cgroups(layout: Layout) -> list[Path]:
     """The instance's directory in every hierarchy, and what is below, deepest first."""
     found: list[Path] = []
     for root in _cgroup_roots():
-        names = (layout.cgroup_parent, f"{layout.cgroup_parent}.supervisor", layout.git_cgroup)
+        names = (layout.cgroup_parent, f"{layout.cgroup_parent}.supervisor", *layout.side_cgroups)
         for parent in (root / name for name in names):
             found.extend(Path(directory) for directory, _, _ in os.walk(parent, topdown=False))
     return found

@@ -23,11 +23,13 @@ from runtime.supervisor.own_cgroup import path_beside
 @dataclass(frozen=True, slots=True)
 class Group:
     """A control group of the instance in one hierarchy. name: below the instance's parent, "" for the parent
-    itself and for the supervisor's own. pids: of it and of all below."""
+    itself and for those beside it. pids: of it and of all below. is_of_agent: what works for the agent is in
+    it, and ends with the agent."""
 
     path: str
     name: str
     pids: tuple[int, ...]
+    is_of_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,12 @@ def read_groups(layout: Layout, mountinfo: bytes) -> Iterator[Group]:
     """The instance's parents in every hierarchy, named ones too, and each container's group below."""
     for root in _hierarchies(mountinfo):
         parent = f"{root}/{layout.cgroup_parent}"
-        beside = (path_beside(layout.cgroup_parent), f"/{layout.git_cgroup}")
-        for path in (parent, *(f"{root}{each}" for each in beside)):
+        for path in (parent, f"{root}{path_beside(layout.cgroup_parent)}"):
             if os.path.isdir(path):  # noqa: PTH112
                 yield Group(path, "", tuple(_pids(path)))
+        for path in (f"{root}/{name}" for name in layout.side_cgroups):
+            if os.path.isdir(path):  # noqa: PTH112
+                yield Group(path, "", tuple(_all_pids(path)), is_of_agent=True)
         for name in _directories(parent):
             path = f"{parent}/{name}"
             yield Group(path, name, tuple(_all_pids(path)))

@@ -63,6 +63,11 @@ def _groups(seen: Seen) -> Iterator[Finding]:
                 yield Finding(
                     "leaked", f"cgroup {group.path}", "its instance is no more", f"rmdir {group.path}"
                 )
+            if group.is_of_agent and not seen.has_agent:
+                for pid in group.pids:
+                    yield Finding(
+                        "leaked", f"process {pid}", f"it works in {group.path} for no agent", _START
+                    )
             continue
         bundle = seen.disk.bundles.get(group.name)
         if bundle is None:

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING
 from agent.cli import output
 from agent.cli.connect import connect, socket_path
 from agent.cli.files import read_environment
-from agent.cli.parser import Parser, seconds
+from agent.cli.parser import Parser, seconds, size
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
+from runtime.worker_caps import Caps
 
 if TYPE_CHECKING:
     from agent.settings import Settings
 
+WORKERS = Caps()
 START_SECONDS = 600.0  # emulated, or beside much else; one that fails says so at once
 STOP_SECONDS = 30.0
 
@@ -71,6 +73,18 @@ def add_agent(parser: Parser) -> None:
     parser.add_argument(
         "--update-look", type=seconds, metavar="TIME", default=3600.0,
         help="how often newer images are looked for, where manifests say update: (1h)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--worker-memory", type=size, metavar="SIZE", default=WORKERS.memory_bytes,
+        help="for all pulls and loads together; for builds as much, and for copies (2g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--worker-time", type=seconds, metavar="TIME", default=WORKERS.cpu_seconds,
+        help="of a processor, for one of them, or one layer (2h)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unpack-time", type=seconds, metavar="TIME", default=WORKERS.unpack_seconds,
+        help="for one layer that is here, by the clock (6h)",
     )  # fmt: skip
     parser.add_argument(
         "--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME} in manifests"
@@ -135,6 +149,11 @@ def settings_of(arguments: Namespace) -> Settings:
     from runtime.images.collection import Rules
     from runtime.layout import Layout
 
+    caps = Caps(
+        memory_bytes=arguments.worker_memory,
+        cpu_seconds=arguments.worker_time,
+        unpack_seconds=arguments.unpack_time,
+    )
     tls = Path(arguments.tls).absolute() if arguments.tls else tls_path(arguments.instance)
     if arguments.listen:
         from agent.api.listen import check_listen, read_address
@@ -165,6 +184,7 @@ def settings_of(arguments: Namespace) -> Settings:
         image_look_seconds=arguments.image_look,
         update_look_seconds=arguments.update_look,
         verify_seconds=arguments.verify_every,
+        worker_caps=caps,
         image_rules=Rules(
             high=arguments.image_marks[0] / 100,
             low=arguments.image_marks[1] / 100,
@@ -274,6 +294,8 @@ def words_of(arguments: Namespace) -> list[str]:
     words += ["--image-marks", ":".join(f"{mark:g}" for mark in arguments.image_marks)]
     words += ["--image-look", f"{arguments.image_look}s", "--update-look", f"{arguments.update_look}s"]
     words += ["--verify-every", f"{arguments.verify_every}s"]
+    words += ["--worker-memory", str(arguments.worker_memory), "--worker-time", f"{arguments.worker_time}s"]
+    words += ["--unpack-time", f"{arguments.unpack_time}s"]
     words += ["--image-age", f"{arguments.image_age}s", "--image-grace", f"{arguments.image_grace}s"]
     if arguments.env_file:
         words += ["--env-file", str(Path(arguments.env_file).absolute())]

@@ -111,3 +111,13 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time; write 60s, 1m30s or 2h")
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     return sum(float(number) * units[unit] for number, unit in parts)
+
+
+def size(text: str) -> int:
+    """`512m`, `2g`, `1.5G` or a plain number of bytes."""
+    import re
+
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([kmgt]?)b?", text.lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 512m or 2g")
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))

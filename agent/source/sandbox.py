@@ -18,8 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import cgroups, landlock, oom_score, syscalls
-from runtime.cgroup_limits import limit_writes
+from runtime import cgroups, landlock, oom_score, side_groups, syscalls
 from runtime.errors import SetpointError
 from runtime.landlock import Reach
 from runtime.security import CAPABILITY_NUMBERS
@@ -109,7 +108,8 @@ class Sandbox:
             if self._cgroup and not (self._joins and all(map(os.path.exists, self._joins))):
                 self._joins = ()
                 with contextlib.suppress(OSError, SetpointError):
-                    self._joins = _make(self._cgroup)
+                    made = side_groups.make(self._cgroup, memory_bytes=MEMORY_BYTES, processes=PROCESSES)
+                    self._joins = tuple(map(side_groups.way_in, made))
             return self._joins
 
     def close(self) -> None:
@@ -118,38 +118,11 @@ class Sandbox:
             if self._joins:
                 self._joins = ()
                 with contextlib.suppress(OSError, SetpointError):
-                    cgroups.kill(self._cgroup)
-                    cgroups.delete(self._cgroup)
+                    side_groups.remove(self._cgroup)
 
     def oom_kills(self) -> int:
         """How often the kernel ended something for want of memory."""
-        total = 0
-        for file in self._joins:
-            directory = Path(file).parent
-            for name in ("memory.events", "memory.oom_control"):
-                with contextlib.suppress(OSError):
-                    words = (directory / name).read_text().split()
-                    total += int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
-        return total
-
-
-def _make(path: str) -> tuple[str, ...]:
-    """The control groups with their limits; what an agent before us left in them ends."""
-    found = cgroups.hierarchies()
-    v1 = [name for name in ("memory", "pids") if name in found.v1]
-    directories = [found.directory(name, path) for name in v1]
-    if found.v2 >= {"memory", "pids"}:
-        directories.append(found.directory("", path))
-    cgroups.kill(path)
-    cgroups.delete(path)
-    cgroups.delegate(path)
-    for directory in dict.fromkeys(directories):
-        cgroups.make_anew(directory)
-    limits = {"memory": {"limit": MEMORY_BYTES, "swap": MEMORY_BYTES}, "pids": {"limit": PROCESSES}}
-    cgroups.apply(path, limit_writes(limits, found))
-    return tuple(
-        f"{each}/{'tasks' if Path(each, 'tasks').exists() else 'cgroup.procs'}" for each in directories
-    )
+        return side_groups.oom_kills(str(Path(file).parent) for file in self._joins)
 
 
 def _drop() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from runtime import oom_score
 from runtime.errors import SetpointError, Temporary
+from runtime.fence import Fence
 from runtime.supervisor import interpreter
 
 IDLE_SECONDS = 30.0
@@ -53,9 +54,10 @@ class Worker:
 
 
 class Nursery:
-    """For good: `close`. The workers end with the process that forked them."""
+    """For good: `close`. The workers end with the process that forked them, and are in its control groups."""
 
-    def __init__(self) -> None:
+    def __init__(self, fence: Fence | None = None) -> None:
+        self.fence = fence or Fence()
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._lock = asyncio.Lock()
@@ -111,7 +113,7 @@ class Nursery:
             return
         if self._process is None or self._process.poll() is not None:
             self.end()
-            self._process, self._channel = _spawn()
+            self._process, self._channel = _spawn(self.fence)
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._on_idle)
@@ -125,6 +127,7 @@ class Nursery:
     def close(self) -> None:
         self._is_closed = True
         self.end()
+        self.fence.close()
 
     def end(self) -> None:
         if self._timer is not None:
@@ -139,10 +142,10 @@ class Nursery:
             self._process = None
 
 
-def _spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(fence: Fence) -> tuple[subprocess.Popen[bytes], socket.socket]:
     environment = {
         "PYTHONPATH": str(_REPOSITORY), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
-        **interpreter.environment(),
+        **interpreter.environment(), **fence.environment(),
     }  # fmt: skip
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:

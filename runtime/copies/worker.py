@@ -19,7 +19,6 @@ import errno
 import gc
 import json
 import os
-import resource
 import signal
 import socket
 import sys
@@ -27,7 +26,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from runtime import landlock, mounts, syscalls, users
+from runtime import landlock, mounts, syscalls, users, worker_bounds
 from runtime.copies.composed import compose
 from runtime.copies.giving import give
 from runtime.copies.places import place_of, real_parts, stat_of
@@ -52,6 +51,7 @@ def main() -> int:
     """Fork a worker for each that is asked for, and hand over a pidfd of it, until nobody is there to ask."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # they are reaped by the kernel
+    worker_bounds.enter()
     gc.freeze()
     with socket.socket(fileno=0) as channel:
         while heard := hear(channel):
@@ -88,6 +88,7 @@ def work(told: dict[str, Any]) -> int:
     try:
         root = open_root(told)
         confine(root, WRITES if told["verb"] == "put" else READS)
+        worker_bounds.limit_cpu("copy", told["name"], _fail)
         _VERBS[told["verb"]](root, told)
     except SetpointError as error:
         return _fail(error)
@@ -126,10 +127,7 @@ def confine(root: int, capabilities: tuple[int, ...]) -> None:
     """For good. Where the kernel has no Landlock, descriptors and capabilities have to do."""
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    worker_bounds.limit_memory(MEMORY_BYTES)
     os.umask(0)
     landlock.restrict(landlock.Reach(read=("/proc/self",), whole=(f"/proc/self/fd/{root}",)))
     mask = sum(1 << number for number in capabilities) & syscalls.capget().permitted

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime import worker_bounds
 from runtime.errors import Invalid
 from runtime.images.content import CHUNK_BYTES, Reader, checked_hex, sync_directory
 from runtime.images.limits import DEFAULT_LIMITS, Limits
@@ -131,6 +132,23 @@ def unpack_layer(
     `Invalid` for a hostile or damaged layer and `Temporary` for a full disk; `directory` is then
     half-filled and the caller's to remove.
     """
+    with worker_bounds.unpacking(subject):
+        record, implied = _unpack(source, directory, subject, expected_diff_id, lowers, limits)
+        if keeps_implied and implied:
+            (directory / _IMPLIED).write_bytes(b"\0".join(implied))
+        (directory / RECORD).write_text(json.dumps(record_view(record)))
+    return record
+
+
+def _unpack(
+    source: Reader,
+    directory: Path,
+    subject: str,
+    expected_diff_id: str,
+    lowers: Sequence[Path],
+    limits: Limits,
+) -> tuple[LayerRecord, Sequence[bytes]]:
+    """And the directories that it only implies."""
     # Late: the agent imports this module for its paths, and pays for decoders only when it unpacks.
     from runtime.images.directories import inherit
     from runtime.images.streams import ByteStream, Pump
@@ -159,10 +177,7 @@ def unpack_layer(
     record = LayerRecord(
         pump.digest, summary.size_bytes, summary.entries, bool(summary.implicit), own, summary.warnings
     )
-    if keeps_implied and summary.implicit:
-        (directory / _IMPLIED).write_bytes(b"\0".join(summary.implicit))
-    (directory / RECORD).write_text(json.dumps(record_view(record)))
-    return record
+    return record, summary.implicit
 
 
 def settle(directory: Path, lowers: Sequence[Path]) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Literal, Protocol, cast
 import zstandard
 from isal import igzip_lib, isal_zlib
 
+from runtime import worker_bounds
 from runtime.errors import Invalid
 from runtime.images.content import Reader
 from runtime.images.limits import DEFAULT_LIMITS, Limits
@@ -221,6 +222,7 @@ class Pump:
             yield item
 
     def _run(self) -> None:
+        worker_bounds.leave_signals_to_main()
         try:
             for chunk in self._chunks:
                 if self._stopped.is_set():

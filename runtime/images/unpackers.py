@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from runtime import worker_bounds
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.error_view import to_error, to_view
 from runtime.images.layers import LayerRecord, parse_record, record_view
@@ -220,6 +221,7 @@ def _live(parent: int, connection: socket.socket, closes: tuple[Callable[[], Non
         if os.getppid() == parent:  # it may have ended before it was asked for
             for close in closes:
                 close()
+            worker_bounds.become_unpacker()
             _leave_standard_streams()
             if interpreter.FAILPOINTS in os.environ:
                 from runtime import failpoints
@@ -303,7 +305,8 @@ class _GrowingFile:
             os.close(self._descriptor)
 
     def _wait(self) -> None:
-        line = self._lines.readline()
+        with worker_bounds.waiting():
+            line = self._lines.readline()
         said = int(line) if line else _BROKEN
         if said < 0:
             self._ended_by = said

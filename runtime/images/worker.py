@@ -4,8 +4,9 @@
 
 The parent reads `{"progress": ...}` lines and at the end one `{"found": [...]}` or `{"error": ...}`. In
 between `{"ask": facts}` waits for a line on stdin, `{}` or `{"error": ...}`: the rules are the parent's. Its
-own children (`unpackers`) unpack layers side by side, under the same limits. The worker is killed when the
-thread that waits for it ends, or when it is given up, and what it had staged is removed by the next load.
+own children (`unpackers`) unpack layers side by side, under the same limits and in the same control groups
+(`runtime.fence`). The worker is killed when the thread that waits for it ends, or when it is given up, and
+what it had staged is removed by the next load.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -24,8 +24,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from runtime import oom_score
+from runtime import oom_score, worker_bounds
 from runtime.errors import Invalid, SetpointError, Temporary
+from runtime.fence import Fence
 from runtime.images.error_view import to_error, to_view
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
@@ -56,12 +57,13 @@ _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 class IsolatedImages(Images):
     """`Images` that pull, load and import in a process of their own. They block: call them in a thread.
 
-    A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd.
+    A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd. fence: what goes
+    around those processes.
     """
 
-    def __init__(self, layout: Layout, admission: Admission = EVERYTHING) -> None:
+    def __init__(self, layout: Layout, admission: Admission = EVERYTHING, fence: Fence | None = None) -> None:
         super().__init__(layout, admission)
-        self._workers = _Workers(layout, self._gate)
+        self._workers = _Workers(layout, self._gate, fence or Fence())
 
     def give_up(self) -> None:
         """End what is under way at once, with `Temporary` for who waits for it, and begin nothing more."""
@@ -173,9 +175,10 @@ class IsolatedImages(Images):
 class _Workers:
     """The workers that live. One that is blocked in a read would keep its thread, and so the agent's end."""
 
-    def __init__(self, layout: Layout, gate: Gate) -> None:
+    def __init__(self, layout: Layout, gate: Gate, fence: Fence) -> None:
         self._layout = layout
         self._gate = gate
+        self._fence = fence
         self._lock = threading.Lock()
         self._living: set[subprocess.Popen[bytes]] = set()
         self._is_ended = False
@@ -196,6 +199,7 @@ class _Workers:
     ) -> list[dict[str, Any]]:
         """pipe: a descriptor that the worker is given, too."""
         last: dict[str, Any] = {}
+        oom_kills = self._fence.oom_kills()
         with self._begun(arguments, pipe) as process:
             if stop is not None:
                 stop.hold(process)
@@ -207,18 +211,24 @@ class _Workers:
                     _tell(process.stdin, json.dumps(self._judge(last["ask"], last["op"])).encode())
                 if progress is not None and "progress" in last:
                     progress(_to_progress(last["progress"]))
+        if process.returncode not in (0, 1) and not self._is_ended:  # what it had staged may be large
+            with contextlib.suppress(OSError, SetpointError):
+                remove_dead_stages(self._layout.images)
         if "error" in last:
-            raise to_error(last["error"])
+            error = to_error(last["error"])
+            if isinstance(error, Temporary):  # of an unpacker that the kernel ended, perhaps
+                raise self._fence.explained(error, oom_kills)
+            raise error
         if "found" not in last:
             if self._is_ended:
                 raise _given_up(arguments)
             if stop is not None and stop.is_asked:
-                remove_dead_stages(self._layout.images)
                 raise Temporary(f"{arguments[0]} image", arguments[1], "given up: nobody waits for it")
-            raise Temporary(
-                f"{arguments[0]} image", arguments[1], f"the worker ended with status {process.returncode}",
-                "it may have used too much memory",
-            )  # fmt: skip
+            reason = f"the worker ended with status {process.returncode}"
+            hint = "it may have used too much memory"
+            raise self._fence.explained(
+                Temporary(f"{arguments[0]} image", arguments[1], reason, hint), oom_kills
+            )
         return list(last["found"])
 
     def _judge(self, facts: Mapping[str, Any], op: str) -> dict[str, Any]:
@@ -238,7 +248,8 @@ class _Workers:
             if self._is_ended:
                 raise _given_up(arguments)
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(),
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env=environment() | self._fence.environment(),
                 pass_fds=(pipe,) if pipe >= 0 else (),
             )  # fmt: skip
             self._living.add(process)
@@ -291,9 +302,7 @@ def main(arguments: Sequence[str]) -> int:
         from runtime import failpoints
 
         failpoints.install("images")
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    worker_bounds.enter(MEMORY_BYTES)
     layout = Layout(instance, Path(data_root), Path(run_root))
     told = sys.stdin.readline()
     images = Images(layout, _Asker(wants_signatures="signatures" in rest))
@@ -303,6 +312,8 @@ def main(arguments: Sequence[str]) -> int:
             from runtime.images import unpackers
 
             unpackers.start()
+        if verb != "check":  # of all images, that takes as long as the store is large
+            worker_bounds.limit_cpu(f"{verb} image", path, lambda error: _print({"error": to_view(error)}))
         if verb == "load":
             kept = json.loads(told or "{}").get("kept", ())
             moves = _MOVES_NAMES in rest
@@ -332,6 +343,12 @@ def main(arguments: Sequence[str]) -> int:
     except MemoryError:
         bomb = Invalid(f"{verb} image", path, "it takes too much memory", "the archive looks like a bomb")
         _print({"error": to_view(bomb)})
+        return 1
+    except (BlockingIOError, RuntimeError) as error:  # no more processes (fork(2)), or threads
+        if isinstance(error, RuntimeError) and "new thread" not in str(error):
+            raise
+        reason = "no more processes may work on images now"
+        _print({"error": to_view(Temporary(f"{verb} image", path, reason, "it is tried again", 10))})
         return 1
     _print({"found": [asdict(each) for each in found]})
     return 0

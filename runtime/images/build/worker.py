@@ -13,7 +13,6 @@ import datetime
 import fcntl
 import json
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -22,6 +21,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime import worker_bounds
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.build.asks import Asks, error_to, start_listening
 from runtime.images.build.bases import Bases, check_platform
@@ -251,6 +251,11 @@ def _shown(platform: Platform) -> str:
     return "/".join(filter(None, (platform.os, platform.architecture, platform.variant)))
 
 
+def _tell_at_once(error: SetpointError) -> None:
+    """Past whoever has the lock."""
+    os.write(1, json.dumps({"error": error_to(error)}).encode() + b"\n")
+
+
 def main(arguments: Sequence[str]) -> int:
     instance, data_root, run_root = arguments
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -259,9 +264,7 @@ def main(arguments: Sequence[str]) -> int:
         from runtime import failpoints
 
         failpoints.install("images")
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    worker_bounds.enter(MEMORY_BYTES)
     leave_host()
     layout = Layout(instance, Path(data_root), Path(run_root))
     output = sys.stdout.buffer
@@ -272,6 +275,7 @@ def main(arguments: Sequence[str]) -> int:
         if not line:  # a spare one that nobody needed
             return 0
         order = from_json(json.loads(line))
+        worker_bounds.limit_cpu("build image", next(iter(order.tags), order.id[:12]), _tell_at_once)
         start_listening(asks, sys.stdin.buffer)
         asks.say(found=build(layout, order, asks))
         code = 0

@@ -20,9 +20,11 @@ from typing import Any
 from agent.checker import kernel
 from agent.checker.disk import Bundle, read_disk
 from runtime import syscalls
+from runtime.fence import Fence
 from runtime.layout import Layout
 from runtime.network import firewall
 from runtime.supervisor import records
+from runtime.worker_caps import ways_in_of
 
 ID = "f" * 64
 
@@ -197,6 +199,18 @@ def orphan_worker(layout: Layout) -> Iterator[None]:
     pid = int(run(*words, layout.instance))
     yield
     os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def work_for_nobody(layout: Layout) -> Iterator[None]:
+    """What an agent that is no more had begun, in the control groups of its workers."""
+    fence = Fence(layout.copy_cgroup)
+    ways_in = ways_in_of(fence.environment())
+    with sleeping() as pid:
+        for file in ways_in:
+            Path(file).write_text(str(pid))
+        yield
+    fence.close()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ PLANTS = (
     Plant("a map element", plants.table_element, "leaked", "nft element published4: 6 1234 -> 10.9.9.9:80"),
     Plant("control groups", plants.groups, "leaked", "cgroup "),
     Plant("a process in one", plants.process_in_group, "leaked", "process "),
+    Plant("work for nobody", plants.work_for_nobody, "leaked", "process "),
     Plant("an image worker", plants.orphan_worker, "leaked", "process "),
     Plant("a run directory", stray("{run}/containers/{id}/"), "leaked", "directory {run}/containers/{id}"),
     Plant("a hosts file", stray("{run}/hosts/planted"), "leaked", "file {run}/hosts/planted"),
