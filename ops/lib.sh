@@ -4,6 +4,7 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=$ROOT/.venv
+VM_PACKAGES=(e2fsprogs git mmdebstrap qemu-system-x86) # of ops/vm-test, installed before anything runs beside it
 
 say() { printf '%s\n' "$*"; }
 step() { printf '==> %s\n' "$*"; }
