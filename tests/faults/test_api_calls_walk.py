@@ -19,13 +19,14 @@ from runtime.layout import Layout
 from tests.api.http_client import Http
 from tests.faults.api_calls import CALLS, Call, Client
 from tests.faults.instance import Instance, until
-from tests.faults.points import Point, choose
+from tests.faults.points import Point
 from tests.faults.stories import STILL, Story
-from tests.faults.walk import asked_for, settled, walk
+from tests.faults.walk import settled, walk
 from tests.faults.world import World
 
 pytestmark = pytest.mark.slow
 
+VISITED: set[str] = set()
 NOT_ANSWERED = (OSError, ValueError, http.client.HTTPException)
 
 
@@ -114,8 +115,10 @@ def test_a_kill_at_any_point_of_a_call(world: ApiWorld, call: Call) -> None:
         return asked.faults(world._here)
 
     assert not (found := settled(faults)), found
-    points = asked_for([each for each in choose(seen) if _is_agents(each)])
-    walk(world, story, points, both=lambda _number: False, faults=faults, one_missed_in=3)
+    walk(
+        world, story, seen, VISITED,
+        both=lambda _number: False, is_ours=_is_agents, faults=faults, one_missed_in=3,
+    )  # fmt: skip
 
 
 def _is_agents(point: Point) -> bool:

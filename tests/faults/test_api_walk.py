@@ -15,9 +15,8 @@ import pytest
 from runtime.layout import Layout
 from tests.api.http_client import Http
 from tests.faults.instance import Instance, until
-from tests.faults.points import choose
 from tests.faults.stories import STILL, Story
-from tests.faults.walk import asked_for, is_for_both, walk
+from tests.faults.walk import is_for_both, walk
 from tests.faults.world import World
 
 pytestmark = pytest.mark.slow
@@ -111,5 +110,5 @@ def test_a_kill_at_any_point_of_a_rename_and_of_a_move_between_networks(world: W
     box = Box()
     story = Story("api-networks", box.back, box.forth, "")
     world.begin()
-    points = asked_for(choose(world.record(story), everything=False))
-    walk(world, story, points, both=is_for_both, faults=lambda: list(box.faults(world._here)))
+    seen = world.record(story)
+    walk(world, story, seen, set(), both=is_for_both, faults=lambda: list(box.faults(world._here)))
