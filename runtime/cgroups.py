@@ -299,9 +299,10 @@ def kill(path: str) -> None:
 
 
 def _kill_each(directory: str) -> None:
-    # Twice: a process may have forked between reading the list and the signal.
+    # Twice: a process may have forked between reading the list and the signal. A v1 group lists the process
+    # of any thread in it: one of ours, that is there to start something or has just ended, is not meant.
     for _ in range(2):
-        for pid in pids(directory):
+        for pid in set(pids(directory)) - {os.getpid()}:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

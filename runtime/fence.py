@@ -43,7 +43,7 @@ class Fence:
             if time.monotonic() >= self._not_before:
                 self._not_before = time.monotonic() + _AGAIN_SECONDS
                 with contextlib.suppress(OSError, SetpointError):
-                    self._directories = side_groups.make(
+                    self._directories = side_groups.hold(
                         self._path,
                         memory_bytes=self.caps.memory_bytes,
                         processes=self.caps.processes,
@@ -72,4 +72,4 @@ class Fence:
             if self._directories:
                 self._directories = ()
                 with contextlib.suppress(OSError, SetpointError):
-                    side_groups.remove(self._path)
+                    side_groups.let_go(self._path)

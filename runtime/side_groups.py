@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,36 @@ from typing import Any
 from runtime import cgroups
 from runtime.cgroup_limits import Hierarchies, Write, limit_writes
 
+_lock = threading.Lock()
+_held: dict[str, tuple[tuple[str, ...], int]] = {}  # of this process: the directories, and by how many
 CPU_WEIGHT = 50  # v2: a container has 100
 _SHARES_PER_CPU = 512  # v1: a process of a container that is not limited has 1024 on each processor
 
 
-def make(path: str, *, memory_bytes: int, processes: int, is_behind: bool = False) -> tuple[str, ...]:
-    """New groups; their directories. Whatever an agent before us left in them ends. is_behind: containers
-    come first where processors are short. Raises OSError and SetpointError: then there are none."""
+def hold(path: str, *, memory_bytes: int, processes: int, is_behind: bool = False) -> tuple[str, ...]:
+    """The directories of groups that are there until everybody in this process who holds them has let go.
+    Whatever an agent before us left in them ends. is_behind: containers come first where processors are
+    short. Raises OSError and SetpointError: then there are none."""
+    with _lock:
+        directories, count = _held.get(path, ((), 0))
+        if not (count and are_there(directories)):  # or somebody has removed them: then nobody holds them
+            directories, count = _make(path, memory_bytes, processes, is_behind=is_behind), 0
+        _held[path] = directories, count + 1
+        return directories
+
+
+def let_go(path: str) -> None:
+    """The last one ends what lives in the groups, and takes them away. Temporary when that does not end."""
+    with _lock:
+        directories, count = _held.get(path, ((), 0))
+        if count > 1:
+            _held[path] = directories, count - 1
+            return
+        _held.pop(path, None)
+        remove(path)
+
+
+def _make(path: str, memory_bytes: int, processes: int, *, is_behind: bool) -> tuple[str, ...]:
     found = cgroups.hierarchies()
     names = ("memory", "pids", *(("cpu",) if is_behind else ()))
     directories = [found.directory(name, path) for name in names if name in found.v1]

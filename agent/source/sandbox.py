@@ -62,7 +62,8 @@ def reach_to_fetch(mirror: Path, credentials: Path | None) -> Reach:
 
 
 class Sandbox:
-    """cgroup: the name of a control group beside the containers', "" for none. Any thread may start."""
+    """cgroup: the name of a control group beside the containers', "" for none; several may share one. Any
+    thread may start."""
 
     def __init__(self, cgroup: str = "") -> None:
         self._cgroup = f"/{cgroup}" if cgroup else ""
@@ -108,7 +109,7 @@ class Sandbox:
             if self._cgroup and not (self._joins and all(map(os.path.exists, self._joins))):
                 self._joins = ()
                 with contextlib.suppress(OSError, SetpointError):
-                    made = side_groups.make(self._cgroup, memory_bytes=MEMORY_BYTES, processes=PROCESSES)
+                    made = side_groups.hold(self._cgroup, memory_bytes=MEMORY_BYTES, processes=PROCESSES)
                     self._joins = tuple(map(side_groups.way_in, made))
             return self._joins
 
@@ -118,7 +119,7 @@ class Sandbox:
             if self._joins:
                 self._joins = ()
                 with contextlib.suppress(OSError, SetpointError):
-                    side_groups.remove(self._cgroup)
+                    side_groups.let_go(self._cgroup)
 
     def oom_kills(self) -> int:
         """How often the kernel ended something for want of memory."""

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +125,38 @@ def test_h7_it_forks_in_a_group_of_its_own(program: Path, mirror: Path, sandbox:
     assert (directory / "pids.max").read_text().strip() == "64"
     assert int((directory / "pids.events").read_text().split()[1]) > 0
     assert int((directory / "pids.current").read_text()) <= 64
+
+
+def test_h1_one_git_does_not_end_another(instance: Layout) -> None:
+    """Of a source that is followed, and of a build: they share the groups."""
+    first, second = (Sandbox(instance.git_cgroup) for _ in range(2))
+    with first.start(["sleep", "1000"], ALL_READ) as long:
+        with second.start(["true"], ALL_READ) as short:
+            assert short.wait() == 0
+        second.close()
+        assert long.poll() is None
+        first.close()
+        assert long.wait() == -9
+    assert not cgroups.existing(f"/{instance.git_cgroup}")
+
+
+def test_h1_who_ends_a_git_does_not_end_itself(instance: Layout) -> None:
+    """A thread that joined to start it is still there, as one of a source that is followed may be."""
+    path = f"/{instance.git_cgroup}"
+    sandbox, joined, done = Sandbox(instance.git_cgroup), threading.Event(), threading.Event()
+    with sandbox.start(["sleep", "1000"], ALL_READ) as git:
+
+        def stay() -> None:
+            sandbox._join([], ALL_READ)
+            joined.set()
+            done.wait(PATIENCE_SECONDS)
+
+        thread = threading.Thread(target=stay)
+        thread.start()
+        joined.wait(PATIENCE_SECONDS)
+        cgroups.kill(path)
+        assert git.wait() == -9
+        done.set()
+        thread.join()
+    sandbox.close()
+    assert not cgroups.existing(path)
