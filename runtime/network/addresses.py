@@ -35,7 +35,7 @@ class Subnet:
         return self.first + (1 << (32 - self.prefix)) - 1
 
     def __str__(self) -> str:
-        return f"{IPv4Address(self.first)}/{self.prefix}"
+        return f"{text_of(self.first)}/{self.prefix}"
 
 
 def parse_network(op: str, subject: str, value: str) -> IPv4Network:

@@ -142,10 +142,7 @@ def take_down(instance: Instance, id: str) -> None:
     # Its addresses stay taken until the links are gone; by no name, for the peers' files are written now.
     unnamed = tuple(dataclasses.replace(each, aliases=()) for each in record.endpoints)
     going = dataclasses.replace(record, endpoints=unnamed, ports=(), names=(), hostname="")
-    try:
-        instance.enter(going)
-    except OSError:  # a full run directory: what is to go needs no record of it
-        instance.book.put(going)
+    instance.let_go(going)
     for endpoint in record.endpoints:
         instance.hosts.mark_network(endpoint.network)
     found = [bridges.find(instance.netlink, each.link) for each in record.endpoints]

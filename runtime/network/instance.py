@@ -167,8 +167,13 @@ class Instance:
     def write_network(self, record: NetworkRecord) -> None:
         records.write(self.network_path(record.name), records.network_json(record), lasting=True)
 
+    def let_go(self, record: SandboxRecord) -> None:
+        """Keep a record in the book alone: after a crash, what there is of it is left-overs."""
+        records.remove(self._record_path(record.id))
+        self.book.put(record)
+
     def forget(self, id: str) -> None:
-        """Drop a record. On disk last: until then, after a crash, it is listed and can be deleted."""
+        """Drop a record."""
         self.book.drop(id)
         self.hosts.remove(id)
         self.ranges.release(id)

@@ -2,7 +2,7 @@
 
 All work is done by the calling thread, which is the event loop's: what the kernel takes a millisecond
 for is not worth a thread (see `namespaces`). Calls that come in one turn of the loop share one nftables
-transaction and one round of hosts files. Only links are deleted from a thread (see `reaper`).
+transaction and one round of hosts files. Only links are deleted from a thread (see `going`).
 
     open() reads the records, looks at the kernel, and puts the firewall in place at once
     ensure_sandbox, delete_sandbox -> queue -> _work(): kernel, then firewall and hosts, then answers
@@ -44,6 +44,7 @@ from runtime.network import (
 from runtime.network import names as naming
 from runtime.network.book import SandboxRequest
 from runtime.network.failures import translated
+from runtime.network.going import Going
 from runtime.network.instance import Instance
 from runtime.network.libnftables import FirewallError
 from runtime.network.monitor import Monitor
@@ -73,6 +74,7 @@ class Networks:
     """The networks and sandboxes of an instance. pid_of: a running process of a sandbox, if it has one."""
 
     _instance: Instance
+    _going: Going
 
     def __init__(
         self,
@@ -86,9 +88,6 @@ class Networks:
         self._pid_of = pid_of
         self._queue: deque[_Job] = deque()
         self._is_scheduled = False
-        self._doomed: list[_Job] = []
-        self._deleting: dict[str, asyncio.Future[None]] = {}
-        self._reaping: asyncio.Task[None] | None = None
         self._hosts_due: asyncio.TimerHandle | None = None
         self._hosts_written_at = 0.0
 
@@ -104,15 +103,15 @@ class Networks:
             self._instance = Instance(self.layout, self._pid_of)
             self._book, self._table = self._instance.book, self._instance.table
             self._hosts = self._instance.hosts
+            self._going = Going(self._instance)
             self._instance.take_over()
 
     def close(self) -> None:
         """Let go of descriptors. Everything in the kernel stays."""
-        if self._reaping is not None:
-            self._reaping.cancel()
         if self._hosts_due is not None:
             self._hosts_due.cancel()
             self._write_peers()
+        self._going.close()
         self._instance.close()
 
     # --- networks ---
@@ -171,6 +170,7 @@ class Networks:
 
     async def delete(self, name: str) -> None:
         """Remove a network; nothing when it is gone. Conflict while a sandbox is on it."""
+        await self._going.wait_gone()
         record = self._book.networks.get(name)
         if record is None:
             return
@@ -219,37 +219,50 @@ class Networks:
             return self._joined(config.id)
         for name in sysctls or ():
             namespaces.check_sysctl(config.id, name)
-        while config.id in self._deleting:
-            await asyncio.shield(self._deleting[config.id])
+        while config.id in self._going:
+            await self._going.wait_gone()
         ids = self.claim_ids(config.id) if has_ids else 0
         request = SandboxRequest(config, hostname, names, labels or {}, extra_hosts, sysctls or {}, ids)
-        return state_of_sandbox(await self._enqueue(request))
+        return state_of_sandbox(await self._ensure(request))
+
+    async def _ensure(self, request: SandboxRequest) -> SandboxRecord:
+        """An address is free again once the links of who had it are gone."""
+        is_any_going = self._going.is_any
+        try:
+            record: SandboxRecord = await self._enqueue(request)
+        except Conflict:
+            if not is_any_going:
+                raise
+            await self._going.wait_gone()
+            record = await self._enqueue(request)
+        return record
 
     def _joined(self, id: str) -> SandboxState:
         record = self._book.sandboxes.get(id)
-        if record is None or id in self._deleting:
+        if record is None or id in self._going:
             raise NotFound(
                 "join sandbox", id, "there is no such sandbox", "start the container that owns it first"
             )
         return state_of_sandbox(record)
 
     async def delete_sandbox(self, id: str) -> None:
-        """Remove a sandbox with its links, ports and names; nothing when it is gone."""
+        """Remove a sandbox with its ports and names; nothing when it is gone. Its links go right afterwards
+        (see `going`)."""
         if id not in self._book.sandboxes:
             return
-        if id not in self._deleting:
-            self._deleting[id] = self._enqueue(id)
-            self._instance.deleting.add(id)
-        await asyncio.shield(self._deleting[id])
+        if id not in self._going:
+            self._going.begin(id, self._enqueue(id))
+        await self._going.wait_down(id)
 
     async def release_ports(self, id: str) -> None:
         """Take a sandbox's published ports back, so that another may have them. The sandbox stays."""
         record = self._book.sandboxes.get(id)
-        if record is not None and record.ports and id not in self._deleting:
+        if record is not None and record.ports and id not in self._going:
             await self._enqueue(dataclasses.replace(record, ports=()))
 
     def list_sandboxes(self) -> tuple[SandboxState, ...]:
-        return tuple(state_of_sandbox(record) for record in self._book.sandboxes.values())
+        records_there = self._book.sandboxes.values()
+        return tuple(state_of_sandbox(each) for each in records_there if not self._going.is_down(each.id))
 
     def check_ports(self, config: SandboxConfig, name: str) -> None:
         """Conflict when a process of the host or another instance has a port that a sandbox is to publish:
@@ -392,13 +405,12 @@ class Networks:
         failure = self._flush()
         for job, record in done:
             if isinstance(job.work, str):
-                self._doomed.append(job)
+                self._going.doom(job.id)
             elif failure is not None:
                 self._refuse(job, failure)
-            elif not job.answer.done():
+                continue
+            if not job.answer.done():
                 job.answer.set_result(record)
-        if self._doomed and self._reaping is None:
-            self._reaping = asyncio.get_running_loop().create_task(self._reap())
         if self._queue:
             self._schedule()
 
@@ -427,14 +439,10 @@ class Networks:
             self._hosts.write_networks()
 
     def _refuse(self, job: _Job, error: Exception) -> None:
-        if isinstance(job.work, str):
-            self._not_deleting(job.work)
         if not job.answer.done():
             job.answer.set_exception(error)
-
-    def _not_deleting(self, id: str) -> None:
-        self._deleting.pop(id, None)
-        self._instance.deleting.discard(id)
+        if isinstance(job.work, str):
+            self._going.stays(job.id)
 
     def _do(self, work: SandboxRequest | SandboxRecord | str) -> SandboxRecord | None:
         if isinstance(work, str):
@@ -444,27 +452,6 @@ class Networks:
             old = self._book.sandboxes.get(work.id)
             return building.change(self._instance, old, work) if old is not None else None
         return building.ensure(self._instance, work)
-
-    async def _reap(self) -> None:
-        """Delete the links of all that was taken down, in as few goes as come together."""
-        try:
-            while self._doomed:
-                batch, self._doomed = self._doomed, []
-                try:
-                    with translated("delete sandboxes of", self.layout.instance):
-                        await self._instance.reaper.delete()
-                        for job in batch:
-                            self._instance.forget(job.id)
-                except Exception as error:
-                    for job in batch:
-                        self._refuse(job, error)
-                    continue
-                for job in batch:
-                    self._not_deleting(job.id)
-                    if not job.answer.done():
-                        job.answer.set_result(None)
-        finally:
-            self._reaping = None
 
 
 def state_of_network(record: NetworkRecord) -> NetworkState:

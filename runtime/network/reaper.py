@@ -45,6 +45,10 @@ class Reaper:
             if error.errno != errno.ENODEV:
                 raise error
 
+    def finish(self) -> None:
+        """Delete the group and wait, behind what the thread does already."""
+        self._thread.submit(self.delete_now).result()
+
     async def delete(self, *others: Request) -> None:
         """As delete_now(), but the calling thread does not wait."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self.delete_now, *others)
