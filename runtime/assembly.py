@@ -22,7 +22,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime import bundle, container_ids, disk, mount_points, mounts, security
+from runtime import (
+    bundle,
+    cgroup_limits,
+    cgroups,
+    container_ids,
+    disk,
+    mount_points,
+    mounts,
+    security,
+)
 from runtime.bundle import (
     NOFILE_HARD,
     HostLimits,
@@ -119,7 +128,9 @@ class Assembly:
         _make_directory(bundle)
         overlay = self._overlay(config, image)
         await self._make_volumes(config, image)
-        self._checked[config.id] = self._oci(config, image, overlay, is_starting=False)
+        oci = self._oci(config, image, overlay, is_starting=False)
+        cgroup_limits.check(oci["linux"]["resources"], cgroups.hierarchies())
+        self._checked[config.id] = oci
 
     def _overlay(self, config: ContainerConfig, image: ImageInfo) -> Overlay:
         if not self._mount_points:

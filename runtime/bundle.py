@@ -1,8 +1,8 @@
 """A container as an OCI runtime-spec config (1.2): pure, from a ContainerConfig and its image.
 
 Called by `engine` at create. The result is what the native runtime and every other OCI runtime
-starts. Touches nothing: host paths, devices and namespaces that were looked
-up come in as values.
+starts. Changes nothing: host paths, devices and namespaces that were looked up come in as values, but for the
+numbers of disks that limits name.
 """
 
 from __future__ import annotations
@@ -175,6 +175,8 @@ def environment(config: ContainerConfig, image: ImageInfo) -> tuple[str, ...]:
         name, separator, value = entry.partition("=")
         if name and separator:
             found[name] = value
+    for name in config.environment_unset:
+        found.pop(name, None)
     found.update(config.environment)
     found.update(config.secret_environment)
     return tuple(f"{name}={value}" for name, value in found.items())
@@ -337,13 +339,19 @@ def _linux(
     linux: dict[str, Any] = {
         "namespaces": _namespaces(config, paths),
         "cgroupsPath": paths.cgroup,
-        "resources": resources_to_oci(config.resources) | {"devices": _rules(config, found_devices)},
+        "resources": resources_to_oci(config.resources, strict=True)
+        | {"devices": _rules(config, found_devices)},
         "sysctl": (_SYSCTLS if config.sandbox.mode == "own" else {}) | _sysctls(config),
         "devices": devices.to_oci([device for device, _ in found_devices]),
     }
     if config.security.masked_paths and not privileged:
         linux["maskedPaths"] = security.MASKED_PATHS
         linux["readonlyPaths"] = security.READ_ONLY_PATHS
+    for name, said in (
+        ("maskedPaths", config.security.hidden_paths), ("readonlyPaths", config.security.readonly_paths),
+    ):  # fmt: skip
+        if said is not None:
+            linux[name] = [security.check_system_path(path) for path in said]
     sharing = {mount.propagation.removeprefix("r") for mount in config.mounts if mount.kind != "tmpfs"}
     if "shared" in sharing:
         linux["rootfsPropagation"] = "shared"
@@ -370,6 +378,7 @@ def _rules(
     if config.security.privileged:
         return devices.rules_to_oci([devices.Rule(True)])
     asked = [rule for _, rule in found_devices]
+    asked += [rule for text in config.device_rules for rule in devices.rules_of(text)]
     return devices.rules_to_oci([devices.Rule(False), *devices.DEFAULT_RULES, *asked])
 
 
@@ -381,7 +390,8 @@ def _namespaces(config: ContainerConfig, paths: HostPaths) -> list[dict[str, str
         made.append(_namespace("ipc", paths.ipc_namespace))
     if config.uts_mode != "host":
         made.append({"type": "uts"})
-    if not config.security.privileged:
+    is_own = not config.security.privileged if config.cgroup_mode == "" else config.cgroup_mode != "host"
+    if is_own:
         made.append({"type": "cgroup"})
     if config.sandbox.mode != "host":
         made.append(_namespace("network", paths.netns))
@@ -392,10 +402,23 @@ def _namespace(kind: str, path: str) -> dict[str, str]:
     return {"type": kind, "path": path} if path else {"type": kind}
 
 
-def resources_to_oci(resources: Resources) -> dict[str, Any]:
-    """Limits as OCI `linux.resources`, without devices. Memory without a swap limit gets as much swap
-    again, as in Docker."""
+def resources_to_oci(resources: Resources, *, strict: bool = False) -> dict[str, Any]:
+    """Limits as OCI `linux.resources`, without device rules. Disks that limits name are looked up; strict:
+    NotFound for one that is not there, which else has no limit, as the kernel forgets it then."""
     made: dict[str, Any] = {}
+    if memory := _memory(resources):
+        made["memory"] = memory
+    if cpu := _cpu(resources):
+        made["cpu"] = cpu
+    if resources.pids is not None:
+        made["pids"] = {"limit": resources.pids}
+    if block := _block_io(resources, strict):
+        made["blockIO"] = block
+    return made
+
+
+def _memory(resources: Resources) -> dict[str, Any]:
+    """Without a swap limit it gets as much swap again, as in Docker."""
     memory: dict[str, Any] = {}
     if resources.memory_bytes is not None:
         memory["limit"] = resources.memory_bytes
@@ -404,10 +427,14 @@ def resources_to_oci(resources: Resources) -> dict[str, Any]:
         memory["swap"] = resources.memory_swap_bytes
     if resources.memory_reservation_bytes is not None:
         memory["reservation"] = resources.memory_reservation_bytes
+    if resources.memory_swappiness is not None:
+        memory["swappiness"] = resources.memory_swappiness
     if resources.oom_kill_disable:
         memory["disableOOMKiller"] = True
-    if memory:
-        made["memory"] = memory
+    return memory
+
+
+def _cpu(resources: Resources) -> dict[str, Any]:
     cpu: dict[str, Any] = {}
     if resources.cpu_quota_us is not None:
         cpu |= {"quota": resources.cpu_quota_us, "period": resources.cpu_period_us}
@@ -417,10 +444,32 @@ def resources_to_oci(resources: Resources) -> dict[str, Any]:
         cpu["cpus"] = resources.cpuset_cpus
     if resources.cpuset_mems:
         cpu["mems"] = resources.cpuset_mems
-    if cpu:
-        made["cpu"] = cpu
-    if resources.pids is not None:
-        made["pids"] = {"limit": resources.pids}
+    if resources.cpu_rt_period_us is not None:
+        cpu["realtimePeriod"] = resources.cpu_rt_period_us
+    if resources.cpu_rt_runtime_us is not None:
+        cpu["realtimeRuntime"] = resources.cpu_rt_runtime_us
+    return cpu
+
+
+_BLOCK_IO = (
+    ("weightDevice", "weight", "blkio_weight_device"),
+    ("throttleReadBpsDevice", "rate", "blkio_read_bps"),
+    ("throttleWriteBpsDevice", "rate", "blkio_write_bps"),
+    ("throttleReadIOPSDevice", "rate", "blkio_read_iops"),
+    ("throttleWriteIOPSDevice", "rate", "blkio_write_iops"),
+)
+
+
+def _block_io(resources: Resources, strict: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {}
     if resources.blkio_weight is not None:
-        made["blockIO"] = {"weight": resources.blkio_weight}
+        made["weight"] = resources.blkio_weight
+    for name, what, field in _BLOCK_IO:
+        found = [
+            {"major": number[0], "minor": number[1], what: value}
+            for path, value in getattr(resources, field)
+            if (number := devices.disk_number(path, strict=strict)) is not None
+        ]
+        if found:
+            made[name] = found
     return made

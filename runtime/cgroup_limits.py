@@ -15,7 +15,12 @@ from runtime.devices import parse_rules
 from runtime.errors import Invalid, Unsupported
 
 PAGE_BYTES = 4096
+_CPU_TIME = ("shares", "quota", "period", "burst", "idle", "realtimePeriod", "realtimeRuntime")
+DEFAULT_WEIGHT = 100  # of block I/O, both in bfq and in v2
 MAX_PROCESSORS = 8192  # the kernel's NR_CPUS at most
+
+
+RT_RUNTIME = "cpu.rt_runtime_us"
 
 
 class Write(NamedTuple):
@@ -57,7 +62,7 @@ def controllers(resources: Mapping[str, Any], hierarchies: Hierarchies) -> tuple
     wanted = {"memory", "pids", "devices"}
     if resources.get("cpu"):
         cpu = resources["cpu"]
-        if any(cpu.get(key) is not None for key in ("shares", "quota", "period", "burst", "idle")):
+        if any(cpu.get(key) is not None for key in _CPU_TIME):
             wanted.add("cpu")
         if cpu.get("cpus") or cpu.get("mems"):
             wanted.add("cpuset")
@@ -71,6 +76,20 @@ def controllers(resources: Mapping[str, Any], hierarchies: Hierarchies) -> tuple
         wanted |= {"freezer", "cpuacct"}
     chosen = tuple(name for name in sorted(wanted) if name in hierarchies.v1)
     return ("", *chosen) if hierarchies.unified else chosen
+
+
+def check(resources: Mapping[str, Any], hierarchies: Hierarchies) -> None:
+    """`Unsupported` for limits that this host's control groups have not at all: none is passed over."""
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
+    is_realtime = cpu.get("realtimeRuntime") is not None or cpu.get("realtimePeriod") is not None
+    for is_asked, controller, what in (
+        (memory.get("swappiness") is not None, "memory", "a swappiness of its own"),
+        (is_realtime, "cpu", "real-time scheduling of groups"),
+    ):
+        if is_asked and controller not in hierarchies.v1:
+            raise Unsupported("limit", what, "cgroup v2 has none", "leave it out")
+    if resources.get("blockIO") and "blkio" not in hierarchies.v1 and "io" not in hierarchies.v2:
+        raise Unsupported("limit", "block I/O", "this host has no control group for it", "leave it out")
 
 
 def limit_writes(resources: Mapping[str, Any], hierarchies: Hierarchies) -> tuple[Write, ...]:
@@ -151,6 +170,10 @@ def _cpu_v1(cpu: Mapping[str, Any]) -> list[Write]:
         writes.append(Write("cpu", "cpu.cfs_period_us", str(cpu["period"])))
     if cpu.get("quota"):
         writes.append(Write("cpu", "cpu.cfs_quota_us", str(cpu["quota"])))
+    if cpu.get("realtimePeriod"):
+        writes.append(Write("cpu", "cpu.rt_period_us", str(cpu["realtimePeriod"])))
+    if cpu.get("realtimeRuntime") is not None:
+        writes.append(Write("cpu", RT_RUNTIME, str(cpu["realtimeRuntime"])))
     return writes + _cpuset(cpu)
 
 
@@ -183,8 +206,11 @@ def _pids(pids: Mapping[str, Any]) -> list[Write]:
 
 def _io_v1(block: Mapping[str, Any]) -> list[Write]:
     writes = []
-    if block.get("weight"):
-        writes.append(Write("blkio", "blkio.bfq.weight", str(block["weight"]), True))
+    if block.get("weight") is not None:
+        writes.append(Write("blkio", "blkio.bfq.weight", str(block["weight"] or DEFAULT_WEIGHT), True))
+    for each in block.get("weightDevice") or ():
+        value = f"{each['major']}:{each['minor']} {each['weight'] or 'default'}"
+        writes.append(Write("blkio", "blkio.bfq.weight_device", value))
     for key, file in _THROTTLES_V1.items():
         for each in block.get(key) or ():
             writes.append(Write("blkio", file, f"{each['major']}:{each['minor']} {each['rate']}"))
@@ -192,14 +218,24 @@ def _io_v1(block: Mapping[str, Any]) -> list[Write]:
 
 
 def _io_v2(block: Mapping[str, Any]) -> list[Write]:
+    """Both of the weights that kernels may have: bfq's own counts where a disk has that scheduler."""
     writes = []
-    if block.get("weight"):
-        weight = 1 + (block["weight"] - 10) * 9999 // 990
-        writes.append(Write("io", "io.weight", f"default {weight}", True))
+    if (weight := block.get("weight")) is not None:
+        writes.append(Write("io", "io.bfq.weight", f"default {weight or DEFAULT_WEIGHT}", True))
+        writes.append(Write("io", "io.weight", f"default {_io_weight(weight)}", True))
+    for each in block.get("weightDevice") or ():
+        value = _io_weight(each["weight"]) if each["weight"] else "default"
+        writes.append(Write("io", "io.weight", f"{each['major']}:{each['minor']} {value}"))
     for key, word in _THROTTLES_V2.items():
         for each in block.get(key) or ():
-            writes.append(Write("io", "io.max", f"{each['major']}:{each['minor']} {word}={each['rate']}"))
+            rate = each["rate"] or "max"
+            writes.append(Write("io", "io.max", f"{each['major']}:{each['minor']} {word}={rate}"))
     return writes
+
+
+def _io_weight(weight: int) -> int:
+    """10 to 1000 as 1 to 10000, linearly, as the other engines do; 0 is the default."""
+    return 1 + (weight - 10) * 9999 // 990 if weight else DEFAULT_WEIGHT
 
 
 def _hugetlb_v1(limits: Iterable[Mapping[str, Any]]) -> list[Write]:
@@ -224,6 +260,9 @@ _THROTTLES_V2 = {
     "throttleReadIOPSDevice": "riops",
     "throttleWriteIOPSDevice": "wiops",
 }
+_BY_DEVICE = frozenset((
+    *_THROTTLES_V1.values(), "blkio.bfq.weight_device", "io.max", "io.weight", "io.bfq.weight",
+))  # fmt: skip
 _MAKERS = (
     ("memory", _memory_v1, _memory_v2),
     ("cpu", _cpu_v1, _cpu_v2),
@@ -235,7 +274,19 @@ _MAKERS = (
 
 def differs(write: Write, shown: str) -> bool:
     """Whether a file's content is not what the write would have left there."""
+    if write.file in _BY_DEVICE:
+        return _differs_by_device(write, shown)
     return _normal(write.file, write.value) != _normal(write.file, shown)
+
+
+def _differs_by_device(write: Write, shown: str) -> bool:
+    """A file with a line for each disk that has a limit (and one for all others): `8:0 rbps=max wbps=100`."""
+    name, *wanted = write.value.split()
+    lines = (line.split() for line in shown.splitlines())
+    seen = next((words for first, *words in filter(None, lines) if first == name), [])
+    if not seen:  # what has no limit is not shown
+        return wanted[0].rpartition("=")[2] not in ("0", "default", "max")
+    return not set(wanted) <= set(seen)
 
 
 def _normal(file: str, value: str) -> str:

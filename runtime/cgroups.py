@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import os
 import select
 import signal
@@ -20,10 +21,20 @@ from typing import Any
 
 from runtime import syscalls
 from runtime.cgroup_devices import device_program
-from runtime.cgroup_limits import Hierarchies, Write, controllers, device_writes, differs, limit_writes
+from runtime.cgroup_limits import (
+    RT_RUNTIME,
+    Hierarchies,
+    Write,
+    controllers,
+    device_writes,
+    differs,
+    limit_writes,
+)
 from runtime.devices import parse_rules
 from runtime.errors import Conflict, Invalid, Temporary, Unsupported
 
+RT_PERIOD = "cpu.rt_period_us"
+WEIGHTS_OF_DISKS = ("blkio.bfq.weight_device", "io.weight")
 _V2_WANTED = frozenset(["cpu", "cpuset", "io", "memory", "pids"])
 
 
@@ -97,11 +108,28 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
         inode = os.stat(f"{found.unified}{parent}").st_ino  # noqa: PTH116 (this is run for every start)
         _delegate(found.unified, parent, inode, found.v2 & wanted)
     apply(path, limit_writes(resources, found))
+    _check_weight(path, resources)
     if found.unified and "devices" not in found.v1:
         _guard_devices(made[0], resources)
     else:
         apply(path, device_writes(resources, found))
     return made
+
+
+def _check_weight(path: str, resources: Mapping[str, Any]) -> None:
+    """`Unsupported` when a weight was asked for and the kernel has no file for it, which is seen in a made
+    group alone."""
+    if (resources.get("blockIO") or {}).get("weight") is None:
+        return
+    found = hierarchies()
+    controller = "blkio" if "blkio" in found.v1 else ""
+    directory = found.directory(controller, path)
+    names = ("blkio.bfq.weight",) if controller else ("io.weight", "io.bfq.weight")
+    if not any(Path(directory, name).exists() for name in names):
+        raise Unsupported(
+            "limit", path, "this kernel has no weights of block I/O",
+            "needs the scheduler bfq (modprobe bfq), or CONFIG_BLK_CGROUP_IOCOST on cgroup v2",
+        )  # fmt: skip
 
 
 def _guard_devices(directory: str, resources: Mapping[str, Any]) -> None:
@@ -188,6 +216,13 @@ def cpuset_of_parent(path: str) -> dict[str, str]:
     return {}
 
 
+def swappiness_of_parent(path: str) -> int:
+    """What a group of cgroup v1 without one of its own has; 60, the kernel's, where that cannot be told."""
+    with suppress(OSError, KeyError, ValueError):
+        return int(Path(hierarchies().v1["memory"] + path).parent.joinpath("memory.swappiness").read_text())
+    return 60
+
+
 def delegate(path: str) -> None:
     """Have the unified hierarchy count and limit in a directory that is to be made at this path."""
     found, parent = hierarchies(), path.rpartition("/")[0]
@@ -224,6 +259,8 @@ def apply(path: str, writes: Iterable[Write]) -> None:
             if write.file == "memory.limit_in_bytes" and _swap_first(path, pending[index + 1 :]):
                 _write(f"{found.directory(write.controller, path)}/{write.file}", write.value)
                 continue
+            if write.file == RT_RUNTIME and _has_realtime(found, write, path):
+                continue
             raise _refused(path, write, error) from error
 
 
@@ -236,12 +273,40 @@ def _swap_first(path: str, rest: Sequence[Write]) -> bool:
     return False
 
 
-def _refused(path: str, write: Write, error: OSError) -> Invalid:
+def _has_realtime(found: Hierarchies, write: Write, path: str) -> bool:
+    """Write a real-time limit once more, after the groups above have room for it: a new one has none."""
+    directory = Path(found.directory(write.controller, path))
+    try:
+        period = int((directory / RT_PERIOD).read_text())
+        _make_room(directory, int(write.value) / period, Path(found.v1[write.controller]))
+        _write(f"{directory}/{write.file}", write.value)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _make_room(directory: Path, share: float, top: Path) -> None:
+    """Have the group above pass on as much real time as all in it have, with this share for one of them."""
+    above = directory.parent
+    if above == top:
+        return
+    for other in above.iterdir():
+        if other != directory and (other / RT_PERIOD).exists():
+            share += int((other / RT_RUNTIME).read_text()) / int((other / RT_PERIOD).read_text())
+    needed = math.ceil(share * int((above / RT_PERIOD).read_text()))
+    if int((above / RT_RUNTIME).read_text()) < needed:
+        _make_room(above, share, top)
+        _write(f"{above}/{RT_RUNTIME}", str(needed))
+
+
+def _refused(path: str, write: Write, error: OSError) -> Invalid | Unsupported:
+    if error.errno == errno.ENOENT:
+        return Unsupported("limit", path, f"{write.file}: this kernel has no such limit", "leave it out")
     return Invalid(
         "limit",
         path,
         f"{write.file} = {write.value}: {os.strerror(error.errno or 0)}",
-        "choose another limit",
+        "the disk needs the scheduler bfq" if write.file in WEIGHTS_OF_DISKS else "choose another limit",
     )
 
 
@@ -415,6 +480,7 @@ def update(path: str, resources: Mapping[str, Any]) -> None:
         if name and not Path(directory).is_dir():
             _join_late(found, name, path)
     apply(path, writes)
+    _check_weight(path, resources)
 
 
 def _join_late(found: Hierarchies, name: str, path: str) -> None:

@@ -71,7 +71,14 @@ def config_from_json(data: Mapping[str, Any]) -> ContainerConfig:
 
 
 def resources_from_json(data: Mapping[str, Any]) -> Resources:
-    return Resources(**data)
+    found: dict[str, Any] = {
+        name: _pairs(value) if isinstance(value, list) else value for name, value in data.items()
+    }
+    return Resources(**found)
+
+
+def _pairs(values: Any) -> tuple[tuple[Any, Any], ...]:
+    return tuple((value[0], value[1]) for value in values)
 
 
 def _many(kind: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -84,6 +91,7 @@ def _sandbox(data: Mapping[str, Any]) -> SandboxConfig:
         id=data.get("id", ""),
         endpoints=_many(EndpointConfig)(data.get("endpoints", ())),
         ports=_many(PortConfig)(data.get("ports", ())),
+        links=_pairs(data.get("links", ())),
     )
 
 
@@ -94,7 +102,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "ulimits": _many(Ulimit),
     "security": lambda data: Security(**{k: _tuple(v) for k, v in data.items()}),
     "resources": resources_from_json,
-    "extra_hosts": lambda pairs: tuple((pair[0], pair[1]) for pair in pairs),
+    "extra_hosts": _pairs,
 }
 
 

@@ -1,4 +1,5 @@
-"""Device nodes of a container and the rules of its device cgroup, as values. Pure but for `look_up`.
+"""Device nodes of a container and the rules of its device cgroup, as values. Pure but for `look_up` and
+`disk_number`.
 
 Used by `bundle` (devices of a manifest), `cgroups` (rules) and the launch path (nodes). Standard
 library only.
@@ -7,6 +8,7 @@ library only.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -112,6 +114,39 @@ def parse_rules(rules: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
         )
         for rule in rules
     )  # fmt: skip
+
+
+_RULE = re.compile(r"([acb]) ([0-9]{1,7}|\*):([0-9]{1,7}|\*) ([rwm]{1,3})")
+
+
+def rules_of(text: str) -> tuple[Rule, ...]:
+    """The rules of `c 188:* rw`. "a" is both kinds: cgroup v1 takes an `a` with numbers for every device.
+    `Invalid` for what is none."""
+    found = _RULE.fullmatch(text)
+    if found is None:
+        raise Invalid(
+            "allow devices", text[:60], "not a device rule", "TYPE MAJOR:MINOR ACCESS, such as c 188:* rw"
+        )
+    major, minor = (None if number == "*" else int(number) for number in found.group(2, 3))
+    access = "".join(letter for letter in "rwm" if letter in found[4])
+    kinds = ("c", "b") if found[1] == "a" else (found[1],)
+    return tuple(Rule(True, kind, major, minor, access) for kind in kinds)
+
+
+def disk_number(path: str, *, strict: bool) -> tuple[int, int] | None:
+    """Major and minor number of a block device of the host. None when it is not there; strict: `NotFound`,
+    and `Invalid` for what is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        if strict:
+            raise NotFound("limit", path, f"no such disk: {error}", "name one as in lsblk -p") from None
+        return None
+    if not stat.S_ISBLK(found.st_mode):
+        if strict:
+            raise Invalid("limit", path, "not a block device", "name a disk, as in lsblk -p")
+        return None
+    return os.major(found.st_rdev), os.minor(found.st_rdev)
 
 
 def _number(value: int | None) -> int | None:

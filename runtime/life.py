@@ -14,7 +14,7 @@ import signal as signals
 import time
 from typing import Any
 
-from runtime import cgroups, container_record, disk
+from runtime import cgroup_limits, cgroups, container_record, disk
 from runtime.answering import Answering
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
@@ -228,11 +228,13 @@ class Life:
         async with entry.lock:
             if entry.config.resources == resources:
                 return
+            wanted = resources_to_oci(resources, strict=True)
+            cgroup_limits.check(wanted, cgroups.hierarchies())
             config = with_resources(entry.config, resources)
             self._assembly.forget(id)  # a start makes its config of the record below
             if entry.is_running:
                 oci = self._assembly.read_config(id)
-                wanted, present = resources_to_oci(resources), oci["linux"]["resources"]
+                present = oci["linux"]["resources"]
                 cgroup = self._assembly.cgroup(id)
                 cgroups.update(cgroup, _all_limits(wanted, present, cgroup))
                 oci["linux"]["resources"] = wanted | {"devices": present.get("devices", [])}
@@ -276,9 +278,11 @@ def _all_limits(wanted: dict[str, Any], had: dict[str, Any], path: str) -> dict[
     """The wanted limits, and "no limit" for those that were and are not any more."""
     none: dict[str, dict[str, Any]] = {
         "memory": {"limit": -1, "swap": -1, "reservation": -1},
-        "cpu": {"quota": -1, "shares": 1024},
+        "cpu": {"quota": -1, "shares": 1024, "realtimeRuntime": 0},
         "pids": {"limit": -1},
     }
+    if "swappiness" in (had.get("memory") or ()):
+        none["memory"]["swappiness"] = cgroups.swappiness_of_parent(path)
     if not {"cpus", "mems"}.isdisjoint(had.get("cpu") or ()):
         none["cpu"] |= cgroups.cpuset_of_parent(path)
     merged = {name: dict(values) for name, values in wanted.items()}
@@ -286,7 +290,24 @@ def _all_limits(wanted: dict[str, Any], had: dict[str, Any], path: str) -> dict[
         for name, unlimited in values.items():
             if had.get(group, {}).get(name) is not None:
                 merged.setdefault(group, {}).setdefault(name, unlimited)
+    _add_lifted(merged, had.get("blockIO") or {})
     return merged
+
+
+def _add_lifted(merged: dict[str, Any], had: dict[str, Any]) -> None:
+    """Limits of block I/O that are no more, as what lifts them: 0."""
+    block = merged.get("blockIO", {})
+    for name, value in had.items():
+        if name == "weight":
+            block.setdefault(name, 0)
+            continue
+        kept = {(each["major"], each["minor"]) for each in block.get(name, ())}
+        what = "weight" if name == "weightDevice" else "rate"
+        gone = [{**each, what: 0} for each in value if (each["major"], each["minor"]) not in kept]
+        if gone:
+            block[name] = [*block.get(name, ()), *gone]
+    if block:
+        merged["blockIO"] = block
 
 
 def _kill_all(path: str) -> None:

@@ -74,11 +74,18 @@ class SandboxConfig:
     id: str = ""
     endpoints: tuple[EndpointConfig, ...] = ()
     ports: tuple[PortConfig, ...] = ()
+    links: tuple[
+        tuple[str, str], ...
+    ] = ()  # (name of another on one of its networks, what it is called here)
+
+
+DeviceRates = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Limits. None is no limit. cpu_quota_us is per cpu_period_us (cpus 1.5 is 150000 of 100000)."""
+    """Limits. None is no limit. cpu_quota_us is per cpu_period_us (cpus 1.5 is 150000 of 100000).
+    blkio_*: (path of a disk on the host, bytes or operations a second, or a weight)."""
 
     cpu_quota_us: int | None = None
     cpu_period_us: int = 100_000
@@ -92,6 +99,14 @@ class Resources:
     oom_score_adj: int | None = None
     oom_kill_disable: bool = False
     blkio_weight: int | None = None
+    blkio_weight_device: DeviceRates = ()
+    blkio_read_bps: DeviceRates = ()
+    blkio_write_bps: DeviceRates = ()
+    blkio_read_iops: DeviceRates = ()
+    blkio_write_iops: DeviceRates = ()
+    cpu_rt_period_us: int | None = None
+    cpu_rt_runtime_us: int | None = None
+    memory_swappiness: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +125,8 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Isolation. seccomp: "default", "unconfined", or a host path to a JSON profile."""
+    """Isolation. seccomp: "default", "unconfined", or a host path to a JSON profile. hidden_paths,
+    readonly_paths: in place of the usual ones."""
 
     privileged: bool = False
     cap_add: tuple[str, ...] = ()
@@ -119,6 +135,8 @@ class Security:
     seccomp: str = "default"
     apparmor: str = ""
     masked_paths: bool = True
+    hidden_paths: tuple[str, ...] | None = None
+    readonly_paths: tuple[str, ...] | None = None
     user_namespace: Literal["host", "auto"] = "host"
 
 
@@ -132,7 +150,8 @@ class ContainerConfig:
     lower: directories in place of an image's layers, topmost first, and lower_root: the mode, uid and gid of
     the root that they make: a step of a build.
     entrypoint, command: None takes the image's; () clears it.
-    environment: added to, and overriding, the image's.
+    environment: added to, and overriding, the image's. environment_unset: those of the image to be without.
+    device_rules: "c 188:* rw", beside those of its devices.
     secret_environment: the same, and never written to a disk: gone when the agent is.
     labels: kept in the bundle as annotations; they are how a lost database is rebuilt.
     replaces: ids of containers that it takes over from, and whose name it may bear beside them.
@@ -147,6 +166,7 @@ class ContainerConfig:
     entrypoint: tuple[str, ...] | None = None
     command: tuple[str, ...] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    environment_unset: tuple[str, ...] = ()
     working_dir: str = ""
     user: str = ""
     group_add: tuple[str, ...] = ()
@@ -157,6 +177,7 @@ class ContainerConfig:
     read_only: bool = False
     mounts: tuple[MountConfig, ...] = ()
     devices: tuple[DeviceConfig, ...] = ()
+    device_rules: tuple[str, ...] = ()
     extra_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -169,6 +190,7 @@ class ContainerConfig:
     pid_mode: str = ""  # "" own, "host", "container:<id>"
     ipc_mode: str = ""  # "" own, "host", "none", "container:<id>"
     uts_mode: str = ""  # "" own, "host"
+    cgroup_mode: str = ""  # "" own, but for one that is privileged; "host", "private"
     stop_signal: str = ""  # "" takes the image's, else SIGTERM
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 3

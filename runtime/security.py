@@ -48,6 +48,22 @@ _SYSCTL_KEY = re.compile(r"[a-z0-9_]+(?:[./][A-Za-z0-9_@:*-]+)+")
 _RLIMIT = re.compile(r"RLIMIT_[A-Z]+")
 
 
+_NOT_A_SYSTEM_PATH = re.compile(r"/(proc(/(self|thread-self|[0-9]+)(/.*)?)?|sys|dev)?", re.DOTALL)
+_MAX_PATH_BYTES = 4095  # PATH_MAX
+
+
+def check_system_path(path: str) -> str:
+    """The path, if a container can be without it, or have it read-only. `Invalid` for one that climbs, that
+    is all of a file system that it needs, or that is a process's."""
+    parts = path.split("/")
+    is_plain = path.startswith("/") and "\0" not in path and not {"", ".", ".."} & set(parts[1:])
+    if not is_plain or len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
+        raise Invalid("hide", path[:100], "not an absolute path, written out", "/proc/kcore, for example")
+    if _NOT_A_SYSTEM_PATH.fullmatch(path):
+        raise Invalid("hide", path[:100], "what a container cannot do without", "name what is in it")
+    return path
+
+
 def capability_mask(names: Iterable[str]) -> int:
     """The bit mask of capability names. `Invalid` for a name that no kernel has."""
     mask = 0

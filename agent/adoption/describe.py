@@ -64,6 +64,10 @@ def describe(former: Key, spec: ContainerSpec, key: Key, around: Surroundings) -
     _without_the_images(fields, spec, around.image)
     _networks(fields, former, spec, around, found)
     _mounts(fields, former, spec, around, found)
+    if spec.external_links:
+        fields["external_links"] = tuple(
+            (around.container_name(other), alias) for other, alias in spec.external_links
+        )
     for name in ("network_mode", "pid", "ipc"):
         fields |= _mode(name, spec, around)
     if spec.asked is not None and spec.asked.auto_remove:

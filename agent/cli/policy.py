@@ -21,7 +21,7 @@ kind: Policy
 
 allow:
   privileged: false
-  namespaces: []      # the host's: network, pid, ipc, uts; container: join one of another project
+  namespaces: []      # the host's: network, pid, ipc, uts, cgroup; container: join one of another project
   capabilities: []    # beyond the default ones: NET_ADMIN, SYS_TIME, or ALL
   devices: []         # /dev/dri, /dev/ttyUSB*
   binds: []           # /srv/data and all below it; "/etc/localtime:ro"; "/mnt/media:shared"

@@ -109,6 +109,34 @@ LOGGING = {
         {"type": "object"},
     ),
 }
+BLKIO = {
+    "weight": D("Its share of a busy disk, from 10 to 1000.", "weight: 500", INTEGER),
+    "weight_device": D(
+        "The same for one disk.",
+        "weight_device: [{path: /dev/sda, weight: 500}]",
+        {"type": "array", "items": {"type": "object"}},
+    ),
+    "device_read_bps": D(
+        "Bytes a second that it may read from a disk.",
+        "device_read_bps: [{path: /dev/sda, rate: 10mb}]",
+        {"type": "array", "items": {"type": "object"}},
+    ),
+    "device_write_bps": D(
+        "Bytes a second that it may write to a disk.",
+        "device_write_bps: [{path: /dev/sda, rate: 10mb}]",
+        {"type": "array", "items": {"type": "object"}},
+    ),
+    "device_read_iops": D(
+        "Reads a second from a disk.",
+        "device_read_iops: [{path: /dev/sda, rate: 1000}]",
+        {"type": "array", "items": {"type": "object"}},
+    ),
+    "device_write_iops": D(
+        "Writes a second to a disk.",
+        "device_write_iops: [{path: /dev/sda, rate: 1000}]",
+        {"type": "array", "items": {"type": "object"}},
+    ),
+}
 DEPLOY = {
     "mode": D("replicated is the one there is.", "mode: replicated", one_of("replicated")),
     "replicas": D("How many containers run.", "replicas: 3", INTEGER),
@@ -206,6 +234,12 @@ BUILD = {
 
 CONTAINER = {
     "annotations": D("Notes for programs; they change nothing.", "annotations: {team: shop}", PAIRS),
+    "blkio_config": D(
+        "Limits of block I/O, by whole disks of the host. Applied without a restart.",
+        "blkio_config: {device_write_bps: [{path: /dev/sda, rate: 10mb}]}",
+        {"type": "object"},
+        BLKIO,
+    ),
     "build": D(
         "Build its image of a directory of the source. Another content is another image, and rolls out.",
         "build: ./web",
@@ -214,17 +248,37 @@ CONTAINER = {
     ),
     "cap_add": D("Capabilities beyond the default set.", "cap_add: [NET_ADMIN]", LIST),
     "cap_drop": D("Capabilities of the default set that it does not get.", "cap_drop: [ALL]", LIST),
+    "cgroup": D(
+        "host: it sees the host's tree of control groups. private, the default: its own.",
+        "cgroup: private",
+        one_of("host", "private"),
+    ),
     "command": D("Arguments in place of the image's. [] clears them.", 'command: ["sleep", "60"]', COMMAND),
     "container_name": D(
         "The name, in place of project-service-1. Only one container can have it, so it cannot be scaled.",
         "container_name: web",
         TEXT,
     ),
+    "cpu_period": D("What cpu_quota is of, in microseconds (100000).", "cpu_period: 50000", INTEGER),
+    "cpu_quota": D("The same as cpus, in microseconds a period.", "cpu_quota: 150000", INTEGER),
+    "cpu_rt_period": D(
+        "What cpu_rt_runtime is of, in microseconds or as a duration. Needs cgroup v1.",
+        "cpu_rt_period: 1s",
+        DURATION,
+    ),
+    "cpu_rt_runtime": D(
+        "Time in a period that its real-time processes may run. Needs cgroup v1.",
+        "cpu_rt_runtime: 400ms",
+        DURATION,
+    ),
     "cpu_shares": D(
         "Weight against other containers when the processor is short (1024).", "cpu_shares: 512", INTEGER
     ),
     "cpus": D("Processors that it may use at most. Applied without a restart.", "cpus: 1.5", NUMBER),
     "cpuset": D("Processors that it may run on. Applied without a restart.", 'cpuset: "0-1"', TEXT),
+    "cpuset_mems": D(
+        "Memory nodes that it may use. Setpoint's own. Applied without a restart.", 'cpuset_mems: "0"', TEXT
+    ),
     "depends_on": D(
         "Services that must be started (or healthy, or finished) before this one starts.",
         "depends_on: {db: {condition: service_healthy}}",
@@ -234,6 +288,11 @@ CONTAINER = {
     ),
     "deploy": D(
         "compose's section for replicas and limits.", "deploy: {replicas: 2}", {"type": "object"}, DEPLOY
+    ),
+    "device_cgroup_rules": D(
+        "Devices by number that it may use once they are made in it: TYPE MAJOR:MINOR ACCESS.",
+        'device_cgroup_rules: ["c 188:* rw"]',
+        LIST,
     ),
     "devices": D(
         "Devices of the host: SOURCE[:TARGET[:rwm]].",
@@ -259,9 +318,17 @@ CONTAINER = {
         {"oneOf": [TEXT, {"type": "object"}, {"type": "array"}]},
     ),
     "environment": D(
-        "Variables for the process. A name alone takes its value from .env.", "environment: {A: b}", PAIRS
+        "Variables for the process. A name alone takes its value from .env; where there is none, the image's "
+        "is taken away.",
+        "environment: {A: b}",
+        PAIRS,
     ),
     "expose": D("Ports that are there for others on the network; opens nothing.", "expose: [3000]", LIST),
+    "external_links": D(
+        "What a container on the same network is called in this one: NAME[:ALIAS].",
+        "external_links: [other-db-1:db]",
+        LIST,
+    ),
     "extra_hosts": D(
         "Names with an address, for the hosts file; host-gateway is the host.",
         'extra_hosts: ["db=10.0.0.5"]',
@@ -274,6 +341,11 @@ CONTAINER = {
         {"type": "object"},
         HEALTHCHECK,
     ),
+    "hidden_paths": D(
+        "Paths that are hidden in it, in place of the usual ones below /proc and /sys. Setpoint's own.",
+        "hidden_paths: [/proc/kcore, /proc/keys]",
+        LIST,
+    ),
     "hostname": D("The host's name inside.", "hostname: web", TEXT),
     "image": D(
         "The image: name:tag, name@digest or an id.", "image: nginx:1.27", {"type": "string", "minLength": 1}
@@ -281,11 +353,21 @@ CONTAINER = {
     "init": D("A small init reaps orphans and passes signals on.", "init: true", BOOLEAN),
     "ipc": D("The IPC namespace: host, none, service:NAME, container:NAME.", "ipc: host", TEXT),
     "labels": D("Labels of the container. setpoint.* is reserved.", "labels: {tier: front}", PAIRS),
+    "links": D(
+        "What another service is called in this one, and only there: SERVICE[:ALIAS]. It starts first.",
+        "links: [db:database]",
+        LIST,
+    ),
     "logging": D(
         "How much of the output is kept.", "logging: {options: {max-size: 5m}}", {"type": "object"}, LOGGING
     ),
     "mem_limit": D("Memory that it may use at most. Applied without a restart.", "mem_limit: 64m", SIZE),
     "mem_reservation": D("Memory that it keeps when memory is short.", "mem_reservation: 32m", SIZE),
+    "mem_swappiness": D(
+        "How readily its memory is swapped out, from 0 to 100. Needs cgroup v1.",
+        "mem_swappiness: 10",
+        INTEGER,
+    ),
     "memswap_limit": D(
         "Memory and swap together; -1 is unlimited swap. Goes with mem_limit.",
         "memswap_limit: -1",
@@ -336,6 +418,11 @@ CONTAINER = {
         TEXT,
     ),
     "read_only": D("The root file system cannot be written to.", "read_only: true", BOOLEAN),
+    "readonly_paths": D(
+        "Paths that cannot be written to in it, in place of the usual ones below /proc. Setpoint's own.",
+        "readonly_paths: [/proc/sys, /proc/sysrq-trigger]",
+        LIST,
+    ),
     "replicas": D(
         "How many containers run. The same as scale. Setpoint's own place for it.", "replicas: 2", INTEGER
     ),

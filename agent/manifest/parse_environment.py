@@ -17,18 +17,18 @@ from agent.manifest.reading import Reading, Refuse
 NAME = re.compile(r"[^=\0]+")
 
 
-def environment(r: Reading, node: Node) -> dict[str, str]:
-    """A name without a value takes the one around (`.env`), and is left out when there is none."""
-    result: dict[str, str] = {}
+def environment(r: Reading, node: Node) -> dict[str, str | None]:
+    """A name without a value takes the one around (`.env`). None when there is none: the container is to be
+    without it, whatever its image says."""
+    result: dict[str, str | None] = {}
     for name, (value, item) in pairs(r, node).items():
         if not NAME.fullmatch(name):
             raise Refuse(f'"{name}" is not a name of a variable', at=item)
         if value is None:
             value = r.variables.get(name)
-        if value is not None:
-            if "\0" in value:
-                raise Refuse(f'"{name}" holds a NUL byte', at=item)
-            result[name] = value
+        if value is not None and "\0" in value:
+            raise Refuse(f'"{name}" holds a NUL byte', at=item)
+        result[name] = value
     return result
 
 

@@ -108,6 +108,27 @@ def _mode(words: tuple[str, ...], empty: tuple[str, ...] = ()) -> Parser[str]:
     return parse
 
 
+def links(r: Reading, node: Node) -> tuple[tuple[str, str], ...]:
+    """`SERVICE` or `SERVICE:ALIAS`: what another service is called in this one's containers alone."""
+    found = items(r, node, _link)
+    assert isinstance(node, Sequence)
+    for (name, _), item in zip(found, node.items, strict=True):
+        r.refer("service", name, item)
+    return found
+
+
+def external_links(r: Reading, node: Node) -> tuple[tuple[str, str], ...]:
+    """`CONTAINER` or `CONTAINER:ALIAS`, of whatever container on the same network bears the name."""
+    return items(r, node, _link)
+
+
+def _link(r: Reading, node: Node) -> tuple[str, str]:
+    name, _, alias = text(r, node).partition(":")
+    if not re.fullmatch(HOST_NAME, name) or not re.fullmatch(HOST_NAME, alias or name):
+        raise Refuse(f'"{text(r, node)[:80]}" is not a link', "NAME, or NAME:WHAT-IT-IS-CALLED-HERE")
+    return name, alias or name
+
+
 network_mode = _mode(("none", "host", "bridge", "service:", "container:"))
 pid = _mode(("host", "service:", "container:"))
 ipc = _mode(("host", "none", "service:", "container:"), ("private", "shareable"))

@@ -35,6 +35,7 @@ from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import Dependency, Healthcheck, Logging, Restart, UlimitSpec
 from runtime.errors import Invalid
 from runtime.images.platforms import parse_platform
+from runtime.security import check_system_path
 
 HTTP = re.compile(r"(http://[A-Za-z0-9.-]*|http://\[[0-9a-fA-F:.]+\])?:([0-9]{1,5})(/[\x21-\x7e]*)?")
 TCP = re.compile(r"([A-Za-z0-9.-]*|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})")
@@ -289,6 +290,20 @@ def _security_option(r: Reading, node: Node) -> dict[str, Any]:
         "no-new-privileges:true, seccomp=unconfined, seccomp=FILE, apparmor=PROFILE, systempaths=unconfined"
     )
     raise Refuse(f'"{option}" is not a security option', hint)
+
+
+def system_paths(r: Reading, node: Node) -> tuple[str, ...]:
+    """Those that are hidden, or read-only, in place of the usual ones; [] for none."""
+    return items(r, node, _system_path)
+
+
+def _system_path(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        check_system_path(value)
+    except Invalid as error:
+        raise Refuse(f'"{value[:100]}" is {error.reason}', error.hint) from None
+    return value
 
 
 def stop_signal(r: Reading, node: Node) -> str:

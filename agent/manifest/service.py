@@ -11,6 +11,7 @@ from typing import Any
 from agent.manifest import (
     parse_build,
     parse_environment,
+    parse_limits,
     parse_mounts,
     parse_network,
     parse_ports,
@@ -38,11 +39,12 @@ from agent.manifest.parse_values import (
     words,
 )
 from agent.manifest.reading import Reading, Refuse
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import ContainerSpec, Dependency
 
 REAL_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}"
 real_name = matching(REAL_NAME, "a letter or digit, then letters, digits, '_', '.' or '-', at least 2")
 RESERVED_LABELS = "setpoint."
+DEFAULT_CPU_PERIOD = 100_000  # microseconds, the kernel's
 
 
 def labels(r: Reading, node: Node) -> dict[str, str]:
@@ -76,16 +78,24 @@ def _stop_grace(r: Reading, node: Node) -> float:
 
 FIELDS: dict[str, Parser[Any]] = {
     "annotations": labels,
+    "blkio_config": parse_limits.blkio_config,
     "build": parse_build.build,
     "cap_add": parse_run.capabilities,
     "cap_drop": parse_run.capabilities,
+    "cgroup": choice("host", "private"),
     "command": words,
     "container_name": _container_name,
+    "cpu_period": parse_limits.cpu_period,
+    "cpu_quota": parse_limits.cpu_quota,
+    "cpu_rt_period": parse_limits.microseconds,
+    "cpu_rt_runtime": parse_limits.microseconds,
     "cpu_shares": parse_run.cpu_shares,
     "cpus": parse_run.cpus,
-    "cpuset": matching(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", 'such as "0-3" or "0,2"'),
+    "cpuset": parse_limits.processors,
+    "cpuset_mems": parse_limits.processors,
     "depends_on": parse_run.depends_on,
     "deploy": parse_run.deploy,
+    "device_cgroup_rules": parse_limits.device_cgroup_rules,
     "devices": parse_mounts.devices,
     "dns": one_or_list(parse_network.dns_address),
     "dns_opt": texts,
@@ -96,17 +106,21 @@ FIELDS: dict[str, Parser[Any]] = {
     "env_file": parse_environment.env_file,
     "environment": parse_environment.environment,
     "expose": parse_ports.expose,
+    "external_links": parse_network.external_links,
     "extra_hosts": parse_network.extra_hosts,
     "group_add": parse_run.groups,
     "healthcheck": parse_run.healthcheck,
+    "hidden_paths": parse_run.system_paths,
     "hostname": parse_network.host_name,
     "image": image,
     "init": boolean,
     "ipc": parse_network.ipc,
     "labels": labels,
+    "links": parse_network.links,
     "logging": parse_run.logging,
     "mem_limit": size,
     "mem_reservation": size,
+    "mem_swappiness": parse_limits.swappiness,
     "memswap_limit": size_or_unlimited,
     "network_mode": parse_network.network_mode,
     "networks": parse_network.networks,
@@ -121,6 +135,7 @@ FIELDS: dict[str, Parser[Any]] = {
     "platform": parse_run.platform,
     "pull_policy": parse_run.pull_policy,
     "read_only": boolean,
+    "readonly_paths": parse_run.system_paths,
     "replicas": integer(0, 10_000),
     "restart": parse_run.restart,
     "scale": integer(0, 10_000),
@@ -143,14 +158,16 @@ FIELDS: dict[str, Parser[Any]] = {
     "x-setpoint-update": parse_update.update,
 }
 NULLABLE = ("command", "entrypoint")
-OWN_FIELDS = ("ensure", "on_unhealthy", "replicas", "suspend", "update", "x-setpoint-update")
+OWN_FIELDS = (
+    "cpuset_mems", "ensure", "hidden_paths", "on_unhealthy", "readonly_paths", "replicas", "suspend",
+    "update", "x-setpoint-update",
+)  # fmt: skip
 """Those that compose does not have."""
 
 _LACKING = """
-attach blkio_config cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota
-cpu_rt_period cpu_rt_runtime credential_spec develop device_cgroup_rules extends external_links gpus
-isolation label_file links mac_address mem_swappiness models post_start pre_stop provider
-pull_refresh_after runtime secrets storage_opt use_api_socket volumes_from
+attach cgroup_parent configs cpu_count cpu_percent credential_spec develop extends gpus isolation label_file
+mac_address models post_start pre_stop provider pull_refresh_after runtime secrets storage_opt use_api_socket
+volumes_from
 """
 LACKING = frozenset(_LACKING.split())
 """Those that compose has and Setpoint has not yet."""
@@ -192,8 +209,10 @@ def _join(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
     mounts = (*values.pop("volumes", ()), *values.pop("tmpfs", ()))
     if mounts:
         values["mounts"] = mounts
-    if (from_files := values.pop("env_file", None)) is not None:
-        values["environment"] = from_files | values.get("environment", {})
+    _join_environment(values)
+    _join_quota(r, node, values)
+    for name, _ in values.get("links", ()):
+        values.setdefault("depends_on", {}).setdefault(name, Dependency())
     values |= values.pop("security_opt", {})
     if "replicas" in values:
         _set(r, node, values, "scale", values.pop("replicas"), "replicas")
@@ -201,6 +220,28 @@ def _join(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
         _set(r, node, values, "update", values.pop("x-setpoint-update"), "x-setpoint-update")
     for name, value in values.pop("deploy", {}).items():
         _set(r, node, values, name, value, "deploy")
+
+
+def _join_environment(values: dict[str, Any]) -> None:
+    """Files of variables, and names that are to have no value at all, the image's neither."""
+    said: dict[str, str | None] = values.pop("environment", {})
+    from_files = values.pop("env_file", None)
+    found = {name: value for name, value in said.items() if value is not None}
+    if from_files is not None or found:
+        values["environment"] = (from_files or {}) | found
+    if unset := tuple(
+        name for name, value in said.items() if value is None and name not in (from_files or {})
+    ):
+        values["environment_unset"] = unset
+
+
+def _join_quota(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
+    """cpu_quota of cpu_period are so many processors."""
+    period, quota = values.pop("cpu_period", None), values.pop("cpu_quota", None)
+    if quota is not None and quota > 0:
+        _set(r, node, values, "cpus", quota / (period or DEFAULT_CPU_PERIOD), "cpu_quota")
+    elif period is not None:
+        r.warn(node.entries["cpu_period"].key, "cpu_period has no effect without cpu_quota")
 
 
 def _set(r: Reading, node: Mapping, values: dict[str, Any], name: str, value: Any, source: str) -> None:
@@ -224,6 +265,8 @@ def _check(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
     _check_scale(r, node, values)
     _check_mounts(r, node, values)
     _check_memory(r, node, values)
+    _check_realtime(r, node, values)
+    _check_links(r, node, values)
 
 
 def _check_network_mode(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
@@ -297,3 +340,18 @@ def _check_memory(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
             node.entries.get("mem_reservation", node.entries["image"]).key,
             "mem_reservation is over mem_limit",
         )
+
+
+def _check_realtime(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
+    period, runtime = values.get("cpu_rt_period"), values.get("cpu_rt_runtime")
+    if runtime and runtime > (period or 1_000_000):
+        at = node.entries["cpu_rt_runtime"].key
+        r.error(at, "cpu_rt_runtime is over cpu_rt_period", "which is 1000000 (1s) where it is not said")
+
+
+def _check_links(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
+    mode = values.get("network_mode", "")
+    for name in ("links", "external_links"):
+        if values.get(name) and mode not in ("", "bridge"):
+            at = node.entries[name].key
+            r.error(at, f"{name} have no effect with network_mode {mode}", "remove one of them")

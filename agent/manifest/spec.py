@@ -103,6 +103,29 @@ class UlimitSpec(Spec):
     hard: int
 
 
+class BlkioRate(Spec):
+    """rate: bytes, or operations, a second; 0 is no limit. path: of a whole disk on the host."""
+
+    path: str
+    rate: int
+
+
+class BlkioWeight(Spec):
+    path: str
+    weight: int
+
+
+class Blkio(Spec):
+    """Block I/O. weight: from 10 to 1000, its share when the disk is busy."""
+
+    weight: int | None = None
+    weight_device: tuple[BlkioWeight, ...] = ()
+    device_read_bps: tuple[BlkioRate, ...] = ()
+    device_write_bps: tuple[BlkioRate, ...] = ()
+    device_read_iops: tuple[BlkioRate, ...] = ()
+    device_write_iops: tuple[BlkioRate, ...] = ()
+
+
 class Logging(Spec):
     driver: Literal["json-file", "local", ""] = ""
     max_size_bytes: int = 10 * 1024 * 1024
@@ -187,6 +210,7 @@ class ContainerSpec(Spec):
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
     environment: dict[str, str] = {}
+    environment_unset: tuple[str, ...] = ()  # variables of the image that it is to be without
     working_dir: str = ""
     user: str = ""
     group_add: tuple[str, ...] = ()
@@ -201,11 +225,14 @@ class ContainerSpec(Spec):
     read_only: bool = False
     mounts: tuple[Mount, ...] = ()  # volumes: and tmpfs: together
     devices: tuple[Device, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
     expose: tuple[str, ...] = ()
     networks: dict[str, Attachment] = {}  # {} with network_mode "" is the project's default network
     network_mode: str = ""  # "" | none | host | bridge | service:NAME | container:NAME
     extra_hosts: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()  # (service, what it is called here)
+    external_links: tuple[tuple[str, str], ...] = ()  # (container, what it is called here)
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_opt: tuple[str, ...] = ()
@@ -216,6 +243,8 @@ class ContainerSpec(Spec):
     seccomp: str = "default"
     apparmor: str = ""
     masked_paths: bool = True
+    hidden_paths: tuple[str, ...] | None = None  # in place of those that are by default
+    readonly_paths: tuple[str, ...] | None = None
     sysctls: dict[str, str] = {}
     ulimits: dict[str, UlimitSpec] = {}
     shm_size: int | None = None
@@ -223,12 +252,18 @@ class ContainerSpec(Spec):
     ipc: str = ""
     uts: str = ""
     userns_mode: str = ""
+    cgroup: str = ""
     cpus: float | None = None
     cpu_shares: int | None = None
     cpuset: str = ""
+    cpuset_mems: str = ""
+    cpu_rt_period: int | None = None  # microseconds
+    cpu_rt_runtime: int | None = None
+    blkio_config: Blkio | None = None
     mem_limit: int | None = None
     memswap_limit: int | None = None
     mem_reservation: int | None = None
+    mem_swappiness: int | None = None
     pids_limit: int | None = None
     oom_score_adj: int | None = None
     oom_kill_disable: bool = False

@@ -17,17 +17,18 @@ from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port, 
 from agent.policy.images import is_id, is_in_list, judge_rule
 from agent.policy.judge_socket import judge_socket
 from agent.policy.policy import Allow, Bind, Policy, PortRange
-from runtime.security import DEFAULT_CAPABILITIES, normal_capability
+from runtime.security import DEFAULT_CAPABILITIES, MASKED_PATHS, READ_ONLY_PATHS, normal_capability
 from store.records import Key
 
 _JUDGED = """
-privileged network_mode pid ipc uts userns_mode cap_add devices mounts seccomp apparmor masked_paths ports
-sysctls image build no_new_privileges read_only
+privileged network_mode pid ipc uts cgroup userns_mode cap_add devices device_cgroup_rules mounts seccomp
+apparmor masked_paths hidden_paths readonly_paths ports sysctls image build no_new_privileges read_only
 """
 _HARMLESS = """
-command entrypoint environment working_dir user group_add hostname domainname container_name labels
-annotations tty stdin_open init expose networks extra_hosts dns dns_search dns_opt cap_drop ulimits shm_size
-cpus cpu_shares cpuset mem_limit memswap_limit mem_reservation pids_limit oom_score_adj oom_kill_disable
+command entrypoint environment environment_unset working_dir user group_add hostname domainname
+container_name labels annotations tty stdin_open init expose networks extra_hosts links external_links dns
+dns_search dns_opt cap_drop ulimits shm_size cpus cpu_shares cpuset cpuset_mems cpu_rt_period cpu_rt_runtime
+blkio_config mem_limit memswap_limit mem_reservation mem_swappiness pids_limit oom_score_adj oom_kill_disable
 restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy profiles ensure
 suspend on_unhealthy platform update asked
 """
@@ -94,6 +95,9 @@ def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
     for index, device in enumerate(spec.devices):
         if not any(_below(pattern, device.source) for pattern in allow.devices):
             yield _refused("devices", ("devices", index), f"device {device.source}", device.source)
+    for index, rule in enumerate(spec.device_cgroup_rules):
+        if not any(_below(pattern, "/dev") for pattern in allow.devices):  # a number is whatever has it
+            yield _refused("devices", ("device_cgroup_rules", index), f"device rule {rule}", "/dev")
     for index, mount in enumerate(spec.mounts):
         yield from _mount(allow, index, mount)
     yield from _confinement(allow, spec)
@@ -121,7 +125,8 @@ def _image(policy: Policy, allow: Allow, spec: ContainerSpec | ImageSpec) -> Ite
 
 def _namespaces(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
     modes = (("network", "network_mode", spec.network_mode), ("pid", "pid", spec.pid),
-             ("ipc", "ipc", spec.ipc), ("uts", "uts", spec.uts))  # fmt: skip
+             ("ipc", "ipc", spec.ipc), ("uts", "uts", spec.uts),
+             ("cgroup", "cgroup", spec.cgroup))  # fmt: skip
     for name, field, mode in modes:
         if mode == "host" and name not in allow.namespaces:
             yield _refused("namespaces", (field,), f"the host's {name} namespace", name)
@@ -188,6 +193,13 @@ def _confinement(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
         if is_loose and name not in allow.unconfined:
             option = "systempaths" if name == "masked_paths" else name
             yield _refused("unconfined", ("security_opt", option), f"{option}={value}", name)
+    for name, said, usual in (
+        ("hidden_paths", spec.hidden_paths, MASKED_PATHS),
+        ("readonly_paths", spec.readonly_paths, READ_ONLY_PATHS),
+    ):
+        bare = [path for path in usual if said is not None and path not in said]
+        if bare and "masked_paths" not in allow.unconfined:
+            yield _refused("unconfined", (name,), f"{name} without {bare[0]}", "masked_paths")
 
 
 def _required(policy: Policy, spec: ContainerSpec) -> Iterator[Violation]:

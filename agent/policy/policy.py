@@ -13,7 +13,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-NAMESPACES = ("network", "pid", "ipc", "uts", "container")
+NAMESPACES = ("network", "pid", "ipc", "uts", "cgroup", "container")
 """The host's own; `container` is joining one that is named rather than a service of the same project."""
 CONFINEMENTS = ("seccomp", "apparmor", "masked_paths")
 REQUIREMENTS = ("user_namespace", "no_new_privileges", "read_only")

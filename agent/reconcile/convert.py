@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.manifest.spec import AnySpec, ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
+from agent.manifest.spec import AnySpec, Blkio, BlkioRate, ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
 from agent.reconcile.api_objects import is_api
 from runtime.model import (
     ContainerConfig,
@@ -164,6 +164,7 @@ def resources_of(spec: ContainerSpec) -> Resources:
     """The limits of a spec; all of them can be changed while the container runs."""
     quota = None if spec.cpus is None else round(spec.cpus * MICROSECONDS_PER_CPU_PERIOD)
     pids = Resources().pids if spec.pids_limit is None else spec.pids_limit
+    block = spec.blkio_config or Blkio()
     return Resources(
         cpu_quota_us=quota,
         cpu_period_us=MICROSECONDS_PER_CPU_PERIOD,
@@ -173,9 +174,23 @@ def resources_of(spec: ContainerSpec) -> Resources:
         memory_swap_bytes=spec.memswap_limit,
         memory_reservation_bytes=spec.mem_reservation,
         pids=-1 if pids == 0 else pids,
+        cpuset_mems=spec.cpuset_mems,
+        cpu_rt_period_us=spec.cpu_rt_period,
+        cpu_rt_runtime_us=spec.cpu_rt_runtime,
+        memory_swappiness=spec.mem_swappiness,
+        blkio_weight=block.weight,
+        blkio_weight_device=tuple((each.path, each.weight) for each in block.weight_device),
+        blkio_read_bps=_rates(block.device_read_bps),
+        blkio_write_bps=_rates(block.device_write_bps),
+        blkio_read_iops=_rates(block.device_read_iops),
+        blkio_write_iops=_rates(block.device_write_iops),
         oom_score_adj=spec.oom_score_adj,
         oom_kill_disable=spec.oom_kill_disable,
     )
+
+
+def _rates(limits: Sequence[BlkioRate]) -> tuple[tuple[str, int], ...]:
+    return tuple((each.path, each.rate) for each in limits)
 
 
 def _spec_label(key: Key, spec: AnySpec) -> dict[str, str]:
@@ -269,6 +284,7 @@ def sandbox_config(key: Key, spec: ContainerSpec, index: int, names: Names) -> S
         id=names.own_sandbox or sandbox_id(names.instance, key, index),
         endpoints=endpoints_of(key, spec, index, names),
         ports=_ports(spec, index),
+        links=(*spec.links, *((name.rpartition("/")[2], alias) for name, alias in spec.external_links)),
     )
 
 
@@ -306,6 +322,7 @@ def container_config(
         entrypoint=spec.entrypoint,
         command=spec.command,
         environment=dict(spec.environment),
+        environment_unset=spec.environment_unset,
         working_dir=spec.working_dir,
         user=spec.user,
         group_add=spec.group_add,
@@ -316,6 +333,7 @@ def container_config(
         read_only=spec.read_only,
         mounts=tuple(_mount(key, index, mount, names) for mount in mounts_of(spec, image.volumes)),
         devices=tuple(DeviceConfig(d.source, d.target, d.permissions) for d in spec.devices),
+        device_rules=spec.device_cgroup_rules,
         extra_hosts=spec.extra_hosts,
         dns=spec.dns,
         dns_search=spec.dns_search,
@@ -328,6 +346,8 @@ def container_config(
             seccomp=spec.seccomp,
             apparmor=spec.apparmor,
             masked_paths=spec.masked_paths,
+            hidden_paths=spec.hidden_paths,
+            readonly_paths=spec.readonly_paths,
             user_namespace="auto" if spec.userns_mode == "auto" else "host",
         ),
         resources=resources_of(spec),
@@ -337,6 +357,7 @@ def container_config(
         pid_mode=_namespace_mode(spec.pid, names),
         ipc_mode=_namespace_mode(spec.ipc, names),
         uts_mode=spec.uts,
+        cgroup_mode=spec.cgroup,
         stop_signal=spec.stop_signal,
         log_max_bytes=spec.logging.max_size_bytes,
         log_max_files=spec.logging.max_file,

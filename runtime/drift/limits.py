@@ -8,7 +8,7 @@ v2 are a program in the kernel, which goes only with the cgroup. Called by `cont
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from runtime import cgroups
@@ -93,7 +93,17 @@ def device_rules(devices: Iterable[Mapping[str, Any]]) -> frozenset[str] | None:
         return None
     if any(write.file != "devices.allow" or write.value.startswith("a") for write in writes[1:]):
         return None
-    return frozenset(write.value for write in writes[1:])
+    return frozenset(_merged(write.value for write in writes[1:]))
+
+
+def _merged(rules: Iterable[str]) -> Iterator[str]:
+    """As the kernel keeps them: one for each device, with all that may be done with it."""
+    access: dict[str, str] = {}
+    for rule in rules:
+        device, _, letters = rule.rpartition(" ")
+        access[device] = access.get(device, "") + letters
+    for device, letters in access.items():
+        yield f"{device} {''.join(letter for letter in 'rwm' if letter in letters)}"
 
 
 def find_devices(path: str, rules: frozenset[str]) -> tuple[str, ...]:

@@ -122,6 +122,7 @@ class Book:
             endpoints=self._plan_endpoints(config, old.endpoints if old else ()),
             ports=(),
             extra_hosts=tuple((name, address) for name, address in request.extra_hosts),
+            links=config.links,
             sysctls=dict(request.sysctls),
             inode=old.inode if old else 0,
             boot=old.boot if old else "",
@@ -271,6 +272,21 @@ class Book:
         """The lines of a network in the hosts files of all that are on it."""
         return "".join(line for _address, line in sorted(self._lines.get(network, {}).items()))
 
+    def _link_lines(self, record: SandboxRecord) -> str:
+        """What others on its networks are called in a sandbox, and only there. None for who is not there."""
+        lines = []
+        for name, alias in record.links:
+            for endpoint in record.endpoints:
+                for other in self.sandboxes_on(endpoint.network):
+                    if name in _names_on(other, endpoint.network) and other.id != record.id:
+                        address = self._address_on(other, endpoint.network)
+                        lines.append(names.host_line(addresses.text_of(address), [alias]))
+        return "".join(lines)
+
+    @staticmethod
+    def _address_on(record: SandboxRecord, network: str) -> int:
+        return next(each.ipv4 for each in record.endpoints if each.network == network)
+
     def hosts_text(self, record: SandboxRecord, blocks: Mapping[str, str]) -> str:
         """A sandbox's hosts file. blocks: `peer_lines` of its networks."""
         own = (record.hostname, *record.names)
@@ -279,8 +295,17 @@ class Book:
         else:
             head = names.host_line("127.0.1.1", own)
         extra = names.extra_lines(record.extra_hosts, self.gateway_of(record))
+        extra += self._link_lines(record)
         peers = [blocks[each.network] for each in record.endpoints]
         return names.hosts_file(head, peers, extra, has_ipv6=self._has_ipv6)
+
+
+def _names_on(record: SandboxRecord, network: str) -> set[str]:
+    """By which names others on a network find a sandbox."""
+    return {
+        *record.names,
+        *(alias for each in record.endpoints if each.network == network for alias in each.aliases),
+    }
 
 
 def _any_ip(host_ip: str) -> str:

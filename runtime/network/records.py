@@ -52,8 +52,9 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRecord:
-    """A sandbox. inode: of its network namespace, 0 while there is none. boot: the boot it is of. ids: the
-    first of those of the user namespace that owns it, 0 when that is the host's."""
+    """A sandbox. links: (a name on its networks, what that is called here). inode: of its network namespace,
+    0 while there is none. boot: the boot it is of. ids: the first of those of the user namespace that owns
+    it, 0 when that is the host's."""
 
     id: str
     hostname: str
@@ -62,6 +63,7 @@ class SandboxRecord:
     endpoints: tuple[Endpoint, ...]
     ports: tuple[PortConfig, ...]
     extra_hosts: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     inode: int = 0
     boot: str = ""
@@ -116,6 +118,7 @@ def sandbox_json(record: SandboxRecord) -> dict[str, Any]:
             for port in record.ports
         ],
         "extra_hosts": record.extra_hosts,
+        "links": record.links,
         "sysctls": dict(record.sysctls),
         "inode": record.inode,
         "boot": record.boot,
@@ -136,6 +139,7 @@ def sandbox_from(data: Mapping[str, Any]) -> SandboxRecord:
         ),
         ports=tuple(_port(*port) for port in data["ports"]),
         extra_hosts=tuple((name, address) for name, address in data["extra_hosts"]),
+        links=tuple((name, alias) for name, alias in data.get("links", ())),
         sysctls=dict(data["sysctls"]),
         inode=int(data["inode"]),
         boot=data["boot"],

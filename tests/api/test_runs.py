@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.api.host import Host
+from tests.e2e.project import has_v1
 from tests.e2e.story import eventually
 
 
@@ -131,6 +132,42 @@ def _port(host: Host, name: str) -> int:
     return int(host.docker("port", name, "80/tcp").stdout.split(":")[-1])
 
 
+@pytest.mark.parametrize("is_own", [False, True], ids=["default", "own network"])
+def test_a_link_is_a_name_in_one_container_alone(host: Host, name: str, is_own: bool) -> None:
+    def pings(container: str, other: str) -> bool:
+        return host.docker("exec", container, "ping", "-c1", "-W1", other, check=False).returncode == 0
+
+    db, on = f"{name}db", ("--network", name) if is_own else ()
+    if is_own:
+        host.docker("network", "create", name)
+    host.docker("run", "-d", "--name", db, *on, "busybox", "sleep", "1000")
+    host.docker("run", "-d", "--name", name, *on, "--link", f"{db}:store", "busybox", "sleep", "1000")
+    assert pings(name, "store") and not pings(db, "store")
+    host.docker("rm", "-f", db)
+    assert eventually(lambda: not pings(name, "store"), "the name is gone")
+
+
+def test_a_link_follows_its_container(host: Host, name: str) -> None:
+    host.docker("run", "-d", "--name", f"{name}db", "busybox", "sleep", "1000")
+    host.docker("run", "-d", "--name", name, "--link", f"{name}db:store", "busybox", "sleep", "1000")
+
+    def address() -> str:
+        lines = host.docker("exec", name, "cat", "/etc/hosts").stdout.splitlines()
+        return next((line.split()[0] for line in lines if line.split()[1:] == ["store"]), "")
+
+    def of(container: str) -> str:
+        return str(shown(host, container)["NetworkSettings"]["Networks"]["bridge"]["IPAddress"])
+
+    first = of(f"{name}db")
+    assert eventually(address, "the link") == first
+    host.docker("rename", f"{name}db", f"{name}other")
+    host.docker("stop", "-t0", f"{name}other")
+    host.docker("start", f"{name}other")
+    now = of(f"{name}other")
+    assert eventually(lambda: address() == now, "the link leads to where it is")
+    assert shown(host, name)["HostConfig"]["Links"] == [f"/{name}db:/{name}/store"]
+
+
 def test_networks_and_names(host: Host, name: str) -> None:
     host.docker("network", "create", name)
     host.docker("run", "-d", "--name", f"{name}a", "--network", name, "--network-alias", "also",
@@ -167,6 +204,22 @@ def test_isolation(host: Host) -> None:
     )
 
 
+def test_paths_and_variables_that_are_to_be_gone(host: Host, name: str) -> None:
+    body = {
+        "Image": "busybox",
+        "Cmd": ["/bin/sh", "-c", "cat /proc/uptime /proc/1/environ; head -1 /proc/timer_list"],
+        "Env": ["PATH"], "HostConfig": {"MaskedPaths": ["/proc/uptime"], "ReadonlyPaths": []},
+    }  # fmt: skip
+    assert host.http("POST", f"/containers/create?name={name}", body).status == 201
+    found = host.docker("start", "-a", name).stdout
+    assert found.startswith("HOSTNAME=") and "Timer List" in found and "PATH=" not in found
+    assert shown(host, name)["HostConfig"]["MaskedPaths"] == ["/proc/uptime"]
+    own = run(host, "busybox", "cat", "/proc/self/cgroup")
+    all_of_it = run(host, "--cgroupns", "host", "busybox", "cat", "/proc/self/cgroup")
+    assert all(line.endswith(":/") for line in own.splitlines() if ":memory:" in line or line[:2] == "0:")
+    assert any(len(line) > 64 for line in all_of_it.splitlines())
+
+
 def test_a_profile_of_ones_own(host: Host, tmp_path: Path) -> None:
     profile = tmp_path / "profile.json"
     rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}
@@ -177,9 +230,9 @@ def test_a_profile_of_ones_own(host: Host, tmp_path: Path) -> None:
     assert done.returncode == 1 and "not permitted" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("--gpus", "all"), ("--blkio-weight", "100"), ("--cgroup-parent", "/x"),
-                                   ("--runtime", "nobody"), ("--storage-opt", "size=1g"),
-                                   ("--link", "a:b"), ("--device-cgroup-rule", "c 1:1 r")])  # fmt: skip
+@pytest.mark.parametrize("words", [("--gpus", "all"), ("--cgroup-parent", "/x"), ("--runtime", "nobody"),
+                                   ("--storage-opt", "size=1g"), ("--log-driver", "syslog"),
+                                   ("--link", "nobody:b")])  # fmt: skip
 def test_what_there_is_not_is_said(host: Host, words: tuple[str, str], name: str) -> None:
     done = host.docker("run", "--rm", "--name", name, *words, "busybox", "true", check=False)
     assert done.returncode == 125 and "Error response from daemon" in done.stderr
@@ -210,3 +263,73 @@ def test_signals_go_through_the_client(host: Host, name: str) -> None:
         assert client.wait(30) == 3
     gone = host.docker("ps", "-aq", "--filter", f"name={name}")
     assert gone.stdout == ""
+
+
+# --- limits, as the kernel has them -------------------------------------------------------------------
+
+
+def disk() -> str:
+    for path in sorted(Path("/sys/block").iterdir()):
+        if int((path / "size").read_text()) and Path("/dev", path.name).is_block_device():
+            return f"/dev/{path.name}"
+    pytest.skip("no disk here")
+
+
+def in_cgroup(host: Host, name: str, v1: str, v2: str) -> str:
+    """A file of its own group: as cgroup v1 has it, with its controller, or as v2."""
+    path = f"/sys/fs/cgroup/{v1 if has_v1(v1.partition('/')[0]) else v2}"
+    return host.docker("exec", name, "cat", path).stdout
+
+
+def test_block_io_and_memory_nodes(host: Host, name: str) -> None:
+    """By the API itself: the CLI of some releases (26.1) leaves its --device-read-bps out."""
+    said = {
+        "BlkioDeviceReadBps": [{"Path": disk(), "Rate": 1 << 20}], "BlkioWeight": 300, "CpusetMems": "0",
+        "BlkioDeviceWriteIOps": [{"Path": disk(), "Rate": 100}],
+    }  # fmt: skip
+    body = {"Image": "busybox", "Cmd": ["sleep", "1000"], "HostConfig": said}
+    assert host.http("POST", f"/containers/create?name={name}", body).status == 201
+    host.docker("start", name)
+    assert "1048576" in in_cgroup(host, name, "blkio/blkio.throttle.read_bps_device", "io.max")
+    assert "100" in in_cgroup(host, name, "blkio/blkio.throttle.write_iops_device", "io.max")
+    assert "300" in in_cgroup(host, name, "blkio/blkio.bfq.weight", "io.bfq.weight")
+    assert in_cgroup(host, name, "cpuset/cpuset.mems", "cpuset.mems") == "0\n"
+    host.docker("update", "--blkio-weight", "500", name)
+    assert "500" in in_cgroup(host, name, "blkio/blkio.bfq.weight", "io.bfq.weight")
+    settings = shown(host, name)["HostConfig"]
+    assert {each: settings[each] for each in said} == {**said, "BlkioWeight": 500}
+    for path, words in (("/dev/null", "not a block device"), ("/dev/nobody", "no such disk")):
+        body["HostConfig"] = {"BlkioDeviceReadBps": [{"Path": path, "Rate": 1}]}
+        answer = host.http("POST", "/containers/create", body)
+        assert answer.status == 400 and words in answer.json["message"]
+
+
+def test_real_time_and_swappiness(host: Host, name: str) -> None:
+    words = ("--cpu-rt-period", "500000", "--cpu-rt-runtime", "1000", "--memory-swappiness", "7")
+    done = host.docker("run", "-d", "--name", name, *words, "busybox", "sleep", "1000", check=False)
+    if not has_v1("memory") or not Path("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists():
+        assert done.returncode == 125 and "limit" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert in_cgroup(host, name, "cpu/cpu.rt_runtime_us", "") == "1000\n"
+    assert in_cgroup(host, name, "memory/memory.swappiness", "") == "7\n"
+    host.docker("update", "--cpu-rt-runtime", "2000", name)
+    assert in_cgroup(host, name, "cpu/cpu.rt_runtime_us", "") == "2000\n"
+    assert shown(host, name)["HostConfig"]["MemorySwappiness"] == 7
+
+
+def test_a_device_by_its_number(host: Host) -> None:
+    script = "mknod /fuse c 10 229 && cat < /fuse"
+    said = [
+        host.docker("run", "--rm", *words, "busybox", "sh", "-c", script, check=False).stderr
+        for words in ((), ("--device-cgroup-rule", "c 10:229 rw"))
+    ]
+    assert "can't open /fuse: Operation not permitted" in said[0]
+    assert "can't open /fuse: Operation not permitted" not in said[1]
+
+
+def test_no_more_processors_than_there_are(either: Host, name: str) -> None:
+    answer = either.http("POST", f"/containers/create?name={name}", {
+        "Image": "busybox", "Cmd": ["true"], "HostConfig": {"NanoCpus": 900 * 10**9},
+    })  # fmt: skip
+    assert answer.status == 400 and "from 0.01 to" in answer.json["message"]

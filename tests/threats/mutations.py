@@ -337,6 +337,18 @@ MUTATIONS = (
         "tests/unit/policy/test_judge.py",
     ),
     Mutation(
+        "H6", "agent/policy/judge.py", '        if not any(_below(pattern, "/dev") for pattern in allow.devices):',
+        "        if False:", "tests/unit/policy/test_judge.py",
+    ),
+    Mutation(
+        "H6", "agent/policy/judge.py", '        if bare and "masked_paths" not in allow.unconfined:\n',
+        "        if False:\n", "tests/unit/policy/test_judge.py",
+    ),
+    Mutation(
+        "E5", "runtime/security.py", '    if not is_plain or len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:\n',
+        "    if False:\n", "tests/unit/runtime/test_bundle.py::test_paths_to_hide_of_ones_own",
+    ),
+    Mutation(
         "H6", "agent/policy/judge.py", "        if full not in DEFAULT_CAPABILITIES and full not in allow.capabilities:\n",
         "        if False:\n", "tests/unit/policy/test_judge.py",
     ),

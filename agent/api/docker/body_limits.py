@@ -10,34 +10,83 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.api.docker.bodies import list_of, map_of, text_of, whole_of
+from agent.manifest.parse_limits import LEAST_WEIGHT, MOST_WEIGHT
 from agent.manifest.spec import Restart, UlimitSpec
 from runtime.errors import Invalid, Unsupported
 
+NANO = 1_000_000_000
+LEAST_NANO_CPUS = NANO // 100
 MIN_MEMORY_BYTES = 6 * 1024 * 1024  # Docker's
 UNLIMITED_RESTARTS = 10**9
 ALWAYS_SECONDS = 10.0**9
 _LACKING = """
-BlkioWeight BlkioWeightDevice BlkioDeviceReadBps BlkioDeviceWriteBps BlkioDeviceReadIOps BlkioDeviceWriteIOps
-CgroupParent CpuRealtimePeriod CpuRealtimeRuntime CpusetMems DeviceCgroupRules DeviceRequests KernelMemory
-KernelMemoryTCP CpuCount CpuPercent IOMaximumIOps IOMaximumBandwidth
+DeviceRequests KernelMemory KernelMemoryTCP CpuCount CpuPercent IOMaximumIOps IOMaximumBandwidth
 """
+_RATES = {
+    "device_read_bps": "BlkioDeviceReadBps", "device_write_bps": "BlkioDeviceWriteBps",
+    "device_read_iops": "BlkioDeviceReadIOps", "device_write_iops": "BlkioDeviceWriteIOps",
+}  # fmt: skip
+DEFAULT_RT_PERIOD = 1_000_000  # microseconds, the kernel's
 
 
-def limits_of(host: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a spec. Invalid for what makes no sense, Unsupported for what there is not."""
+def limits_of(host: Mapping[str, Any], processors: int = 0) -> dict[str, Any]:
+    """Fields of a spec. Invalid for what makes no sense, Unsupported for what there is not. processors: of
+    this host, more than which nobody gets; 0 is any number."""
     for name in _LACKING.split():
         if host.get(name):
             hint = "GPUs are given as --device" if name == "DeviceRequests" else "leave it out"
             raise Unsupported("limit", name, "not to be had here yet", hint)
-    if host.get("MemorySwappiness") not in (None, -1):
-        raise Unsupported("limit", "MemorySwappiness", "not to be had here yet", "leave it out")
-    found = {**_cpu(host), **_memory(host)}
+    found = {**_cpu(host, processors), **_realtime(host), **_memory(host)}
+    if block := _block_io(host):
+        found["blkio_config"] = block
     if (pids := host.get("PidsLimit")) is not None:
         found["pids_limit"] = -1 if whole_of(host, "PidsLimit") <= 0 else pids
     return found
 
 
-def _cpu(host: Mapping[str, Any]) -> dict[str, Any]:
+def _block_io(host: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if weight := whole_of(host, "BlkioWeight"):
+        found["weight"] = _weight(weight)
+    if weights := list_of(host, "BlkioWeightDevice"):
+        found["weight_device"] = tuple(
+            {"path": path, "weight": _weight(value)} for path, value in _by_disk(weights, "Weight")
+        )
+    for field, name in _RATES.items():
+        if rates := list_of(host, name):
+            found[field] = tuple({"path": path, "rate": value} for path, value in _by_disk(rates, "Rate"))
+    return found
+
+
+def _by_disk(items: list[Any], what: str) -> list[tuple[str, int]]:
+    found = []
+    for item in items:
+        if not isinstance(item, dict):
+            raise Invalid("read request", what, "not in a list of objects")
+        path, value = text_of(item, "Path"), whole_of(item, what)
+        if not path.startswith("/") or value < 0:
+            raise Invalid("", "", f"invalid device limit: {path[:100]}:{value}")
+        found.append((path, value))
+    return found
+
+
+def _weight(weight: int) -> int:
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise Invalid("", "", f"Range of blkio weight is from {LEAST_WEIGHT} to {MOST_WEIGHT}")
+    return weight
+
+
+def _realtime(host: Mapping[str, Any]) -> dict[str, Any]:
+    period, runtime = whole_of(host, "CpuRealtimePeriod"), whole_of(host, "CpuRealtimeRuntime")
+    if period < 0 or runtime < 0:
+        raise Invalid("", "", "cpu real-time period and runtime cannot be negative")
+    if runtime > (period or DEFAULT_RT_PERIOD):
+        raise Invalid("", "", "cpu real-time runtime cannot be higher than cpu real-time period")
+    found = {"cpu_rt_period": period} if period else {}
+    return found | ({"cpu_rt_runtime": runtime} if runtime else {})
+
+
+def _cpu(host: Mapping[str, Any], processors: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     nano, quota = whole_of(host, "NanoCpus"), whole_of(host, "CpuQuota")
     period = whole_of(host, "CpuPeriod")
@@ -45,6 +94,9 @@ def _cpu(host: Mapping[str, Any]) -> dict[str, Any]:
         raise Invalid("", "", "Conflicting options: Nano CPUs and CPU Period cannot both be set")
     if nano < 0 or period < 0:
         raise Invalid("", "", "CPUs below 0")
+    if nano and processors and not LEAST_NANO_CPUS <= nano <= processors * NANO:
+        there = f"as there are only {processors} CPUs available"
+        raise Invalid("", "", f"range of CPUs is from 0.01 to {processors:.2f}, {there}")
     if nano:
         found["cpus"] = nano / 1e9
     elif quota > 0:
@@ -54,17 +106,19 @@ def _cpu(host: Mapping[str, Any]) -> dict[str, Any]:
             raise Invalid("", "", "CpuShares must be from 2 to 262144")
         found["cpu_shares"] = shares
     if cpus := text_of(host, "CpusetCpus"):
-        found["cpuset"] = _cpuset(cpus)
+        found["cpuset"] = _cpuset(cpus, "cpus")
+    if mems := text_of(host, "CpusetMems"):
+        found["cpuset_mems"] = _cpuset(mems, "mems")
     return found
 
 
-def _cpuset(text: str) -> str:
+def _cpuset(text: str, what: str) -> str:
     """ "0-3,5". Numbers are bounded: a range is never counted out (CVE-2018-20699)."""
     for part in text.split(","):
         bounds = part.split("-")
         is_whole = all(bound.isascii() and bound.isdigit() and len(bound) <= 4 for bound in bounds)
         if len(bounds) > 2 or not is_whole or int(bounds[0]) > int(bounds[-1]):
-            raise Invalid("", "", f"Invalid value {text[:40]} for cpuset cpus")
+            raise Invalid("", "", f"Invalid value {text[:40]} for cpuset {what}")
     return text
 
 
@@ -86,6 +140,10 @@ def _memory(host: Mapping[str, Any]) -> dict[str, Any]:
         found["memswap_limit"] = swap
     if reservation:
         found["mem_reservation"] = reservation
+    if (swappiness := whole_of(host, "MemorySwappiness", -1)) != -1:
+        if not 0 <= swappiness <= 100:
+            raise Invalid("", "", f"Invalid value: {swappiness}, valid memory swappiness range is 0-100")
+        found["mem_swappiness"] = swappiness
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of, texts_of, whole_of
+from agent.manifest.parse_limits import DEVICE_RULE
 from agent.manifest.parse_mounts import NO_EFFECT, PROPAGATIONS, TMPFS_FLAGS, container_path
 from agent.manifest.parse_values import to_size
 from agent.manifest.spec import Device, Mount
@@ -176,3 +177,10 @@ def devices_of(host: Mapping[str, Any]) -> tuple[Device, ...]:
             raise Invalid("", "", f"invalid device: {source[:100]}:{permissions[:10]}")
         found.append(Device(source=source, target=container_path(target), permissions=permissions))
     return tuple(found)
+
+
+def device_rules_of(host: Mapping[str, Any]) -> tuple[str, ...]:
+    for text in texts_of(host, "DeviceCgroupRules"):
+        if not DEVICE_RULE.fullmatch(text):
+            raise Invalid("", "", f"invalid device cgroup rule format: '{text[:60]}'")
+    return texts_of(host, "DeviceCgroupRules")

@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agent.api.docker.bodies import flag_of, list_of, map_of, text_of, texts_of, whole_of
+from agent.api.docker.bodies import flag_of, map_of, text_of, texts_of, whole_of
 from agent.manifest.spec import Attachment, Port
 from runtime.errors import Invalid, Unsupported
+from runtime.network.names import is_name
 
 Named = Callable[[str], str]  # a reference as clients say it -> what the spec calls it
 DEFAULT_MODES = ("", "default", "bridge")
@@ -33,7 +34,7 @@ def network_of(
             _refuse_on_default(value or {})
         return {"network_mode": "bridge"}
     first = {} if mode in DEFAULT_MODES else {network(mode): attachment_of(others.pop(mode, None), config)}
-    return {"networks": first | {network(name): attachment_of(value) for name, value in others.items()}}
+    return {"networks": first | {network(name): attachment_of(value, {}) for name, value in others.items()}}
 
 
 def _refuse_on_default(value: Mapping[str, Any]) -> None:
@@ -46,12 +47,15 @@ def _refuse_on_default(value: Mapping[str, Any]) -> None:
 
 
 def attachment_of(value: Any, config: Mapping[str, Any] | None = None) -> Attachment:
-    """An EndpointSettings. config: where older clients say the address of the first network's card."""
+    """An EndpointSettings. config: where older clients say the address of the first network's card, {} for
+    another one of a create call, None for a container that is there."""
     value = {} if value is None else value
     if not isinstance(value, dict):
         raise Invalid("read request", "EndpointsConfig", "not an object of objects")
-    if texts_of(value, "Links") or map_of(value, "DriverOpts"):
-        raise Unsupported("connect", "Links, DriverOpts", "not to be had here", "use Aliases")
+    if map_of(value, "DriverOpts"):
+        raise Unsupported("connect", "DriverOpts", "an endpoint has none here", "leave it out")
+    if config is None and texts_of(value, "Links"):
+        raise Unsupported("connect", "Links", "said when the container is created, here", "use Aliases")
     ipam = map_of(value, "IPAMConfig")
     if texts_of(ipam, "LinkLocalIPs") or text_of(ipam, "IPv6Address"):
         raise Unsupported("connect", "IPAMConfig", "IPv6 and link-local addresses are not to be had here yet")
@@ -158,9 +162,26 @@ def dns_of(host: Mapping[str, Any]) -> dict[str, Any]:
         except ValueError:
             raise Invalid("", "", f"{address[:40]} is not an ip address") from None
     fields = (("dns", "Dns"), ("dns_search", "DnsSearch"), ("dns_opt", "DnsOptions"))
-    found = {field: texts_of(host, name) for field, name in fields if texts_of(host, name)}
-    if links := list_of(host, "Links"):
-        raise Unsupported(
-            "create", str(links[0])[:40], "links are not to be had here", "a network with aliases"
-        )
-    return found
+    return {field: texts_of(host, name) for field, name in fields if texts_of(host, name)}
+
+
+def links_of(
+    host: Mapping[str, Any], networking: Mapping[str, Any], container: Named
+) -> tuple[tuple[str, str], ...]:
+    """(container, what it is called in this one) of Links, those of the networks too. Names alone: variables,
+    which told what a link led to before there were names, are not made."""
+    endpoints = map_of(networking, "EndpointsConfig").values()
+    said = [*texts_of(host, "Links"), *(text for each in endpoints for text in texts_of(each or {}, "Links"))]
+    mode = text_of(host, "NetworkMode")
+    if said and (mode == "host" or mode.startswith("container:")):
+        kind = "host" if mode == "host" else "container"
+        raise Invalid("", "", f"conflicting options: {kind} type networking can't be used with links")
+    return tuple(dict.fromkeys(_link(text, container) for text in said))
+
+
+def _link(text: str, container: Named) -> tuple[str, str]:
+    name, sign, alias = text.partition(":")
+    alias = (alias if sign else name).rpartition("/")[2]
+    if not name or not is_name(alias):
+        raise Invalid("", "", f"bad format for links: {text[:100]}")
+    return container(name.removeprefix("/")), alias

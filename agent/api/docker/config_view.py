@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.manifest.spec import ContainerSpec, Healthcheck, Mount, Port
+from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Mount, Port
 from agent.reconcile import convert
 from runtime.model import ImageInfo
 
 NANOSECONDS = 1_000_000_000
 LIVE = frozenset(
     ("NanoCpus", "CpuQuota", "CpuPeriod", "CpuShares", "CpusetCpus", "Memory", "MemorySwap",
-     "MemoryReservation", "PidsLimit", "RestartPolicy")
+     "MemoryReservation", "PidsLimit", "RestartPolicy", "MemorySwappiness", "CpusetMems", "CpuRealtimePeriod",
+     "CpuRealtimeRuntime", "BlkioWeight", "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps",
+     "BlkioDeviceReadIOps", "BlkioDeviceWriteIOps")
 )  # fmt: skip
-DERIVED = LIVE | {"MemorySwappiness"}
+DERIVED = LIVE | {"Links", "CgroupnsMode"}
 MASKED = [
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
@@ -30,6 +32,8 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
     """Config: what the process is, the image's part of it included."""
     asked = spec.asked.request if spec.asked else {}
     environment = dict(entry.partition("=")[::2] for entry in image.environment) if image else {}
+    for name in spec.environment_unset:
+        environment.pop(name, None)
     environment |= spec.environment
     entrypoint, command = _words_of(spec, image)
     found: dict[str, Any] = {
@@ -133,32 +137,29 @@ def host_config_of(spec: ContainerSpec) -> dict[str, Any]:
 
 def _limits(spec: ContainerSpec) -> dict[str, Any]:
     restart = spec.restart
+    swappiness = {} if spec.mem_swappiness is None else {"MemorySwappiness": spec.mem_swappiness}
     count = restart.max_attempts - 1 if restart.policy == "on-failure" and restart.max_attempts < 10**6 else 0
     return {
         "CpuShares": spec.cpu_shares or 0,
         "Memory": spec.mem_limit or 0,
         "NanoCpus": round((spec.cpus or 0) * NANOSECONDS),
         "CgroupParent": "",
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        **_block_io(spec.blkio_config or Blkio()),
         "CpuPeriod": 0,
         "CpuQuota": 0,
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CpuRealtimePeriod": spec.cpu_rt_period or 0,
+        "CpuRealtimeRuntime": spec.cpu_rt_runtime or 0,
         "CpusetCpus": spec.cpuset,
-        "CpusetMems": "",
+        "CpusetMems": spec.cpuset_mems,
         "Devices": [
             {"PathOnHost": d.source, "PathInContainer": d.target, "CgroupPermissions": d.permissions}
             for d in spec.devices
         ],
-        "DeviceCgroupRules": [],
+        "DeviceCgroupRules": list(spec.device_cgroup_rules),
         "DeviceRequests": [],
         "MemoryReservation": spec.mem_reservation or 0,
         "MemorySwap": spec.memswap_limit or 0,
+        **swappiness,
         "OomKillDisable": spec.oom_kill_disable,
         "PidsLimit": spec.pids_limit,
         "Ulimits": [{"Name": n, "Hard": u.hard, "Soft": u.soft} for n, u in sorted(spec.ulimits.items())],
@@ -178,15 +179,30 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _block_io(limits: Blkio) -> dict[str, Any]:
+    def rates(items: tuple[BlkioRate, ...]) -> list[dict[str, Any]]:
+        return [{"Path": each.path, "Rate": each.rate} for each in items]
+
+    return {
+        "BlkioWeight": limits.weight or 0,
+        "BlkioWeightDevice": [{"Path": each.path, "Weight": each.weight} for each in limits.weight_device],
+        "BlkioDeviceReadBps": rates(limits.device_read_bps),
+        "BlkioDeviceWriteBps": rates(limits.device_write_bps),
+        "BlkioDeviceReadIOps": rates(limits.device_read_iops),
+        "BlkioDeviceWriteIOps": rates(limits.device_write_iops),
+    }
+
+
 def _isolation(spec: ContainerSpec) -> dict[str, Any]:
     options = ["no-new-privileges"] if spec.no_new_privileges else []
     options += [f"seccomp={spec.seccomp}"] if spec.seccomp != "default" else []
     options += [f"apparmor={spec.apparmor}"] if spec.apparmor else []
     is_masked = spec.masked_paths and not spec.privileged
+    hidden, read_only = (MASKED, READ_ONLY) if is_masked else ([], [])
     return {
         "CapAdd": list(spec.cap_add),
         "CapDrop": list(spec.cap_drop),
-        "CgroupnsMode": "private",
+        "CgroupnsMode": spec.cgroup or ("host" if spec.privileged else "private"),
         "GroupAdd": list(spec.group_add),
         "IpcMode": spec.ipc or "private",
         "Cgroup": "",
@@ -199,8 +215,8 @@ def _isolation(spec: ContainerSpec) -> dict[str, Any]:
         "Sysctls": dict(spec.sysctls),
         "Init": spec.init,
         "Annotations": dict(spec.annotations),
-        "MaskedPaths": MASKED if is_masked else [],
-        "ReadonlyPaths": READ_ONLY if is_masked else [],
+        "MaskedPaths": hidden if spec.hidden_paths is None else list(spec.hidden_paths),
+        "ReadonlyPaths": read_only if spec.readonly_paths is None else list(spec.readonly_paths),
     }
 
 
@@ -213,8 +229,18 @@ def _network(spec: ContainerSpec) -> dict[str, Any]:
         "DnsOptions": list(spec.dns_opt),
         "DnsSearch": list(spec.dns_search),
         "ExtraHosts": [f"{name}:{address}" for name, address in spec.extra_hosts],
-        "Links": [],
+        "Links": _links(spec),
     }
+
+
+def _links(spec: ContainerSpec) -> list[str]:
+    """ "/other:/this/what it is called there", by the names that were said."""
+    said = (spec.asked.request.get("HostConfig") or {}).get("Links") if spec.asked else None
+    pairs = [(text.partition(":")[0], text.rpartition(":")[2]) for text in said or ()]
+    if spec.asked is None:
+        pairs = [*spec.links, *spec.external_links]
+    own = spec.container_name
+    return [f"/{name.removeprefix('/')}:/{own}/{alias.rpartition('/')[2]}" for name, alias in pairs]
 
 
 def port_bindings(ports: tuple[Port, ...]) -> dict[str, list[dict[str, str]]]:

@@ -15,7 +15,6 @@ from typing import Any
 from agent.api.docker import body_limits, body_mounts, body_networks
 from agent.api.docker.bodies import (
     flag_of,
-    list_of,
     map_of,
     text_map_of,
     text_of,
@@ -27,7 +26,7 @@ from agent.manifest.reading import Refuse
 from agent.manifest.spec import Asked, ContainerSpec, Healthcheck, Logging, Mount
 from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.model import ImageInfo
-from runtime.security import normal_capability
+from runtime.security import check_system_path, normal_capability
 
 _FIELDS = """
 Hostname Domainname User AttachStdin AttachStdout AttachStderr ExposedPorts Tty OpenStdin StdinOnce Env Cmd
@@ -45,7 +44,7 @@ MAX_LABEL_BYTES = 128 * 1024
 class Lookup:
     """network, container, volume: what clients call it -> what the spec calls it. mounts: another
     container's. profile: the content of a seccomp profile -> the file that it is kept in. host_name: of the
-    host, which a container on the host's network has too."""
+    host, which a container on the host's network has too. processors: of the host, 0 for any number."""
 
     network: Callable[[str], str]
     container: Callable[[str], str]
@@ -53,6 +52,7 @@ class Lookup:
     mounts: Callable[[str], tuple[Mount, ...]]
     profile: Callable[[str], str]
     host_name: str = field(default_factory=lambda: os.uname().nodename)
+    processors: int = 0
 
 
 def spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup) -> ContainerSpec:
@@ -66,21 +66,21 @@ def spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup
 
 
 def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup) -> ContainerSpec:
-    host = map_of(body, "HostConfig")
+    host, networking = map_of(body, "HostConfig"), map_of(body, "NetworkingConfig")
     _refuse_unknown(body, host)
     fields: dict[str, Any] = {
         **_process(body, image),
         **_isolation(host, lookup),
-        **body_limits.limits_of(host),
-        **body_networks.network_of(
-            body, host, map_of(body, "NetworkingConfig"), lookup.network, lookup.container
-        ),
+        **body_limits.limits_of(host, lookup.processors),
+        **body_networks.network_of(body, host, networking, lookup.network, lookup.container),
         **body_networks.dns_of(host),
         **_optional("ports", body_networks.ports_of(host, _exposed(body, host, image))),
         **_optional("expose", _exposed(body, host, image)),
         **_optional("extra_hosts", body_networks.extra_hosts_of(host)),
         **_optional("mounts", body_mounts.mounts_of(body, host, lookup.volume, lookup.mounts)),
+        **_optional("external_links", body_networks.links_of(host, networking, lookup.container)),
         **_optional("devices", body_mounts.devices_of(host)),
+        **_optional("device_cgroup_rules", body_mounts.device_rules_of(host)),
         **_optional("ulimits", body_limits.ulimits_of(host)),
         **_optional("healthcheck", _healthcheck(map_of(body, "Healthcheck"))),
         **_optional("logging", _logging(map_of(host, "LogConfig"))),
@@ -109,8 +109,12 @@ def _refuse_unknown(body: Mapping[str, Any], host: Mapping[str, Any]) -> None:
     for name, value in body.items():
         if name not in _KNOWN and value:
             raise Invalid("read request", name[:40], "not a field of a container")
-    lacking = ("StorageOpt", "Cgroup", "VolumeDriver")
-    for name in lacking:
+    if map_of(host, "StorageOpt"):
+        raise Unsupported(
+            "create", "StorageOpt", "--storage-opt is supported only where each root has a quota of its own: "
+            "here all lie on one file system", "keep what grows in a tmpfs with a size, or in a volume",
+        )  # fmt: skip
+    for name in ("Cgroup", "CgroupParent", "VolumeDriver"):
         if host.get(name) and host[name] != "local":
             raise Unsupported("create", name, "not to be had here", "leave it out")
     if text_of(host, "Runtime") not in RUNTIMES:
@@ -142,7 +146,8 @@ def _process(body: Mapping[str, Any], image: ImageInfo) -> dict[str, Any]:
         (name for name in ("Hostname", "Domainname") if len(text_of(body, name).encode()) > 64), ""
     ):
         raise Invalid("", "", f"invalid {long}: over 64 bytes, which is the kernel's bound")
-    found |= _optional("environment", environment_of(texts_of(body, "Env"), image))
+    environment, unset = environment_of(texts_of(body, "Env"))
+    found |= _optional("environment", environment) | _optional("environment_unset", unset)
     found |= _optional("labels", labels)
     found |= {
         field: True for field, name in (("tty", "Tty"), ("stdin_open", "OpenStdin")) if flag_of(body, name)
@@ -173,19 +178,17 @@ def _words(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return (text_of(body, name),) if isinstance(value, str) and value else texts_of(body, name)
 
 
-def environment_of(entries: tuple[str, ...], image: ImageInfo) -> dict[str, str]:
-    """NAME=value; a NAME alone takes the image's value away, which cannot be had here."""
-    found: dict[str, str] = {}
-    set_by_image = {entry.partition("=")[0] for entry in image.environment}
+def environment_of(entries: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """NAME=value; a NAME alone is one that the container is to be without, the image's too. The last one of a
+    name counts."""
+    found: dict[str, str | None] = {}
     for entry in entries:
         name, sign, value = entry.partition("=")
         if not name:
             raise Invalid("", "", f"invalid environment variable: {entry[:60]}")
-        if sign:
-            found[name] = value
-        elif name in set_by_image:
-            raise Unsupported("create", name, "to unset a variable of the image", f"set it empty: {name}=")
-    return found
+        found[name] = value if sign else None
+    said = {name: value for name, value in found.items() if value is not None}
+    return said, tuple(name for name in found if name not in said)
 
 
 def checked_signal(text: str) -> str:
@@ -241,12 +244,18 @@ def _isolation(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
     found |= _namespaces(host, lookup)
     for option in texts_of(host, "SecurityOpt"):
         found |= _security_option(option, lookup)
-    for name in ("MaskedPaths", "ReadonlyPaths"):
-        if host.get(name) is not None:
-            if list_of(host, name):
-                raise Unsupported("create", name, "a list of one's own", "null for the default, [] for none")
-            found["masked_paths"] = False
-    return found
+    return found | _system_paths(host)
+
+
+def _system_paths(host: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists of one's own; null is the usual ones."""
+    if host.get("MaskedPaths") == [] and host.get("ReadonlyPaths") == []:
+        return {"masked_paths": False}
+    return {
+        field: tuple(map(check_system_path, texts_of(host, name)))
+        for field, name in (("hidden_paths", "MaskedPaths"), ("readonly_paths", "ReadonlyPaths"))
+        if host.get(name) is not None
+    }
 
 
 def _capabilities(host: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -268,8 +277,10 @@ def _namespaces(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
             found[ours] = f"container:{lookup.container(mode.partition(':')[2])}"
         else:
             raise Invalid("", "", f"invalid {name}: {mode[:60]}")
-    if text_of(host, "CgroupnsMode") not in ("", "private"):
-        raise Unsupported("create", "CgroupnsMode", "the host's cgroup namespace", "leave it out, or private")
+    if (mode := text_of(host, "CgroupnsMode")) not in ("", "private", "host"):
+        raise Invalid("", "", f"invalid cgroup namespace mode: {mode[:60]}")
+    if mode == "host" or (mode == "private" and flag_of(host, "Privileged")):  # private is what others are
+        found["cgroup"] = mode
     return found
 
 

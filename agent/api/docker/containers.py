@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
 from agent.reconcile.convert import resources_of
 from agent.reconcile.inventory import spec_of as stored_spec
-from runtime.errors import Conflict, Invalid, NotFound
+from runtime.errors import Conflict, Invalid, NotFound, Unsupported
 from runtime.images.content import replace_file
 from runtime.model import ContainerState, ImageInfo
 from store.records import Key, ObjectRecord
@@ -145,6 +146,7 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
         volume=lambda name: volume_named(context, name, volumes),
         mounts=lambda reference: mounts_named(context, reference),
         profile=lambda content: _profile(context, content, profiles),
+        processors=os.cpu_count() or 0,
     )
 
 
@@ -208,7 +210,8 @@ async def update(request: web.Request) -> web.Response:
     context, body = context_of(request), await json_body(request)
     state = find_container(context, request.match_info["id"])
     key = owned_key(context, "update", state)
-    fields: dict[str, Any] = body_limits.limits_of(_with_present(context, key, body))
+    limits = _with_present(context, key, body)
+    fields: dict[str, Any] = body_limits.limits_of(limits, os.cpu_count() or 0)
     if map_of(body, "RestartPolicy"):
         restart = body_limits.restart_of(body)
         fields["restart"] = restart.model_dump()
@@ -221,8 +224,9 @@ async def update(request: web.Request) -> web.Response:
 def _with_present(context: Context, key: Key, body: Mapping[str, Any]) -> dict[str, Any]:
     """The limits as they would be: what is checked against each other is one said now and one from before."""
     present = config_view.host_config_of(wishes.container_spec_of(context.loop.objects()[key]))
-    said = {name: value for name, value in body.items() if value not in (None, 0, "")}
-    kept = {name: present[name] for name in config_view.LIVE if name not in ("RestartPolicy", "PidsLimit")}
+    said = {name: value for name, value in body.items() if value not in (None, 0, "", [])}
+    live = config_view.LIVE - {"RestartPolicy", "PidsLimit"}
+    kept = {name: value for name, value in present.items() if name in live}
     if said.keys() & {"CpuQuota", "CpuPeriod"}:
         kept.pop("NanoCpus")
     if body.get("PidsLimit") is not None:
@@ -269,11 +273,11 @@ async def rename(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    """?v= its volumes without a name, ?force= kill it, ?link= (there are none)."""
+    """?v= its volumes without a name, ?force= kill it, ?link= (which go with the container that has them)."""
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
     if flag(request, "link"):
-        raise Invalid("", "", f"No such link: {state.name}: links are not to be had here")
+        raise Unsupported("remove", state.name, "a link goes with the container that has it", "remove that")
     key = owned_key(context, "remove", state)
     is_live = state.phase in ("running", "paused")
     if is_live and not flag(request, "force"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent.manifest.spec import (
     Attachment,
+    Blkio,
     BuildSecret,
     BuildSpec,
     ContainerSpec,
@@ -29,6 +30,8 @@ Fields = dict[str, Any]
 
 NOT_WRITTEN = frozenset({"asked"})
 """What is no part of what a manifest says: how the Docker API was asked."""
+_WITH_OTHERS = frozenset({"build", "environment_unset"})
+"""Written beside, or within, another field."""
 _SECURITY = ("no_new_privileges", "seccomp", "apparmor", "masked_paths")
 
 
@@ -38,6 +41,8 @@ def service(spec: ContainerSpec, directory: str = "") -> Fields:
     for name, write in _WRITERS.items():
         if name == "security_opt":
             found |= _list(name, options) if (options := security_options(spec)) else {}
+        elif name == "environment":
+            found |= environment(spec)
         elif _is_said(spec, name):
             found |= write(name, getattr(spec, name))
     if spec.build is not None:
@@ -48,7 +53,7 @@ def service(spec: ContainerSpec, directory: str = "") -> Fields:
 
 def unwritten(spec: ContainerSpec) -> tuple[str, ...]:
     """Fields that say something and that this writer does not know."""
-    known = {*_WRITERS, *_SECURITY, *NOT_WRITTEN, "build"}
+    known = {*_WRITERS, *_SECURITY, *NOT_WRITTEN, *_WITH_OTHERS}
     return tuple(name for name in type(spec).model_fields if name not in known and _is_said(spec, name))
 
 
@@ -164,6 +169,29 @@ def _hosts(name: str, value: tuple[tuple[str, str], ...]) -> Fields:
     return {name: grouped}
 
 
+def environment(spec: ContainerSpec) -> Fields:
+    """A variable without a value is one that the image's is taken away of."""
+    said = {**spec.environment, **dict.fromkeys(spec.environment_unset)}
+    return {"environment": said} if said else {}
+
+
+def _links(name: str, value: tuple[tuple[str, str], ...]) -> Fields:
+    return {name: [other if other == alias else f"{other}:{alias}" for other, alias in value]}
+
+
+def _blkio(name: str, value: Blkio) -> Fields:
+    found: Fields = {}
+    for field, each in value.model_dump(exclude_defaults=True).items():
+        if not isinstance(each, tuple):
+            found[field] = each
+            continue
+        is_bytes = field.endswith("_bps")
+        found[field] = [
+            {**one, "rate": values.size_text(one["rate"])} if is_bytes else dict(one) for one in each
+        ]
+    return {name: found}
+
+
 def security_options(spec: ContainerSpec) -> tuple[str, ...]:
     """Four fields of the spec are one list in a manifest."""
     options = ["no-new-privileges:true"] if spec.no_new_privileges else []
@@ -276,11 +304,14 @@ _WRITERS: dict[str, _Write] = {
     "network_mode": _as_it_is,
     "networks": _networks,
     "extra_hosts": _hosts,
+    "links": _links,
+    "external_links": _links,
     "dns": _list,
     "dns_search": _list,
     "dns_opt": _list,
     "mounts": _mounts,
     "devices": _devices,
+    "device_cgroup_rules": lambda name, value: {name: [Quoted(rule) for rule in value]},
     "depends_on": _depends_on,
     "healthcheck": _healthcheck,
     "on_unhealthy": _as_it_is,
@@ -291,9 +322,14 @@ _WRITERS: dict[str, _Write] = {
     "cpus": _number,
     "cpu_shares": _as_it_is,
     "cpuset": _quoted,
+    "cpuset_mems": _quoted,
+    "cpu_rt_period": _as_it_is,
+    "cpu_rt_runtime": _as_it_is,
+    "blkio_config": _blkio,
     "mem_limit": _size,
     "memswap_limit": _size,
     "mem_reservation": _size,
+    "mem_swappiness": _as_it_is,
     "shm_size": _size,
     "pids_limit": _as_it_is,
     "oom_score_adj": _as_it_is,
@@ -304,7 +340,10 @@ _WRITERS: dict[str, _Write] = {
     "cap_add": _line,
     "cap_drop": _line,
     "security_opt": _as_it_is,
+    "hidden_paths": _list,
+    "readonly_paths": _list,
     "userns_mode": _as_it_is,
+    "cgroup": _as_it_is,
     "pid": _as_it_is,
     "ipc": _as_it_is,
     "uts": _as_it_is,

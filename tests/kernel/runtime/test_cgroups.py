@@ -9,6 +9,7 @@ import pytest
 
 from runtime import cgroups
 from runtime.cgroup_limits import controllers, limit_writes
+from runtime.drift import limits
 from runtime.errors import Conflict, Invalid
 from tests.kernel.runtime.conftest import Box
 
@@ -109,3 +110,66 @@ def test_two_may_delete_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "scandir", look_late)
     cgroups.delete(box.cgroup)
     assert cgroups.existing(box.cgroup) == ()
+
+
+def disk() -> dict[str, int]:
+    """A whole disk of this machine."""
+    for path in sorted(Path("/sys/block").iterdir()):
+        if int((path / "size").read_text()):
+            major, _, minor = (path / "dev").read_text().strip().partition(":")
+            return {"major": int(major), "minor": int(minor)}
+    pytest.skip("no disk here")
+
+
+def test_block_io_is_limited_by_disk_and_put_back(box: Box) -> None:
+    found, one = cgroups.hierarchies(), disk()
+    if "blkio" not in found.v1 and "io" not in found.v2:
+        pytest.skip("no control group for block I/O here")
+    throttles = {
+        "throttleReadBpsDevice": [{**one, "rate": 1 << 20}],
+        "throttleWriteIOPSDevice": [{**one, "rate": 100}],
+    }
+    box.config["linux"]["resources"]["blockIO"] = throttles
+    box.start("sleep", "1000")
+    assert cgroups.find_drift(box.cgroup, {"blockIO": throttles}) == ()
+    write = limit_writes({"blockIO": throttles}, found)[0]
+    file = Path(found.directory(write.controller, box.cgroup), write.file)
+    assert str(1 << 20) in file.read_text()
+    file.write_text(write.value.replace(str(1 << 20), "4096"))
+    [told] = cgroups.find_drift(box.cgroup, {"blockIO": throttles})
+    assert f"expected {write.value}" in told
+    cgroups.update(box.cgroup, {"blockIO": throttles})
+    assert cgroups.find_drift(box.cgroup, {"blockIO": throttles}) == ()
+    cgroups.update(box.cgroup, {"blockIO": {name: [{**one, "rate": 0}] for name in throttles}})
+    assert str(1 << 20) not in file.read_text()
+
+
+def test_real_time_is_passed_down_to_a_group(box: Box) -> None:
+    cpu = cgroups.hierarchies().v1.get("cpu", "")
+    if not Path(cpu, "cpu.rt_runtime_us").exists():
+        pytest.skip("no real-time groups here")
+    asked = {"cpu": {"realtimePeriod": 500_000, "realtimeRuntime": 2000}}
+    cgroups.create(box.cgroup, asked)
+    assert Path(f"{cpu}{box.cgroup}/cpu.rt_runtime_us").read_text() == "2000\n"
+    beside = f"{box.cgroup}-beside"
+    try:
+        cgroups.create(beside, {"cpu": {"realtimeRuntime": 3000}})
+        cgroups.update(box.cgroup, {"cpu": {"realtimeRuntime": 1000}})
+        assert Path(f"{cpu}{beside}/cpu.rt_runtime_us").read_text() == "3000\n"
+        with pytest.raises(Invalid, match=r"cpu\.rt_runtime_us"):
+            cgroups.update(box.cgroup, {"cpu": {"realtimePeriod": 500_000, "realtimeRuntime": 500_000}})
+    finally:
+        cgroups.delete(beside)
+
+
+def test_two_rules_for_one_device_are_one_to_the_kernel(box: Box) -> None:
+    if "devices" not in cgroups.hierarchies().v1:
+        pytest.skip("rules cannot be read on cgroup v2")
+    rules = box.config["linux"]["resources"]["devices"]
+    rules += [
+        {"allow": True, "type": "c", "major": 10, "minor": 229, "access": access} for access in ("r", "mw")
+    ]
+    box.start("sleep", "1000")
+    wanted = limits.device_rules(rules)
+    assert wanted is not None and "c 10:229 rwm" in wanted
+    assert limits.find_devices(box.cgroup, wanted) == ()

@@ -153,10 +153,15 @@ def test_a_name_of_the_project_is_not_taken_twice() -> None:
 def test_other_containers_are_named_as_people_name_them() -> None:
     other = Key("@api", "container", "ba9876543210")
     others = {other: record(other, made(container_name="db")), WEB: record(WEB, made(), "git")}
-    spec = made(network_mode="container:ba9876543210", pid="container:shop/container/web")
+    spec = made(
+        network_mode="container:ba9876543210",
+        pid="container:shop/container/web",
+        external_links=(("ba9876543210", "store"),),
+    )
     found = describe(FORMER, spec, WEB, surroundings_of(others, "shop", IMAGE, IMAGE)).objects[WEB]
     assert isinstance(found, ContainerSpec)
     assert (found.network_mode, found.pid) == ("container:db", "container:web")
+    assert found.external_links == (("db", "store"),)
 
 
 def test_restarts_are_a_manifests_and_that_is_said() -> None:

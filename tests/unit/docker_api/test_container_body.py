@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.api.docker.body_networks import port_of
-from agent.api.docker.config_view import port_bindings
+from agent.api.docker.body_limits import limits_of
+from agent.api.docker.body_networks import attachment_of, port_of
+from agent.api.docker.config_view import config_of, host_config_of, port_bindings
 from agent.api.docker.container_body import Lookup, command_of, spec_of
 from agent.manifest.hashing import recreate_hash
 from agent.manifest.spec import ContainerSpec, Mount
+from agent.reconcile.convert import resources_of
 from runtime.errors import Invalid, NotFound, SetpointError, Unsupported
 from runtime.model import ImageInfo
 
@@ -141,7 +143,13 @@ def test_networks_and_ports() -> None:
     {"ExtraHosts": ["x"]}, {"Dns": ["x"]},
     {"NetworkMode": "nobody"}, {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1"}}},
     {"Ulimits": [{"Name": "nofile", "Soft": 5, "Hard": 1}]}, {"Mounts": ["x"]}, {"Binds": "x"},
-    {"Memory": "1g"},
+    {"Memory": "1g"}, {"BlkioWeight": 9}, {"BlkioWeightDevice": [{"Path": "/dev/x", "Weight": 1001}]},
+    {"BlkioDeviceReadBps": [{"Path": "vda", "Rate": 1}]}, {"BlkioDeviceReadBps": ["x"]},
+    {"BlkioDeviceWriteIOps": [{"Path": "/dev/vda", "Rate": -1}]}, {"CpusetMems": "x"},
+    {"CpuRealtimePeriod": -1}, {"CpuRealtimePeriod": 5, "CpuRealtimeRuntime": 6}, {"MemorySwappiness": 101},
+    {"DeviceCgroupRules": ["c 1:1"]}, {"CgroupnsMode": "other"}, {"Links": [":x"]}, {"Links": ["a:b c"]},
+    {"Links": ["a"], "NetworkMode": "host"}, {"Links": ["a"], "NetworkMode": "container:b"},
+    {"MaskedPaths": ["/proc"]}, {"ReadonlyPaths": ["/proc/../etc"]}, {"MaskedPaths": ["/proc/self/mem"]},
     {"Devices": [{"PathOnHost": "dev/x"}]},
 ], ids=str)  # fmt: skip
 def test_what_makes_no_sense(host: dict[str, Any]) -> None:
@@ -150,10 +158,8 @@ def test_what_makes_no_sense(host: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("host", [
-    {"BlkioWeight": 10}, {"CgroupParent": "/x"}, {"DeviceRequests": [{}]}, {"DeviceCgroupRules": ["c 1:1 r"]},
-    {"Links": ["a:b"]}, {"StorageOpt": {"size": "1g"}}, {"CgroupnsMode": "host"}, {"MemorySwappiness": 10},
-    {"LogConfig": {"Type": "syslog"}},
-    {"MaskedPaths": ["/proc/x"]}, {"Mounts": [{"Type": "npipe", "Target": "/x"}]}, {"CpusetMems": "0"},
+    {"CgroupParent": "/x"}, {"DeviceRequests": [{}]}, {"KernelMemory": 1}, {"StorageOpt": {"size": "1g"}},
+    {"LogConfig": {"Type": "syslog"}}, {"Mounts": [{"Type": "npipe", "Target": "/x"}]},
 ], ids=str)  # fmt: skip
 def test_what_there_is_not(host: dict[str, Any]) -> None:
     with pytest.raises(Unsupported):
@@ -174,10 +180,74 @@ def test_a_seccomp_profile_is_content_and_becomes_a_file() -> None:
     assert made.no_new_privileges and not made.masked_paths
 
 
-def test_a_variable_is_not_taken_from_the_image_silently() -> None:
-    assert spec(Env=["A=1=2", "NEW"]).environment == {"A": "1=2"}
-    with pytest.raises(Unsupported):
-        spec(Env=["KEEP"])
+def test_a_variable_is_taken_from_the_image() -> None:
+    made = spec(Env=["A=1=2", "KEEP", "B=1", "B", "C", "C=2"])
+    assert (made.environment, made.environment_unset) == ({"A": "1=2", "C": "2"}, ("KEEP", "B"))
+    assert config_of(made, IMAGE, "", "")["Env"] == ["PATH=/bin", "A=1=2", "C=2"]
+
+
+DISK = {"Path": "/dev/vda", "Rate": 5}
+SAID: dict[str, Any] = {
+    "BlkioWeight": 500, "BlkioWeightDevice": [{"Path": "/dev/vda", "Weight": 10}],
+    "BlkioDeviceReadBps": [DISK], "BlkioDeviceWriteBps": [DISK, {**DISK, "Path": "/dev/vdb"}],
+    "BlkioDeviceReadIOps": [DISK], "BlkioDeviceWriteIOps": [DISK], "CpusetMems": "0-1",
+    "CpuRealtimePeriod": 500_000, "CpuRealtimeRuntime": 400_000, "MemorySwappiness": 0,
+    "DeviceCgroupRules": ["c 188:* rw"], "CgroupnsMode": "host", "MaskedPaths": ["/proc/kcore"],
+    "ReadonlyPaths": [], "NanoCpus": 500_000_000,
+}  # fmt: skip
+
+
+def test_limits_are_taken_and_shown_as_they_were_said() -> None:
+    made = spec(host=SAID)
+    shown = host_config_of(made)
+    assert {name: shown[name] for name in SAID} == SAID
+    limits = resources_of(made)
+    assert (limits.blkio_weight, limits.blkio_weight_device) == (500, (("/dev/vda", 10),))
+    assert limits.blkio_write_bps == (("/dev/vda", 5), ("/dev/vdb", 5))
+    assert limits.blkio_read_bps == limits.blkio_read_iops == limits.blkio_write_iops == (("/dev/vda", 5),)
+    assert (limits.cpu_rt_period_us, limits.cpu_rt_runtime_us, limits.cpuset_mems) == (
+        500_000,
+        400_000,
+        "0-1",
+    )
+    assert limits.memory_swappiness == 0
+    assert (made.hidden_paths, made.readonly_paths, made.masked_paths) == (("/proc/kcore",), (), True)
+    assert limits_of(shown) == limits_of(SAID)
+
+
+def test_who_sees_whose_control_groups() -> None:
+    for host, said, shown in (
+        ({}, "", "private"),
+        ({"CgroupnsMode": "private"}, "", "private"),
+        ({"Privileged": True}, "", "host"),
+        ({"Privileged": True, "CgroupnsMode": "private"}, "private", "private"),
+    ):
+        made = spec(host=host)
+        assert (made.cgroup, host_config_of(made)["CgroupnsMode"]) == (said, shown)
+
+
+def test_links_are_of_the_container_that_says_them() -> None:
+    made = spec(
+        host={"Links": ["/db:store", "cache"], "NetworkMode": "back"},
+        NetworkingConfig={"EndpointsConfig": {"back": {"Links": ["other:/web/third"]}}},
+    )
+    assert made.external_links == (
+        ("key-of-db", "store"),
+        ("key-of-cache", "cache"),
+        ("key-of-other", "third"),
+    )
+    assert host_config_of(made)["Links"] == ["/db:/web/store", "/cache:/web/cache"]
+    manifest = ContainerSpec(image="x", container_name="web", links=(("db", "store"),))
+    assert host_config_of(manifest)["Links"] == ["/db:/web/store"]
+    with pytest.raises(Unsupported):  # of a container that is there
+        attachment_of({"Links": ["a:b"]})
+
+
+def test_no_more_processors_than_there_are() -> None:
+    for nano in (1, 2_000_000_001):
+        with pytest.raises(Invalid, match=r"range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs"):
+            limits_of({"NanoCpus": nano}, 2)
+    assert limits_of({"NanoCpus": 2_000_000_000}, 2) == {"cpus": 2.0}
 
 
 def test_what_changes_live_needs_no_new_container() -> None:

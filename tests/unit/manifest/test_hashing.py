@@ -60,6 +60,10 @@ def test_two_ways_to_say_one_thing_have_one_hash(one: str, other: str) -> None:
         "suspend: true",
         "pull_policy: always",
         "expose: [80]",
+        "blkio_config: {weight: 10}",
+        "cpuset_mems: '0'",
+        "cpu_rt_runtime: 5",
+        "mem_swappiness: 5",
     ],
 )
 def test_live_changes_need_no_new_container(text: str) -> None:
@@ -78,6 +82,10 @@ def test_live_changes_need_no_new_container(text: str) -> None:
         "tty: true",
         "cap_add: [ALL]",
         "user: a",
+        "device_cgroup_rules: ['c 1:1 r']",
+        "external_links: [a:b]",
+        "hidden_paths: []",
+        "cgroup: host",
     ],
 )
 def test_other_changes_need_a_new_container(text: str) -> None:

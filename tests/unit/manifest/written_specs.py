@@ -11,6 +11,9 @@ from agent.manifest.parse_ports import host_address
 from agent.manifest.parse_run import LIMITS
 from agent.manifest.spec import (
     Attachment,
+    Blkio,
+    BlkioRate,
+    BlkioWeight,
     ContainerSpec,
     Dependency,
     Device,
@@ -173,6 +176,12 @@ LOGGING = some(
     Logging, driver=st.sampled_from(("json-file", "local")), max_size_bytes=st.integers(4096, 2**40),
     max_file=st.integers(1, 1000),
 )  # fmt: skip
+RATES = tuples(st.builds(BlkioRate, path=PATHS, rate=SIZES))
+BLKIO = some(
+    Blkio, weight=st.integers(10, 1000),
+    weight_device=tuples(st.builds(BlkioWeight, path=PATHS, weight=st.integers(10, 1000))),
+    device_read_bps=RATES, device_write_bps=RATES, device_read_iops=RATES, device_write_iops=RATES,
+)  # fmt: skip
 LABELS = mapping(FILLED.filter(lambda name: not name.startswith("setpoint.")), TEXT)
 
 # --- objects ----------------------------------------------------------------------------------------
@@ -182,6 +191,7 @@ CONTAINER_FIELDS: dict[str, Made] = {
     "command": st.lists(TEXT, max_size=4).map(tuple),
     "entrypoint": st.lists(TEXT, max_size=4).map(tuple),
     "environment": mapping(VARIABLES, TEXT),
+    "environment_unset": st.just(("_UNSET", "no")),
     "working_dir": FILLED,
     "user": TEXT,
     "group_add": tuples(TEXT),
@@ -196,6 +206,7 @@ CONTAINER_FIELDS: dict[str, Made] = {
     "read_only": TRUE,
     "mounts": MOUNTS,
     "devices": tuples(DEVICE),
+    "device_cgroup_rules": tuples(st.sampled_from(("a *:* rwm", "c 188:* rw", "b 8:0 r"))),
     "ports": PORTS,
     "expose": tuples(st.sampled_from(("80", "3000-3005/udp"))),
     "networks": mapping(WORD, ATTACHMENT) | st.builds(lambda mac: {"net": Attachment(mac_address=mac)}, MAC),
@@ -203,6 +214,8 @@ CONTAINER_FIELDS: dict[str, Made] = {
     "extra_hosts": tuples(st.tuples(HOST_NAMES, ADDRESSES | st.just("host-gateway"))).map(
         lambda pairs: tuple(sorted(pairs))
     ),
+    "links": st.sampled_from(((("db", "db"),), (("db", "x"), ("db", "y")))),
+    "external_links": tuples(st.tuples(HOST_NAMES, HOST_NAMES)),
     "dns": tuples(ADDRESSES),
     "dns_search": tuples(TEXT),
     "dns_opt": tuples(TEXT),
@@ -213,6 +226,8 @@ CONTAINER_FIELDS: dict[str, Made] = {
     "seccomp": st.just("unconfined") | PATHS,
     "apparmor": FILLED,
     "masked_paths": st.just(False),
+    "hidden_paths": st.sampled_from(((), ("/proc/kcore", "/sys/firmware"))),
+    "readonly_paths": st.sampled_from(((), ("/proc/sys",))),
     "sysctls": mapping(FILLED, TEXT),
     "ulimits": mapping(st.sampled_from(LIMITS), LIMIT),
     "shm_size": SIZES,
@@ -220,9 +235,15 @@ CONTAINER_FIELDS: dict[str, Made] = {
     "ipc": st.sampled_from(("host", "none", "container:a")),
     "uts": st.just("host"),
     "userns_mode": st.sampled_from(("auto", "host")),
+    "cgroup": st.sampled_from(("host", "private")),
     "cpus": st.integers(0, 64).map(float) | st.floats(0.01, 100),
     "cpu_shares": st.integers(2, 262144),
     "cpuset": st.sampled_from(("0", "0-3", "0,2")),
+    "cpuset_mems": st.sampled_from(("0", "0-1")),
+    "cpu_rt_period": st.just(900_000),
+    "cpu_rt_runtime": st.integers(0, 900_000),
+    "blkio_config": BLKIO,
+    "mem_swappiness": st.integers(0, 100),
     "mem_limit": SIZES,
     "memswap_limit": st.just(-1),
     "mem_reservation": SIZES,
@@ -249,7 +270,11 @@ CONTAINER_FIELDS: dict[str, Made] = {
 def _is_readable(spec: ContainerSpec) -> bool:
     """What the reader's checks over several fields let through."""
     modes = spec.network_mode
-    if modes and (spec.networks or spec.extra_hosts or spec.ports):
+    if modes and (spec.networks or spec.extra_hosts or spec.ports or spec.links or spec.external_links):
+        return False
+    if spec.links and "db" not in spec.depends_on:
+        return False
+    if set(spec.environment_unset) & spec.environment.keys():
         return False
     if spec.uts and (spec.hostname or spec.domainname):
         return False

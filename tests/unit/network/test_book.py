@@ -92,6 +92,30 @@ def test_ports_that_cannot_be(port: PortConfig, error: type[Exception]) -> None:
         book().plan(request("one", "web", ports=(port,)))
 
 
+def test_a_link_is_a_name_for_whoever_bears_another_and_in_one_hosts_file_alone() -> None:
+    made = book(NetworkConfig("web"), NetworkConfig("db"))
+    for id, network in (("a", "web"), ("b", "db"), ("c", "web")):
+        made.put(made.plan(request(id, network)))
+    endpoints = (EndpointConfig("web"),)
+    links = (("shop-a", "first"), ("shop-b", "elsewhere"), ("shop-d", "later"), ("shop-me", "self"))
+    asked = SandboxRequest(SandboxConfig("own", "me", endpoints, links=links), "me", ("shop-me",))
+    made.put(made.plan(asked))
+
+    def text(id: str) -> str:
+        record = made.sandboxes[id]
+        return made.hosts_text(
+            record, {each.network: made.peer_lines(each.network) for each in record.endpoints}
+        )
+
+    assert "10.0.0.2\tfirst\n" in text("me") and "elsewhere" not in text("me") and "later" not in text("me")
+    assert "self" not in text("me") and "first" not in text("a") + text("c")
+    made.put(made.plan(request("d", "web")))
+    made.drop("a")
+    assert "10.0.0.5\tlater\n" in text("me") and "first" not in text("me")
+    stored = records.sandbox_from(json.loads(json.dumps(records.sandbox_json(made.sandboxes["me"]))))
+    assert stored == made.sandboxes["me"]
+
+
 def test_one_port_for_two_targets() -> None:
     both = (PortConfig(80, 8080), PortConfig(81, 8080))
     with pytest.raises(Invalid, match="named twice"):

@@ -13,6 +13,7 @@ from agent.policy import judge
 from agent.policy.gate import Gate
 from agent.policy.policy import OPEN, STRICT
 from agent.policy.read import read_policy
+from runtime.security import MASKED_PATHS
 from store.records import Key
 
 HEAD = "services:\n  web:\n    image: nginx\n"
@@ -62,6 +63,11 @@ DENIED = [
     ("network_mode: container:other", "namespaces", "4:5"),
     ("pid: container:other", "namespaces", "4:5"),
     ("ipc: container:other", "namespaces", "4:5"),
+    ("cgroup: host", "namespaces", "4:5"),
+    ('device_cgroup_rules: ["b 8:0 rw"]', "devices", "4:27"),
+    ("hidden_paths: [/proc/kcore]", "unconfined", "4:5"),
+    ("readonly_paths: []", "unconfined", "4:5"),
+    ('ports: ["9000-9010:80"]', "ports", "4:13"),
     ("cap_add: [SYS_ADMIN]", "capabilities", "4:15"),
     ("cap_add: [NET_ADMIN, SYS_ADMIN]", "capabilities", "4:26"),
     ("cap_add:\n- net_admin\n- cap_sys_module", "capabilities", "6:7"),
@@ -117,6 +123,8 @@ ALLOWED = [
     "privileged: false",
     "network_mode: none",
     "uts: host",
+    "cgroup: private",
+    "hidden_paths: [" + ", ".join((*MASKED_PATHS, "/proc/more")) + "]",
     "ipc: shareable",
     "cap_add: [NET_ADMIN]",
     "cap_add: [CAP_CHOWN, net_bind_service]",

@@ -13,7 +13,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT4
 
 from runtime import bundle, devices, security
-from runtime.errors import Invalid
+from runtime.errors import Invalid, NotFound
 from runtime.model import (
     ContainerConfig,
     ImageInfo,
@@ -202,6 +202,60 @@ def test_limits() -> None:
     assert bundle.resources_to_oci(Resources(pids=-1, memory_bytes=5, memory_swap_bytes=-1)) == {
         "memory": {"limit": 5, "swap": -1}, "pids": {"limit": -1},
     }  # fmt: skip
+
+
+def test_limits_of_disks_are_by_their_numbers(tmp_path: Path) -> None:
+    file = str(tmp_path / "file")
+    Path(file).touch()
+    limits = Resources(pids=None, blkio_weight=10, blkio_read_bps=((file, 1), (f"{file}2", 1)))
+    assert bundle.resources_to_oci(limits) == {"blockIO": {"weight": 10}}
+    with pytest.raises(Invalid, match="not a block device"):
+        bundle.resources_to_oci(limits, strict=True)
+    with pytest.raises(NotFound, match="no such disk"):
+        bundle.resources_to_oci(replace(limits, blkio_read_bps=((f"{file}2", 1),)), strict=True)
+    others = Resources(
+        pids=None, cpu_rt_period_us=5, cpu_rt_runtime_us=0, memory_swappiness=0, cpuset_mems="0"
+    )
+    assert bundle.resources_to_oci(others) == {
+        "cpu": {"mems": "0", "realtimePeriod": 5, "realtimeRuntime": 0}, "memory": {"swappiness": 0},
+    }  # fmt: skip
+
+
+def test_paths_to_hide_of_ones_own() -> None:
+    own = Security(hidden_paths=("/proc/kcore",), readonly_paths=())
+    found = made(replace(CONFIG, security=own))["linux"]
+    assert (found["maskedPaths"], found["readonlyPaths"]) == (["/proc/kcore"], [])
+    found = made(replace(CONFIG, security=Security(hidden_paths=("/a",))))["linux"]
+    assert found["readonlyPaths"] == list(security.READ_ONLY_PATHS)
+    for path in ("", "/", "proc/x", "/proc", "/sys", "/dev", "/proc/1/mem", "/proc/self", "/a/../b", "/a//b",
+                 "/a\0", "/proc/thread-self/mem", f"/{'a' * 5000}"):  # fmt: skip
+        with pytest.raises(Invalid):
+            made(replace(CONFIG, security=Security(readonly_paths=(path,))))
+
+
+def test_who_sees_whose_control_groups() -> None:
+    for mode, is_privileged, is_own in (("", False, True), ("", True, False), ("host", False, False),
+                                        ("private", True, True)):  # fmt: skip
+        config = replace(CONFIG, cgroup_mode=mode, security=Security(privileged=is_privileged))
+        kinds = {each["type"] for each in made(config)["linux"]["namespaces"]}
+        assert ("cgroup" in kinds) is is_own
+
+
+def test_device_rules_are_those_of_the_manifest_too() -> None:
+    rules = made(replace(CONFIG, device_rules=("c 188:* wr", "a 1:2 m")))["linux"]["resources"]["devices"]
+    assert rules[-3:] == [
+        {"allow": True, "access": "rw", "type": "c", "major": 188},
+        {"allow": True, "access": "m", "type": "c", "major": 1, "minor": 2},
+        {"allow": True, "access": "m", "type": "b", "major": 1, "minor": 2},
+    ]
+    with pytest.raises(Invalid, match="not a device rule"):
+        made(replace(CONFIG, device_rules=("c 1:1 x",)))
+
+
+def test_a_variable_of_the_image_is_taken_away() -> None:
+    config = replace(CONFIG, environment={"A": "1"}, environment_unset=("PATH", "A", "NONE"))
+    variables = dict(entry.split("=", 1) for entry in made(config)["process"]["env"])
+    assert "PATH" not in variables and variables["A"] == "1"
 
 
 def test_unlimited_ulimits_are_the_largest_number() -> None:

@@ -7,6 +7,7 @@ import pytest
 from runtime.cgroup_limits import (
     Hierarchies,
     Write,
+    check,
     controllers,
     cpu_weight,
     device_writes,
@@ -14,7 +15,7 @@ from runtime.cgroup_limits import (
     limit_writes,
 )
 from runtime.cgroups import check_path, parse_mountinfo
-from runtime.errors import Invalid
+from runtime.errors import Invalid, Unsupported
 
 NAMES = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 V1 = Hierarchies({name: f"/cg/{name}" for name in NAMES}, "", frozenset())
@@ -61,6 +62,7 @@ def test_v2() -> None:
         ":cpu.max=150000 100000",
         ":cpuset.cpus=0-1",
         ":pids.max=10",
+        ":io.bfq.weight=default 500",
         ":io.weight=default 4950",
     ]
     assert device_writes(RESOURCES, V2) == ()
@@ -151,3 +153,58 @@ def test_mountinfo() -> None:
     found = parse_mountinfo(text)
     assert found.v1 == {"cpu": "/sys/fs/cgroup/cpu,cpuacct", "cpuacct": "/sys/fs/cgroup/cpu,cpuacct"}
     assert found.unified == "/sys/fs/cgroup/unified"
+
+
+DISK = {"major": 8, "minor": 0}
+BLOCK = {
+    "weightDevice": [{**DISK, "weight": 10}, {**DISK, "weight": 0}],
+    "throttleReadBpsDevice": [{**DISK, "rate": 5}],
+    "throttleWriteIOPSDevice": [{**DISK, "rate": 0}],
+}
+
+
+def test_block_io_by_disk() -> None:
+    assert as_text(limit_writes({"blockIO": BLOCK}, V1)) == [
+        "blkio:blkio.bfq.weight_device=8:0 10",
+        "blkio:blkio.bfq.weight_device=8:0 default",
+        "blkio:blkio.throttle.read_bps_device=8:0 5",
+        "blkio:blkio.throttle.write_iops_device=8:0 0",
+    ]
+    assert as_text(limit_writes({"blockIO": BLOCK}, V2)) == [
+        ":io.weight=8:0 1", ":io.weight=8:0 default", ":io.max=8:0 rbps=5", ":io.max=8:0 wiops=max",
+    ]  # fmt: skip
+    assert as_text(limit_writes({"blockIO": {"weight": 0}}, V1)) == ["blkio:blkio.bfq.weight=100"]
+    assert as_text(limit_writes({"blockIO": {"weight": 0}}, V2))[-1] == ":io.weight=default 100"
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "shown", "is_other"),
+    [
+        ("io.max", "8:0 rbps=5", "8:0 rbps=5 wbps=max riops=max wiops=max\n", False),
+        ("io.max", "8:0 rbps=5", "8:1 rbps=5\n8:0 rbps=6 wbps=5\n", True),
+        ("io.max", "8:0 rbps=5", "", True),
+        ("io.max", "8:0 rbps=max", "", False),
+        ("io.weight", "default 50", "default 50\n8:0 7\n", False),
+        ("io.weight", "8:0 50", "default 50\n", True),
+        ("blkio.throttle.read_bps_device", "8:0 5", "8:16 5\n8:0 5\n", False),
+        ("blkio.throttle.read_bps_device", "8:0 0", "", False),
+        ("blkio.throttle.read_bps_device", "8:0 5", "", True),
+    ],
+)
+def test_a_line_for_each_disk(file: str, value: str, shown: str, is_other: bool) -> None:
+    assert differs(Write("", file, value), shown) is is_other
+
+
+def test_real_time_and_what_no_control_group_has() -> None:
+    cpu = {"cpu": {"realtimePeriod": 1000, "realtimeRuntime": 0}}
+    assert as_text(limit_writes(cpu, V1)) == ["cpu:cpu.rt_period_us=1000", "cpu:cpu.rt_runtime_us=0"]
+    assert "cpu" in controllers(cpu, V1)
+    swappiness = {"memory": {"swappiness": 5}}
+    assert as_text(limit_writes(swappiness, V1)) == ["memory:memory.swappiness=5"]
+    for resources in (cpu, swappiness, {"blockIO": BLOCK}):
+        check(resources, V1)
+    for resources in (cpu, swappiness):
+        with pytest.raises(Unsupported, match="cgroup v2 has none"):
+            check(resources, V2)
+    with pytest.raises(Unsupported, match="block I/O"):
+        check({"blockIO": BLOCK}, Hierarchies({}, "/cg", frozenset(["cpu"])))
