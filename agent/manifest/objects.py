@@ -62,6 +62,21 @@ class Manifest:
     policy: Policy = OPEN
 
 
+NO_DOCKERFILE = "/"  # no path in a directory is like it
+
+
+def context_name(directory: str, dockerfile: str = "") -> str:
+    """A directory that something is built of, and the Dockerfile in it, which says what is ignored: "" for
+    the one that a build looks for, NO_DOCKERFILE where there is none."""
+    return f"{directory}\0{dockerfile}" if dockerfile else directory
+
+
+def split_context(name: str) -> tuple[str, str]:
+    """(directory, dockerfile), the inverse."""
+    directory, _, dockerfile = name.partition("\0")
+    return directory, dockerfile
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One state of a source: path (relative to its root, "/"-separated) -> bytes.
@@ -69,7 +84,8 @@ class Revision:
     id: the commit, or "dir-" and a digest of the files. Paths are in no order.
     base: the absolute directory on this host that the files lie in, which relative bind mounts are
     relative to; "" when there is none (a remote repository). tree_of: what a directory of the source
-    holds, by content, for who builds of it: "git:ID", "dir:DIGEST", or "" when it is not there.
+    (`context_name`) holds, by content, for who builds of it: "git:ID", "dir:DIGEST", or "" when it is not
+    there.
     """
 
     id: str

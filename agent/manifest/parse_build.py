@@ -114,7 +114,7 @@ def build(r: Reading, node: Node) -> BuildSpec:
         values.setdefault("context", r.directory)
     if "platforms" in values:
         values["platform"] = values.pop("platforms")
-    tree = r.tree(values["context"])
+    tree = r.tree(values["context"], values.get("dockerfile", ""))
     return BuildSpec(**values, **({"tree": tree} if tree else {}))
 
 

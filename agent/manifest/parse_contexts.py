@@ -6,6 +6,7 @@ import posixpath
 import re
 
 from agent.manifest.nodes import Node
+from agent.manifest.objects import NO_DOCKERFILE
 from agent.manifest.parse_values import Parser, filled, guard, pairs
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import NamedContext
@@ -64,7 +65,7 @@ def _named(r: Reading, name: str, value: str, at: Node) -> NamedContext:
         path = directory(r, value)
     except Refuse as refusal:
         raise Refuse(f'"{name}": {refusal.message}', f"{refusal.hint}, or docker-image://NAME", at) from None
-    tree = r.tree(path)
+    tree = r.tree(path, NO_DOCKERFILE)
     return NamedContext(context=path, **({"tree": tree} if tree else {}))
 
 

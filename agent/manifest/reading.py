@@ -16,7 +16,7 @@ from typing import Literal
 from agent.manifest import image_lock
 from agent.manifest.interpolate import BadVariable, interpolate
 from agent.manifest.nodes import Node, Scalar
-from agent.manifest.objects import ManifestError, Where
+from agent.manifest.objects import ManifestError, Where, context_name
 from agent.manifest.spec import BuildSecret
 
 MAX_ERRORS = 200
@@ -43,7 +43,7 @@ class ReadOptions:
 
     environment: variables for `${VAR}`; they go before those of `.env`. base: the absolute host
     directory that the files lie in, "" for none. home: what `~` stands for. profiles: the active
-    ones, "*" is all. tree_of: what a directory of the source holds, by content; "" when nobody knows.
+    ones, "*" is all. tree_of: as `Revision` has it; "" when nobody knows.
     """
 
     environment: MappingABC[str, str] = field(default_factory=dict)
@@ -146,12 +146,14 @@ class Reading:
         self.dependencies[path] = data
         return data
 
-    def tree(self, path: str) -> str:
-        """What a directory of the source holds, in one word that changes with it."""
-        name = TREE + path
+    def tree(self, path: str, dockerfile: str = "") -> str:
+        """What a directory of the source holds, in one word that changes with it. dockerfile: as
+        `context_name` has it."""
+        context = context_name(path, dockerfile)
+        name = TREE + context
         data = self.files.get(name)
         if data is None:
-            data = self.options.tree_of(path).encode()
+            data = self.options.tree_of(context).encode()
         self.dependencies[name] = data
         return data.decode()
 

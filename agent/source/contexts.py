@@ -1,7 +1,7 @@
 """Contexts of builds, as a source has them: what a directory holds, in a word, and its files for a build.
 
     git:ID       a tree of the repository: its files are read from git's objects, as manifests are
-    dir:DIGEST   a directory of this host, as it is saved: names, sizes and times
+    dir:DIGEST   a directory of this host, as it is saved (see `prints`)
 
 Blocking: called in threads, by who makes revisions and by the engine's builds.
 """
@@ -9,7 +9,7 @@ Blocking: called in threads, by who makes revisions and by the engine's builds.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import os
 import tarfile
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from agent.source.build_secrets import find_sockets, read_secrets
 from agent.source.git import find_repository
 from agent.source.git_program import ObjectReader
 from agent.source.git_tree import LINK, MAX_TREE_BYTES, SUBMODULE, TREE, parse_tree
+from agent.source.prints import open_below
 from agent.source.sandbox import ALL_READ, Sandbox, programs
 from agent.source.source import Unreadable
 from runtime.build_recipe import BuildRecipe, Files, Given
@@ -29,32 +30,10 @@ from runtime.errors import Invalid, NotFound, Temporary
 from runtime.landlock import Reach
 
 MAX_BLOB_BYTES = 512 << 20
-MAX_ENTRIES = 200_000
 MAX_DEPTH = 100
 EXECUTABLE = "100755"
 TIME = 946_684_800  # of all files: git keeps none, and zip knows none before 1980
-GIT, DIRECTORY = "git:", "dir:"
-
-
-def digest_of(path: Path) -> str:
-    """`dir:` and a digest that changes when anything in it is saved; "" when it is no directory."""
-    hasher = hashlib.sha256()
-    count = 0
-    if not path.is_dir():
-        return ""
-    for root, directories, names in os.walk(path):
-        directories.sort()
-        for name in sorted(names):
-            count += 1
-            if count > MAX_ENTRIES:
-                return f"{DIRECTORY}over-{MAX_ENTRIES}"
-            with contextlib.suppress(OSError):
-                found = os.lstat(os.path.join(root, name))  # noqa: PTH118 - many files
-                facts = (found.st_mode, found.st_size, found.st_mtime_ns, found.st_ino)
-                hasher.update(
-                    f"{os.path.relpath(root, path)}\0{name}\0{facts}\n".encode("utf-8", "surrogateescape")
-                )
-    return f"{DIRECTORY}{hasher.hexdigest()[:32]}"
+GIT = "git:"
 
 
 class Contexts:
@@ -80,23 +59,27 @@ class Contexts:
 
     def _files(self, stack: contextlib.ExitStack, context: str, tree: str) -> Files:
         if not tree.startswith(GIT):
-            return "directory", self._directory(context)
+            return "directory", self._directory(stack, context)
         descriptor = os.open(self._settings.layout.data, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, descriptor)
         with os.fdopen(os.dup(descriptor), "wb") as file:
             self._pack(tree.removeprefix(GIT), file)
         return "tar", f"/proc/{os.getpid()}/fd/{descriptor}"
 
-    def _directory(self, context: str) -> str:
+    def _directory(self, stack: contextlib.ExitStack, context: str) -> str:
+        """By its descriptor: no link leads out of the watched directory, now or later."""
         watch = self._settings.watch
         if watch is None:
             raise Invalid("build image", context, "its source has no directory on this host")
-        path = Path(watch).absolute() / context
-        if not path.is_dir():
-            raise NotFound(
-                "build image", context or ".", "there is no such directory beside the manifest", ""
-            )
-        return str(path)
+        try:
+            found = open_below(Path(watch).absolute(), context, os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            reason = "there is no such directory beside the manifest"
+            if error.errno == errno.EXDEV:
+                reason = "a link leads out of the directory of the manifests"
+            raise NotFound("build image", context or ".", reason) from error
+        stack.callback(os.close, found)
+        return f"/proc/{os.getpid()}/fd/{found}"
 
     def _pack(self, tree: str, file: IO[bytes]) -> None:
         objects = self._objects()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.manifest.objects import Revision
+from agent.source.prints import Prints
 from agent.source.source import SourceStatus, Unreadable, is_wanted
 from agent.source.tree import Tree, forget, list_wanted, open_root, to_revision, update
 from agent.source.watch import Watch
@@ -47,6 +48,7 @@ class DirectorySource:
         self._tree = Tree()
         self._busy_since: dict[str, float] = {}
         self._watch = Watch(self._wake.set, self._is_relevant)
+        self._prints = Prints(self.path)  # of what is built of
         self._root: tuple[int, int] | None = None  # device and inode of what is watched
         self._is_timer = False
         self.is_polling = False
@@ -95,7 +97,8 @@ class DirectorySource:
         return self.timing.poll if self.is_polling or self._status.error else self.timing.relist
 
     def _is_relevant(self, path: str) -> bool:
-        return is_wanted(self._relative(path))
+        below = self._relative(path)
+        return is_wanted(below) or self._prints.is_relevant(below)
 
     def _relative(self, path: str) -> str:
         """An event's path, which starts with the watched directory's."""
@@ -113,28 +116,30 @@ class DirectorySource:
         self._look_at_all = self._is_timer = False
         paths = {self._relative(path) for path in burst.paths}
         try:
-            changed = await asyncio.to_thread(self._update, everything, paths)
+            changed, is_built_of = await asyncio.to_thread(self._update, everything, paths)
         except Unreadable as error:
             self._look_at_all = True
             self._status = replace(self._status, error=str(error))
             return None
         self.is_polling |= changed and is_untold
-        warnings = tuple(self._tree.warnings.values())
+        warnings = (*self._tree.warnings.values(), *self._prints.warnings())
         self._status = replace(self._status, seen_at=time.time(), error="", warnings=warnings)
-        if not changed and self._status.revision:
+        if not (changed or is_built_of) and self._status.revision:
             return None
         if not self._status.revision and self._tree.busy:
             return None  # the first look must not leave out what is being written
-        revision = to_revision(self.path, self._tree)
+        revision = to_revision(self.path, self._tree, self._prints)
         self._status = replace(self._status, revision=revision.id)
         return revision
 
-    def _update(self, everything: bool, paths: set[str]) -> bool:
-        """Runs in a thread: a file system may be slow."""
+    def _update(self, everything: bool, told: set[str]) -> tuple[bool, bool]:
+        """Whether a manifest changed, and what something is built of. Runs in a thread: a file system may be
+        slow."""
         tree = self._tree
         root = open_root(self.path)
         try:
             links: set[str] = tree.links
+            paths = {path for path in told if is_wanted(path)}
             if everything:
                 wanted = list_wanted(root)
                 links = {path for path, is_link in wanted.items() if is_link}
@@ -144,14 +149,16 @@ class DirectorySource:
             changed |= update(tree, root, (paths | links | tree.busy) - hurried, links)
             for path in [path for path in tree.files if everything and path not in wanted]:
                 changed |= forget(tree, path)
+            is_built_of = self._prints.look(None if everything else told, hurried)
             self._note_busy()
-            return changed
+            return changed, is_built_of
         finally:
             os.close(root)
 
     def _note_busy(self) -> None:
         now = time.monotonic()
-        self._busy_since = {path: self._busy_since.get(path, now) for path in self._tree.busy}
+        busy = self._tree.busy | self._prints.busy
+        self._busy_since = {path: self._busy_since.get(path, now) for path in busy}
 
     def _hurried(self) -> set[str]:
         """Files that have been held open for writing too long to wait any more."""

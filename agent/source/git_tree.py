@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agent.manifest.objects import Revision
+from agent.manifest.objects import Revision, split_context
 from agent.source.git_program import GitObject, ObjectReader
 from agent.source.source import (
     MAX_DEPTH,
@@ -104,7 +104,7 @@ class CommitReader:
         trees = {prefix.rstrip("/"): f"git:{found.id}" for prefix, found in self._directories.items()}
         return Revision(
             commit.id, source, files, commit.subject, commit.author, base,
-            tree_of=lambda path: trees.get(path, ""),
+            tree_of=lambda name: trees.get(split_context(name)[0], ""),
         )  # fmt: skip
 
     def _descend(self, tree: str, path: str) -> str:

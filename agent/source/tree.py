@@ -10,17 +10,16 @@ F_SETLEASE), so that a slow writer's half is never taken for the whole.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
-import signal
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.manifest.objects import Revision
-from agent.source import contexts
+from agent.source.leases import has_writer
+from agent.source.prints import Prints, take_print
 from agent.source.source import (
     MAX_DEPTH,
     MAX_ENTRIES,
@@ -32,7 +31,6 @@ from agent.source.source import (
 )
 from runtime.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, openat2
 
-F_SETSIG = 10
 Signature = tuple[int, int, int, int, int]
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 SCAN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -195,19 +193,6 @@ def _content(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def has_writer(descriptor: int) -> bool:
-    """Whether somebody has the file open for writing. A lease is broken by a signal, which for this
-    one is SIGURG, since nobody is hurt by it; it is given back at once. False where the file system
-    knows no leases."""
-    try:
-        fcntl.fcntl(descriptor, F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
-
-
 def _reason(error: OSError, is_link: bool) -> str:
     if error.errno == errno.ENOENT and not is_link:
         return ""
@@ -223,13 +208,15 @@ def _leave_out(tree: Tree, path: str, reason: str) -> None:
         tree.warnings[path] = f"{path} {reason}"
 
 
-def to_revision(path: Path, tree: Tree) -> Revision:
-    """The files as a revision; its id is "dir-" and 16 hex digits over names and contents."""
-    lines = "\0".join(sorted(tree.lines.values()))
+def to_revision(path: Path, tree: Tree, prints: Prints | None = None) -> Revision:
+    """The files as a revision; its id is "dir-" and 16 hex digits over names and contents. prints: remembers
+    what is built of."""
+    seen = prints.begin() if prints is not None else ()
+    lines = "\0".join([*sorted(tree.lines.values()), *seen])
     digest = hashlib.sha256(lines.encode("utf-8", "surrogateescape"))
     return Revision(
         f"dir-{digest.hexdigest()[:16]}", str(path), dict(tree.files), base=str(path),
-        tree_of=lambda below: contexts.digest_of(path / below),
+        tree_of=prints.tree_of if prints is not None else lambda name: take_print(path, name).word,
     )  # fmt: skip
 
 

@@ -65,6 +65,16 @@ BUILDS = (
         "tests/unit/images/build/test_matching.py::test_a_walk_has_bounds",
     ),
     Mutation(
+        "D4", "agent/source/prints.py", "_WITHIN = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS\n", "_WITHIN = 0\n",
+        "tests/unit/source/test_prints.py::test_d4_no_link_leads_out_and_none_is_followed_within",
+    ),
+    Mutation(
+        "D4", "agent/source/contexts.py",
+        "            found = open_below(Path(watch).absolute(), context, os.O_PATH | os.O_DIRECTORY)\n",
+        "            found = os.open(Path(watch).absolute() / context, os.O_PATH | os.O_DIRECTORY)\n",
+        "tests/e2e/test_building.py::test_d4_no_link_leads_a_context_out_of_a_plain_directory",
+    ),
+    Mutation(
         "D5", "runtime/builds.py", '                line = line.replace(secret, b"***")\n', "                pass\n",
         f"{T}::test_d5_a_secret_leaves_no_trace",
     ),

@@ -1,4 +1,4 @@
-"""What a build is given that is in no repository: read when it begins, and by no link that leads elsewhere."""
+"""What a build is given that is in no repository: read when it begins, by no link that leads elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_what_is_not_there_is_named_and_nothing_else(tmp_path: Path) -> None:
         (SecretSource(environment="NONE"), "no variable NONE"),
         (SecretSource(file=str(tmp_path / "none")), "none: No such file"),
     ):
-        with pytest.raises(NotFound, match=f"read secret t: .*{said}"):
+        with pytest.raises(NotFound, match=rf"read secret t: .*{said}"):
             read_secrets({"t": source}, {"HOME": "/", "OTHER": "value"})
 
 
@@ -90,5 +90,5 @@ def test_sockets_of_ssh_agents() -> None:
         "deploy": "/run/agent.sock",
     }
     assert find_sockets({"deploy": "/run/agent.sock"}, {}) == {"deploy": "/run/agent.sock"}
-    with pytest.raises(NotFound, match="find ssh agent default: .*without an ssh agent"):
+    with pytest.raises(NotFound, match=r"find ssh agent default: .*without an ssh agent"):
         find_sockets(wanted, {})
