@@ -98,7 +98,21 @@ class Builds:
             if caller.credential is not None:
                 credential = await caller.credential(parse_reference(reference).domain)
             await self._engine.pulls.pull(Wish(reference, credential=credential))
-        return await asyncio.to_thread(self._engine.images.admitted, "build image", reference)
+        admitted = partial(asyncio.to_thread, self._engine.images.admitted, "build image", reference)
+        try:
+            return await admitted()
+        except Invalid as refused:  # of one that is here, a younger rule may ask for signatures
+            if image is None or not await self._bring_signatures(reference, refused):
+                raise
+        return await admitted()
+
+    async def _bring_signatures(self, reference: str, refused: Invalid) -> bool:
+        """Whether there was somebody to ask."""
+        try:
+            return await self._engine.signatures.bring(reference)
+        except SetpointError as failure:
+            reason = f"{refused.reason}; {failure.reason}"
+            raise Temporary(refused.op, refused.subject, reason, failure.hint) from failure
 
     async def run(
         self,

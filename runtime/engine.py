@@ -60,6 +60,7 @@ from runtime.network.networks import Networks
 from runtime.processes import Process
 from runtime.pulls import FindOrigins, Pulls, Report, Wish
 from runtime.registry_calls import RegistryCalls
+from runtime.signature_calls import SignatureCalls
 from runtime.stats import read_details, read_stats
 from runtime.supervised import Supervised
 from runtime.volumes import Volumes
@@ -96,6 +97,7 @@ class NativeEngine:
         self.images = IsolatedImages(layout, admission, self.fences[layout.image_cgroup])
         self.pulls = Pulls(self.images, find_origins, self._on_pull)
         self.registries = RegistryCalls(self.images, find_origins, self.pulls.pushing)
+        self.signatures = SignatureCalls(self.images, find_origins, self._on_signatures)
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
         self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)
@@ -141,6 +143,7 @@ class NativeEngine:
             descriptors.make_room()
             run_directory.prepare(self.layout)
             stack.callback(self.fences[self.layout.image_cgroup].close)
+            stack.push_async_callback(self.signatures.close)
             stack.push_async_callback(self.pulls.close)
             self.confinement.open()
             stack.push_async_callback(self.confinement.close)
@@ -456,6 +459,9 @@ class NativeEngine:
     def _on_pull(self, reference: str, error: SetpointError | None) -> None:
         self._events.publish("image", reference, str(error) if error else "")
 
+    def _on_signatures(self, reference: str, error: SetpointError | None) -> None:
+        self._events.publish("signatures", reference, str(error) if error else "")
+
     # --- images
 
     def image(self, reference: str) -> ImageInfo | None:
@@ -474,6 +480,12 @@ class NativeEngine:
 
     def pull_state(self, reference: str) -> PullState | None:
         return self.pulls.state(reference)
+
+    async def ask_signatures(self, reference: str, *, project: str = "") -> None:
+        self.signatures.begin(reference, project)
+
+    def signatures_state(self, reference: str) -> PullState | None:
+        return self.signatures.state(reference)
 
     async def pull_image(
         self,

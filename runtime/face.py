@@ -132,6 +132,13 @@ class Engine(Protocol):
     def pull_state(self, reference: str) -> PullState | None:
         """A fetch that is under way or failed last; None when nobody asked, or it went well."""
 
+    async def ask_signatures(self, reference: str, *, project: str = "") -> None:
+        """Begin to bring the signatures of an image that is here from its registry, and nothing else of it,
+        unless that is under way; a "signatures" event says that it ended. project: whose logins count."""
+
+    def signatures_state(self, reference: str) -> PullState | None:
+        """As `pull_state`, of that. What came is in `image_facts`."""
+
     # drift
     async def find_drift(self, subjects: Collection[str] | None = None) -> tuple[Drift, ...]:
         """Compare all that this instance made in the kernel with what it should be. Changes nothing."""

@@ -336,9 +336,9 @@ class EngineEvent:
 
     kind: "exit", "oom" (with a detail, in words, the container lives on), "start", "drift" (id is a
     container's or sandbox's id, a network's name, or "" for the host), "repaired" (by itself; detail says
-    what), "image" (id is a reference that was being
-    fetched), "supervisor" (restarted), "warning" (detail says what this host did not allow;
-    the container runs without), "denied" (detail says which system call).
+    what), "image" (id is a reference that was being fetched), "signatures" (of an image, likewise),
+    "supervisor" (restarted), "warning" (detail says what this host did not allow; the container runs
+    without), "denied" (detail says which system call).
     """
 
     kind: str

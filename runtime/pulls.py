@@ -8,13 +8,13 @@ the last who asked has gone away, it is given up.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runtime.errors import SetpointError, Unsupported
+from runtime.begun import Begun, OnEnd
+from runtime.errors import Unsupported
 from runtime.images.reference import Reference, parse_reference
 from runtime.images.registry.credentials import Credential
 from runtime.images.registry.origin import asked_as
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from runtime.images.progress import Progress
     from runtime.images.registry.origin import Origin
 
-log = logging.getLogger(__name__)
-
 Report = Callable[["Progress"], None]
-OnEnd = Callable[[str, SetpointError | None], None]
 FindOrigins = Callable[[Reference, str], "Sequence[Origin]"]
 
 
@@ -66,11 +63,8 @@ class Pulls:
     def __init__(self, images: IsolatedImages, find_origins: FindOrigins | None, on_end: OnEnd) -> None:
         self._images = images
         self._find_origins = find_origins
-        self._on_end = on_end
         self._running: dict[_Key, _Pull] = {}
-        self._begun: dict[str, asyncio.Task[None]] = {}
-        self._failed: dict[str, SetpointError] = {}
-        self._project: dict[str, str] = {}  # of the last who began it
+        self._begun = Begun("pull image", on_end)
         self.pushing: Counter[str] = Counter()  # kept by who pushes, by canonical name
 
     def begin(self, wish: Wish) -> None:
@@ -79,35 +73,14 @@ class Pulls:
 
     def begin_work(self, reference: str, work: Callable[[], Awaitable[object]], project: str = "") -> None:
         """The same for an image that comes otherwise: one that is built."""
-        if reference in self._begun:
-            return
-        self._failed.pop(reference, None)
-        self._project[reference] = project
-        self._begun[reference] = asyncio.get_running_loop().create_task(self._fetch(reference, work))
+        self._begun.begin(reference, work, project)
 
     def state(self, reference: str) -> PullState | None:
-        if reference in self._begun:
-            return PullState()
-        error = self._failed.get(reference)
-        return PullState(error, self._project.get(reference, "")) if error is not None else None
+        return self._begun.state(reference)
 
     def running(self) -> tuple[str, ...]:
         """The canonical names of what is being fetched, or sent."""
         return (*(name for name, *_ in self._running), *self.pushing)
-
-    async def _fetch(self, reference: str, work: Callable[[], Awaitable[object]]) -> None:
-        error: SetpointError | None = None
-        try:
-            await work()
-        except SetpointError as failure:
-            error = self._failed[reference] = failure
-        except Exception as failure:  # a bug of ours is said on the object, and tried again
-            log.exception("pulling %s failed", reference)
-            reason = f"internal error, please report it: {failure!r}"
-            error = self._failed[reference] = SetpointError("pull image", reference, reason)
-        finally:
-            del self._begun[reference]
-        self._on_end(reference, error)
 
     async def pull(self, wish: Wish, report: Report | None = None) -> ImageInfo:
         """The image, fetched. Raises as `Images.pull`. report is called in the event loop."""
@@ -132,7 +105,8 @@ class Pulls:
     async def close(self) -> None:
         """Give up what is under way, loads too. What was fetched in part goes with the next pull."""
         self._images.give_up()
-        works = [*self._begun.values(), *(each.work for each in self._running.values())]
+        await self._begun.close()
+        works = [each.work for each in self._running.values()]
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)

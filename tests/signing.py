@@ -114,8 +114,10 @@ def descriptor(media_type: str, data: bytes) -> dict[str, Any]:
 class Signer:
     """Puts signatures beside an image in a registry that speaks plain HTTP, as cosign would."""
 
-    def __init__(self, host: str, repository: str) -> None:
+    def __init__(self, host: str, repository: str, login: tuple[str, str] | None = None) -> None:
         self._url = f"http://{host}/v2/{repository}"
+        pair = base64.b64encode(":".join(login).encode()).decode() if login else ""
+        self._headers = {"Authorization": f"Basic {pair}"} if pair else {}
 
     def digest(self, tag: str) -> str:
         return "sha256:" + hashlib.sha256(self.manifest(tag)).hexdigest()
@@ -160,4 +162,6 @@ class Signer:
         ).close()
 
     def _ask(self, request: Request) -> Any:
+        for name, value in self._headers.items():
+            request.add_header(name, value)
         return urlopen(request, timeout=30)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.policy.policy import Allow, ImageRule, Policy
 from agent.policy.signatures import is_signed
@@ -30,13 +30,14 @@ _HUB_HOSTS = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io"))
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """rule: as the policy names it; line: in its file, 0 for none. text: what is wrong, after "image X ".
-    until: when time alone will have mended it."""
+    until: when time alone will have mended it. is_unsigned: another signature would mend it."""
 
     rule: str
     line: int
     text: str
     hint: str
     until: float | None = None
+    is_unsigned: bool = False
 
     def message(self, policy: Policy, name: str) -> str:
         place = f"{policy.origin}:{self.line}" if self.line else policy.origin
@@ -116,7 +117,7 @@ def _judge_content(rule: ImageRule, facts: ImageFacts, now: float) -> Refusal | 
         count = len(facts.signatures)
         found = f"none of its {count} signatures is" if count else "no signature of it is known here that is"
         hint = f"sign it with cosign, then `setpoint image pull {facts.name or 'NAME'}` brings the signature"
-        return _refused(rule, f"{found} by a key of the rule", hint)
+        return replace(_refused(rule, f"{found} by a key of the rule", hint), is_unsigned=True)
     old_at = facts.first_seen_at + rule.minimum_age_seconds
     if rule.minimum_age_seconds and now < old_at:
         text = f"this host first saw it {_span(now - facts.first_seen_at)} ago"

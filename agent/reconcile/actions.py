@@ -136,6 +136,20 @@ class PullImage(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class AskSignatures(Action):
+    """Begins only, as a pull. digests: of the image that the reference means here."""
+
+    verb: ClassVar[str] = "ask for signatures of"
+    done: ClassVar[str] = "SignaturesAsked"
+    reference: str
+    digests: frozenset[str]
+
+    @property
+    def detail(self) -> str:
+        return self.reference
+
+
+@dataclass(frozen=True, slots=True)
 class BuildImage(Action):
     """Begins only, as a pull."""
 

@@ -74,11 +74,6 @@ def _of_the_disk(action: Action, error: Exception) -> Exception:
 
 def _call(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
     match action:
-        case do.PullImage():
-            more = {"platform": action.platform, "project": action.key.project}
-            return engine.pull(action.reference, **more, only_newer=action.only_newer)
-        case do.BuildImage():
-            return engine.build(action.reference, action.recipe)
         case do.CreateContainer():
             return engine.create(action.config)
         case do.StartContainer():
@@ -108,6 +103,13 @@ def _call(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
 
 def _call_for_things(engine: Engine, sockets: Sockets, action: Action) -> Awaitable[None]:
     match action:
+        case do.PullImage():
+            more = {"platform": action.platform, "project": action.key.project}
+            return engine.pull(action.reference, **more, only_newer=action.only_newer)
+        case do.AskSignatures():
+            return engine.ask_signatures(action.reference, project=action.key.project)
+        case do.BuildImage():
+            return engine.build(action.reference, action.recipe)
         case do.CloseSocket():
             return sockets.close(action.key)
         case do.CreateNetwork():

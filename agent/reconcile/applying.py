@@ -133,6 +133,8 @@ class Applying:
                 self._after_adoption(action)
             case do.PullImage() | do.BuildImage():
                 know.observed.look_at_pull(action.reference, know.clock.now())
+            case do.AskSignatures():
+                know.observed.look_at_signatures(action.reference, know.clock.now(), action.digests)
             case do.ConnectNetwork():
                 know.observed.change_networks(action.id, action.endpoint.network, is_on=True)
             case do.DeleteContainer():

@@ -14,6 +14,7 @@ from agent.policy.judge import bind_root
 from agent.reconcile import convert
 from agent.reconcile.actions import (
     Action,
+    AskSignatures,
     BuildImage,
     Cause,
     CreateContainer,
@@ -34,6 +35,7 @@ from agent.reconcile.policy import ExitCause
 from agent.reconcile.refresh import Asking, find_asking
 from agent.reconcile.removal import stop_of
 from agent.reconcile.repairs import due
+from agent.reconcile.signatures import NEVER_ASKED
 from agent.reconcile.world import Actual, Desired, Replica, World
 from runtime.model import ImageInfo
 from store.records import Key
@@ -110,6 +112,17 @@ def pulls(context: Context) -> tuple[PullImage, ...]:
     only_newer = context.image is not None and spec.pull_policy != "always"
     cause, key = context.cause(seen), context.desired.key
     return (PullImage(key, cause, reference, platform=spec.platform, only_newer=only_newer),)
+
+
+def signatures(context: Context) -> tuple[AskSignatures, ...]:
+    """Its registry is to be asked for signatures of the image that is here."""
+    digests, key = context.needs.asks_signatures_of, context.desired.key
+    if not digests:
+        return ()
+    pull = context.world.signatures.get(context.spec.image, NEVER_ASKED).pull
+    seen = "no signature of its image that counts is here"
+    seen += f" after {pull.count} tries" if pull is not None and pull.count else ""
+    return (AskSignatures(key, context.cause(seen), context.spec.image, digests),)
 
 
 def builds(context: Context) -> tuple[BuildImage, ...]:

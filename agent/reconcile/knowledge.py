@@ -113,6 +113,7 @@ class Knowledge:
             images=self.observed.images,
             facts=self.observed.facts,
             pulls=self.observed.pulls,
+            signatures=self.observed.signatures,
             networks=self.observed.networks,
             volumes=self.observed.volumes,
             sandboxes=self.observed.sandboxes,

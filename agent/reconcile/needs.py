@@ -14,7 +14,9 @@ from agent.reconcile import convert
 from agent.reconcile.api_objects import is_api
 from agent.reconcile.observe import key_of
 from agent.reconcile.refresh import find_asking
+from agent.reconcile.signatures import Asked, digests_of, find_asked
 from agent.reconcile.world import Desired, World
+from runtime.images.facts import ImageFacts
 from runtime.model import ImageInfo, NetworkState, VolumeState
 from store.records import Key
 
@@ -38,17 +40,19 @@ class Needs:
     """create: why it cannot be made yet; start: why it cannot run yet; None when it can.
     outdated_network: the real name of a network that must be made anew first, or "". refused: why the policy
     lets nothing run of its image, which what runs already outlives. is_denied: its name says so, and so
-    nobody is asked for it."""
+    nobody is asked for it. asks_signatures_of: the digests of its image, when its registry is to be asked."""
 
     create: Wait | None
     start: Wait | None
     outdated_network: str = ""
     refused: Wait | None = None
     is_denied: bool = False
+    asks_signatures_of: frozenset[str] = frozenset()
 
 
 def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Needs:
-    refused, is_denied = _refused(desired, spec, world, now)
+    refusal = _refused(desired, spec, world, now)
+    refused = refusal.wait
     create = (
         refused
         or _image(desired, spec, world, now)
@@ -65,28 +69,52 @@ def find_needs(desired: Desired, spec: ContainerSpec, world: World, now: float) 
         or _sandbox_owner(desired, world)
         or _dependencies(desired, world)
     )
-    return Needs(create, start, world.network_name(outdated) if outdated else "", refused, is_denied)
+    return Needs(
+        create, start, world.network_name(outdated) if outdated else "", refused, refusal.is_by_name,
+        refusal.asks_signatures_of,
+    )  # fmt: skip
 
 
-def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) -> tuple[Wait | None, bool]:
-    """The gate of images: by its name, and one that is here by all that is known of it. True: by its name."""
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    wait: Wait | None = None
+    is_by_name: bool = False
+    asks_signatures_of: frozenset[str] = frozenset()
+
+
+def _refused(desired: Desired, spec: ContainerSpec, world: World, now: float) -> _Refused:
+    """The gate of images: by its name, and one that is here by all that is known of it."""
     policy = world.policy
     if not has_rules(policy):
-        return None, False
+        return _Refused()
     allow, is_built = policy.allowed(desired.key.project, desired.file), spec.build is not None
     # What is built has its name from here, and no digest.
     denied = None if is_id(spec.image) else judge_name(policy, spec.image, allow, is_exact=is_built)
-    refusal = denied
+    refusal, known = denied, list[ImageFacts]()
     if denied is None and (image := world.images.get(spec.image)) is not None:
         known = [facts for facts in world.facts.get(spec.image, ()) if facts.image_id == image.id]
         known = [replace(facts, is_exact=True) for facts in known] if is_built else known
         refusal = judge_any(policy, known, now, allow)
     if refusal is None:
-        return None, False
+        return _Refused()
     hint = f" (hint: {refusal.hint})" if refusal.hint else ""
     message = refusal.message(policy, spec.image) + hint
+    if refusal.is_unsigned:
+        return _unsigned(find_asked(desired.key.project, spec, known, world, now), message, known)
     wait = Wait("ImageRefused", message, until=refusal.until, is_final=refusal.until is None)
-    return wait, denied is not None
+    return _Refused(wait, denied is not None)
+
+
+def _unsigned(asked: Asked, message: str, known: list[ImageFacts]) -> _Refused:
+    """Final only when its registry has said all that there are."""
+    due = digests_of(known) if asked.is_due else frozenset[str]()
+    if asked.is_under_way:
+        wait = Wait("SignaturesAsked", f"{message}; its registry is asked for them")
+        return _Refused(wait, asks_signatures_of=due)
+    if asked.failed:
+        told = f"{message}; its registry could not be asked: {asked.failed}"
+        return _Refused(Wait("ImageRefused", told, until=asked.retry_at), asks_signatures_of=due)
+    return _Refused(Wait("ImageRefused", message, is_final=True))
 
 
 def image_of(spec: ContainerSpec, world: World) -> ImageInfo | None:

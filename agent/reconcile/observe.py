@@ -12,7 +12,17 @@ from typing import TypeVar
 
 from agent.reconcile import convert
 from agent.reconcile.account import failed_pull
-from agent.reconcile.world import ABSENT, HOST, Actual, Pull, Replica, Sandbox, replica_of
+from agent.reconcile.signatures import NEVER_ASKED
+from agent.reconcile.world import (
+    ABSENT,
+    HOST,
+    Actual,
+    Pull,
+    Replica,
+    Sandbox,
+    SignatureAsking,
+    replica_of,
+)
 from runtime.face import Engine
 from runtime.images.facts import ImageFacts
 from runtime.model import ContainerState, Drift, ImageInfo, NetworkState, VolumeState
@@ -42,6 +52,7 @@ class Observed:
         self.facts: dict[str, tuple[ImageFacts, ...]] = {}
         self._wants_facts = False
         self.pulls: dict[str, Pull] = {}
+        self.signatures: dict[str, SignatureAsking] = {}
         self.running: set[Key] = set()
         self._asked_images: set[str] = set()
         self._states: dict[str, ContainerState] = {}
@@ -195,10 +206,11 @@ class Observed:
             self.facts[reference] = self._engine.image_facts(reference)
 
     def keep_facts(self, wants: bool) -> None:
-        """Whether somebody asks what is known of images; and fetches that failed are due: the rules
-        changed."""
+        """Whether somebody asks what is known of images; and fetches that failed are due, and what registries
+        said of signatures is asked anew: the rules changed."""
         self._wants_facts = wants
         self.facts.clear()
+        self.signatures.clear()
         self._asked_images.clear()
         for reference, pull in self.pulls.items():
             self.pulls[reference] = pull if pull.is_running else replace(pull, retry_at=0.0)
@@ -227,6 +239,24 @@ class Observed:
             pull = failed_pull(state.error, before, state.project, now)
         self.pulls[reference] = pull
         return pull
+
+    def look_at_signatures(
+        self, reference: str, now: float, digests: frozenset[str] | None = None
+    ) -> SignatureAsking:
+        """How it stands with what was asked of an image's registry. digests: what is asked about now; None:
+        still the same."""
+        state = self._engine.signatures_state(reference)
+        before = self.signatures.get(reference, NEVER_ASKED)
+        pull = before.pull
+        if state is None:
+            pull = None
+        elif state.error is None:
+            pull = replace(pull, retry_at=None) if pull is not None else Pull()
+        else:
+            pull = failed_pull(state.error, pull, state.project, now)
+        found = SignatureAsking(before.digests if digests is None else digests, pull)
+        self.signatures[reference] = found
+        return found
 
     # --- drift --------------------------------------------------------------------------------
 

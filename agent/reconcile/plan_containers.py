@@ -75,6 +75,7 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     is_pulling = any(plan.reason == PULLING for plan in plans) or context.asking.is_due
     is_denied = context.needs.is_denied
     pulls: tuple[Action, ...] = make.pulls(context) if is_pulling and not is_denied else ()
+    pulls += make.signatures(context)
     building = None if is_denied else build_of(spec, world, now)
     if building is not None and building.reason == BUILDING:
         pulls = make.builds(context)

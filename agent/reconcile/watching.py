@@ -87,6 +87,8 @@ class Watching:
                 self._know.wake(key)
         elif event.kind == "image":
             self._on_pull_end(event.id)
+        elif event.kind == "signatures":
+            self._on_signatures_end(event.id)
         elif event.kind == "drift":
             self._hint(event.id, event.detail)
         elif event.kind == "repaired":
@@ -133,6 +135,24 @@ class Watching:
             elif message and not (is_asked and last is not None and last.failed == message):
                 know.event(key, "Warning", "BuildFailed" if is_built else "PullFailed", message)
             know.wake(key)
+
+    def _on_signatures_end(self, reference: str) -> None:
+        """The same for signatures of one that is here: those that came may let it run, by whichever of its
+        names it is wanted."""
+        know, observed = self._know, self._know.observed
+        before = observed.signatures.get(reference)
+        pull = observed.look_at_signatures(reference, know.clock.now()).pull if before is not None else None
+        failed = pull.message if pull is not None else ""
+        is_told = before is not None and before.pull is not None and before.pull.message == failed
+        changed = observed.ask_images_again()
+        for key, desired in know.inventory.desired.items():
+            image = desired.spec.image if isinstance(desired.spec, ContainerSpec) else ""
+            if image in changed:
+                know.event(key, "Normal", "SignaturesCame", f"signatures of {image} are here")
+            if failed and not is_told and image == reference:
+                know.event(key, "Warning", "SignaturesFailed", failed)
+            if image == reference or image in changed:
+                know.wake(key)
 
     def _look_soon(self) -> None:
         self._is_settled = False

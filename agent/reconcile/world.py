@@ -231,11 +231,20 @@ class Pull:
 
 
 @dataclass(frozen=True, slots=True)
+class SignatureAsking:
+    """A registry was asked for the signatures of what has these digests. pull: how that stands, None once it
+    has said all that there are."""
+
+    digests: frozenset[str]
+    pull: Pull | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """Read only. images: reference -> the image, for all references that due keys name; one that is
     missing is not in the store. facts: reference -> what is known of it, where the policy asks for that.
-    pulls: reference -> how its fetch stands. networks, volumes: by their
-    real names. dependents: key -> those that need it.
+    pulls: reference -> how its fetch stands. signatures: reference -> what was asked under these rules.
+    networks, volumes: by their real names. dependents: key -> those that need it.
     sockets: those that listen -> the hash of the spec that they do it by.
     handed: an object -> the former one of the Docker API whose containers it may take over."""
 
@@ -247,6 +256,7 @@ class World:
     images: Mapping[str, ImageInfo] = field(default_factory=dict)
     facts: Mapping[str, tuple[ImageFacts, ...]] = field(default_factory=dict)
     pulls: Mapping[str, Pull] = field(default_factory=dict)
+    signatures: Mapping[str, SignatureAsking] = field(default_factory=dict)
     networks: Mapping[str, NetworkState] = field(default_factory=dict)
     volumes: Mapping[str, VolumeState] = field(default_factory=dict)
     sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)

@@ -41,15 +41,17 @@ class Gate:
 
     def admit_image(self, op: str, facts: ImageFacts) -> None:
         """What is new of it is kept, also of one that is refused: so it grows old."""
-        if not self._admission.has_image_rules():
-            return
+        if self._admission.has_image_rules():
+            self._admission.admit_image(op, self.keep(op, facts))
+
+    def keep(self, op: str, facts: ImageFacts) -> ImageFacts:
+        """All that is known of it, with what is new; lasting when this returns."""
         try:
-            whole = self._evidence.complete(facts)
+            return self._evidence.complete(facts)
         except OSError as error:  # what cannot be kept is no reason to let it in
             if (told := disk.explained(op, facts.name, error)) is None:
                 raise
             raise told from error
-        self._admission.admit_image(op, whole)
 
     def admit_for(self, op: str) -> Admit:
         """The same for a `Stage`."""

@@ -14,7 +14,7 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from runtime.images.build.cache import CachedStep, held
 from runtime.images.config import parse_config, parse_diff_ids
 from runtime.images.content import Content, sync_directory
 from runtime.images.documents import Platform, parse_json, parse_manifest
-from runtime.images.facts import EVERYTHING, Admission, ImageFacts
+from runtime.images.facts import EVERYTHING, Admission, ImageFacts, Signature
 from runtime.images.garbage import Holdings, find_garbage
 from runtime.images.gate import Gate
 from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
@@ -118,6 +118,14 @@ class Images:
     def admit(self, op: str, facts: ImageFacts) -> None:
         """For who makes images in a process of their own: raises for one that may not have its name."""
         self._gate.admit_image(op, facts)
+
+    def to_be_signed(self, reference: str) -> tuple[ImageFacts, ...]:
+        """Of `facts`, those with a name that somebody asks signatures of."""
+        return tuple(facts for facts in self.facts(reference) if self._gate.wants_signatures(facts.name))
+
+    def keep_signatures(self, facts: ImageFacts, signatures: Iterable[Signature]) -> None:
+        """What a registry has beside what came with the image. Nobody has checked them."""
+        self._gate.keep("ask for signatures of", replace(facts, signatures=tuple(signatures)))
 
     def facts(self, reference: str) -> tuple[ImageFacts, ...]:
         """What is known of an image that is here, () when it is not: with the name that it is asked for by,

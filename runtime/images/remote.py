@@ -4,13 +4,17 @@ repositories there are. Called by the worker; each answer is a list of plain val
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from runtime.errors import SetpointError, Temporary
+from runtime.errors import NotFound, SetpointError, Temporary
 from runtime.images.content import digest_of
 from runtime.images.documents import INDEX_TYPES, parse_index, parse_json, parse_manifest
+from runtime.images.error_view import to_view
+from runtime.images.facts import Signature, signature_to_json
 from runtime.images.images import host_platform
 from runtime.images.platforms import check_platform, parse_platform
 from runtime.images.pull import find_image, first_that_has, read_config
@@ -18,7 +22,14 @@ from runtime.images.reference import parse_reference
 from runtime.images.registry.listing import list_tags, search
 from runtime.images.registry.origin import Origin
 from runtime.images.registry.repository import Document, Repository
-from runtime.images.registry.told import RemoteDescriptor, RemoteDigest, RemoteImage, RemoteTag
+from runtime.images.registry.signatures import find_signatures
+from runtime.images.registry.told import (
+    RemoteDescriptor,
+    RemoteDigest,
+    RemoteImage,
+    RemoteSignatures,
+    RemoteTag,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class LetIn:
 
 _OPS = {
     "digest": "ask for image", "describe": "inspect image", "tags": "list tags", "search": "search images",
-    "resolve": "inspect image", "login": "log in to",
+    "resolve": "inspect image", "login": "log in to", "signatures": "ask for signatures of",
 }  # fmt: skip
 
 
@@ -38,15 +49,20 @@ def ask(what: str, subject: str, origins: Sequence[Origin], more: Mapping[str, A
     """what: one of `_OPS`; more: what else it takes."""
     verbs: Mapping[str, Callable[..., Sequence[Any]]] = {
         "digest": _digest, "describe": _describe, "tags": _tags, "search": _search,
-        "resolve": _resolve, "login": _login,
+        "resolve": _resolve, "login": _login, "signatures": _signatures,
     }  # fmt: skip
     try:
         return verbs[what](subject, origins, **more)
-    except Temporary as error:
+    except SetpointError as error:
+        raise _worded(what, error) from None
+
+
+def _worded(what: str, error: SetpointError) -> SetpointError:
+    """A registry's client words them for pulls."""
+    if isinstance(error, Temporary):
         wait = error.retry_after_seconds
-        raise Temporary(_OPS[what], error.subject, error.reason, error.hint, wait) from None
-    except SetpointError as error:  # a registry's client words them for pulls
-        raise type(error)(_OPS[what], error.subject, error.reason, error.hint) from None
+        return Temporary(_OPS[what], error.subject, error.reason, error.hint, wait)
+    return type(error)(_OPS[what], error.subject, error.reason, error.hint)
 
 
 def _digest(name: str, origins: Sequence[Origin]) -> Sequence[RemoteDigest]:
@@ -106,6 +122,32 @@ def _platforms(repository: Repository, top: Document) -> tuple[Mapping[str, Any]
     config = parse_json(read_config(repository, manifest.config), "config")
     fields = {name: config.get(name) for name in ("os", "architecture", "variant")}
     return ({name: value if isinstance(value, str) else "" for name, value in fields.items()},)
+
+
+def _signatures(name: str, origins: Sequence[Origin], digests: Sequence[str]) -> Sequence[RemoteSignatures]:
+    """Of an image that is here, by its digests: no tag is asked for, which may mean another by now. Mirrors
+    may lack them, so all are asked; the registry itself comes last, and what it says is all that there is."""
+    asked = parse_reference(name)
+    found: dict[Signature, None] = {}
+    failure: SetpointError | None = None
+    for origin in origins:
+        failure = None
+        try:
+            found |= dict.fromkeys(first_that_has(asked, (origin,), partial(_signatures_in, digests)))
+        except SetpointError as error:
+            failure = error
+    told = to_view(_worded("signatures", failure)) if failure is not None else None
+    return (RemoteSignatures(tuple(map(signature_to_json, found)), told),)
+
+
+def _signatures_in(digests: Sequence[str], repository: Repository) -> tuple[Signature, ...]:
+    """A registry that lets nobody in seems to have none: who finds none asks for the image itself, and that
+    one says why."""
+    found = find_signatures(repository, digests)
+    if not found:
+        with contextlib.suppress(NotFound):
+            repository.digest(digests[-1])
+    return found
 
 
 def _login(domain: str, origins: Sequence[Origin]) -> Sequence[LetIn]:

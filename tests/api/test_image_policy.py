@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.api.host import Host
 from tests.api.image_files import TAR, lines_of, tags, tar_of
 from tests.e2e.own_story import own_story
 from tests.registry import Registry, make_image, started
+from tests.signing import Signer, public, simple
 
 POLICY = "apiVersion: setpoint/v1\nkind: Policy\nallow: {images: ['docker.io/*', '127.0.0.1:*/good/*']}\n"
 EVIL = "evil.example/app"
@@ -79,3 +81,33 @@ def test_a_load(strict: Host) -> None:
     [line] = lines_of(strict.http("POST", "/images/load", changed, headers=TAR))
     assert "it is not in the list" in line["error"]
     assert not [tag for tag in tags(strict) if tag.startswith("evil")]
+
+
+def test_signatures_of_what_is_here_are_asked_for(strict: Host, registry: Registry) -> None:
+    """A rule that is younger than the image: who runs it or builds on it waits until its registry was asked,
+    and hears of an image that nobody signed as before."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), f"{registry.host}/good/app:1"
+    strict.docker("pull", name)
+    pem = "".join(f"        {line}\n" for line in public(key).splitlines())
+    rule = f"images:\n  good:\n    match: ['*/good/*']\n    signed_by:\n      - |\n{pem}"
+    (strict.config / "policy.yaml").write_text(POLICY + rule)
+    refused = strict.docker("create", "--pull", "never", name, "/x", check=False)
+    assert refused.returncode != 0 and "no signature of it is known here" in refused.stderr
+    dockerfile = f"FROM {name}\nLABEL a=b\n"
+    unbuilt = strict.docker("build", "-", stdin=dockerfile, check=False)
+    assert unbuilt.returncode != 0 and "no signature of it is known here" in unbuilt.stderr
+
+    signer = Signer(registry.host, "good/app")
+    signer.put_tag(signer.digest("1"), simple(key, signer.digest("1")))
+    strict.docker("build", "-", stdin=dockerfile)
+    strict.docker("create", "--pull", "never", "--name", "signed", name, "/x")
+    strict.docker("rm", "signed")
+
+    other = make_image(strict.config / "other", [{"name": b"another"}])
+    (strict.config / "policy.yaml").write_text(POLICY)
+    registry.put(f"oci:{other}", "good/app:2")
+    strict.docker("pull", f"{registry.host}/good/app:2")
+    signer.put_tag(signer.digest("2"), simple(key, signer.digest("2")))
+    (strict.config / "policy.yaml").write_text(POLICY + rule)
+    strict.docker("create", "--pull", "never", "--name", "later", f"{registry.host}/good/app:2", "/x")
+    strict.docker("rm", "later")

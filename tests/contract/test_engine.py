@@ -59,6 +59,7 @@ async def test_what_is_known_of_an_image(subject: Subject) -> None:
     (exact,) = subject.engine.image_facts(image.id)
     assert exact == dataclasses.replace(facts, is_exact=True)
     assert subject.engine.image_facts("no/such:image") == ()
+    assert subject.engine.signatures_state("busybox:latest") is None  # nobody asked
 
 
 async def test_start_stop_start(subject: Subject) -> None:

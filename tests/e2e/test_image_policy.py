@@ -3,8 +3,10 @@ runs goes on when the rules become stricter, and is not started again until they
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.e2e.story import Story, eventually
-from tests.registry import Registry, started
+from tests.registry import PROGRAM, Registry, started
 from tests.signing import Signer, public, simple
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -117,6 +119,55 @@ def test_what_runs_goes_on_and_is_not_started_again(story: Story, registry: Regi
     policy.write_text(rule(registry, "architectures: [amd64, arm64]"))
     eventually(lambda: message(story, WEB) == "", "and another lets it be")
     assert story.pid(WEB) == after
+
+
+def test_signatures_of_what_is_here_come_by_themselves(
+    story: Story, registry: Registry, policy: Path
+) -> None:
+    """A rule that is younger than the image: its registry is asked by its digest, and no layer is fetched."""
+    name = f"{registry.host}/lab/busybox:1"
+    story.apply({"shop/compose.yaml": SERVICE.format(name="web", image=name)})
+    before = story.pid(WEB)
+    signer = Signer(registry.host, "lab/busybox")
+    signer.put_tag(signer.digest("1"), simple(KEY, signer.digest("1")))
+    policy.write_text(signed_rule(registry))
+    eventually(lambda: "signatures of" in story.setpoint("events", WEB), "the signature came")
+    eventually(lambda: message(story, WEB) == "", "and it is allowed")
+    assert story.pid(WEB) == before
+    assert "pulled" not in story.setpoint("events", WEB).partition("SignaturesAsked")[2]
+    story.kill(before)
+    eventually(lambda: _is_another(story, before), "so it is started again")
+
+
+def test_a_registry_that_is_away_stops_nothing(story: Story, registry: Registry, policy: Path) -> None:
+    name = f"{registry.host}/lab/busybox:1"
+    story.apply({"shop/compose.yaml": SERVICE.format(name="web", image=name)})
+    before = story.pid(WEB)
+    signer = Signer(registry.host, "lab/busybox")
+    signer.put_tag(signer.digest("1"), simple(KEY, signer.digest("1")))
+    os.kill(registry.pid, signal.SIGKILL)
+    policy.write_text(signed_rule(registry))
+    said = "its registry could not be asked: ask for signatures of"
+    eventually(lambda: said in message(story, WEB), "the object says so")
+    assert "it runs already and goes on" in message(story, WEB) and story.pid(WEB) == before
+    assert said in story.setpoint("why", WEB)
+    with served_again(registry):
+        eventually(lambda: message(story, WEB) == "", "it is asked again, and then it is well")
+    assert story.pid(WEB) == before
+
+
+@contextlib.contextmanager
+def served_again(registry: Registry) -> Iterator[None]:
+    """After it was killed, at its old address."""
+    process = subprocess.Popen(
+        [str(PROGRAM), "serve", registry.folder / "config.yml"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def test_a_manifest_is_told_at_its_line(story: Story, registry: Registry, policy: Path) -> None:

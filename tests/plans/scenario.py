@@ -27,6 +27,7 @@ from agent.reconcile.world import (
     Pull,
     Replica,
     Sandbox,
+    SignatureAsking,
     World,
     desired_of,
     replica_of,
@@ -39,6 +40,7 @@ from store.records import Key, ObjectRecord
 FOLDER = Path(__file__).parent
 NOW = 1000.0
 INSTANCE = "test"
+DIGEST = "sha256:" + "0" * 64
 META = ("file", "line", "revision", "generation", "deleting", "owner", "frozen", "unreadable")
 
 
@@ -72,6 +74,7 @@ def read(path: Path) -> Scenario:
         handed={Key.parse(m.handed_over.key): key for key, m in memory.items() if m.handed_over},
         images=images,
         pulls={name: Pull(**said) for name, said in actual_data.get("pulls", {}).items()},
+        signatures={name: _asking(said) for name, said in actual_data.get("signatures", {}).items()},
         networks=networks,
         volumes=volumes,
         sandboxes=_sandboxes(replicas, actual_data),
@@ -148,12 +151,18 @@ def _image(name: str, more: dict[str, Any]) -> ImageInfo:
 def _facts(name: str, more: dict[str, Any]) -> tuple[ImageFacts, ...]:
     """first_seen_at: when this host first saw it; names: for one that is asked for by its id;
     seen_as: the id that was judged, where the name has moved since."""
-    digest, seen_at = "sha256:" + "0" * 64, more.get("first_seen_at", 0.0)
+    seen_at = more.get("first_seen_at", 0.0)
     names = more.get("names", [parse_reference(name).canonical])
     image_id = more.get("seen_as", _image(name, more).id)
     return tuple(
-        ImageFacts(each, (digest,), "amd64", (), seen_at, "names" in more, image_id) for each in names
+        ImageFacts(each, (DIGEST,), "amd64", (), seen_at, "names" in more, image_id) for each in names
     )
+
+
+def _asking(said: dict[str, Any]) -> SignatureAsking:
+    """pull: how it stands, none when its registry has answered; digest: of what it was asked."""
+    pull = Pull(**said["pull"]) if "pull" in said else None
+    return SignatureAsking(frozenset((said.get("digest", DIGEST),)), pull)
 
 
 def _policy(data: dict[str, Any] | None) -> Policy:

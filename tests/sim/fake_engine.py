@@ -80,6 +80,7 @@ class FakeEngine:
     signatures: dict[str, tuple[Signature, ...]] = field(default_factory=dict)
     first_seen: dict[str, float] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    asked_of: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class FakeEngine:
         self._volumes: dict[str, tuple[VolumeConfig, VolumeState]] = {}
         self._drifts: list[Drift] = []
         self._pulls: dict[str, PullState] = {}
+        self._asked: dict[str, PullState] = {}
         self._watchers: set[asyncio.Queue[EngineEvent]] = set()
         self._next_pid = 1000
 
@@ -412,6 +414,25 @@ class FakeEngine:
         await self._begin("pull", reference)
         self._pulls[reference] = PullState(project=project)
         self._end("pull", reference)
+
+    async def ask_signatures(self, reference: str, *, project: str = "") -> None:
+        await self._begin("ask_signatures", reference)
+        if (state := self._asked.get(reference)) is None or state.error is not None:
+            self.asked_of.append(reference)
+            self._asked[reference] = PullState(project=project)
+        self._end("ask_signatures", reference)
+
+    def signatures_state(self, reference: str) -> PullState | None:
+        return self._asked.get(reference)
+
+    def answered(self, reference: str, said: SetpointError | tuple[Signature, ...]) -> None:
+        """How it ends that a registry is asked for signatures, says a test."""
+        if isinstance(said, SetpointError):
+            self._asked[reference] = PullState(said, self._asked.get(reference, PullState()).project)
+        else:
+            del self._asked[reference]
+            self.signatures[reference] = (*self.signatures.get(reference, ()), *said)
+        self.emit("signatures", reference)
 
     async def build(self, reference: str, recipe: BuildRecipe) -> None:
         await self._begin("build", reference)

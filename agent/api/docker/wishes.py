@@ -31,7 +31,7 @@ _KINDS: dict[str, type[SetpointError]] = {
     "unkillable": Temporary,
 }
 _MAY_COME = frozenset(("VolumeMissing", "NetworkMissing"))
-_ON_THE_WAY = frozenset(("Paused", "BackOff", "WaitsForDependents", "NetworkChanging"))
+_ON_THE_WAY = frozenset(("Paused", "BackOff", "WaitsForDependents", "NetworkChanging", "SignaturesAsked"))
 
 
 async def put(context: Context, key: Key, spec: AnySpec, *, starts: bool = False) -> None:

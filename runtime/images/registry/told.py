@@ -55,5 +55,14 @@ class RemoteDescriptor:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteSignatures:
+    """signatures: as `facts.signature_to_json` has them. failure: why the registry itself did not say all
+    that there are, as `error_view` has it, or None."""
+
+    signatures: tuple[Mapping[str, str], ...]
+    failure: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteTag:
     name: str

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from agent.policy.gate import Gate
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.reference import parse_reference
+from runtime.images.registry.credentials import Credential
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.origin import Origin
 from runtime.images.worker import IsolatedImages
@@ -66,12 +67,13 @@ class House:
         self.archive = make_image(self.folder / f"image-{self.count}", files)
         name = f"lab/{repository}:{self.count}"
         self.registry.put(f"oci:{self.archive}", name)
-        self.signer = Signer(self.registry.host, f"lab/{repository}")
+        self.signer = Signer(self.registry.host, f"lab/{repository}", self.registry.login)
         self.digest = self.signer.digest(str(self.count))
         return f"{self.registry.host}/{name}"
 
     def pull(self, name: str) -> None:
-        self.images.pull(name, [Origin(Endpoint(self.registry.host, is_insecure=True))])
+        login = Credential(*self.registry.login) if self.registry.login else None
+        self.images.pull(name, [Origin(Endpoint(self.registry.host, is_insecure=True), login)])
 
     def refuses(self, name: str, work: Any) -> SetpointError:
         before = self.content()
