@@ -24,6 +24,7 @@ from runtime.assembly import Assembly
 from runtime.build_recipe import BuildRecipe, FetchGit, FindContext
 from runtime.builds import Builds
 from runtime.changes import Changes
+from runtime.checkpoints.checkpoints import Checkpoints
 from runtime.confinement import Confinement
 from runtime.container_copies import ContainerCopies
 from runtime.container_files import ContainerFiles
@@ -108,9 +109,10 @@ class NativeEngine:
         self._assembly = Assembly(
             layout, self.images, self.volumes, self.networks, self._index.process_of, self.confinement.profile
         )
+        self.checkpoints = Checkpoints(layout, self._index, self._assembly, self._client)
         self._life = Life(
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
-            self.confinement,
+            self.confinement, self.checkpoints,
         )  # fmt: skip
         self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
         self.files = ContainerFiles(layout, self._index, self.images, self._life)
@@ -160,6 +162,7 @@ class NativeEngine:
             stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
+            await self.checkpoints.open()
             await self.files.open()
             await self._clear_leftovers(stack)
             await self.builds.open()

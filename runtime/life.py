@@ -18,6 +18,7 @@ from runtime import cgroup_limits, cgroups, container_record, disk
 from runtime.answering import Answering
 from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
+from runtime.checkpoints.checkpoints import Checkpoints
 from runtime.confinement import Confinement
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry, with_resources
@@ -52,6 +53,7 @@ class Life:
         supervised: Supervised,
         events: EventStream,
         confinement: Confinement,
+        checkpoints: Checkpoints,
     ) -> None:
         self.sandboxes: dict[str, SandboxState] = {}
         self._index = index
@@ -62,6 +64,7 @@ class Life:
         self._client = supervised.client
         self._events = events
         self._confinement = confinement
+        self._checkpoints = checkpoints
         self._answering = Answering()
 
     def close(self) -> None:
@@ -133,12 +136,14 @@ class Life:
     async def _launch(self, entry: Entry) -> None:
         """The process. One that an earlier life left in the cgroup is ended first."""
         config = entry.config
-        fields = {
+        fields: dict[str, Any] = {
             "label": config.name,
             "stdin": config.stdin_open,
             "log_bytes": config.log_max_bytes,
             "log_files": config.log_max_files,
         }
+        if (chosen := self._checkpoints.chosen(entry)) is not None:
+            fields["restore"] = chosen
         bundle = self._assembly.bundle(config.id)
         try:
             record = await self._client.start(config.id, bundle, **fields)
@@ -147,6 +152,7 @@ class Life:
                 raise
             await self._clear_cgroup(config.id)
             record = await self._client.start(config.id, bundle, **fields)
+        self._checkpoints.started(entry)
         entry.is_paused = False
         container_record.mark_run(bundle)  # always: an event may have told us first that it runs
         self._supervised.started(entry, record)
@@ -163,6 +169,7 @@ class Life:
         async with entry.lock:
             if entry.is_running:
                 await self._end(entry, grace_seconds, signal)
+                self._checkpoints.ended(entry)
         await self._release(entry)
 
     async def _end(self, entry: Entry, grace_seconds: float, signal: str) -> None:

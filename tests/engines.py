@@ -28,7 +28,7 @@ def dockerd(folder: Path) -> Iterator[Engine]:
     command = [
         "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "-p", folder / "pid",
         "-H", f"unix://{folder}/sock", "--bridge", "none", "--iptables=false", "--ip6tables=false",
-        "--ip-forward=false", "--ip-masq=false",
+        "--ip-forward=false", "--ip-masq=false", "--experimental",  # which its checkpoints are
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

@@ -27,6 +27,7 @@ from agent.api import errors, guards, native_routes
 from agent.api.context import CONTEXT, Context
 from agent.api.docker import routes, versions
 from agent.api.docker.answers import json_answer, message_of
+from agent.api.docker.host_facts import can_checkpoint
 from agent.api.listen import Address, plain_names, read_address
 from agent.api.own_socket import OwnSocket
 from agent.api.sockets.gate import fence
@@ -142,7 +143,7 @@ def _is_native(request: web.BaseRequest) -> bool:
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     request[_BEGUN] = True
     if not _is_native(request):
-        response.headers.update(versions.HEADERS)
+        response.headers.update(versions.headers(is_experimental=can_checkpoint()))
 
 
 @web.middleware

@@ -11,16 +11,16 @@ from runtime.model import ContainerConfig
 
 DATA = re.compile(
     r"setpoint\.db(-wal|-shm|-journal|\.damaged-.*)?|agent\.lock|agent\.log(\.1)?"
-    r"|audit|ballast|builds|containers|images|manifests|mount-points|networks|seccomp|source|volumes"
+    r"|audit|ballast|builds|checkpoint\.key|containers|images|manifests|mount-points|networks|seccomp|source|volumes"
 )
 RUN = re.compile(
     r"apparmor|builds|containers|hosts|netns|sandboxes|setpoint\.sock|sockets|store"
     r"|supervisor\.(err|sock|sock\.lock)"
 )
-BUNDLE = re.compile(r"container\.json|exit\.json|log|upper|work")
+BUNDLE = re.compile(r"checkpoints|container\.json|exit\.json|log|restore\.json|upper|work")
 RUN_OF_ONE = re.compile(
     r"(config|state|exit)\.json|hosts|hostname|resolv\.conf|stdin|std(out|err)(\.spool)?|console\.spool"
-    r"|paused-for-commit"
+    r"|paused-for-commit|restoring\.json|restored|criu\.(log|pid)"
 )
 VOLUME = re.compile(r"_data|volume\.json")
 

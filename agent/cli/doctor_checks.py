@@ -31,8 +31,8 @@ def check_host(instance: str) -> list[Finding]:
     """Every finding, in the order in which one would mend them."""
     findings: list[Finding] = []
     for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, denials, lsm, landlock,
-                  links, nftables,
-                  forwarding, other_firewalls, inotify, descriptors, git, init_program):  # fmt: skip
+                  links, nftables, forwarding, other_firewalls, inotify, descriptors, git, init_program,
+                  checkpoints):  # fmt: skip
         findings += _guarded(check)
     findings += _guarded(lambda: confinement(instance))
     findings += _guarded(lambda: storage(Path("/var/lib") / instance))
@@ -341,6 +341,23 @@ def init_program() -> Iterator[Finding]:
             yield Finding("init program", "ok", path)
             return
     yield Finding("init program", "warn", "none", "needed for init: true: apt-get install tini")
+
+
+def checkpoints() -> Iterator[Finding]:
+    """Nothing lacks without: only `docker checkpoint` needs it."""
+    from runtime.checkpoints import criu
+
+    path = criu.find_program()
+    if not path:
+        yield Finding("criu", "ok", "none: docker checkpoint needs it, nothing else does")
+        return
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    numbers = criu.parse_version(done.stdout)
+    shown = ".".join(map(str, numbers)) or path
+    if numbers and criu.is_too_old(numbers, _release()):
+        yield Finding("criu", "ok", f"{shown}, for programs without internet sockets: {criu.NEEDS_NEWER}")
+    else:
+        yield Finding("criu", "ok", shown)
 
 
 def storage(data: Path) -> Iterator[Finding]:

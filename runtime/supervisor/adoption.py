@@ -12,7 +12,8 @@ import contextlib
 import os
 import time
 
-from runtime import syscalls
+from runtime import cgroups, syscalls
+from runtime.errors import SetpointError
 from runtime.supervisor import records
 from runtime.supervisor.container import Container
 from runtime.supervisor.process import GATE_LOST
@@ -39,10 +40,23 @@ def adopt_all(server: Supervisor) -> int:
     except FileNotFoundError:
         return 0
     for name in names:
+        _end_half_restored(f"{server.run_directory}/{name}")
         record = _find_record(f"{server.run_directory}/{name}")
         if record is not None and record.get("name") == name and name not in server.containers:
             adopted += _adopt(server, record, f"{server.run_directory}/{name}")
     return adopted
+
+
+def _end_half_restored(directory: str) -> None:
+    """What was being made of a checkpoint, CRIU included, when a supervisor was killed: nobody was told that
+    it runs."""
+    record = records.read(directory, records.RESTORING)
+    if record is None:
+        return
+    if records.read(directory, records.STATE) is None:
+        with contextlib.suppress(SetpointError, OSError):
+            cgroups.kill(str(record.get("cgroup", "")))
+    records.remove(directory, records.RESTORING)
 
 
 def _find_record(directory: str) -> dict[str, Any] | None:

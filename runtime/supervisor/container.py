@@ -103,7 +103,7 @@ class Container:
                 path = f"{self.directory}/{stream}"
                 _make_fifo(path)
                 self._add_output(path, stream)
-                opened.append(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+                opened.append(_open_again(self.outputs[-1].fd, os.O_RDWR))
         except BaseException:
             for fd in opened:
                 os.close(fd)
@@ -115,7 +115,11 @@ class Container:
             return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         path = f"{self.directory}/stdin"
         _make_fifo(path)
-        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            reader = _open_again(found, os.O_RDONLY | os.O_NONBLOCK)
+        finally:
+            os.close(found)
         os.set_blocking(reader, True)
         self.open_stdin()
         return reader
@@ -318,6 +322,12 @@ class Container:
             self.loop.forget(self.pidfd)
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def _open_again(fd: int, flags: int) -> int:
+    """The same FIFO for the container, without O_NOFOLLOW: CRIU keeps the flags of an open file, and opens
+    it again by a link of /proc."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
 
 
 def _make_fifo(path: str) -> None:

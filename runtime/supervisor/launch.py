@@ -380,6 +380,11 @@ def _fork(
             os.close(directory)
 
 
+def fork_into(directories: Sequence[str]) -> tuple[syscalls.Cloned, tuple[str, ...]]:
+    """Fork a child that has nothing of a container but its cgroups, as `_fork` does. Returns twice."""
+    return _fork(0, directories, -1)
+
+
 def _fork_inside(flags: int, directory: int, pid_namespace: int) -> syscalls.Cloned:
     """setns(2) with a pid namespace changes only where this process's children are born: there, the
     fork, and back."""

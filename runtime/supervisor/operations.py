@@ -34,10 +34,11 @@ def ping(server: Supervisor, _message: Message, _fds: list[int], reply: Reply) -
 
 
 def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
-    """{name, bundle, stdin, log_bytes, log_files, hold} -> the container, once its program runs.
+    """{name, bundle, stdin, log_bytes, log_files, hold, restore} -> the container, once its program runs.
 
     Answers at once for one that runs. With hold the answer carries the descriptors `held` names.
-    warnings: what this host did not allow, and the program runs without.
+    warnings: what this host did not allow, and the program runs without. restore: {program, images, mounts,
+    files} of a checkpoint that it begins from.
     """
     name = _name(message)
     is_held = bool(message.get("hold"))
@@ -49,7 +50,12 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
         container = Container(server.loop, message, f"{server.run_directory}/{name}")
         for attachment in server.early_attachments.pop(name, ()):
             container.attach(attachment)
-        starting.start(server, container)
+        if message.get("restore"):
+            from runtime.supervisor import checkpointing  # late: few ever need it
+
+            checkpointing.restore(server, container, message["restore"])
+        else:
+            starting.start(server, container)
     started = container
     started.on_started.append(lambda error: _answer_started(started, reply, error, is_held))
 
@@ -61,6 +67,13 @@ def _answer_started(container: Container, reply: Reply, error: BaseException | N
     held = container.held_fds() if is_held else {}
     answer = {**container.to_record(), "held": list(held), "warnings": container.warnings}
     reply.result(answer, tuple(held.values()))
+
+
+def checkpoint(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
+    """{name, program, images, freezer, mounts} of a frozen container -> {files} or {failure}."""
+    from runtime.supervisor import checkpointing  # late: few ever need it
+
+    checkpointing.checkpoint(server, _running(server, message), message, reply)
 
 
 def hold(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
@@ -195,6 +208,7 @@ def _running(server: Supervisor, message: Message) -> Container:
 OPERATIONS: dict[str, Operation] = {
     "ping": ping,
     "start": start,
+    "checkpoint": checkpoint,
     "hold": hold,
     "give_console": give_console,
     "signal": send,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STATE = "state.json"
 EXIT = "exit.json"
+RESTORING = "restoring.json"  # while CRIU makes its processes, whom no other record names
 MAX_RECORD_BYTES = 1 << 20
 _START_TIME_FIELD = 19  # of /proc/PID/stat after the command's ")": field 22 in proc(5)
 _EXIT_CODE_FIELD = 49  # field 52

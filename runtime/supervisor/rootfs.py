@@ -33,7 +33,7 @@ def build(plan: Plan, users: int = -1) -> int:
     try:
         if users >= 0 and plan.overlay is not None:
             mapped_mounts.cover_layers(plan.overlay, users)
-        root = _mount_root(plan)
+        root = mount_root(plan)
     except OSError as error:
         if users >= 0 and error.errno == errno.EINVAL:
             reason = "this kernel makes no overlay of idmapped layers"
@@ -107,7 +107,8 @@ def _hint(error: OSError) -> str:
     return "is the source there?" if error.errno == errno.ENOENT else ""
 
 
-def _mount_root(plan: Plan) -> int:
+def mount_root(plan: Plan) -> int:
+    """What the container's root is made of, mounted where nothing is read from. A descriptor of it."""
     # An overlay has to sit somewhere until it is the root: on a directory that nothing else is read
     # from once the overlay is made of it.
     place = plan.root if plan.overlay is None else plan.overlay.work or plan.overlay.lower[-1]

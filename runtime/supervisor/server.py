@@ -78,6 +78,7 @@ class Supervisor:
         self.containers: dict[str, Container] = {}
         self.pending: list[Pending] = []
         self.execs: dict[int, Exec] = {}
+        self.tools: dict[int, Callable[[int], None]] = {}  # programs of the host, and who hears of their ends
         self.by_pid: dict[int, Container] = {}
         self.early_attachments: dict[str, list[Any]] = {}
         self.connections: dict[int, Connection] = {}
@@ -211,6 +212,7 @@ class Supervisor:
     def _reap_one(self, pid: int, code: int) -> None:
         container = self.by_pid.get(pid)
         running_exec = self.execs.get(pid)
+        tool = self.tools.pop(pid, None)
         if container is not None and not container.is_running:
             container.read_channel_to_end()  # it says whether the program ever ran
         elif running_exec is not None:
@@ -219,6 +221,8 @@ class Supervisor:
             self.finish(container, code, pid)
         else:
             os.waitpid(pid, 0)
+        if tool is not None:
+            tool(code)
         if running_exec is not None:
             del self.execs[pid]
             running_exec.finish(code)
@@ -278,8 +282,9 @@ class Supervisor:
     # --- upgrade
 
     def reexec_if_wanted(self) -> None:
-        """Once no child is between its fork and its program: what its channel says cannot be carried."""
-        if not self.wants_reexec:
+        """Once no child is between its fork and its program: what its channel says cannot be carried. Nor who
+        waits for a tool's end."""
+        if not self.wants_reexec or self.tools:
             return
         if all(container.is_running for container in self.containers.values()) and all(
             running.is_running for running in self.execs.values()

@@ -72,13 +72,13 @@ def start(server: Supervisor, container: Container) -> None:
     config = read_config(container.directory)
     container.is_tty = bool(config.get("process", {}).get("terminal"))
     container.cgroup = str(config.get("linux", {}).get("cgroupsPath", ""))
-    stdio = _make_fifos(container)
+    stdio = make_fifos(container)
     try:
         request = launch.LaunchRequest(config=config, bundle=container.bundle, stdio=stdio, gate=True)
         prepared = launch.build(request)
     except BaseException:
         container.close()
-        _close(stdio)
+        close(stdio)
         raise
     server.containers[container.name] = container
     if not server.pending:
@@ -108,7 +108,7 @@ def _fork(server: Supervisor, pending: Pending) -> Channel | None:
         container.tell_started(error)
         return None
     finally:
-        _close(pending.stdio)
+        close(pending.stdio)
     container.pid, container.pidfd = launched.pid, launched.pidfd
     container.is_child = True
     server.register(container)
@@ -121,12 +121,14 @@ def tell_bug(error: Exception) -> None:
         sys.excepthook(type(error), error, error.__traceback__)
 
 
-def _close(stdio: tuple[int, int, int]) -> None:
+def close(stdio: tuple[int, int, int]) -> None:
+    """The supervisor's copies of what the child has."""
     for fd in set(stdio) - {-1}:
         os.close(fd)
 
 
-def _make_fifos(container: Container) -> tuple[int, int, int]:
+def make_fifos(container: Container) -> tuple[int, int, int]:
+    """The container's ends of its stdio. Temporary, SetpointError; then the container is closed."""
     try:
         return container.make_fifos()
     except OSError as error:

@@ -173,6 +173,17 @@ def test_what_is_not_allowed_is_refused_and_told(fenced: Fenced) -> None:
     assert "Refused" in told and "uid 0" in told
 
 
+def test_no_checkpoint_is_made_or_begun_from(fenced: Fenced) -> None:
+    """Whoever may name a directory could have CRIU make what its files say."""
+    id = fenced.make("ci", **SLEEP).json["Id"]
+    ci = fenced.http("ci")
+    for method, path in (("GET", ""), ("POST", ""), ("DELETE", "/one")):
+        assert ci(method, f"/containers/{id}/checkpoints{path}").status == 403
+    query = {"checkpoint": "one", "checkpoint-dir": "/tmp"}
+    answer = ci("POST", f"/containers/{id}/start", query=query)
+    assert (answer.status, "checkpoint" in answer.message) == (403, True)
+
+
 def test_only_what_bears_the_label_is_seen(fenced: Fenced) -> None:
     rows = fenced.http("view")("GET", "/containers/json", query={"all": "1"}).json
     assert [row["Names"] for row in rows] == [["/ops-seen-1"]]

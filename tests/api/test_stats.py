@@ -1,4 +1,4 @@
-"""`docker stats`, `docker top` and checkpoints by real clients, beside dockerd's own answers."""
+"""`docker stats` and `docker top` by real clients, beside dockerd's own answers."""
 
 from __future__ import annotations
 
@@ -160,16 +160,6 @@ def test_arguments_that_are_not_known(host: Host, http: Http, name: str) -> None
     started(host, name)
     answer = http("GET", f"/containers/{name}/top", query={"ps_args": "--sort=pid"})
     assert (answer.status, "--sort=pid" in answer.message) == (400, True)
-
-
-def test_checkpoints(host: Host, http: Http, name: str) -> None:
-    started(host, name)
-    where = f"/containers/{name}/checkpoints"
-    assert http("GET", where).json == []
-    answer = http("POST", where, {"CheckpointID": "one"})
-    assert (answer.status, "criu" in answer.message.lower() or "checkpoint" in answer.message) == (501, True)
-    assert http("POST", where, {}).status == 400
-    assert http("DELETE", f"{where}/one").status == 404
 
 
 def test_clients_that_break_off_leave_nothing(host: Host, http: Http, agent_story: Story, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api.context import Context
-from agent.api.docker import auto_remove, wishes
+from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import no_content, not_modified
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import checked_signal
@@ -33,7 +33,8 @@ KILL = 9
 
 
 async def start(request: web.Request) -> web.Response:
-    """204; 304 when it runs already. A container whose start failed is not tried again by itself."""
+    """?checkpoint= to begin from, ?checkpoint-dir=. 204; 304 when it runs already. A container whose start
+    failed is not tried again by itself."""
     context, state = _asked_for(request)
     if state.phase == "running":
         return not_modified()
@@ -41,8 +42,13 @@ async def start(request: web.Request) -> web.Response:
         raise Conflict("", "", "cannot start a paused container, try unpause instead")
     key = owned_key(context, "start", state)
     before = context.loop.verdict_of(key)
-    await wishes.change(context, key, starts=True, ensure="running")
-    await _wait_started(context, key, state, before)
+    await beginning.choose(request, context, state)
+    try:
+        await wishes.change(context, key, starts=True, ensure="running")
+        await _wait_started(context, key, state, before)
+    except Exception:
+        context.engine.checkpoints.choose_none(state.id)
+        raise
     return no_content()
 
 
@@ -88,7 +94,7 @@ async def stop(request: web.Request) -> web.Response:
     key = owned_key(context, "stop", state)
     before = context.loop.verdict_of(key)
     await wishes.change(context, key, ensure="stopped", asked=_way(context, key, request))
-    await _wait_down(context, key, state, before)
+    await wait_down(context, key, state, before)
     return no_content()
 
 
@@ -99,7 +105,9 @@ async def _keep_down(context: Context, state: ContainerState) -> None:
         await wishes.change(context, key, ensure="stopped")
 
 
-async def _wait_down(context: Context, key: Key, state: ContainerState, before: Any) -> None:
+async def wait_down(context: Context, key: Key, state: ContainerState, before: Any) -> None:
+    """Until it runs no more. before: the verdict from before the wish."""
+
     def is_down() -> bool:
         now = context.engine.state(state.id)
         return now is None or now.phase not in ("running", "paused")
@@ -111,10 +119,11 @@ def _way(context: Context, key: Key, request: web.Request) -> dict[str, Any]:
     """`asked` with the time and the signal of this stop."""
     seconds, signal = _seconds(request), request.query.get("signal", "")
     way = {"stop_seconds": seconds, "stop_signal": checked_signal(signal) if signal else ""}
-    return _asked(context, key) | way
+    return asked_of(context, key) | way
 
 
-def _asked(context: Context, key: Key) -> dict[str, Any]:
+def asked_of(context: Context, key: Key) -> dict[str, Any]:
+    """What the API was asked for of a container so far."""
     asked = wishes.container_spec_of(context.loop.objects()[key]).asked or Asked()
     return asked.model_dump(exclude_unset=True)
 
@@ -136,6 +145,7 @@ async def restart(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
     key, record = _record(context, state)
     before = context.loop.verdict_of(key)
+    context.engine.checkpoints.choose_none(state.id)
     await completed(_want_restart(context, state, key, record, request))
     await _wait_started(context, key, state, before)
     note_container(context, state, "restart")
@@ -174,11 +184,11 @@ async def kill(request: web.Request) -> web.Response:
         return no_content()
     key = owned_key(context, "kill", state)
     before = context.loop.verdict_of(key)
-    asked = _asked(context, key) | {"stop_seconds": 0.0, "stop_signal": "KILL"}
+    asked = asked_of(context, key) | {"stop_seconds": 0.0, "stop_signal": "KILL"}
     await wishes.change(context, key, ensure="stopped", asked=asked)
     with contextlib.suppress(Conflict, NotFound):  # the wish was as quick
         await context.engine.signal(state.id, signal)  # now, if a stop with more time is under way
-    await _wait_down(context, key, state, before)
+    await wait_down(context, key, state, before)
     return no_content()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from agent.api.docker import versions
+from agent.api.docker.host_facts import can_checkpoint
 from agent.api.upgrade import Connection, take_over
 
 RAW = "application/vnd.docker.raw-stream"
@@ -35,10 +36,11 @@ async def take_head(connection: Connection) -> None:
 
 def hijack(request: web.Request, *, framed: bool) -> Connection:
     """Answer, and take the connection. The request's body must have been read."""
+    own = versions.headers(is_experimental=can_checkpoint())
     if "Upgrade" not in request.headers:
-        return take_over(request, {"Content-Type": RAW, **versions.HEADERS}, "200 OK")
+        return take_over(request, {"Content-Type": RAW, **own}, "200 OK")
     kind = stream_type(version_of(request), framed=framed)
-    headers = {"Content-Type": kind, "Connection": "Upgrade", "Upgrade": "tcp", **versions.HEADERS}
+    headers = {"Content-Type": kind, "Connection": "Upgrade", "Upgrade": "tcp", **own}
     return take_over(request, headers, "101 UPGRADED")
 
 

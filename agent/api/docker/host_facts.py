@@ -13,6 +13,7 @@ from typing import Any
 
 from runtime import apparmor, cgroups
 from runtime.cgroup_limits import Hierarchies
+from runtime.checkpoints import criu
 
 OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 MACHINE_ID = Path("/etc/machine-id")
@@ -114,3 +115,9 @@ def _read(path: Path) -> str:
     with contextlib.suppress(OSError):
         return path.read_text(errors="replace")
     return ""
+
+
+def can_checkpoint() -> bool:
+    """Whether CRIU is here. It is what this engine calls experimental: the docker CLI knows no other word by
+    which a daemon could say that it takes checkpoints."""
+    return bool(criu.find_program())

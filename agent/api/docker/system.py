@@ -13,7 +13,14 @@ from agent.api.context import Context
 from agent.api.docker import versions
 from agent.api.docker.answers import json_answer
 from agent.api.docker.events import feed_of
-from agent.api.docker.host_facts import engine_id, file_system, host_view, limits_view, security_options
+from agent.api.docker.host_facts import (
+    can_checkpoint,
+    engine_id,
+    file_system,
+    host_view,
+    limits_view,
+    security_options,
+)
 from agent.api.docker.stamps import rfc3339
 from agent.api.docker.system_df import disk_use
 from agent.api.requests import context_of
@@ -62,11 +69,18 @@ async def ping(request: web.Request) -> web.StreamResponse:
 
 async def version(request: web.Request) -> web.StreamResponse:
     return json_answer(
-        version_view(context_of(request).version, os.uname(), parse_platform(os.uname().machine).architecture)
+        version_view(
+            context_of(request).version,
+            os.uname(),
+            parse_platform(os.uname().machine).architecture,
+            is_experimental=can_checkpoint(),
+        )
     )
 
 
-def version_view(own: str, kernel: os.uname_result, architecture: str) -> dict[str, object]:
+def version_view(
+    own: str, kernel: os.uname_result, architecture: str, *, is_experimental: bool
+) -> dict[str, object]:
     """Docker's shape, of this program: it has no commit, and Go's version is that of what runs it."""
     details = {
         "ApiVersion": versions.NEWEST,
@@ -77,9 +91,11 @@ def version_view(own: str, kernel: os.uname_result, architecture: str) -> dict[s
         "GoVersion": f"none ({platform.python_implementation()} {platform.python_version()})",
         "GitCommit": "",
         "BuildTime": "",
-        "Experimental": "false",
+        "Experimental": str(is_experimental).lower(),
     }
-    same = {name: value for name, value in details.items() if name != "Experimental"}
+    same: dict[str, object] = {name: value for name, value in details.items() if name != "Experimental"}
+    if is_experimental:  # else the daemon leaves it out
+        same["Experimental"] = True
     engine = {"Name": "Engine", "Version": own, "Details": details}
     return {"Platform": {"Name": "Setpoint"}, "Components": [engine], "Version": own, **same}
 
@@ -110,7 +126,7 @@ async def info(request: web.Request) -> web.StreamResponse:
             "RegistryConfig": await asyncio.to_thread(_registries, context),
             "GenericResources": [],
             "Labels": [],
-            "ExperimentalBuild": False,
+            "ExperimentalBuild": can_checkpoint(),
             "ServerVersion": context.version,
             "Runtimes": {RUNTIME: {"path": RUNTIME}},
             "DefaultRuntime": RUNTIME,

@@ -8,13 +8,13 @@ from runtime.errors import Invalid
 
 NEWEST = "1.52"
 OLDEST = "1.24"
-HEADERS = {
-    "Api-Version": NEWEST,
-    "Docker-Experimental": "false",
-    "Ostype": "linux",
-    "Server": "Setpoint (linux)",
-}
+_HEADERS = {"Api-Version": NEWEST, "Ostype": "linux", "Server": "Setpoint (linux)"}
 _VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
+
+
+def headers(*, is_experimental: bool) -> dict[str, str]:
+    """is_experimental: the docker CLI has its `checkpoint` commands only where this is said."""
+    return {**_HEADERS, "Docker-Experimental": str(is_experimental).lower()}
 
 
 def parsed(text: str) -> tuple[int, int]:
