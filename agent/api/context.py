@@ -24,6 +24,7 @@ from agent.reconcile.loop import Loop
 from agent.room import RoomWatch
 from agent.settings import Settings
 from agent.updates.watcher import UpdateWatcher
+from runtime.log_watch import LogWatch
 from store.records import Key
 from store.store import Store
 
@@ -82,6 +83,7 @@ class Context:
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
     rendered: Rendered = field(default_factory=Rendered)  # of the Docker API, too
+    log_watch: LogWatch = field(default_factory=LogWatch)  # for who follows logs
 
     @property
     def is_ready(self) -> bool:

@@ -120,6 +120,7 @@ class Servers:
         for runner in self._runners:
             await runner.cleanup()
         self._context.execs.close()
+        self._context.log_watch.close()
         with contextlib.suppress(FileNotFoundError):
             self._context.settings.layout.agent_socket.unlink()
 

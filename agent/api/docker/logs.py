@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from runtime.log_blocks import LogBlocks
 from runtime.logs import to_stamp
 from runtime.model import ContainerState
 
-POLL_SECONDS = 0.1
+LOOK_SECONDS = 1.0  # where nothing tells: an end while the supervisor was away, say
+UNTIL_SECONDS = 0.1  # between two looks at the clock
 MAX_TAIL = 2**31
+Wait = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ async def logs(request: web.Request) -> web.StreamResponse:
     directory = context.engine.log_directory(state.id)
     async with Blocks(directory, wish.tail, is_followed=wish.is_followed) as blocks:
         await response.prepare(request)
-        async for frames in follow(blocks, framer, goes_on, wish.until):
+        wait = _wait_of(context, state.id, directory, UNTIL_SECONDS if wish.until else LOOK_SECONDS)
+        async for frames in follow(blocks, framer, goes_on, wish.until, wait):
             await response.write(frames)
         await response.write_eof()
     return response
@@ -96,6 +99,19 @@ def run_of(context: Context, state: ContainerState) -> Callable[[], bool]:
         return now is not None and now.pid is not None and now.pid == pid
 
     return goes_on
+
+
+def _wait_of(context: Context, id: str, directory: Path, seconds: float) -> Wait:
+    """What returns when something may have come: written, or the end of the container's run."""
+
+    async def wait(is_there: Callable[[], bool]) -> None:
+        await context.log_watch.wait(directory, is_there, context.exits.next_of(id), seconds)
+
+    return wait
+
+
+async def _no_wait(_is_there: Callable[[], bool]) -> None:
+    """Of a log that is not followed."""
 
 
 class Blocks:
@@ -161,9 +177,14 @@ class Blocks:
 
 
 async def follow(
-    blocks: Blocks, framer: LogFramer, goes_on: Callable[[], bool], until: str = ""
+    blocks: Blocks,
+    framer: LogFramer,
+    goes_on: Callable[[], bool],
+    until: str = "",
+    wait: Wait = _no_wait,
 ) -> AsyncIterator[bytes]:
-    """Pieces to send, none of them empty, until all is read and the container does not go on."""
+    """Pieces to send, none of them empty, until all is read and the container does not go on. wait: for more,
+    given what tells whether it is there."""
 
     def is_going_on() -> bool:
         return goes_on() and not (until and until < to_stamp(time.time()))
@@ -177,7 +198,5 @@ async def follow(
             continue
         if not may_more_come:
             return
-        is_quiet = True
-        while is_quiet and is_going_on():
-            await asyncio.sleep(POLL_SECONDS)
-            is_quiet = not blocks.has_more
+        while is_going_on() and not blocks.has_more:
+            await wait(lambda: blocks.has_more or not is_going_on())
