@@ -12,6 +12,7 @@ Streams: 0 stdin (empty: its end), 1 stdout, 2 stderr, 3 exit ({"exit_code": n})
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -667,9 +668,10 @@ class Session:
 
     def run(self, stdin: bytes | None = None) -> tuple[int, bytes, bytes]:
         """Send stdin (or end it at once), read all: (exit code, stdout, stderr). For scripts and tests."""
-        if stdin:
-            self.send_stdin(stdin)
-        self.close_stdin()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and what it said is there
+            if stdin:
+                self.send_stdin(stdin)
+            self.close_stdin()
         output: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         while frame := self.receive():
             stream, content = frame

@@ -77,14 +77,14 @@ async def until(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS)
     return found
 
 
-async def ended(engine: NativeEngine, id: str) -> ContainerState:
+async def ended(engine: NativeEngine, id: str, seconds: float = PATIENCE_SECONDS) -> ContainerState:
     """The state of a container once it has stopped."""
 
     def stopped() -> ContainerState | None:
         state = engine.state(id)
         return state if state is not None and state.phase == "stopped" else None
 
-    found: ContainerState = await until(stopped)
+    found: ContainerState = await until(stopped, seconds)
     return found
 
 
