@@ -203,7 +203,8 @@ class ContainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """A bridge network. subnet "" lets the runtime find a free one."""
+    """A bridge network. subnet "" lets the runtime find a free one. ip_range: the part of it that containers
+    get addresses of, unless they name one. aux_addresses: those that none gets."""
 
     name: str
     subnet: str = ""
@@ -212,6 +213,8 @@ class NetworkConfig:
     isolated: bool = False  # containers on it do not reach each other
     mtu: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    ip_range: str = ""
+    aux_addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,12 @@ def _network_spec(data: Data, key: Key, dump: Dump, found: Import) -> NetworkSpe
     if _has_static_address(name, dump):
         fields |= {
             field: config[said]
-            for field, said in (("subnet", "Subnet"), ("gateway", "Gateway"))
+            for field, said in (
+                ("subnet", "Subnet"),
+                ("gateway", "Gateway"),
+                ("ip_range", "IPRange"),
+                ("aux_addresses", "AuxiliaryAddresses"),
+            )
             if config.get(said)
         }
     if labels := {k: v for k, v in _labels(data).items() if not k.startswith(COMPOSE)}:

@@ -514,8 +514,9 @@ NETWORK = {
     ),
     "internal": D("No way out of it.", "internal: true", BOOLEAN),
     "ipam": D(
-        "compose's place for a subnet and gateway.",
-        "ipam: {config: [{subnet: 10.9.0.0/24}]}",
+        "compose's place for a subnet and gateway, for the part of it that containers get addresses of "
+        "(ip_range), and for those that none gets (aux_addresses).",
+        "ipam: {config: [{subnet: 10.9.0.0/24, ip_range: 10.9.0.128/25, aux_addresses: {router: 10.9.0.9}}]}",
         {"type": "object"},
     ),
     "isolated": D("Containers on it do not reach each other. Setpoint's own.", "isolated: true", BOOLEAN),

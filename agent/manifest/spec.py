@@ -300,6 +300,8 @@ class NetworkSpec(Spec):
     internal: bool = False
     subnet: str = ""
     gateway: str = ""
+    ip_range: str = ""  # that part of the subnet of which containers get addresses
+    aux_addresses: dict[str, str] = {}  # that no container gets
     mtu: int | None = None
     isolated: bool = False
     labels: dict[str, str] = {}

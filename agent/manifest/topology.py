@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 from agent.manifest.nodes import Mapping, Node, Scalar
-from agent.manifest.parse_values import Broken, Parser, boolean, choice, fields, integer, items, text
+from agent.manifest.parse_values import Broken, Parser, boolean, choice, fields, integer, items, named, text
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels, real_name
 from agent.manifest.spec import NetworkSpec, VolumeSpec
@@ -59,11 +59,25 @@ def _gateway(r: Reading, node: Node) -> str:
         raise Refuse(f'"{value}" is not an IPv4 address') from None
 
 
-def _ipam_entry(r: Reading, node: Node) -> dict[str, str]:
-    return fields(r, node, {"subnet": _subnet, "gateway": _gateway}, lacking=("ip_range", "aux_addresses"))
+def _ip_range(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        return str(ipaddress.IPv4Network(value))
+    except ValueError:
+        raise Refuse(f'"{value}" is not a range of addresses', "such as 10.5.0.128/25") from None
 
 
-def _ipam(r: Reading, node: Node) -> dict[str, str]:
+def _ipam_entry(r: Reading, node: Node) -> dict[str, Any]:
+    table: dict[str, Parser[Any]] = {
+        "subnet": _subnet,
+        "gateway": _gateway,
+        "ip_range": _ip_range,
+        "aux_addresses": lambda r, node: named(r, node, _gateway, "name"),
+    }
+    return fields(r, node, table)
+
+
+def _ipam(r: Reading, node: Node) -> dict[str, Any]:
     table: dict[str, Parser[Any]] = {
         "driver": _driver("default", ()),
         "config": lambda r, node: items(r, node, _ipam_entry),
@@ -141,7 +155,9 @@ def read_network(r: Reading, node: Node) -> NetworkSpec:
     if "name" in values and not values.get("external"):
         r.claim("network_name", values["name"], at=_at(node, "name"))
     _check_gateway(values, node)
-    _check_external(values, node, ("subnet", "gateway", "internal", "mtu", "isolated", "driver"))
+    _check_addresses(values, node)
+    own = ("subnet", "gateway", "ip_range", "aux_addresses", "internal", "mtu", "isolated", "driver")
+    _check_external(values, node, own)
     return NetworkSpec(**values)
 
 
@@ -167,6 +183,21 @@ def _check_gateway(values: dict[str, Any], node: Node) -> None:
     network, gateway = ipaddress.ip_network(values["subnet"]), ipaddress.ip_address(values["gateway"])
     if gateway not in network or gateway in (network.network_address, network.broadcast_address):
         raise Refuse(f"gateway {gateway} is not an address of {network}", at=node)
+
+
+def _check_addresses(values: dict[str, Any], node: Node) -> None:
+    """What is said of the addresses of a subnet lies in it."""
+    said = {name: values[name] for name in ("ip_range", "aux_addresses") if values.get(name)}
+    if not said:
+        return
+    if "subnet" not in values:
+        raise Refuse(f"{next(iter(said))} needs a subnet", at=node)
+    network = ipaddress.IPv4Network(values["subnet"])
+    if "ip_range" in said and not ipaddress.IPv4Network(said["ip_range"]).subnet_of(network):
+        raise Refuse(f"ip_range {said['ip_range']} is not a part of {network}", at=node)
+    for name, address in said.get("aux_addresses", {}).items():
+        if ipaddress.IPv4Address(address) not in network:
+            raise Refuse(f'aux_addresses: "{name}": {address} is not an address of {network}', at=node)
 
 
 def _check_external(values: dict[str, Any], node: Node, own: tuple[str, ...]) -> None:

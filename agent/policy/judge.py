@@ -33,7 +33,10 @@ restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_
 suspend on_unhealthy platform update asked
 """
 _SOCKETS = "path limits owner mode allow label time_to_live labels ensure suspend"
-_THINGS = "name driver external internal subnet gateway mtu isolated labels ensure suspend keep asked"
+_THINGS = """
+name driver external internal subnet gateway ip_range aux_addresses mtu isolated labels ensure suspend keep
+asked
+"""
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
 THINGS = frozenset(_THINGS.split())
 """Fields of networks and volumes that were looked at; `external` is judged."""

@@ -370,6 +370,8 @@ def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
         name=network_name(key, spec),
         subnet=spec.subnet,
         gateway=spec.gateway,
+        ip_range=spec.ip_range,
+        aux_addresses=dict(spec.aux_addresses),
         internal=spec.internal,
         isolated=spec.isolated,
         mtu=spec.mtu,

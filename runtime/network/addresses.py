@@ -7,6 +7,7 @@ strings at the edge.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -124,13 +125,40 @@ def check_overlap(name: str, wanted: IPv4Network, taken: Iterable[tuple[IPv4Netw
             )  # fmt: skip
 
 
-def choose_address(name: str, subnet: Subnet, used: Collection[int], after: int = 0) -> int:
-    """A free host address: the next one behind `after`, around the end to the start.
+def check_parts(name: str, subnet: Subnet, ip_range: str, reserved: Iterable[str]) -> None:
+    """Invalid for a range or an address that is to be reserved and is not of the subnet."""
+    whole = IPv4Network((subnet.first, subnet.prefix))
+    if ip_range and not parse_network("create network", name, ip_range).subnet_of(whole):
+        raise Invalid("create network", name, f"range {ip_range} is not a part of {subnet}")
+    for address in reserved:
+        if IPv4Address(parse_address("create network", name, address)) not in whole:
+            raise Invalid("create network", name, f"{address} is not an address of {subnet}")
+
+
+@functools.lru_cache(maxsize=256)
+def part_of(ip_range: str) -> Subnet:
+    """A range as the first and last of its addresses."""
+    network = IPv4Network(ip_range)
+    return Subnet(int(network.network_address), network.prefixlen, 0)
+
+
+@functools.lru_cache(maxsize=256)
+def numbers_of(reserved: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(int(IPv4Address(address)) for address in reserved)
+
+
+def choose_address(
+    name: str, subnet: Subnet, used: Collection[int], after: int = 0, within: Subnet | None = None
+) -> int:
+    """A free host address: the next one behind `after`, around the end to the start. within: only of that
+    part of the subnet.
 
     Next, not lowest: an address is not given to another while packets, or names in caches, for its
     last owner are still about. Conflict when all are used.
     """
     low, high = subnet.first + 1, subnet.last - 1
+    if within is not None:
+        low, high = max(low, within.first), min(high, within.last)
     start = after + 1 if low <= after < high else low
     for candidate in range(start, high + 1):
         if candidate not in used and candidate != subnet.gateway:
@@ -139,7 +167,7 @@ def choose_address(name: str, subnet: Subnet, used: Collection[int], after: int 
         if candidate not in used and candidate != subnet.gateway:
             return candidate
     raise Conflict(
-        "give an address on", name, f"all {high - low} addresses of {subnet} are in use",
+        "give an address on", name, f"all addresses of {within or subnet} are in use",
         "use a network with a larger subnet",
     )  # fmt: skip
 

@@ -156,13 +156,16 @@ class Book:
             raise NotFound("make sandbox", sandbox, f"there is no network {endpoint.network!r}")
         if endpoint.ipv6:
             raise Invalid("make sandbox", sandbox, f"network {endpoint.network} has no IPv6")
-        used = self._used[endpoint.network]
+        used: Collection[int] = self._used[endpoint.network]
+        if network.config.aux_addresses:
+            used = {*used, *addresses.numbers_of(tuple(network.config.aux_addresses.values()))}
         if endpoint.ipv4:
             address = addresses.check_static(endpoint.network, network.subnet, used, endpoint.ipv4)
         else:
-            address = addresses.choose_address(
-                endpoint.network, network.subnet, used, self._last.get(endpoint.network, 0)
-            )
+            ip_range = network.config.ip_range
+            within = addresses.part_of(ip_range) if ip_range else None
+            last = self._last.get(endpoint.network, 0)
+            address = addresses.choose_address(endpoint.network, network.subnet, used, last, within)
         return Endpoint(
             network=endpoint.network,
             interface=interface,

@@ -149,6 +149,7 @@ class Networks:
         else:
             wanted = addresses.choose_subnet(config.name, (network for network, _ in taken), self._pools)
         subnet = addresses.subnet_of(config.name, str(wanted), config.gateway)
+        addresses.check_parts(config.name, subnet, config.ip_range, config.aux_addresses.values())
         return NetworkRecord(config, subnet, bridge, time.time())
 
     def _taken(self, bridge: str) -> Sequence[tuple[IPv4Network, str]]:
@@ -478,6 +479,7 @@ def _relabelled(record: NetworkRecord, config: NetworkConfig) -> NetworkRecord:
         config.subnet in ("", had.subnet, str(record.subnet))
         and config.gateway in ("", addresses.text_of(record.subnet.gateway))
         and (config.internal, config.isolated, config.mtu) == (had.internal, had.isolated, had.mtu)
+        and (config.ip_range, dict(config.aux_addresses)) == (had.ip_range, dict(had.aux_addresses))
     )
     if not is_same:
         raise Conflict(

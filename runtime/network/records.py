@@ -79,6 +79,7 @@ def check_name(op: str, name: str) -> None:
 def network_json(record: NetworkRecord) -> dict[str, Any]:
     config = dataclasses.asdict(record.config)
     config["labels"] = dict(record.config.labels)
+    config["aux_addresses"] = dict(record.config.aux_addresses)
     return {
         "config": config,
         "subnet": str(record.subnet),

@@ -90,14 +90,30 @@ def test_what_cannot_be_made(either: Host, name: str, body: dict[str, Any], stat
         {"Driver": "macvlan"},
         {"Options": {"com.docker.network.bridge.name": "br77"}},
         {"Options": {"whatever": "x"}},
-        {"IPAM": {"Config": [{"Subnet": "10.191.0.0/24", "IPRange": "10.191.0.0/25"}]}},
-        {"IPAM": {"Config": [{"Subnet": "10.191.0.0/24", "AuxiliaryAddresses": {"a": "10.191.0.9"}}]}},
         {"IPAM": {"Config": [{"Subnet": "fd00:77::/64"}]}},
     ],
 )
 def test_what_we_have_not_is_refused(http: Http, name: str, body: dict[str, Any]) -> None:
     answer = http("POST", "/networks/create", {"Name": name, **body})
     assert answer.status == 501 and answer.message
+
+
+def test_addresses_come_of_a_range_and_some_are_kept_free(either: Host, name: str) -> None:
+    config = {
+        "Subnet": "10.191.0.0/24", "Gateway": "10.191.0.1", "IPRange": "10.191.0.128/29",
+        "AuxiliaryAddresses": {"router": "10.191.0.129"},
+    }  # fmt: skip
+    made = either.http("POST", "/networks/create", {"Name": name, "IPAM": {"Config": [config]}})
+    assert made.status == 201
+    assert either.http("GET", f"/networks/{name}").json["IPAM"]["Config"] == [config]
+    for each in ("a", "b"):
+        either.docker("run", "-d", "--name", f"{name}{each}", "--network", name, "busybox", "sleep", "1000")
+    found = {addresses(either, f"{name}{each}")[name] for each in ("a", "b")}
+    assert len(found) == 2 and "10.191.0.129" not in found
+    assert all(128 <= int(address.rpartition(".")[2]) < 136 for address in found)
+    taken = ("--network", name, "--ip", "10.191.0.129", "busybox", "true")
+    assert either.docker("run", "--rm", *taken, check=False).returncode == 125
+    either.docker("run", "--rm", "--network", name, "--ip", "10.191.0.9", "busybox", "true")
 
 
 def test_a_name_and_a_subnet_are_one_network_s(either: Host, name: str) -> None:

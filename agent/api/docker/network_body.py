@@ -38,6 +38,7 @@ _KNOWN = frozenset(
     )
 )  # fmt: skip
 MAX_LABEL_BYTES = 128 * 1024
+AnyNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 NO_SWARM = "cannot create a swarm scoped network when swarm is not active"
 
 
@@ -145,7 +146,7 @@ def _flag(option: str, value: str) -> bool:
 # --- addresses ------------------------------------------------------------------------------------
 
 
-def _ipam(name: str, ipam: Mapping[str, Any]) -> dict[str, str]:
+def _ipam(name: str, ipam: Mapping[str, Any]) -> dict[str, Any]:
     driver, configs = text_of(ipam, "Driver"), list_of(ipam, "Config")
     if driver not in ("", "default"):
         raise NotFound("", "", f'plugin "{driver[:60]}" not found')
@@ -161,7 +162,7 @@ def _ipam(name: str, ipam: Mapping[str, Any]) -> dict[str, str]:
     return _subnet(name, config)
 
 
-def _subnet(name: str, config: Mapping[str, Any]) -> dict[str, str]:
+def _subnet(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     text = text_of(config, "Subnet")
     try:
         subnet = ipaddress.ip_network(text, strict=False)
@@ -173,25 +174,42 @@ def _subnet(name: str, config: Mapping[str, Any]) -> dict[str, str]:
         raise Unsupported("create network", name, f"{text[:60]}: networks have IPv4 alone here yet")
     if text != str(subnet):
         raise _config(f"invalid subnet {text[:60]}: it should be {subnet}")
-    if text_of(config, "IPRange") not in ("", text):
-        raise Unsupported("create network", name, "a range within the subnet", "a smaller subnet")
-    if map_of(config, "AuxiliaryAddresses"):
-        raise Unsupported(
-            "create network", name, "auxiliary addresses", "addresses of containers can be named"
-        )
     gateway = text_of(config, "Gateway")
     if gateway:
-        _check_gateway(gateway, subnet)
-    return _said(subnet=text, gateway=gateway)
+        _within("gateway", gateway, subnet)
+    return _said(
+        subnet=text, gateway=gateway, ip_range=_range(config, text, subnet),
+        aux_addresses={
+            name: str(_within("auxiliary address", address, subnet))
+            for name, address in text_map_of(config, "AuxiliaryAddresses").items()
+        },
+    )  # fmt: skip
 
 
-def _check_gateway(gateway: str, subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+def _range(config: Mapping[str, Any], whole: str, subnet: AnyNetwork) -> str:
+    """ "" for one that is all of the subnet."""
+    text = text_of(config, "IPRange")
+    if text in ("", whole):
+        return ""
     try:
-        address = ipaddress.ip_address(gateway)
+        found = ipaddress.IPv4Network(text, strict=False)
     except ValueError:
-        raise _config(f"invalid gateway {gateway[:40]}: invalid address") from None
+        raise _config(f"invalid ip-range {text[:60]}: invalid CIDR block notation") from None
+    if text != str(found):
+        raise _config(f"invalid ip-range {text[:60]}: it should be {found}")
+    if not found.subnet_of(ipaddress.IPv4Network(whole)):
+        raise _config(f"invalid ip-range {text}: parent subnet {subnet} doesn't contain this range")
+    return text
+
+
+def _within(what: str, text: str, subnet: AnyNetwork) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise _config(f"invalid {what} {text[:40]}: invalid address") from None
     if address not in subnet:
-        raise _config(f"invalid gateway {gateway}: parent subnet {subnet} doesn't contain this address")
+        raise _config(f"invalid {what} {text}: parent subnet {subnet} doesn't contain this address")
+    return address
 
 
 def _config(reason: str) -> Invalid:

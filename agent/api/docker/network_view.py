@@ -58,7 +58,7 @@ def summary(seen: Seen) -> dict[str, Any]:
         "Driver": seen.driver,
         "EnableIPv4": True,
         "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": {}, "Config": _addresses(seen.state)},
+        "IPAM": {"Driver": "default", "Options": {}, "Config": _addresses(seen)},
         "Internal": seen.state is not None and seen.state.internal,
         "Attachable": bool(asked.get("attachable")),
         "Ingress": False,
@@ -78,8 +78,14 @@ def _spec(seen: Seen) -> Mapping[str, Any]:
     return seen.record.spec if seen.record is not None else {}
 
 
-def _addresses(state: NetworkState | None) -> list[dict[str, str]]:
-    return [{"Subnet": state.subnet, "Gateway": state.gateway}] if state is not None else []
+def _addresses(seen: Seen) -> list[dict[str, Any]]:
+    if (state := seen.state) is None:
+        return []
+    spec, said = _spec(seen), {"Subnet": state.subnet, "Gateway": state.gateway}
+    for name, field in (("IPRange", "ip_range"), ("AuxiliaryAddresses", "aux_addresses")):
+        if spec.get(field):
+            said[name] = spec[field]
+    return [said]
 
 
 def _options(seen: Seen, asked: Mapping[str, str]) -> dict[str, str]:

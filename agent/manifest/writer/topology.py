@@ -12,14 +12,15 @@ from agent.manifest.writer.yaml_text import Quoted
 
 Fields = dict[str, Any]
 _NETWORK = ("name", "external", "driver", "internal", "labels", "ensure", "suspend")
-_NETWORK_OWN = ("subnet", "gateway", "mtu", "isolated")
+_ADDRESSES = ("subnet", "gateway", "ip_range", "aux_addresses")
+_NETWORK_OWN = (*_ADDRESSES, "mtu", "isolated")
 _VOLUME = ("name", "external", "driver", "keep", "labels", "ensure", "suspend")
 _IMAGE = ("image", "pull_policy", "labels", "ensure", "suspend")
 
 
 def network(spec: NetworkSpec) -> Fields:
     found = _said(spec, _NETWORK)
-    address = {name: getattr(spec, name) for name in ("subnet", "gateway") if getattr(spec, name)}
+    address = {name: getattr(spec, name) for name in _ADDRESSES if getattr(spec, name)}
     if address:
         found["ipam"] = {"config": [address]}
     options = {MTU_OPTION: Quoted(spec.mtu)} if spec.mtu is not None else {}

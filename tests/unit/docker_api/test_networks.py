@@ -33,12 +33,17 @@ def test_all_that_can_be_said() -> None:
         "Attachable": True, "Ingress": False, "ConfigOnly": False, "ConfigFrom": None, "EnableIPv4": True,
         "EnableIPv6": False, "Options": options, "Labels": {"a": "b"},
         "IPAM": {
-            "Driver": "default", "Options": {}, "Config": [{"Subnet": "10.9.0.0/24", "Gateway": "10.9.0.7"}],
+            "Driver": "default", "Options": {},
+            "Config": [{
+                "Subnet": "10.9.0.0/24", "Gateway": "10.9.0.7", "IPRange": "10.9.0.128/25",
+                "AuxiliaryAddresses": {"router": "10.9.0.9"},
+            }],
         },
     }  # fmt: skip
     assert spec_of(body) == NetworkSpec(
         name="Web.x_1-2", internal=True, labels={"a": "b"}, mtu=1400, isolated=True, subnet="10.9.0.0/24",
-        gateway="10.9.0.7", asked=AskedNetwork(options=options, attachable=True),
+        gateway="10.9.0.7", ip_range="10.9.0.128/25", aux_addresses={"router": "10.9.0.9"},
+        asked=AskedNetwork(options=options, attachable=True),
     )  # fmt: skip
 
 
@@ -67,6 +72,13 @@ def test_what_says_nothing_is_not_set() -> None:
         ({"Name": "x", "Labels": {"a": "b" * 200_000}}, Invalid),
         ({"Name": "x", "Labels": ["a"]}, Invalid),
         ({"Name": "x", "Driver": "macvlan"}, Unsupported),
+        ({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "IPRange": "x"}]}}, Invalid),
+        ({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "IPRange": "10.1.0.9/25"}]}}, Invalid),
+        ({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "IPRange": "10.2.0.0/25"}]}}, Invalid),
+        (
+            {"Name": "x", "IPAM": {"Config": [{"Subnet": "10.1.0.0/24", "AuxiliaryAddresses": {"a": "b"}}]}},
+            Invalid,
+        ),
         ({"Name": "x", "Driver": "weave"}, NotFound),
         ({"Name": "x", "Scope": "global"}, Forbidden),
         ({"Name": "x", "EnableIPv4": False}, Unsupported),

@@ -15,7 +15,7 @@ from runtime.errors import Conflict, Invalid, NotFound, Temporary, Unsupported
 from runtime.layout import Layout
 from runtime.model import EndpointConfig, NetworkConfig, PortConfig, SandboxConfig
 from runtime.network import records
-from runtime.network.addresses import subnet_of
+from runtime.network.addresses import check_parts, subnet_of
 from runtime.network.book import Book, SandboxRequest
 from runtime.network.records import NetworkRecord
 
@@ -90,6 +90,30 @@ def test_a_port_is_published_once(one: PortConfig, two: PortConfig, is_refused: 
 def test_ports_that_cannot_be(port: PortConfig, error: type[Exception]) -> None:
     with pytest.raises(error):
         book().plan(request("one", "web", ports=(port,)))
+
+
+def test_addresses_come_of_the_part_that_is_named() -> None:
+    some = NetworkConfig(
+        "web", "10.7.0.0/24", ip_range="10.7.0.252/30", aux_addresses={"router": "10.7.0.253"}
+    )
+    made = book(some)
+    for id, last in (("a", 252), ("b", 254)):
+        made.put(made.plan(request(id, "web")))
+        assert made.sandboxes[id].endpoints[0].ipv4 & 255 == last
+    with pytest.raises(Conflict, match=r"all addresses of 10\.7\.0\.252/30 are in use"):
+        made.plan(request("c", "web"))
+    named = [EndpointConfig("web", ipv4=f"10.7.0.{last}") for last in (9, 253)]
+    asked = [SandboxRequest(SandboxConfig("own", "c", (each,)), "c", ("c",)) for each in named]
+    assert made.plan(asked[0]).endpoints[0].ipv4 & 255 == 9
+    with pytest.raises(Conflict, match="in use"):
+        made.plan(asked[1])
+    stored = records.network_from(json.loads(json.dumps(records.network_json(made.networks["web"]))))
+    assert stored == made.networks["web"]
+    subnet = made.networks["web"].subnet
+    for ip_range, reserved in (("10.8.0.0/30", ()), ("", ("10.8.0.1",))):
+        with pytest.raises(Invalid, match="is not a"):
+            check_parts("web", subnet, ip_range, reserved)
+    check_parts("web", subnet, some.ip_range, some.aux_addresses.values())
 
 
 def test_a_link_is_a_name_for_whoever_bears_another_and_in_one_hosts_file_alone() -> None:
