@@ -19,7 +19,7 @@ from runtime.cgroup_limits import Hierarchies, Write, limit_writes
 _lock = threading.Lock()
 _held: dict[str, tuple[tuple[str, ...], int]] = {}  # of this process: the directories, and by how many
 CPU_WEIGHT = 50  # v2: a container has 100
-_SHARES_PER_CPU = 512  # v1: a process of a container that is not limited has 1024 on each processor
+_SHARES_PER_CPU = 500  # v1: a process of a container that is not limited has 1024 on each processor
 
 
 def hold(path: str, *, memory_bytes: int, processes: int, is_behind: bool = False) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from tests.threats.keeping_mutations import KEEPING
 from tests.threats.log_mutations import LOGS
 from tests.threats.mutation import Mutation
 from tests.threats.stream_mutations import STREAMS
+from tests.threats.worker_mutations import WORKERS
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
 PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
@@ -671,5 +672,6 @@ MUTATIONS = (
     *KEEPING,
     *ADOPTION,
     *STREAMS,
+    *WORKERS,
     *LOGS,
 )  # fmt: skip

@@ -172,12 +172,9 @@ async def test_b5_images_are_read_in_groups_of_their_own(engine: NativeEngine, t
     caps = Caps()
     assert limits.get("memory.limit_in_bytes", limits.get("memory.max")) == str(caps.memory_bytes)
     assert limits["pids.max"] == str(caps.processes)
-    weight, usual = (
-        (limits["cpu.shares"], 1024 * (os.cpu_count() or 1))
-        if "cpu.shares" in limits
-        else (limits["cpu.weight"], 100)
-    )
-    assert int(weight) < usual
+    on_v1 = "cpu.shares" in limits
+    weight, expected = ("cpu.shares", 500 * (os.cpu_count() or 1)) if on_v1 else ("cpu.weight", 50)
+    assert limits[weight] == str(expected)
     engine.images.give_up()
     with pytest.raises(Temporary):
         await loading

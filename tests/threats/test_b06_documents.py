@@ -2,16 +2,19 @@
 one short line, or a value; no other exception, and never a second of work.
 
     SETPOINT_FUZZ_SECONDS=600 .venv/bin/pytest -s tests/threats/test_b06_documents.py      a long run, counted
+    SETPOINT_FUZZ_DOCUMENTS=1000000 …                                                      so many of each
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import random
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -35,6 +38,7 @@ from tests.bad_registry import config_of, descriptor, manifest_of
 from tests.signing import layer_of, payload_of, statement_of
 
 SECONDS = float(os.environ.get("SETPOINT_FUZZ_SECONDS", "1.5"))  # for each kind of document
+COUNT = int(os.environ.get("SETPOINT_FUZZ_DOCUMENTS", "0"))  # of each kind, however long that takes
 WORK_SECONDS = 1.0  # of this process, whatever else the machine does
 DIGEST = "sha256:" + "a" * 64
 AMD64 = Platform("linux", "amd64")
@@ -159,12 +163,28 @@ def torn(chance: random.Random, data: bytes) -> bytes:
     return data[:at] + bytes((chance.randrange(256),)) + data[at + 1 :]
 
 
+@pytest.fixture(autouse=True)
+def _has_time() -> Iterator[None]:
+    """A long run is no test that hangs."""
+    if COUNT or SECONDS > 30:
+        signal.alarm(0)
+    yield
+
+
+def times() -> Iterator[int]:
+    """0, 1, 2, …: for so long, or so many times."""
+    deadline = time.monotonic() + SECONDS
+    for number in itertools.count():
+        if number >= COUNT if COUNT else time.monotonic() >= deadline:
+            return
+        yield number
+
+
 @pytest.mark.parametrize("kind", READERS)
 def test_b6_tampered_documents(kind: str) -> None:
     seed = random.randrange(1 << 32)
-    chance, count, refused, slowest = random.Random(seed), 0, 0, 0.0
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
+    chance, refused, slowest = random.Random(seed), 0, 0.0
+    for count in times():
         data = tampered(chance, DOCUMENTS[kind])
         begun = time.process_time()
         try:
@@ -177,17 +197,15 @@ def test_b6_tampered_documents(kind: str) -> None:
             raise AssertionError(f"{place}: {error!r}: {data[:2000]!r}") from error
         slowest = max(slowest, time.process_time() - begun)
         assert slowest < WORK_SECONDS, (seed, count)
-        count += 1
-    print(f"{kind}: {count} documents, {refused} refused, the slowest took {1000 * slowest:.1f} ms")
+    print(f"{kind}: {count + 1} documents, {refused} refused, the slowest took {1000 * slowest:.1f} ms")
     assert count > 10
 
 
 def test_b6_tampered_headers() -> None:
     seed = random.randrange(1 << 32)
-    chance, count = random.Random(seed), 0
-    deadline = time.monotonic() + SECONDS
+    chance = random.Random(seed)
     good = b'Bearer realm="https://a.io/token",service="a.io",scope="repository:x:pull", Basic realm="x\\"y"'
-    while time.monotonic() < deadline:
+    for count in times():
         data = good
         for _ in range(chance.randint(1, 5)):
             data = torn(chance, data)
@@ -195,6 +213,5 @@ def test_b6_tampered_headers() -> None:
         for challenge in parse_challenges([data.decode("latin-1")] * 3):
             assert challenge.scheme == challenge.scheme.lower()
         assert time.process_time() - begun < WORK_SECONDS, (seed, count)
-        count += 1
-    print(f"headers: {count}")
+    print(f"headers: {count + 1}")
     assert count > 10
