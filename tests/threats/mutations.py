@@ -11,6 +11,7 @@ from tests.threats.adoption_mutations import ADOPTION
 from tests.threats.api_image_mutations import API_IMAGES
 from tests.threats.archive_mutations import ARCHIVES
 from tests.threats.build_mutations import BUILDS
+from tests.threats.checkpoint_mutations import CHECKPOINTS
 from tests.threats.copy_mutations import COPIES
 from tests.threats.docker_build_mutations import DOCKER_BUILDS
 from tests.threats.dockerfile_mutations import DOCKERFILES
@@ -664,6 +665,7 @@ MUTATIONS = (
     *ACCESS,
     *ARCHIVES,
     *COPIES,
+    *CHECKPOINTS,
     *BUILDS,
     *DRIFT,
     *DOCKERFILES,

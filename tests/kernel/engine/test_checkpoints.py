@@ -276,6 +276,73 @@ async def test_a_slow_reader_is_not_a_reason_to_say_things_twice(
     await engine.stop(config.id, 0)
 
 
+# --- what a container prepares
+
+
+async def test_a18_nothing_of_the_container_runs_for_the_host(engine: NativeEngine) -> None:
+    """CRIU calls tar, for the content of a tmpfs, and others; the container has its own of these names."""
+    poison = (
+        "for d in /usr/sbin /usr/bin /sbin /bin; do mkdir -p $d; "
+        "for p in tar gzip criu iptables-restore ip6tables-restore nft ip; do rm -f $d/$p; "
+        "printf '#!/bin/busybox sh\\n/bin/busybox touch /mem/marker\\n' >$d/$p; chmod 755 $d/$p; done; done; "
+        "mkdir -p /etc/criu; echo 'action-script /bin/tar' >/etc/criu/default.conf; echo kept >/mem/note; "
+    )
+    config = shell(engine, "one", poison + COUNTER, mounts=(MountConfig("tmpfs", "/mem"),))
+    await run(engine, config)
+    await count_to(engine, config.id, 1)
+    await keep_and_stop(engine, config.id, "one")
+    await engine.checkpoints.choose(config.id, "one")
+    last = counted(engine, config.id)[-1]
+    await engine.start(config.id)
+    await count_to(engine, config.id, last + 1)
+    found = await engine.exec(config.id, ["ls", "/mem"], timeout_seconds=20)
+    assert found.output == b"note\n"
+    found = await engine.exec(config.id, ["sh", "-c", "/bin/tar; ls /mem"], timeout_seconds=20)
+    assert found.output == b"marker\nnote\n"  # so it would have been seen
+    await engine.stop(config.id, 0)
+
+
+async def test_a7_a_mount_that_the_container_moved_stays_what_it_is(
+    engine: NativeEngine, tmp_path: Path
+) -> None:
+    """Its place in the config leads, by a link of the container's, to a mount that may be written to."""
+    (tmp_path / "file").write_text("the host's")
+    script = "mv /deep /moved; mkdir /deep; ln -s /data /deep/a; " + COUNTER
+    config = shell(
+        engine, "one", script,
+        mounts=(
+            MountConfig("bind", "/deep/a", str(tmp_path), read_only=True),
+            MountConfig("volume", "/data", "vol"),
+        ),
+    )  # fmt: skip
+    await run(engine, config)
+    await count_to(engine, config.id, 1)
+    await keep_and_stop(engine, config.id, "one")
+    await engine.checkpoints.choose(config.id, "one")
+    await engine.start(config.id)
+    probe = "cat /moved/a/file; touch /moved/a/x || echo; touch /data/y; ls /data /deep/a/"
+    found = await engine.exec(config.id, ["sh", "-c", probe], timeout_seconds=20)
+    assert b"the host's" in found.output and b"Read-only" in found.output
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    await engine.stop(config.id, 0)
+
+
+async def test_a_mount_of_the_containers_own_making_is_refused(engine: NativeEngine) -> None:
+    """Of the host's file systems: by it CRIU would be led to a source that nobody gave the container."""
+    script = "mkdir /below; mount -o bind /data/sub /below; " + COUNTER
+    config = shell(
+        engine, "one", "mkdir -p /data/sub; " + script, security=Security(privileged=True),
+        mounts=(MountConfig("volume", "/data", "vol"),),
+    )  # fmt: skip
+    await run(engine, config)
+    await count_to(engine, config.id, 1)
+    with pytest.raises(Unsupported, match=r"its mount at /below .* cannot be kept"):
+        await engine.checkpoints.create(config.id, "one", leaves_running=True)
+    last = counted(engine, config.id)[-1]
+    await count_to(engine, config.id, last + 2)
+    await engine.stop(config.id, 0)
+
+
 # --- crash only
 
 
