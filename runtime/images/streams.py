@@ -33,6 +33,8 @@ _MAGIC: tuple[tuple[bytes, Packing], ...] = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"BZh", "bzip2"),
+    # A frame to skip, which pzstd writes first (RFC 8878, 3.1.2).
+    *((bytes((number, 0x2A, 0x4D, 0x18)), "zstd") for number in range(0x50, 0x60)),
 )
 MAGIC_BYTES = 6
 _INPUT_BYTES = 128 * 1024

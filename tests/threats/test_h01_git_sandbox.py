@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,20 +142,12 @@ def test_h1_one_git_does_not_end_another(instance: Layout) -> None:
 def test_h1_who_ends_a_git_does_not_end_itself(instance: Layout) -> None:
     """A thread that joined to start it is still there, as one of a source that is followed may be."""
     path = f"/{instance.git_cgroup}"
-    sandbox, joined, done = Sandbox(instance.git_cgroup), threading.Event(), threading.Event()
-    with sandbox.start(["sleep", "1000"], ALL_READ) as git:
-
-        def stay() -> None:
-            sandbox._join([], ALL_READ)
-            joined.set()
-            done.wait(PATIENCE_SECONDS)
-
-        thread = threading.Thread(target=stay)
-        thread.start()
-        joined.wait(PATIENCE_SECONDS)
-        cgroups.kill(path)
-        assert git.wait() == -9
-        done.set()
-        thread.join()
-    sandbox.close()
-    assert not cgroups.existing(path)
+    agent = os.fork()
+    if not agent:
+        try:
+            Sandbox(instance.git_cgroup)._join([], ALL_READ)  # it has one thread
+            cgroups.kill(path)
+        finally:
+            os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(agent, 0)[1]) == 7
+    cgroups.delete(path)

@@ -108,6 +108,13 @@ class FakeImages(dict[str, ImageInfo]):
         return self[reference]
 
 
+class FakeBuilds:
+    """Of no context."""
+
+    async def run(self, *_asked: Any) -> ImageInfo:
+        raise Invalid("build image", "", "its context holds no Dockerfile")
+
+
 class ApiEngine(FakeEngine):
     """The fake engine, with what the API asks beyond `runtime.face`."""
 
@@ -115,6 +122,7 @@ class ApiEngine(FakeEngine):
         super().__init__(now=time.time)
         self.logs = logs
         self.images: FakeImages = FakeImages(self.images)
+        self.builds = FakeBuilds()
         self.execs: list[tuple[Any, ...]] = []
         self.processes: list[LocalProcess] = []
         self.is_closed = False
