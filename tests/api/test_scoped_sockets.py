@@ -299,6 +299,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "network of": {"HostConfig": {"NetworkMode": "container:ops-web-1"}},
     "pids of": {"HostConfig": {"PidMode": "container:ops-web-1"}},
     "ipc of": {"HostConfig": {"IpcMode": "container:ops-web-1"}},
+    "a link to": {"HostConfig": {"Links": ["ops-web-1:web"]}},
 }
 
 

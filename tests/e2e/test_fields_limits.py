@@ -33,6 +33,9 @@ services:
       resources:
         limits: {cpus: "0.25", memory: 48M, pids: 50}
         reservations: {memory: 32M}
+  disk: {<<: *base, blkio_config: {weight: 300, device_read_bps: [{path: DISK, rate: 1mb}]}, cpuset_mems: "0"}
+  by-number: {<<: *base, device_cgroup_rules: ["c 10:229 rw"], cgroup: host}
+  hidden: {<<: *base, hidden_paths: [/proc/uptime], readonly_paths: []}
   unlimited: {<<: *base, pids_limit: -1}
   hungry: {<<: *base, mem_limit: 16m, command: [dd, if=/dev/zero, of=/dev/null, bs=100M, count=1]}
   caps: {<<: *base, cap_drop: [ALL], cap_add: [net_bind_service, CAP_CHOWN]}
@@ -66,8 +69,20 @@ def has_apparmor() -> bool:
 @pytest.fixture(scope="module")
 def project(shared_story: Story) -> Iterator[Project]:
     found = Project(shared_story, "limits")
-    found.apply(COMPOSE, {"no-mkdir.json": json.dumps(NO_MKDIR)}, unready=("hungry", "too-much", "armoured"))
+    found.apply(
+        COMPOSE.replace("DISK", disk()),
+        {"no-mkdir.json": json.dumps(NO_MKDIR)},
+        unready=("hungry", "too-much", "armoured"),
+    )
     yield found
+
+
+def disk() -> str:
+    """A whole disk of this machine."""
+    for path in sorted(Path("/sys/block").iterdir()):
+        if int((path / "size").read_text()) and Path("/dev", path.name).is_block_device():
+            return f"/dev/{path.name}"
+    pytest.skip("no disk here")
 
 
 def limit(project: Project, name: str, controller: str, v1_file: str, v2_file: str) -> int:
@@ -132,6 +147,33 @@ def test_pids(project: Project) -> None:
     project.sh("memory", "i=0; while [ $i -lt 40 ]; do sleep 1000 & i=$((i+1)); done", code=None)
     assert "fork" in project.story.said
     project.sh("plain", "true")
+
+
+def test_block_io_and_memory_nodes(project: Project) -> None:
+    rates = project.cgroup("disk", "blkio", "blkio.throttle.read_bps_device", "io.max")
+    assert str(MIB) in rates
+    assert "300" in project.cgroup("disk", "blkio", "blkio.bfq.weight", "io.bfq.weight")
+    assert project.cgroup("disk", "cpuset", "cpuset.mems", "cpuset.mems") == "0"
+    if not has_v1("blkio"):
+        return
+    lines = (project.proc("disk") / "cgroup").read_text().splitlines()
+    place = next(line.rpartition(":")[2] for line in lines if ":blkio:" in line)
+    file = Path(f"/sys/fs/cgroup/blkio{place}/blkio.throttle.read_bps_device")
+    file.write_text(rates.replace(str(MIB), "4096"))
+    eventually(lambda: str(MIB) in file.read_text(), "the limit is put back")
+
+
+def test_paths_that_are_hidden_instead(project: Project) -> None:
+    assert project.sh("hidden", "cat /proc/uptime") == ""
+    assert "Timer List" in project.sh("hidden", "head -1 /proc/timer_list")
+    assert "/proc/sys" not in project.mounts("hidden") and "/proc/sys" in project.mounts("plain")
+
+
+def test_devices_by_number_and_whose_cgroups_are_seen(project: Project) -> None:
+    script = "mknod /fuse c 10 229 && cat /fuse 2>&1"
+    assert "can't open" in project.sh("plain", script, code=None)
+    assert "can't open" not in project.sh("by-number", script, code=None)
+    assert project.namespace("by-number", "cgroup") == str(Path("/proc/self/ns/cgroup").readlink())
 
 
 def test_deploy_resources_say_the_same(project: Project) -> None:

@@ -61,6 +61,11 @@ services:
     scale: 2
     ports: ["127.0.0.1:{p6}-{p7}:80"]
     networks: {front: {aliases: [any]}}
+  linked:
+    <<: *base
+    networks: [front]
+    links: ["web:shop-front"]
+    external_links: ["network-ordered-1:second"]
   inner: {<<: *base, networks: [internal]}
   none: {<<: *base, network_mode: none}
   host: {<<: *base, network_mode: host, extra_hosts: ["gw.test:host-gateway", "one.test=10.1.1.1"]}
@@ -202,6 +207,13 @@ def test_names_and_aliases_within_a_network(project: Project) -> None:
     hosts = project.root("client", "/etc/hosts").read_text()
     assert len(re.findall(r"\sany\b", hosts)) == 2  # both replicas
     assert get(project, "client", "http://any/") == "served by replica"
+
+
+def test_links(project: Project) -> None:
+    lines = [line.split() for line in project.root("linked", "/etc/hosts").read_text().splitlines()]
+    assert next(line for line in lines if line[1:] == ["shop-front"])[0].endswith(".7.77")
+    assert any(line[1:] == ["second"] for line in lines)
+    assert "shop-front" not in project.root("client", "/etc/hosts").read_text()
 
 
 def test_names_end_at_the_network(project: Project) -> None:

@@ -36,6 +36,12 @@ StopSignal StopTimeout Shell HostConfig NetworkingConfig Platform
 _KNOWN = frozenset(_FIELDS.split())
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_NO_ATTRIBUTES = ("lines are kept without attributes here", "leave it out: inspect and ps show labels")
+_OTHER_LOG_OPTIONS = {
+    **dict.fromkeys(("labels", "labels-regex", "env", "env-regex", "tag"), _NO_ATTRIBUTES),
+    "max-buffer-size": ("nothing is buffered here, and nothing is lost", "leave it out"),
+}
+_AS_IT_IS = {"compress": ("true", "false"), "mode": ("blocking", "")}
 RUNTIMES = ("", "setpoint", "runc", "io.containerd.runc.v2")
 MAX_LABEL_BYTES = 128 * 1024
 
@@ -307,14 +313,23 @@ def _security_option(option: str, lookup: Lookup) -> dict[str, Any]:
 def _logging(data: Mapping[str, Any]) -> Logging | None:
     driver, options = text_of(data, "Type"), text_map_of(data, "Config")
     if driver not in ("", "json-file", "local"):
-        raise Unsupported("create", f"log driver {driver[:40]}", "not to be had here", "json-file or local")
+        raise Unsupported(
+            "create", f"log driver {driver[:40]}", "output is kept in files here, bounded, and sent nowhere",
+            "json-file or local, and a shipper that reads `docker logs` or the API",
+        )  # fmt: skip
     fields: dict[str, Any] = {}
     for name, value in options.items():
         if name == "max-size":
             fields["max_size_bytes"] = _size(value)
         elif name == "max-file" and value.isascii() and value.isdigit() and 1 <= int(value[:6]) <= 1000:
             fields["max_file"] = int(value[:6])
-        elif name != "compress" or value not in ("true", "false"):
+        elif name in _OTHER_LOG_OPTIONS:
+            raise Unsupported("create", f"log opt {name}={value[:40]}", *_OTHER_LOG_OPTIONS[name])
+        elif (name, value) == ("mode", "non-blocking"):
+            raise Unsupported(
+                "create", "log opt mode=non-blocking", "no output is thrown away here", "blocking"
+            )
+        elif value not in _AS_IT_IS.get(name, ()):
             raise Invalid("", "", f"unknown log opt '{name[:40]}' for json-file log driver")
     return Logging(**fields) if fields else None
 

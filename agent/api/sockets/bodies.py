@@ -110,7 +110,7 @@ def used_by(spec: ContainerSpec) -> Iterator[tuple[str, str]]:
         kind, sign, name = mode.partition(":")
         if sign and kind in ("container", "service"):
             yield "container", name
-    for name in spec.depends_on:
+    for name in (*spec.depends_on, *(other for other, _ in spec.external_links)):
         yield "container", name
 
 

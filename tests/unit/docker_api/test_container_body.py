@@ -13,8 +13,9 @@ from agent.api.docker.body_limits import limits_of
 from agent.api.docker.body_networks import attachment_of, port_of
 from agent.api.docker.config_view import config_of, host_config_of, port_bindings
 from agent.api.docker.container_body import Lookup, command_of, spec_of
+from agent.api.sockets.bodies import used_by
 from agent.manifest.hashing import recreate_hash
-from agent.manifest.spec import ContainerSpec, Mount
+from agent.manifest.spec import ContainerSpec, Logging, Mount
 from agent.reconcile.convert import resources_of
 from runtime.errors import Invalid, NotFound, SetpointError, Unsupported
 from runtime.model import ImageInfo
@@ -148,6 +149,7 @@ def test_networks_and_ports() -> None:
     {"BlkioDeviceWriteIOps": [{"Path": "/dev/vda", "Rate": -1}]}, {"CpusetMems": "x"},
     {"CpuRealtimePeriod": -1}, {"CpuRealtimePeriod": 5, "CpuRealtimeRuntime": 6}, {"MemorySwappiness": 101},
     {"DeviceCgroupRules": ["c 1:1"]}, {"CgroupnsMode": "other"}, {"Links": [":x"]}, {"Links": ["a:b c"]},
+    {"LogConfig": {"Config": {"mode": "x"}}}, {"LogConfig": {"Config": {"whatever": "x"}}},
     {"Links": ["a"], "NetworkMode": "host"}, {"Links": ["a"], "NetworkMode": "container:b"},
     {"MaskedPaths": ["/proc"]}, {"ReadonlyPaths": ["/proc/../etc"]}, {"MaskedPaths": ["/proc/self/mem"]},
     {"Devices": [{"PathOnHost": "dev/x"}]},
@@ -159,7 +161,9 @@ def test_what_makes_no_sense(host: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("host", [
     {"CgroupParent": "/x"}, {"DeviceRequests": [{}]}, {"KernelMemory": 1}, {"StorageOpt": {"size": "1g"}},
-    {"LogConfig": {"Type": "syslog"}}, {"Mounts": [{"Type": "npipe", "Target": "/x"}]},
+    {"LogConfig": {"Type": "syslog"}}, {"LogConfig": {"Config": {"mode": "non-blocking"}}},
+    {"LogConfig": {"Config": {"tag": "x"}}}, {"LogConfig": {"Config": {"max-buffer-size": "1m"}}},
+    {"Mounts": [{"Type": "npipe", "Target": "/x"}]},
 ], ids=str)  # fmt: skip
 def test_what_there_is_not(host: dict[str, Any]) -> None:
     with pytest.raises(Unsupported):
@@ -330,3 +334,14 @@ def test_ports_are_numbers_or_refused(text: str) -> None:
     except Invalid:
         return
     assert 1 <= number <= 65535 and protocol in ("tcp", "udp", "sctp")
+
+
+def test_logs_are_files_that_are_bounded() -> None:
+    config = {"max-size": "5m", "max-file": "2", "mode": "blocking", "compress": "true"}
+    assert spec(host={"LogConfig": {"Type": "local", "Config": config}}).logging == Logging(
+        max_size_bytes=5 << 20, max_file=2
+    )
+
+
+def test_what_a_link_leads_to_is_used() -> None:
+    assert list(used_by(spec(host={"Links": ["db"]}))) == [("container", "key-of-db")]
