@@ -1,7 +1,7 @@
-"""An image like those that people pull, made of this host's own files: three gzip layers, 25,000 files,
-about 495 MB unpacked. Nothing is fetched; the same host gives the same image.
+"""An image like those that people pull, made of this host's own files: three gzip layers. Nothing is
+fetched; the same host gives the same image.
 
-    make_image(folder) ─> an OCI layout          of 60, 25 and 15 per cent of the files
+make_image(folder) ─> an OCI layout          of 60, 25 and 15 per cent of the files
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-FILES = 25_000
-BYTES = 495_000_000
 SHARES = (0.60, 0.25, 0.15)
 _TOPS = ("/usr/lib", "/usr/share", "/usr/include", "/usr/bin", "/usr/local/lib", "/opt")
 _LARGEST = 2_000_000  # a few huge libraries would leave no bytes for 25,000 files
 _LEVEL = 6  # what docker push and buildah use
 
 
-def make_image(folder: Path) -> Path:
-    """Returns the layout: `folder`, new, with its blobs."""
+def make_image(folder: Path, files: int, size_bytes: int) -> Path:
+    """Returns the layout: `folder`, new, with its blobs. files, size_bytes: at most so many, unpacked."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
-    chosen = _choose(tuple(_files()))
+    chosen = _choose(tuple(_files()), files, size_bytes)
     layers, diff_ids, start = [], [], 0
     for share in SHARES:
         end = min(len(chosen), start + round(len(chosen) * share))
@@ -60,13 +58,14 @@ def _files() -> Iterator[tuple[str, int]]:
                     yield path, 0 if is_link else found.st_size
 
 
-def _choose(found: Sequence[tuple[str, int]]) -> list[str]:
-    """Any FILES of them in an order of chance that is the same each time, no more than BYTES in all."""
-    chosen, size = [], 0
+def _choose(found: Sequence[tuple[str, int]], files: int, size_bytes: int) -> list[str]:
+    """Any of them in an order of chance that is the same each time."""
+    chosen: list[str] = []
+    size = 0
     for path, file_size in sorted(found, key=lambda each: hashlib.sha256(each[0].encode()).digest()):
-        if len(chosen) == FILES:
+        if len(chosen) == files:
             break
-        if size + file_size <= BYTES:
+        if size + file_size <= size_bytes:
             chosen.append(path)
             size += file_size
     return chosen

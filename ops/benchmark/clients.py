@@ -14,20 +14,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from measure import UnixConnection, median, run, timed, until
+from measure import Show, UnixConnection, median, run, timed, until
+from progress import Numbers, Progress
+from sizes import Sizes
 
-ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+ROWS: tuple[tuple[str, str, Show], ...] = (
     ("run_api", "run --rm true, through the Docker API", lambda v: f"{v * 1000:.1f} ms"),
     ("run_cli", "run --rm true, by the docker CLI", lambda v: f"{v * 1000:.0f} ms"),
     ("exec_docker_api", "exec true, through the Docker API", lambda v: f"{v * 1000:.1f} ms"),
     ("exec_cli", "exec true, by the docker CLI", lambda v: f"{v * 1000:.0f} ms"),
     ("inspect", "inspect, through the Docker API", lambda v: f"{v * 1000:.1f} ms"),
-    ("ps_100", "ps with 100 containers, through the Docker API", lambda v: f"{v * 1000:.1f} ms"),
-    ("ps_1000", "ps -a with 1,000 containers, through the Docker API", lambda v: f"{v * 1000:.0f} ms"),
-    ("run_100", "100 run -d side by side, through the Docker API", lambda v: f"{v:.2f} s"),
-    ("logs", "logs of 300 MB, by the docker CLI", lambda v: f"{v:.2f} s"),
-    ("cp_in", "cp of 500 MB in, by the docker CLI", lambda v: f"{v:.2f} s"),
-    ("cp_out", "cp of 500 MB out, by the docker CLI", lambda v: f"{v:.2f} s"),
+    ("ps_100", "ps with {containers} containers, through the Docker API", lambda v: f"{v * 1000:.1f} ms"),
+    ("ps_1000", "ps -a with {listed} containers, through the Docker API", lambda v: f"{v * 1000:.0f} ms"),
+    ("run_100", "{containers} run -d side by side, through the Docker API", lambda v: f"{v:.2f} s"),
+    ("logs", "logs of {log_mb} MB, by the docker CLI", lambda v: f"{v:.2f} s"),
+    ("cp_in", "cp of {copy_mb} MB in, by the docker CLI", lambda v: f"{v:.2f} s"),
+    ("cp_out", "cp of {copy_mb} MB out, by the docker CLI", lambda v: f"{v:.2f} s"),
     ("events", "one event at 100 followers", lambda v: f"{v * 1000:.0f} ms"),
 )
 LINE = "a line of a log that is as long as lines of logs are, about eighty bytes of words"
@@ -65,31 +67,43 @@ class Api:
         return connection, connection.getresponse()
 
 
-def measure_clients(socket: Path, scratch: Path, runs: int, note: Callable[[str], None]) -> dict[str, float]:
+def measure_clients(
+    peer: str, socket: Path, scratch: Path, runs: int, sizes: Sizes, progress: Progress
+) -> Numbers:
     """All rows, of an engine that runs nothing else."""
-    api = Api(socket)
     environment = {**os.environ, "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": str(scratch)}
 
     def docker(*words: str | Path) -> str:
         return run("docker", *words, env=environment)
 
-    numbers: dict[str, float] = {}
+    api = Api(socket)
     api("POST", "/containers/create?name=sleeper", SLEEPER)
     api("POST", "/containers/sleeper/start")
-    numbers["run_api"] = median([timed(lambda: run_once(api)) for _ in range(20)])
-    numbers["run_cli"] = median(
-        [timed(lambda: docker("run", "--rm", "busybox:latest", "true")) for _ in range(10)]
-    )
-    numbers["exec_docker_api"] = median([timed(lambda: exec_once(api)) for _ in range(20)])
-    numbers["exec_cli"] = median([timed(lambda: docker("exec", "sleeper", "true")) for _ in range(10)])
-    numbers["inspect"] = median([timed(lambda: api("GET", "/containers/sleeper/json")) for _ in range(50)])
-    note("clients: run, exec, inspect measured")
-    numbers["events"] = median([fan_out(api, n) for n in range(runs)])
-    numbers |= measure_many(api, runs)
-    note("clients: many measured")
-    numbers |= measure_bytes(docker, environment, scratch, runs)
-    Api(socket)("DELETE", "/containers/sleeper?force=1")  # the one from before was idle for too long
+    numbers: Numbers = {}
+    for what, measure in (
+        ("run and exec", lambda: measure_one(api, docker)),
+        ("events", lambda: {"events": median([fan_out(api, number) for number in range(runs)])}),
+        ("many containers", lambda: measure_many(api, runs, sizes)),
+        ("logs", lambda: measure_logs(docker, environment, runs, sizes)),
+        ("cp", lambda: measure_copies(docker, scratch, runs, sizes)),
+    ):
+        numbers |= progress.attempt(f"{peer}: clients: {what}", measure)
+    for name in ("sleeper", "talker"):
+        run("docker", "rm", "-f", name, env=environment, check=False)
     return numbers
+
+
+def measure_one(api: Api, docker: Callable[..., str]) -> Numbers:
+    def cli(*words: str) -> float:
+        return median([timed(lambda: docker(*words)) for _ in range(10)])
+
+    return {
+        "run_api": median([timed(lambda: run_once(api)) for _ in range(20)]),
+        "run_cli": cli("run", "--rm", "busybox:latest", "true"),
+        "exec_docker_api": median([timed(lambda: exec_once(api)) for _ in range(20)]),
+        "exec_cli": cli("exec", "sleeper", "true"),
+        "inspect": median([timed(lambda: api("GET", "/containers/sleeper/json")) for _ in range(50)]),
+    }
 
 
 def run_once(api: Api) -> None:
@@ -130,26 +144,27 @@ def fan_out(api: Api, number: int) -> float:
         api("DELETE", f"/volumes/{name}")
 
 
-def measure_many(api: Api, runs: int) -> dict[str, float]:
-    numbers = {"run_100": median([side_by_side(api.socket) for _ in range(runs)])}
-    side_by_side(api.socket, keeps=True)
+def measure_many(api: Api, runs: int, sizes: Sizes) -> Numbers:
+    count = sizes.containers
+    numbers = {"run_100": median([side_by_side(api.socket, count) for _ in range(runs)])}
+    side_by_side(api.socket, count, keeps=True)
     numbers["ps_100"] = median([timed(lambda: api("GET", "/containers/json")) for _ in range(10)])
-    for _ in range(900):
+    for _ in range(sizes.listed - count):
         api("POST", "/containers/create", {**SLEEPER, "Labels": {"bench": "many"}})
-    numbers["ps_1000"] = median([timed(lambda: api("GET", "/containers/json?all=1")) for _ in range(5)])
+    numbers["ps_1000"] = median([timed(lambda: api("GET", "/containers/json?all=1")) for _ in range(10)])
     remove_labelled(api.socket)
     return numbers
 
 
-def side_by_side(socket: Path, *, keeps: bool = False) -> float:
-    """100 clients, each with a connection of its own."""
+def side_by_side(socket: Path, count: int, *, keeps: bool = False) -> float:
+    """As many clients, each with a connection of its own."""
 
     def one() -> None:
         api = Api(socket)
         made = api("POST", "/containers/create", {**SLEEPER, "Labels": {"bench": "many"}})
         api("POST", f"/containers/{made['Id']}/start")
 
-    seconds = timed(lambda: in_threads([one] * 100))
+    seconds = timed(lambda: in_threads([one] * count))
     if not keeps:
         remove_labelled(socket)
     return seconds
@@ -184,11 +199,10 @@ def remove_labelled(socket: Path) -> None:
     in_threads([lambda part=ids[n::16]: remove(part) for n in range(16)])  # type: ignore[misc]
 
 
-def measure_bytes(
-    docker: Callable[..., str], environment: dict[str, str], scratch: Path, runs: int
-) -> dict[str, float]:
+def measure_logs(docker: Callable[..., str], environment: dict[str, str], runs: int, sizes: Sizes) -> Numbers:
     options = ("run", "-d", "--name", "talker", "--log-opt", "max-size=2g", "busybox:latest")
-    docker(*options, "sh", "-c", f"yes '{LINE}' | head -c 300000000; exec sleep 1000003")
+    docker(*options, "sh", "-c", f"yes '{LINE}' | head -c {sizes.log_bytes}; exec sleep 1000003")
+    until(lambda: "sleep 1000003" in docker("top", "talker"), 240, "it has said all", pause=0.5)
 
     def logs() -> int:
         with subprocess.Popen(
@@ -197,15 +211,16 @@ def measure_bytes(
             assert process.stdout is not None
             return sum(len(part) for part in iter(lambda: process.stdout.read(1 << 20), b""))
 
-    until(lambda: logs() >= 299_000_000, 120, "300 MB are logged", pause=1.0)
-    numbers = {"logs": median([timed(logs) for _ in range(runs)])}
-    source = scratch / "500m"
+    until(lambda: logs() >= sizes.log_bytes * 0.99, 60, "all is logged", pause=0.5)
+    return {"logs": median([timed(logs) for _ in range(runs)])}
+
+
+def measure_copies(docker: Callable[..., str], scratch: Path, runs: int, sizes: Sizes) -> Numbers:
+    source, back = scratch / "large", scratch / "back"
     with source.open("wb") as file:
-        for _ in range(500):
+        for _ in range(sizes.copy_bytes // 1_000_000):
             file.write(os.urandom(1_000_000))
-    numbers["cp_in"] = median([timed(lambda: docker("cp", source, "talker:/copy")) for _ in range(runs)])
-    numbers["cp_out"] = median(
-        [timed(lambda: docker("cp", "talker:/copy", scratch / "back")) for _ in range(runs)]
-    )
-    docker("rm", "-f", "talker")
-    return numbers
+    return {
+        "cp_in": median([timed(lambda: docker("cp", source, "sleeper:/copy")) for _ in range(runs)]),
+        "cp_out": median([timed(lambda: docker("cp", "sleeper:/copy", back)) for _ in range(runs)]),
+    }

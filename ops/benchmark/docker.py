@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from image_rows import Tool
 from measure import pids_of, post, processes, run, timed, until
 
 PROGRAMS = {"dockerd", "containerd", "containerd-shim-runc-v2", "docker-proxy"}
@@ -108,6 +109,16 @@ class Docker:
 
     def status(self) -> float:
         return timed(lambda: self.docker("ps"))
+
+    def images(self) -> Tool:
+        """Registries on loopback need no TLS for it."""
+        return Tool(
+            build=lambda context, name: self.docker("build", "-q", "-t", name, context),
+            push=lambda name: self.docker("push", "-q", name),
+            load=lambda archive: self.docker("load", "-q", "-i", archive),
+            remove=lambda name: self.docker("image", "rm", "-f", name),
+            tag=lambda old, new: self.docker("tag", old, new),
+        )
 
     def docker_socket(self) -> Path | None:
         """Where its Docker Engine API is."""

@@ -13,14 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+RUN_SECONDS = 300.0  # of one program; what takes longer is broken, and must not keep the rest from ending
+ANSWER_SECONDS = 120.0  # that an API may be silent
+Show = Callable[[float], str]
+
 
 def run(
     *argv: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, check: bool = True
 ) -> str:
     """Run to the end and give stdout; with its stderr in the error when it fails."""
-    done = subprocess.run(
-        [str(a) for a in argv], capture_output=True, text=True, cwd=cwd, env=env, check=False
-    )
+    try:
+        done = subprocess.run(
+            [str(a) for a in argv], capture_output=True, text=True, cwd=cwd, env=env, check=False,
+            stdin=subprocess.DEVNULL, timeout=RUN_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{' '.join(map(str, argv))}: not done after {RUN_SECONDS:.0f} s") from None
     if check and done.returncode:
         raise RuntimeError(
             f"{' '.join(map(str, argv))}: exit {done.returncode}: {done.stderr.strip()[-800:]}"
@@ -44,6 +52,7 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(ANSWER_SECONDS)
         self.sock.connect(self._path)
 
 

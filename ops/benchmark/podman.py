@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+from image_rows import NO_MORE_FILES, Tool
 from measure import pids_of, processes, run, timed, until
 
 PROGRAMS = {"conmon", "podman", "aardvark-dns", "netavark"}
@@ -80,6 +81,17 @@ class Podman:
 
     def status(self) -> float:
         return timed(lambda: self.podman("ps"))
+
+    def images(self) -> Tool:
+        return Tool(
+            build=lambda context, name: self.podman(
+                "build", "--layers", "-q", *NO_MORE_FILES, "-t", name, context
+            ),
+            push=lambda name: self.podman("push", "-q", "--tls-verify=false", name),
+            load=lambda archive: self.podman("load", "-q", "-i", archive),
+            remove=lambda name: self.podman("rmi", "-f", name),
+            tag=lambda old, new: self.podman("tag", old, new),
+        )
 
     def docker_socket(self) -> Path | None:
         """None: it serves one only with another process."""

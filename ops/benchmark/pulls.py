@@ -20,6 +20,7 @@ from pathlib import Path
 
 from big_image import make_image
 from measure import median, run, timed, until
+from sizes import Sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "bench/big:1"
@@ -39,7 +40,7 @@ print(time.perf_counter() - began)
 
 
 def measure_pulls(
-    scratch: Path, names: Sequence[str], runs: int, note: Callable[[str], None]
+    scratch: Path, names: Sequence[str], runs: int, sizes: Sizes, note: Callable[[str], None]
 ) -> dict[str, float]:
     """Seconds for each engine of `names`, in turn so that all see the same machine."""
     if not shutil.which("docker-registry"):
@@ -49,7 +50,7 @@ def measure_pulls(
     from tests.registry import started  # what starts one for the tests
 
     note("pull: making an image")
-    image = make_image(scratch / "image")
+    image = make_image(scratch / "image", sizes.pull_files, sizes.pull_bytes)
     found: dict[str, list[float]] = {name: [] for name in names}
     with started(scratch / "registry") as registry:
         registry.put(f"oci:{image}", NAME)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from image_rows import Tool
 from measure import processes, run, timed, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ class Setpoint:
         self.scratch = scratch / "setpoint"
         self.tree = self.scratch / "tree"
         self.marks = self.scratch / "marks"
+        self.registries = self.scratch / "registries.yaml"
         self.archive = archive
         self.environment = {**os.environ, "SETPOINT_INSTANCE": INSTANCE, "GIT_CONFIG_GLOBAL": "/dev/null"}
 
@@ -63,7 +65,11 @@ class Setpoint:
             folder.mkdir(parents=True)
         self.git("init", "-q", "-b", "main")
         self.commit("services: {}\n")
-        self.setpoint("agent", "--detach", "--watch", self.tree, "--metrics", "127.0.0.1:9499")
+        self._trust("127.0.0.1:1")
+        self.setpoint(
+            "agent", "--detach", "--watch", self.tree, "--metrics", "127.0.0.1:9499",
+            "--registries", self.registries,
+        )  # fmt: skip
         self.setpoint("image", "load", self.archive)
 
     def stop(self) -> None:
@@ -154,6 +160,21 @@ class Setpoint:
 
     def status(self) -> float:
         return timed(lambda: self.setpoint("status"))
+
+    def images(self) -> Tool:
+        return Tool(
+            build=lambda context, name: self.setpoint("image", "build", "-q", "-t", name, context),
+            push=lambda name: self.setpoint("image", "push", "-q", name),
+            load=lambda archive: self.setpoint("image", "load", archive),
+            remove=lambda name: self.setpoint("image", "rm", "--force", name),
+            tag=lambda old, new: self.setpoint("image", "tag", old, new),
+            trust=self._trust,
+        )
+
+    def _trust(self, host: str) -> None:
+        """A registry without TLS, by its name. The file is read at each use."""
+        head = "apiVersion: setpoint/v1\nkind: Registries\nregistries:\n"
+        self.registries.write_text(f'{head}  "{host}": {{insecure: true}}\n')
 
     def docker_socket(self) -> Path | None:
         """Where its Docker Engine API is."""
