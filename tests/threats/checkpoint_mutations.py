@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tests.threats.mutation import Mutation
 
-SHELF, SEAL, FACTS = "runtime/checkpoints/shelf.py", "runtime/checkpoints/seal.py", "runtime/checkpoints/facts.py"
+SHELF, SEAL, FACTS = (
+    "runtime/checkpoints/shelf.py",
+    "runtime/checkpoints/seal.py",
+    "runtime/checkpoints/facts.py",
+)
 CRIU, OUTSIDE = "runtime/checkpoints/criu.py", "runtime/checkpoints/outside.py"
 _SHELF, _FACTS = "tests/unit/checkpoints/test_shelf.py", "tests/unit/checkpoints/test_facts.py"
 _SEALED = f"{_SHELF}::test_a16_from_outside_only_what_was_sealed_is_taken_and_as_a_copy"
