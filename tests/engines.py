@@ -47,11 +47,17 @@ def dockerd(folder: Path) -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
-        # Of containers in the host's network it leaves one mounted.
-        for netns in (folder / "exec" / "netns").glob("*"):
-            subprocess.run(["umount", "-q", netns], check=False)
+        # Of containers in the host's network it leaves one mounted, and on a busy machine its directory.
+        for point in _mounts_below(folder):
+            subprocess.run(["umount", "-q", point], check=False)
         for top in _docker_cgroups() - cgroups:
             _remove_empty(top)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """The last made first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]
 
 
 def _docker_cgroups() -> set[Path]:

@@ -34,6 +34,7 @@ services:
     image: busybox
     profiles: [tools]
     command: ["sleep", "1000"]
+    init: true
 networks: {front: {}, back: {internal: true}}
 volumes: {data: {}}
 """

@@ -313,7 +313,8 @@ def test_names_that_are_none(http: Http, bad: str) -> None:
 def test_what_a_manifest_owns_is_shown_and_says_where_it_is_changed(
     host: Host, agent_story: Any, name: str
 ) -> None:
-    compose = f"services:\n  {name}:\n    image: busybox\n    command: [sleep, '1000']\n"
+    ends = "stop_signal: SIGKILL"
+    compose = f"services:\n  {name}:\n    image: busybox\n    command: [sleep, '1000']\n    {ends}\n"
     agent_story.apply({"shop/compose.yaml": compose})
     try:
         shown = inspected(host, f"shop-{name}-1")

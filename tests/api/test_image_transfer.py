@@ -443,7 +443,7 @@ def test_c4_a_name_that_a_manifest_runs_does_not_move(agent_story: Story, host: 
     archive = host.http("GET", f"/images/{name}:1/get").body
     host.docker("tag", "busybox", f"{name}:1")
     good = inspected(host, f"{name}:1")["Id"]
-    manifest = f"services: {{app: {{image: '{name}:1', command: sleep 1000}}}}\n"
+    manifest = f"services: {{app: {{image: '{name}:1', command: sleep 1000, stop_signal: SIGKILL}}}}\n"
     agent_story.apply({f"{name}/compose.yaml": manifest})
     try:
         [line] = lines_of(host.http("POST", "/images/load", archive, headers=TAR))

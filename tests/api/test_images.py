@@ -361,7 +361,8 @@ def test_commits_of_nothing(
 def test_what_a_manifest_gave_a_container_is_no_part_of_its_image(
     agent_story: Story, docker: Host, host: Host, name: str
 ) -> None:
-    manifest = "services: {app: {image: busybox, command: sleep 1000, environment: {TOKEN: canary}}}\n"
+    service = "image: busybox, command: sleep 1000, stop_signal: SIGKILL, environment: {TOKEN: canary}"
+    manifest = f"services: {{app: {{{service}}}}}\n"
     agent_story.apply({f"{name}/compose.yaml": manifest})
     try:
         [id] = host.docker("ps", "-q", "--no-trunc", "--filter", f"name={name}").stdout.split()

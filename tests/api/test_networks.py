@@ -371,7 +371,7 @@ MANIFEST = """\
 services:
   web:
     image: busybox
-    command: sleep 1000
+    command: [sh, -c, 'trap exit TERM; sleep 1000 & wait']
 networks:
   back:
     name: {name}

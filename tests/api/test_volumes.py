@@ -168,7 +168,7 @@ MANIFEST = """\
 services:
   web:
     image: busybox
-    command: sleep 1000
+    command: [sh, -c, 'trap exit TERM; sleep 1000 & wait']
     volumes: [data:/x]
 volumes:
   data:
