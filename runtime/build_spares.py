@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 
 from runtime.fence import Fence
@@ -72,5 +73,10 @@ class Spares:
             sys.executable, "-P", "-m", "runtime.images.build.worker",
             layout.instance, str(layout.data_root), str(layout.run_root),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            env=environment() | self.fence.environment(), limit=MAX_LINE_BYTES,
+            env=environment() | _authorities() | self.fence.environment(), limit=MAX_LINE_BYTES,
         )  # fmt: skip
+
+
+def _authorities() -> dict[str, str]:
+    """Whom this host trusts beside its own list: ADD asks servers over https."""
+    return {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}

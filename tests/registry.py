@@ -61,7 +61,7 @@ def started(
     assert PROGRAM, "apt-get install docker-registry"
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    ca = _make_certificate(folder) if tls else None
+    ca = make_certificate(folder) if tls else None
     config = folder / "config.yml"
     config.write_text(json.dumps({**_config(folder, port, ca, login), **({"auth": auth} if auth else {})}))
     with (folder / "log").open("wb") as log:
@@ -106,7 +106,7 @@ def _bcrypt(password: str) -> str:
     return done.stdout
 
 
-def _make_certificate(folder: Path) -> Path:
+def make_certificate(folder: Path) -> Path:
     """Signed by itself, for 127.0.0.1; its key beside it."""
     path = folder / "ca.pem"
     subprocess.run(

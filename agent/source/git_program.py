@@ -45,6 +45,8 @@ KEPT = (
     "no_proxy",
     "NO_PROXY",
 )
+AUTHORITIES = {"SSL_CERT_FILE": "GIT_SSL_CAINFO", "SSL_CERT_DIR": "GIT_SSL_CAPATH"}
+"""As git calls the same: its curl, where it is built with GnuTLS, knows nothing of OpenSSL's names."""
 SSH = (
     "ssh -oBatchMode=yes -oStrictHostKeyChecking=yes -oConnectTimeout=20 "
     "-oPermitLocalCommand=no -oForwardAgent=no"
@@ -64,6 +66,7 @@ def redact(text: str) -> str:
 def environment(protocols: str = "") -> dict[str, str]:
     """protocols: those that may be used, ":" between them; "" is none."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    kept |= {git: os.environ[name] for name, git in AUTHORITIES.items() if os.environ.get(name)}
     return kept | {
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
