@@ -331,3 +331,12 @@ def test_a_bind_is_held_below_the_outermost_that_can_be_written() -> None:
     assert judge.bind_root(policy, "/srv/a/b/c") == "/srv/a"
     assert judge.bind_root(policy, "/etc") == "/"
     assert judge.bind_root(OPEN, "/etc") == ""
+
+
+def test_devices_by_number_and_paths_of_ones_own_are_allowed_by_name() -> None:
+    policy = (
+        b"apiVersion: setpoint/v1\nkind: Policy\nallow:\n"
+        b"  {devices: [/dev], unconfined: [masked_paths], namespaces: [cgroup]}\n"
+    )
+    for line in ('device_cgroup_rules: ["b 8:0 rw"]', "hidden_paths: []", "cgroup: host"):
+        assert judged(service(line), policy).errors == ()
