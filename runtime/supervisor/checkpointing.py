@@ -122,6 +122,21 @@ class _Restoring:
 
     def end(self, code: int) -> None:
         self._deadline.cancel()
+        container, error = self._container, self._outcome(code)
+        for name in (records.RESTORING, criu.PID_FILE):  # before anybody is told: it is settled then
+            records.remove(container.directory, name)
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{container.directory}/{STAGE}")
+        if error is None:
+            container.is_running = True
+            container.read_outputs()
+        else:
+            container.close()
+        container.tell_started(error)
+        self._server.reexec_if_wanted()
+
+    def _outcome(self, code: int) -> Exception | None:
+        """None when its processes are there, and ours; else nothing of them is left."""
         container = self._container
         try:
             if code:
@@ -133,18 +148,8 @@ class _Restoring:
                 cgroups.kill(container.cgroup)
             self._server.by_pid.pop(container.pid, None)
             self._server.containers.pop(container.name, None)
-            container.close()
-            container.tell_started(error)
-        else:
-            container.is_running = True
-            container.read_outputs()
-            container.tell_started(None)
-        finally:
-            for name in (records.RESTORING, criu.PID_FILE):
-                records.remove(container.directory, name)
-            with contextlib.suppress(OSError):
-                os.rmdir(f"{container.directory}/{STAGE}")
-        self._server.reexec_if_wanted()
+            return error
+        return None
 
     def _error(self) -> Exception:
         name = self._container.name
