@@ -29,13 +29,14 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One aspect of an object's state. Ready and Healthy: True is good. Reconciling and Stalled:
-    True is not (abnormal-true), and they are absent when all is well. UpdateAvailable is news, neither.
+    """One aspect of an object's state. Ready and Healthy: True is good. Reconciling, Stalled and
+    ImageDamaged: True is not (abnormal-true), and they are absent when all is well. UpdateAvailable is
+    news, neither.
 
     reason is one PascalCase word for programs, message one sentence for people.
     """
 
-    type: Literal["Ready", "Reconciling", "Stalled", "Healthy", "UpdateAvailable"]
+    type: Literal["Ready", "Reconciling", "Stalled", "Healthy", "UpdateAvailable", "ImageDamaged"]
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str

@@ -25,13 +25,13 @@ class Notes:
         self._dirty: dict[_Id, Record] = {}  # with the last value, for those that are to be deleted
         self._good: dict[Key, list[GoodImageRecord]] = {}
         self._on_change = on_change
+        self.damage: dict[str, str] = {}  # of images that are damaged: id -> what is wrong, in a sentence
 
     def load(self, memory: ImageMemory) -> None:
         """What the store remembers; what was noted since is newer."""
         for record in _records(memory):
             self._records.setdefault(_id(record), record)
-            if isinstance(record, GoodImageRecord):
-                self._order(record)
+            self._sort(record)
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -75,9 +75,18 @@ class Notes:
             self._changed(record)
 
     def _changed(self, record: Record) -> None:
+        self._sort(record)
+        self._on_change()
+
+    def _sort(self, record: Record) -> None:
+        """What is looked up otherwise than by the record's own name."""
         if isinstance(record, GoodImageRecord):
             self._order(record)
-        self._on_change()
+        if isinstance(record, ImageRecord):
+            now = self.image(record.id)
+            self.damage.pop(record.id, None)
+            if now is not None and now.damage:
+                self.damage[record.id] = now.damage
 
     def _order(self, record: GoodImageRecord) -> None:
         """Its object's list, with it as it is now, or without it."""

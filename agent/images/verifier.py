@@ -29,7 +29,8 @@ ROOM = 3  # times its size must be free: a layer is unpacked to be compared
 
 
 class ImageVerifier:
-    """every_seconds: how often each image is looked at; 0 is never."""
+    """every_seconds: how often each image is looked at; 0 is never. on_change: hears of an image that is
+    otherwise damaged than it was, or whole again."""
 
     def __init__(
         self,
@@ -38,12 +39,14 @@ class ImageVerifier:
         tell: Callable[[str, str, str], None],
         every_seconds: float,
         clock: Callable[[], float] = time.time,
+        on_change: Callable[[str], None] = lambda id: None,
     ) -> None:
         self._engine = engine
         self._keeper = keeper
         self._tell = tell
         self._every = every_seconds
         self._clock = clock
+        self._on_change = on_change
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -75,6 +78,8 @@ class ImageVerifier:
             before = self._keeper.notes.image(id) or ImageRecord(id, now, now)
             after = replace(before, checked_at=now, damage=damage.get(id, ""))
             self._keeper.notes.put(after)
+            if after.damage != before.damage:
+                self._on_change(id)
             if after.damage and after.damage != before.damage:
                 self._tell("Warning", "ImageDamaged", f"{self._name(id)} is damaged: {after.damage}")
             elif before.damage and not after.damage:

@@ -1,7 +1,7 @@
 """From what planning found to words for people: one table of phases, and conditions beside it.
 
-Called by `plan`. Pure. Ready and Healthy are good when True; Reconciling and Stalled are there only
-while something is amiss.
+Called by `plan`. Pure. Ready and Healthy are good when True; Reconciling, Stalled and ImageDamaged are there
+only while something is amiss.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Phase = Literal[
     "Pending", "Waiting", "Creating", "Starting", "Running", "Unhealthy", "Restarting", "Completed",
     "Failed", "Stalled", "Stopped", "Suspended", "Removing", "Ready",
 ]  # fmt: skip
-ConditionType = Literal["Ready", "Reconciling", "Stalled", "Healthy"]
+ConditionType = Literal["Ready", "Reconciling", "Stalled", "Healthy", "ImageDamaged"]
 Status = Literal["True", "False", "Unknown"]
 
 
@@ -67,6 +67,7 @@ class Verdict:
     is_completed: bool = False
     is_settled: bool = False  # ready, and nothing left to do
     stalled: str = ""  # a reason to be Stalled although the phase is not
+    damaged: str = ""  # what is wrong with its image, which the message says, too
 
     @property
     def is_ready(self) -> bool:
@@ -84,17 +85,25 @@ def conditions_of(verdict: Verdict, previous: tuple[Condition, ...], now: float)
         wanted.append(("Stalled", "True"))
     if verdict.is_healthy is not None:
         wanted.append(("Healthy", _health_status(verdict)))
+    if verdict.damaged:
+        wanted.append(("ImageDamaged", "True"))
     since = {(condition.type, condition.status): condition.since for condition in previous}
     return tuple(
         Condition(
             type,
             status,
-            verdict.stalled if type == "Stalled" and verdict.stalled else verdict.reason,
-            verdict.message,
+            _reason(type, verdict),
+            verdict.damaged if type == "ImageDamaged" else verdict.message,
             since.get((type, status), now),
         )
         for type, status in wanted
     )
+
+
+def _reason(type: ConditionType, verdict: Verdict) -> str:
+    if type == "ImageDamaged":
+        return type
+    return verdict.stalled if type == "Stalled" and verdict.stalled else verdict.reason
 
 
 def _health_status(verdict: Verdict) -> Status:

@@ -120,6 +120,7 @@ class Knowledge:
             dependents=self.inventory.dependents,
             handed=self._handed,
             sockets=sockets.listening,
+            damage=self.journal.notes.damage,
         )
 
     async def load(self) -> None:
@@ -170,6 +171,14 @@ class Knowledge:
     def wake(self, key: Key) -> None:
         self.queue.add(key)
         self.wakeup.set()
+
+    def wake_users_of_image(self, id: str) -> None:
+        """Those that run it, and those whose reference means it."""
+        for key, desired in self.inventory.desired.items():
+            wanted = self.observed.images.get(getattr(desired.spec, "image", ""))
+            runs = any(replica.state.image == id for replica in self.actual_of(key).replicas)
+            if runs or (wanted is not None and wanted.id == id):
+                self.wake(key)
 
     def wake_dependents(self, key: Key) -> None:
         for other in sorted(self.inventory.dependents.get(key, ())):

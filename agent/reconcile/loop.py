@@ -414,6 +414,10 @@ class Loop:
         """An image was loaded, tagged or removed: look again at who uses it ("" is any)."""
         self._watching.ask_images_again(reference)
 
+    def image_damaged(self, id: str) -> None:
+        """An image was found damaged, or whole again: who uses it says so."""
+        self._know.wake_users_of_image(id)
+
     def users_of(self, key: Key) -> list[Key]:
         """The objects that need this one and are wanted, whether they are there yet or not."""
         inventory = self._know.inventory

@@ -19,6 +19,7 @@ from agent.reconcile import policy
 from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.conditions import PHASES, Phase, Verdict
 from agent.reconcile.container_actions import Context
+from agent.reconcile.damage import with_damage
 from agent.reconcile.exits import exits_of_run, health_of
 from agent.reconcile.memory import Failure
 from agent.reconcile.needs import BUILDING, PULLING, Wait, build_of
@@ -87,7 +88,14 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     )
     # To ask for a newer image disturbs nobody; what waits for the answer is not settled by itself.
     verdict = _together(context, plans, is_busy=len(actions) > len(pulls))
-    return KeyPlan(desired.key, actions, _with_building(with_asking(verdict, context.asking), building))
+    verdict = _with_building(with_asking(verdict, context.asking), building)
+    return KeyPlan(desired.key, actions, with_damage(verdict, spec.image, _images(context), world))
+
+
+def _images(context: Context) -> tuple[str, ...]:
+    """Those that it runs, and the one that its reference means."""
+    runs = tuple(replica.state.image for replica in context.actual.replicas)
+    return (*runs, *((context.image.id,) if context.image is not None else ()))
 
 
 def _with_building(verdict: Verdict, building: Wait | None) -> Verdict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from agent.manifest.spec import ImageSpec
 from agent.reconcile.actions import Cause, KeyPlan, PullImage
 from agent.reconcile.conditions import Phase, Verdict
+from agent.reconcile.damage import with_damage
 from agent.reconcile.removal import blocking_failure, gone, token_of
 from agent.reconcile.world import Desired, World
 
@@ -16,7 +17,8 @@ from agent.reconcile.world import Desired, World
 def plan_image(desired: Desired, spec: ImageSpec, world: World, now: float) -> KeyPlan:
     if spec.image in world.images:
         ready = Verdict("Ready", "Ready", "", generation=desired.generation, is_started=True, is_settled=True)
-        return KeyPlan(desired.key, (), ready)
+        verdict = with_damage(ready, spec.image, (world.images[spec.image].id,), world)
+        return KeyPlan(desired.key, (), verdict)
     if spec.pull_policy == "never":
         hint = f"`setpoint image pull {spec.image}`, or load FILE"
         return _waits(desired, "ImageMissing", f"image {spec.image} is not in the store: {hint}")

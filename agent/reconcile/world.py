@@ -245,6 +245,7 @@ class World:
     missing is not in the store. facts: reference -> what is known of it, where the policy asks for that.
     pulls: reference -> how its fetch stands. signatures: reference -> what was asked under these rules.
     networks, volumes: by their real names. dependents: key -> those that need it.
+    damage: an image's id -> what is wrong with it, of those that were found damaged.
     sockets: those that listen -> the hash of the spec that they do it by.
     handed: an object -> the former one of the Docker API whose containers it may take over."""
 
@@ -263,6 +264,7 @@ class World:
     dependents: Mapping[Key, frozenset[Key] | set[Key]] = field(default_factory=dict)
     handed: Mapping[Key, Key] = field(default_factory=dict)
     sockets: Mapping[Key, str] = field(default_factory=dict)
+    damage: Mapping[str, str] = field(default_factory=dict)
     prune: PruneGuard = PruneGuard()
     policy: Policy = OPEN
 

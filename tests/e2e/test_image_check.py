@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from tests.e2e.story import Story, eventually, is_alive
 from tests.registry import Registry, started
 
+WEB = "shop/container/web"
 COMPOSE = """\
 services:
   web: {image: busybox:latest, command: [sleep, "1004"], stop_signal: SIGKILL}
@@ -50,6 +53,17 @@ def test_found_refused_while_it_runs_and_repaired(story: Story) -> None:
     assert "busybox:latest: layer " in text and f": {name} has another content" in text
     assert "a running container" in story.setpoint("image", "check", "--repair", code=1)
     assert is_alive(pid)
+    said = "its image is damaged: "
+    eventually(lambda: said in str((story.object(WEB) or {}).get("message")), "who uses it says so")
+    assert "(hint: `setpoint image check --repair busybox:latest`)" in story.setpoint("status", code=None)
+    assert said in story.setpoint("why", WEB)
+    (condition,) = [c for c in story.object(WEB)["conditions"] if c["type"] == "ImageDamaged"]  # type: ignore[index]
+    assert condition["status"] == "True" and name in condition["message"]
+    agent = story.agent_pid()
+    os.kill(agent, signal.SIGTERM)  # what it knows is stored when it has ended
+    eventually(lambda: not is_alive(agent), "the agent ends")
+    story.start_agent()
+    eventually(lambda: said in str((story.object(WEB) or {}).get("message")), "a new agent, too")
     story.commit({"shop/compose.yaml": None})
     story.setpoint("sync")
     eventually(lambda: not is_alive(pid), "it is stopped")
@@ -57,6 +71,19 @@ def test_found_refused_while_it_runs_and_repaired(story: Story) -> None:
     assert "(repaired)" in story.setpoint("image", "check", "--repair")
     assert path.read_bytes() == whole
     story.setpoint("image", "check")
+    story.apply({"shop/compose.yaml": COMPOSE})
+    assert said not in story.setpoint("status")
+
+
+def test_who_uses_it_is_well_again_when_it_is_repaired(story: Story) -> None:
+    story.apply({"shop/compose.yaml": COMPOSE.replace("busybox:latest,", "busybox:latest, ensure: stopped,")})
+    path, _ = a_file_of_a_layer(story)
+    flip(path)
+    story.setpoint("image", "check", code=1)
+    eventually(lambda: "is damaged" in str((story.object(WEB) or {}).get("message")), "it is said")
+    story.setpoint("image", "check", "--repair")
+    eventually(lambda: "is damaged" not in str((story.object(WEB) or {}).get("message")), "and no more")
+    assert not [c for c in story.object(WEB)["conditions"] if c["type"] == "ImageDamaged"]  # type: ignore[index]
 
 
 def test_a_blob_is_pulled_again(quiet_story: Story, registry: Registry, tmp_path: Path) -> None:

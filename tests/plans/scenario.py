@@ -82,6 +82,7 @@ def read(path: Path) -> Scenario:
             key: desired[key].spec_hash if said else "before"
             for key, said in _keyed(actual_data.get("sockets"))
         },
+        damage=actual_data.get("damage", {}),
         dependents=_dependents(desired),
         prune=PruneGuard(**data.get("prune", {})),
         facts={name: _facts(name, more) for name, more in _images(actual_data)},
