@@ -47,8 +47,13 @@ RUN rm -r parts && echo done > state
 CMD ["cat", "/app/state"]
 """
 SOURCES = 200
-_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-NO_MORE_FILES = ("--ulimit", f"nofile={_FILES}:{_FILES}")  # buildah and podman ask for more than there may be
+_BOUNDS = (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC))
+# buildah and podman ask for more than there may be where this process is bounded.
+OWN_LIMITS = tuple(
+    f"--ulimit={name}={most}:{most}"
+    for name, most in ((name, resource.getrlimit(bound)[1]) for name, bound in _BOUNDS)
+    if most != resource.RLIM_INFINITY
+)
 
 
 Build = Callable[[Path, str], object]
@@ -205,7 +210,7 @@ def buildah(scratch: Path, archive: Path) -> Build:
     def build(context: Path, name: str) -> object:
         file = scratch / "Dockerfile"
         file.write_text(text)
-        options = ("--layers", "-q", *NO_MORE_FILES, "-f", file, "-t", f"localhost/{name}")
+        options = ("--layers", "-q", *OWN_LIMITS, "-f", file, "-t", f"localhost/{name}")
         return run("buildah", *places, "bud", *options, context)
 
     return build

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from image_rows import NO_MORE_FILES, Tool
+from image_rows import OWN_LIMITS, Tool
 from measure import pids_of, processes, run, timed, until
 
 PROGRAMS = {"conmon", "podman", "aardvark-dns", "netavark"}
@@ -85,7 +85,7 @@ class Podman:
     def images(self) -> Tool:
         return Tool(
             build=lambda context, name: self.podman(
-                "build", "--layers", "-q", *NO_MORE_FILES, "-t", name, context
+                "build", "--layers", "-q", *OWN_LIMITS, "-t", name, context
             ),
             push=lambda name: self.podman("push", "-q", "--tls-verify=false", name),
             load=lambda archive: self.podman("load", "-q", "-i", archive),
