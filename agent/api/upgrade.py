@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api.ways import Inbound
 from runtime.errors import Invalid
 
 HIGH_BYTES = 1 << 18  # received and not yet read: the client waits
@@ -96,6 +97,13 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    def begin_with(self, early: bytes, *, is_all: bool) -> None:
+        """What came before this protocol had the transport; is_all: and the client closed its half, which
+        the protocol before went on to watch."""
+        if early:
+            self.data_received(early)
+        self._is_over = self._is_over or is_all
+
     # the handler's side
 
     @property
@@ -171,12 +179,16 @@ class Connection(asyncio.Protocol):
 def take_over(
     request: web.Request, headers: Mapping[str, str], status: str = "101 Switching Protocols"
 ) -> Connection:
-    """Answer 101, or another status, and take the connection. The request's body must have been read."""
-    transport = request.transport
+    """Answer 101, or another status, and take the connection, with what was sent along with a request that
+    said `Upgrade: tcp`. The request's body must have been read."""
+    transport, before = request.transport, request.protocol
     if transport is None:
         raise ConnectionResetError("the client is gone")
-    connection = Connection(transport, transport.get_protocol())
+    connection = Connection(transport, before)
     transport.set_protocol(connection)
+    if isinstance(before, Inbound):
+        early, is_all = before.leave()
+        connection.begin_with(early, is_all=is_all)
     lines = [f"{name}: {value}" for name, value in headers.items()]
     transport.write("\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1"))
     return connection

@@ -43,6 +43,8 @@ HANDSHAKE_SECONDS = 10
 KEEPALIVE_SECONDS = 30.0
 LINGERING_SECONDS = 2.0  # for the rest of a body that was refused: its sender is to read why
 BACKLOG = 1024
+MAX_EARLY_BYTES = 1 << 16  # that a client may say before it is told that it has left HTTP; then it waits
+_END_OF_HEAD = b"\r\n\r\n"
 LOG = "setpoint.api.http"
 
 
@@ -59,13 +61,18 @@ class Way:
 class Inbound(RequestHandler):
     """One connection of a client, until it is upgraded."""
 
-    __slots__ = ("_hangup", "_head_bytes", "way")
+    __slots__ = ("_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_last", "way")
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
         super().__init__(door, **options)
         self.way = way
         self._head_bytes = 0
         self._hangup: Hangup | None = None
+        self._has_said_all = False
+        self._last = b""  # of a head that is not whole
+        # Of a request that asks to leave HTTP: what of its body is still to come, then what comes after it.
+        self._body_left: int | None = None
+        self._early = bytearray()
 
     @property
     def is_waiting(self) -> bool:
@@ -82,6 +89,34 @@ class Inbound(RequestHandler):
             self._manager.end(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._body_left is None and self.is_waiting:
+            data = self._take_head(data)
+        if self._body_left is None:
+            self._feed(data)
+            return
+        body, early = data[: self._body_left], data[self._body_left :]
+        self._body_left -= len(body)
+        if body:
+            super().data_received(body)
+        self._early += early
+        if len(self._early) > MAX_EARLY_BYTES and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Have a head parsed up to its end and no further; what follows it. aiohttp's parser throws away what
+        comes after a request that upgrades to anything but a websocket."""
+        end = (self._last + data).find(_END_OF_HEAD) - len(self._last) + len(_END_OF_HEAD)
+        if end <= 0 or not data:
+            self._last = (self._last + data)[1 - len(_END_OF_HEAD) :]
+            return data
+        self._last = b""
+        self._feed(data[:end])
+        if self._messages:
+            self._body_left = _body_before_leaving(*self._messages[-1])
+        return data[end:]
+
+    def _feed(self, data: bytes) -> None:
+        """To the parser, with a bound on a head that does not end."""
         is_head = self.is_waiting
         super().data_received(data)
         if not is_head or not self.is_waiting:
@@ -91,6 +126,22 @@ class Inbound(RequestHandler):
         if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n")
             self.force_close()
+
+    def leave(self) -> tuple[bytes, bool]:
+        """What the client said after a request that asked to leave HTTP, and whether that was all: it need
+        not wait for the answer. To be called once another protocol has the transport, as reading goes on."""
+        early, self._early, self._body_left = bytes(self._early), bytearray(), None
+        if len(early) > MAX_EARLY_BYTES and self.transport is not None:
+            self.transport.resume_reading()
+        return early, self._has_said_all
+
+    async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        """One that asked to leave and was refused goes on in HTTP."""
+        if self._body_left is not None:
+            early, _ = self.leave()
+            if early:
+                self.data_received(early)
+        return await super().finish_response(*arguments)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """A client that has said all (`docker system dial-stdio` shuts its half) still gets its answer, where
@@ -106,6 +157,7 @@ class Inbound(RequestHandler):
                 hangup.close()
                 return None
             self._hangup = hangup
+        self._has_said_all = True
         self.close()  # after the answer
         return True
 
@@ -281,6 +333,16 @@ class Site(web.SockSite):
         self._server = await asyncio.get_running_loop().create_server(
             accept, sock=self._sock, backlog=self._backlog
         )
+
+
+def _body_before_leaving(message: Any, payload: Any) -> int | None:
+    """How long the body is of a request that asks to leave HTTP; None for one that does not, for a websocket,
+    which aiohttp does itself, for a body in chunks, and for what is no request."""
+    if not getattr(message, "upgrade", False) or message.chunked:
+        return None
+    if message.headers.get("Upgrade", "").lower() == "websocket":
+        return None
+    return 0 if payload.is_eof() else int(message.headers.get("Content-Length", "0"))
 
 
 def way_of(request: web.BaseRequest) -> Way:

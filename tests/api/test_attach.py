@@ -65,6 +65,23 @@ def test_input_that_is_there_once(either: Host, name: str) -> None:
     assert b"".join(text for _, text in frames(rest(connection))) == b"given\n" * 1000 + b"end\n"
 
 
+def test_input_that_comes_with_the_request(host: Host, http: Http, name: str) -> None:
+    """Of a client that does not wait for the answer, nor for the start."""
+    host.docker("create", "-i", "--network", "none", "--name", name, "busybox", "cat")
+    with http.connect() as connection:
+        query = "stream=1&stdin=1&stdout=1"
+        connection.sendall(
+            f"POST /containers/{name}/attach?{query} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\n"
+            "Upgrade: tcp\r\n\r\nsaid early".encode()
+        )
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(1)
+        host.docker("start", name)
+        assert list(frames(rest(connection))) == [(1, b"said early")]
+
+
 def test_input_that_stays_open(either: Host, name: str) -> None:
     """Not StdinOnce: the end of a client's input is the end of his attach, and of nothing else."""
     http = either.http

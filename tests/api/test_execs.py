@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -153,6 +154,41 @@ def test_without_an_upgrade(either: Host, theirs: str) -> None:
     assert answer.getheader("Content-Type") == "application/vnd.docker.raw-stream"
     assert list(frames(answer.read())) == [(1, b"word\n")]
     connection.close()
+
+
+EARLY = b"".join(b"%d bottles\n" % number for number in range(30_000))  # more than any buffer on the way
+
+
+@pytest.mark.parametrize("size", [1, 1000, len(EARLY)])
+@pytest.mark.parametrize("has_said_all", [True, False])
+def test_input_that_comes_with_the_request(http: Http, running: str, size: int, has_said_all: bool) -> None:
+    """A client need not wait for the answer."""
+    id = _made(http, running, "head", "-c", str(size), AttachStdin=True)
+    if has_said_all:
+        id = _made(http, running, "cat", AttachStdin=True)
+    body = b"{}"
+    head = (
+        f"POST /exec/{id}/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection = http.connect()
+    sender = threading.Thread(
+        target=_send, args=(connection, head.encode() + body + EARLY[:size], has_said_all)
+    )
+    sender.start()
+    answer = b""
+    while piece := connection.recv(65536):
+        answer += piece
+    sender.join()
+    connection.close()
+    _, _, stream = answer.partition(b"\r\n\r\n")
+    assert b"".join(text for _stream, text in frames(stream)) == EARLY[:size], answer[:500]
+
+
+def _send(connection: socket.socket, data: bytes, has_said_all: bool) -> None:
+    connection.sendall(data)
+    if has_said_all:
+        connection.shutdown(socket.SHUT_WR)
 
 
 def test_what_is_shown(either: Host, theirs: str) -> None:

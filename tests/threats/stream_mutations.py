@@ -24,4 +24,5 @@ STREAMS = (
         "        attachment.hold_input(held=False)\n",
         "tests/kernel/engine/test_streams.py::test_what_is_typed_before_the_start_is_not_lost",
     ),
+    Mutation("F5", "agent/api/ways.py", "        self._early += early\n", "", "tests/api/test_execs.py::test_input_that_comes_with_the_request[True-1]"),
 )  # fmt: skip
