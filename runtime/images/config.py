@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from runtime.errors import Invalid
@@ -144,8 +144,9 @@ def _count(value: object, key: str, what: str) -> int:
 def _strings(value: object, key: str, what: str) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or len(value) > MAX_ITEMS:
+    if not isinstance(value, list):
         raise _invalid(what, f"{key} is not a list of strings")
+    _check_count(value, key, what)
     return tuple(_text(item, key, what) for item in value)
 
 
@@ -160,9 +161,16 @@ def _text(value: object, key: str, what: str) -> str:
 def _object(value: object, key: str, what: str) -> dict[str, Any]:
     if value is None:
         return {}
-    if not isinstance(value, dict) or len(value) > MAX_ITEMS or not all(map(_is_unicode, value)):
+    if not isinstance(value, dict) or not all(map(_is_unicode, value)):
         raise _invalid(what, f"{key} is not an object")
+    _check_count(value, key, what)
     return value
+
+
+def _check_count(value: Sized, key: str, what: str) -> None:
+    """EXPOSE 1-65535 makes as many entries, and each is carried along wherever the image is."""
+    if len(value) > MAX_ITEMS:
+        raise _invalid(what, f"{key} has {len(value)} entries, and {MAX_ITEMS} are the most")
 
 
 def _is_unicode(text: str) -> bool:

@@ -37,6 +37,8 @@ IMAGE_GATE = (
              "tests/unit/images/registry/test_challenge.py"),
     Mutation("B6", "runtime/images/documents.py", "{str(size)[:40]!r}", "{size}",
              "tests/threats/test_b06_documents.py"),
+    Mutation("B6", "runtime/images/config.py", "    if len(value) > MAX_ITEMS:\n", "    if False:\n",
+             "tests/unit/images/test_config_counts.py"),
     Mutation("H6", IMAGES, "now < old_at:", "False:", "tests/unit/policy/test_images.py"),
     Mutation("H6", "agent/policy/gate.py", "        except BadPolicy:\n            return True\n",
              "        except BadPolicy:\n            return False\n", "tests/unit/policy/test_corners.py"),
