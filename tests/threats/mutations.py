@@ -407,7 +407,7 @@ MUTATIONS = (
         f"{F}/test_orders.py",
     ),
     Mutation(
-        "R4", "runtime/images/stage.py", "            syncfs(descriptor)\n", "            pass\n",
+        "R4", "runtime/images/writeback.py", "            syncfs(descriptor)\n", "            pass\n",
         f"{F}/test_power_loss.py::test_an_image_is_whole_or_absent",
     ),
     Mutation(
