@@ -254,7 +254,7 @@ def _plan_live(
     standing = _standing(context, current)
     if stale:
         standing = replace(standing, actions=make.clear(context, stale))
-    if current.state.phase == "paused":
+    if current.state.phase == "paused" and not _is_restart_asked(context, current):
         paused = replace(standing, phase="Waiting", reason="Paused", message="is paused")
         return _with_repairs(context, current, paused)
     if failure is not None:

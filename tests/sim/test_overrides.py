@@ -178,3 +178,20 @@ def test_a_clock_that_was_set_back_makes_it_no_longer_than_it_was_to_be(host: Ho
     host.boot()
     host.run(65)
     assert phase(host, id) == "running"
+
+
+def test_what_was_paused_when_the_database_was_lost_stays_so_until_a_restart_is_asked_for(host: Host) -> None:
+    id = up(host)
+    host.do(host.loop.override(KEY, 3600, "API: pause"))
+    host.do(host.engine.pause(id))
+    host.loop.look_at(id)
+    host.crash()
+    host.lose_database()
+    host.boot()
+    up_again = ContainerSpec.model_validate({"image": "busybox:latest", "network_mode": "none"})
+    host.submit({WEB: up_again})
+    host.run(5)
+    assert phase(host, id) == "paused" and host.status(WEB).message == "is paused"
+    host.do(host.loop.restart(KEY))
+    host.settle()
+    assert phase(host, id) == "running" and host.status(WEB).phase == "Running"
