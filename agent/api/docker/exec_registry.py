@@ -62,6 +62,11 @@ class Process(Protocol):
 class Exec:
     """One of them. exit: done, with the code, when its process has ended or could not be started."""
 
+    __slots__ = (
+        "_drain", "_has_client", "_watching", "container", "exit", "has_begun", "has_detached", "id", "pid",
+        "process", "started", "wish",
+    )  # fmt: skip
+
     def __init__(self, container: str, wish: ExecWish) -> None:
         self.id = secrets.token_hex(32)
         self.container = container
@@ -112,6 +117,7 @@ class Exec:
             code = UNKNOWN_EXIT
         self._finish(code)
         self._free()
+        self._watching = None  # thousands that have ended are kept for minutes, without what followed them
 
     def _finish(self, code: int) -> None:
         if not self.exit.done():
