@@ -46,7 +46,7 @@ from agent.source.contexts import Contexts
 from agent.source.fetched import Repositories
 from agent.source.source import Source
 from agent.updates.watcher import UpdateWatcher
-from runtime import oom_score
+from runtime import oom_score, syscalls
 from runtime.build_recipe import FetchGit, FindContext
 from runtime.disk import Ballast
 from runtime.errors import Conflict, Invalid, Temporary
@@ -61,6 +61,9 @@ from store.store import Store
 logger = logging.getLogger("setpoint.agent")
 
 COLLECT_AFTER = 10_000  # new objects between two looks of the garbage collector; Python's own is 700
+# A heap for each thread, as the C library has it, is 15 MB that nobody uses after some thousand requests: only
+# one thread runs Python at a time, and a second heap has nothing to spare it.
+TRIM_BYTES = 128 * 1024
 THREADS = 8  # for files, the store and archives
 SOURCE_SECONDS = 2.0  # for the first look at the source, before work goes on with what is remembered
 MakeEngine = Callable[[Layout], Awaitable[Any]]
@@ -69,6 +72,7 @@ MakeEngine = Callable[[Layout], Awaitable[Any]]
 def run(settings: Settings, make_engine: MakeEngine | None = None) -> int:
     """Run an agent in the foreground until SIGTERM or SIGINT. 0 after an orderly stop; raises
     SetpointError for what keeps it from starting."""
+    syscalls.set_malloc(arenas=1, trim_bytes=TRIM_BYTES)
     prepare(settings.layout)
     oom_score.protect_agent()
     with instance_lock(settings.layout):

@@ -176,6 +176,7 @@ _NR_CLOSE_RANGE = 436
 _NR_OPENAT2 = 437
 _NR_PIDFD_GETFD = 438
 _NR_MOUNT_SETATTR = 442
+_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8  # malloc.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -679,6 +680,15 @@ def landlock_restrict_self(ruleset: int) -> None:
     """For the calling thread and what it starts, for good. Needs no_new_privs or CAP_SYS_ADMIN."""
     if _syscall(_long(_NR_LANDLOCK_RESTRICT), _long(ruleset), _long(0)) < 0:
         raise _failed("landlock_restrict_self", ruleset)
+
+
+def set_malloc(*, arenas: int, trim_bytes: int) -> None:
+    """mallopt(3): how many heaps threads may have between them, and how much that is free at the end of one
+    is given back. Before the first thread. A C library without it, or that refuses, is left as it is."""
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, arenas)
+        mallopt(_M_TRIM_THRESHOLD, trim_bytes)
 
 
 def syscall_number(number: int, *arguments: Any) -> int:
