@@ -61,7 +61,7 @@ from store.store import Store
 logger = logging.getLogger("setpoint.agent")
 
 COLLECT_AFTER = 10_000  # new objects between two looks of the garbage collector; Python's own is 700
-# A heap for each thread, as the C library has it, is 15 MB that nobody uses after some thousand requests: only
+# A heap for each thread, as the C library has it, is 15 MB that nobody uses after thousands of requests: only
 # one thread runs Python at a time, and a second heap has nothing to spare it.
 TRIM_BYTES = 128 * 1024
 THREADS = 8  # for files, the store and archives
