@@ -8,8 +8,6 @@ As BuildKit has it, such a name goes before a stage and an image of the same nam
 
 from __future__ import annotations
 
-import contextlib
-
 from runtime.errors import Invalid
 from runtime.images.dockerfile.build_plan import BuildRequest
 from runtime.images.dockerfile.problems import Mistake, shown
@@ -37,6 +35,7 @@ def named_base(request: BuildRequest, name: str, platform: str) -> FromImage | N
 
 
 def _is_same_image(one: str, other: str) -> bool:
-    with contextlib.suppress(Invalid):
+    try:
         return parse_reference(one).canonical == parse_reference(other).canonical
-    return False
+    except Invalid:
+        return False
