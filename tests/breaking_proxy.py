@@ -214,6 +214,9 @@ class _KeepingHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        if limit is None and len(data) < length:  # its client went away: that is no end
+            self.close_connection = True
+            return
         if self.command == "PATCH":
             end = len(registry.uploads[name]) - 1
             self._answer(202, {"Location": urlsplit(self.path).path, "Range": f"0-{end}"}, len(data))

@@ -114,6 +114,7 @@ def test_readers_that_do_not_read_block_no_container_and_cost_little(ready: Agen
     def lines() -> int:
         return int(next(iter(ready.client.logs("flood/container/flood", tail=1)))[1].split()[1])
 
+    until(lambda: list(ready.client.logs("flood/container/flood", tail=1)))  # it has begun to speak
     with ExitStack() as stack:
         memory = rss(pid_of(ready))
         for _ in range(20):

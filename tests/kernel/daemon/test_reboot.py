@@ -81,8 +81,9 @@ class Host(AgentProcess):
             subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
         for name in leaks.tables(self.layout):
             subprocess.run(["nft", "delete", "table", "inet", name], check=True)
-        for path in (f"/{self.layout.cgroup_parent}", f"/{self.layout.cgroup_parent}.supervisor"):
-            cgroups.delete(path)
+        parent = self.layout.cgroup_parent
+        for name in (parent, f"{parent}.supervisor", *self.layout.side_cgroups):
+            cgroups.delete(f"/{name}")
         shutil.rmtree(self.layout.run, ignore_errors=True)
         assert leaks.find_leaks(self.layout) == []
         self.boots += 1

@@ -256,7 +256,7 @@ async def test_a_full_network_says_so_and_takes_back(lab: Lab) -> None:
     lab.network("tiny", subnet="10.77.0.0/29")
     for turn in range(5):
         await lab.sandbox(f"s{turn}", "tiny")
-    with pytest.raises(Conflict, match=r"all 5 addresses of 10\.77\.0\.0/29 are in use"):
+    with pytest.raises(Conflict, match=r"all addresses of 10\.77\.0\.0/29 are in use"):
         await lab.sandbox("more", "tiny")
     await lab.networks.delete_sandbox("s3")
     state = await lab.sandbox("more", "tiny")
