@@ -13,7 +13,7 @@ from agent.api.things import MAX_COMMAND_BYTES, process_view
 def test_f5_a_command_line_of_any_length_is_cut() -> None:
     process = subprocess.Popen(["sleep", *("0" * 100_000 for _ in range(8)), "1000"])
     try:
-        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # the program's arguments are not there yet
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():  # it executes the program still
             assert process.poll() is None
         found = process_view(process.pid)
         assert found is not None
