@@ -130,7 +130,8 @@ def test_after_a_reboot_it_is_as_restart_policies_say(host: Host) -> None:
     for _ in range(2):  # the second time, what the first left behind would show
         host.lose_power()
         host.start()
-        # Addresses are the kernel's: until the first look phases are those that the store remembers.
+        # Processes are the kernel's: until the first look all else is what the store remembers.
+        until(lambda: [Path(f"/proc/{pid}").exists() for pid in host.pids()] == [True] * len(RUN_AGAIN))
         until(lambda: len(addresses(host)) == len(RUN_AGAIN))
         until(lambda: all(phases(host)[name] == "Running" for name in RUN_AGAIN))
         found = objects(host)
