@@ -184,7 +184,10 @@ def test_what_was_wanted_stays_wanted(host: Host, http: Http, agent_story: Story
     pid = int(host.docker("inspect", "-f", "{{.State.Pid}}", name).stdout)
     subprocess.run(["kill", "-9", str(pid)], check=True)
     eventually(lambda: numbers(host, name)[-1] < last, "it begins anew")  # started anew by its policy
-    events = host.docker(
-        "events", "--since", "1h", "--until", "0s", "--filter", f"container={name}", "--format", "{{json .}}"
-    )
-    assert "checkpoint" in [json.loads(line)["Action"] for line in events.stdout.splitlines()]
+
+    def actions() -> list[str]:
+        window = ("--since", "1h", "--until", "0s")  # which the client cuts to whole seconds
+        shown = host.docker("events", *window, "--filter", f"container={name}", "--format", "{{json .}}")
+        return [json.loads(line)["Action"] for line in shown.stdout.splitlines()]
+
+    eventually(lambda: "checkpoint" in actions(), "it is told")
