@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,8 @@ def test_every_column_can_be_shown() -> None:
     assert set(TITLES) == set(FIELDS)
     with subprocess.Popen(["/bin/sleep", "100"]) as child:
         try:
+            while not Path(f"/proc/{child.pid}/cmdline").read_bytes():  # it executes the program still
+                assert child.poll() is None
             [row] = rows(columns_of("-o " + ",".join(TITLES)), [child.pid])
         finally:
             child.kill()
