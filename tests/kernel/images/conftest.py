@@ -1,14 +1,16 @@
-"""A store of one's own in a temporary directory."""
+"""A store of one's own in a temporary directory, and a registry for the tests of a file."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runtime.images.images import Images
 from runtime.layout import Layout
+from tests.registry import Registry, started
 
 
 @pytest.fixture
@@ -19,3 +21,9 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def images(layout: Layout) -> Images:
     return Images(layout)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with started(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry

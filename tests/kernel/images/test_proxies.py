@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,9 @@ from runtime.images.registry.origin import Origin
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from tests import bad_registry, forward_proxy
-from tests.registry import Registry, make_image, started
+from tests.registry import Registry, make_image
 
 HOST = "registry.invalid"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with started(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -26,12 +26,6 @@ FILES = [{"etc/one": b"1" * 300_000, "etc/same": b"lower"}, {"etc/two": b"2" * 7
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with started(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with started(tmp_path_factory.mktemp("locked"), tls=True, login=("me", "s3cret")) as registry:
         yield registry

@@ -17,16 +17,10 @@ from runtime.images.registry.origin import Origin
 from tests import bad_registry, breaking_proxy
 from tests.bad_registry import Answer
 from tests.breaking_proxy import Break, Keeping, Proxy
-from tests.registry import Registry, make_image, started
+from tests.registry import Registry, make_image
 
 CHUNK = 100_000
 BIG = 450_000  # of the one layer, and a little for its tar
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    with started(tmp_path_factory.mktemp("registry")) as registry:
-        yield registry
 
 
 @pytest.fixture
