@@ -374,17 +374,15 @@ def _summary(order: BuildOrder) -> dict[str, Any]:
 
 def _order_of(reference: str, recipe: BuildRecipe, given: Given) -> BuildOrder:
     kind, path = given.context
-    images = {name: source.image for name, source in recipe.named.items() if source.image}
+    images: dict[str, tuple[NamedKind, str]] = {
+        name: ("image", source.image) for name, source in recipe.named.items() if source.image
+    }
     return BuildOrder(
         new_id(), kind, path, recipe.dockerfile, recipe.dockerfile_text, (reference, *recipe.tags),
         recipe.target, recipe.arguments, recipe.labels, _network(recipe.network), recipe.no_cache,
         recipe.pull, recipe.platform, given.secrets, given.ssh, cache_from=recipe.cache_from,
-        cache_to=recipe.cache_to, contexts={**_as_images(images), **given.named},
+        cache_to=recipe.cache_to, contexts={**images, **given.named},
     )  # fmt: skip
-
-
-def _as_images(images: Mapping[str, str]) -> dict[str, tuple[NamedKind, str]]:
-    return {name: ("image", image) for name, image in images.items()}
 
 
 def new_id() -> str:

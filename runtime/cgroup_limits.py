@@ -18,8 +18,6 @@ PAGE_BYTES = 4096
 _CPU_TIME = ("shares", "quota", "period", "burst", "idle", "realtimePeriod", "realtimeRuntime")
 DEFAULT_WEIGHT = 100  # of block I/O, both in bfq and in v2
 MAX_PROCESSORS = 8192  # the kernel's NR_CPUS at most
-
-
 RT_RUNTIME = "cpu.rt_runtime_us"
 
 

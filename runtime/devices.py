@@ -116,13 +116,13 @@ def parse_rules(rules: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
     )  # fmt: skip
 
 
-_RULE = re.compile(r"([acb]) ([0-9]{1,7}|\*):([0-9]{1,7}|\*) ([rwm]{1,3})")
+RULE = re.compile(r"([acb]) ([0-9]{1,7}|\*):([0-9]{1,7}|\*) ([rwm]{1,3})")
 
 
 def rules_of(text: str) -> tuple[Rule, ...]:
     """The rules of `c 188:* rw`. "a" is both kinds: cgroup v1 takes an `a` with numbers for every device.
     `Invalid` for what is none."""
-    found = _RULE.fullmatch(text)
+    found = RULE.fullmatch(text)
     if found is None:
         raise Invalid(
             "allow devices", text[:60], "not a device rule", "TYPE MAJOR:MINOR ACCESS, such as c 188:* rw"

@@ -14,6 +14,7 @@ from runtime.images.reference import Reference, parse_reference
 from runtime.images.registry.origin import Origin, asked_as
 from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
+from runtime.pulls import FindOrigins
 
 if TYPE_CHECKING:
     from runtime.images.progress import Progress
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from runtime.images.registry.credentials import Credential
 
 Report = Callable[["Progress"], None]
-FindOrigins = Callable[[Reference, str], "Sequence[Origin]"]
 _Result = TypeVar("_Result")
 
 

@@ -8,21 +8,18 @@ Whether they are good is for who judges (`Admission`), at the next look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from runtime.begun import Begun, OnEnd
 from runtime.errors import SetpointError, Unsupported
 from runtime.images.error_view import to_error
 from runtime.images.facts import ImageFacts, signature_from_json
-from runtime.images.reference import Reference, parse_reference
-from runtime.images.registry.origin import Origin
+from runtime.images.reference import parse_reference
 from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
 from runtime.model import PullState
+from runtime.pulls import FindOrigins
 from runtime.registry_calls import in_thread
 
 OP = "ask for signatures of"
-FindOrigins = Callable[[Reference, str], Sequence[Origin]]
 
 
 class SignatureCalls:

@@ -74,18 +74,7 @@ def add_agent(parser: Parser) -> None:
         "--update-look", type=seconds, metavar="TIME", default=3600.0,
         help="how often newer images are looked for, where manifests say update: (1h)",
     )  # fmt: skip
-    parser.add_argument(
-        "--worker-memory", type=size, metavar="SIZE", default=WORKERS.memory_bytes,
-        help="for all pulls and loads together; for builds as much, and for copies (2g)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--worker-time", type=seconds, metavar="TIME", default=WORKERS.cpu_seconds,
-        help="of a processor, for one of them, or one layer (2h)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--unpack-time", type=seconds, metavar="TIME", default=WORKERS.unpack_seconds,
-        help="for one layer that is here, by the clock (6h)",
-    )  # fmt: skip
+    _add_worker_caps(parser)
     parser.add_argument(
         "--env-file", metavar="FILE", default="", help="NAME=value lines for ${NAME} in manifests"
     )
@@ -120,6 +109,21 @@ def add_agent(parser: Parser) -> None:
         "setpoint agent --watch ./manifests --listen tcp://0.0.0.0:2376",
         "setpoint agent stop                               containers run on",
     )
+
+
+def _add_worker_caps(parser: Parser) -> None:
+    parser.add_argument(
+        "--worker-memory", type=size, metavar="SIZE", default=WORKERS.memory_bytes,
+        help="for all pulls and loads together; for builds as much, and for copies (2g)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--worker-time", type=seconds, metavar="TIME", default=WORKERS.cpu_seconds,
+        help="of a processor, for one of them, or one layer (2h)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unpack-time", type=seconds, metavar="TIME", default=WORKERS.unpack_seconds,
+        help="for one layer that is here, by the clock (6h)",
+    )  # fmt: skip
 
 
 def run_agent(arguments: Namespace) -> int:

@@ -5,7 +5,6 @@ Each parser reads one field of a service. What this kernel has of them is seen w
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from agent.manifest.nodes import INTEGER, Node
@@ -24,10 +23,10 @@ from agent.manifest.parse_values import (
 )
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import Blkio, BlkioRate, BlkioWeight
+from runtime.devices import RULE
 
 MICROSECONDS = 1_000_000
 LEAST_WEIGHT, MOST_WEIGHT = 10, 1000  # of block I/O, as every engine has them
-DEVICE_RULE = re.compile(r"[acb] ([0-9]{1,7}|\*):([0-9]{1,7}|\*) [rwm]{1,3}")
 processors = matching(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*", 'such as "0-3" or "0,2"')
 swappiness = integer(0, 100)
 cpu_period = integer(1000, 1_000_000)  # sched-bwc: from 1 ms to 1 s
@@ -81,6 +80,6 @@ def device_cgroup_rules(r: Reading, node: Node) -> tuple[str, ...]:
 
 def _device_rule(r: Reading, node: Node) -> str:
     value = text(r, node)
-    if not DEVICE_RULE.fullmatch(value):
+    if not RULE.fullmatch(value):
         raise Refuse(f'"{value[:60]}" is not a device rule', 'TYPE MAJOR:MINOR ACCESS, such as "c 188:* rw"')
     return value

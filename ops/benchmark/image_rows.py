@@ -19,6 +19,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,12 +158,7 @@ Add = Callable[[str, bytes], None]
 @contextmanager
 def _archive(path: Path) -> Iterator[tuple[Add, list[dict[str, object]]]]:
     with tarfile.open(path, "w") as archive:
-
-        def add(name: str, data: bytes) -> None:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-
+        add = partial(_add, archive)
         entries: list[dict[str, object]] = []
         yield add, entries
         add("manifest.json", json.dumps(entries).encode())
@@ -189,10 +185,14 @@ def _tar(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
+            _add(archive, name, data)
     return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
 
 
 # --- buildah, which only builds ------------------------------------------------------------------------

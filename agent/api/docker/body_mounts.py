@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of, texts_of, whole_of
-from agent.manifest.parse_limits import DEVICE_RULE
 from agent.manifest.parse_mounts import NO_EFFECT, PROPAGATIONS, TMPFS_FLAGS, container_path
 from agent.manifest.parse_values import to_size
 from agent.manifest.spec import Device, Mount
+from runtime.devices import RULE
 from runtime.errors import Invalid, Unsupported
 
 Volume = Callable[[str], str]  # a volume's real name -> what the spec calls it
@@ -181,6 +181,6 @@ def devices_of(host: Mapping[str, Any]) -> tuple[Device, ...]:
 
 def device_rules_of(host: Mapping[str, Any]) -> tuple[str, ...]:
     for text in texts_of(host, "DeviceCgroupRules"):
-        if not DEVICE_RULE.fullmatch(text):
+        if not RULE.fullmatch(text):
             raise Invalid("", "", f"invalid device cgroup rule format: '{text[:60]}'")
     return texts_of(host, "DeviceCgroupRules")
