@@ -102,6 +102,7 @@ async def test_a_container_that_is_being_made_meanwhile_keeps_its_image(
 ) -> None:
     engine = NativeEngine(layout)
     (info,) = engine.images.load(make_image(tmp_path / "a", [BASE]))
+    engine.fences[layout.image_cgroup].close()  # it was never opened, and so is never closed
     engine.images.tag(info.id, "lab/a:1")
     forget = engine.images.forget
 
