@@ -34,7 +34,7 @@ from agent.reconcile.relabelled import relabelled
 from agent.reconcile.removal import is_unasked
 from agent.reconcile.revisions import Revisions
 from agent.reconcile.sockets import Sockets
-from agent.reconcile.statuses import status_of
+from agent.reconcile.statuses import containers_of, status_of
 from agent.reconcile.world import DEFAULT_BRIDGE, HOST, Actual, PruneGuard, World
 from runtime.face import Engine
 from runtime.model import ContainerState
@@ -135,8 +135,17 @@ class Knowledge:
             if (memory := from_json(status.memory)) != NOTHING:
                 self.remember(key, by_this_clock(memory, self.clock.now()))
         self.observed.look()
+        self._show_what_is_there()
         self._adopt_api_objects()
         self.unsettled.update(filter(self._counts, self.inventory.desired))
+
+    def _show_what_is_there(self) -> None:
+        """What was stored of containers before a kill may be so no longer, and shows until the first plan."""
+        for key, status in self.statuses.items():
+            seen = containers_of(self.actual_of(key), self.memory_of(key))
+            if seen != status.containers:
+                self.statuses[key] = replace(status, containers=seen)
+                self.journal.status_changed(key)
 
     def keep_policy(self, policy: Policy) -> None:
         """What binds made from now on are held to, and what images may run."""

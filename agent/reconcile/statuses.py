@@ -41,9 +41,14 @@ def status_of(
             *conditions_of(verdict, before.conditions if before else (), now),
             *_news(desired, before, news),
         ),
-        containers=tuple(_container(replica, memory) for replica in actual.replicas),
+        containers=containers_of(actual, memory),
         memory=to_json(memory),
     )
+
+
+def containers_of(actual: Actual, memory: Memory) -> tuple[dict[str, Any], ...]:
+    """What there is for a key, as its status lists it."""
+    return tuple(_container(replica, memory) for replica in actual.replicas)
 
 
 def _news(

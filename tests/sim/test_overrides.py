@@ -9,9 +9,10 @@ import pytest
 from agent.manifest.hashing import hashes
 from agent.manifest.objects import Object, Where
 from agent.manifest.spec import ContainerSpec, Restart
+from agent.reconcile.loop import Loop
 from runtime.errors import Conflict
 from store.records import Key
-from tests.sim.host import Host
+from tests.sim.host import SETTINGS, Host
 
 WEB = "shop/container/web"
 KEY = Key.parse(WEB)
@@ -77,6 +78,19 @@ def test_it_outlives_the_agent_and_ends_while_there_is_none(host: Host) -> None:
     host.boot()
     host.run(1)
     assert phase(host, id) == "running"
+
+
+def test_the_next_agent_shows_what_is_there_and_not_what_was_stored_before_a_kill(host: Host) -> None:
+    id = up(host)
+    host.do(host.loop.override(KEY, 3600, "API: stop"))
+    host.do(host.loop.flush())
+    host.do(host.engine.stop(id, 0))
+    host.crash()
+    loop = Loop(host.engine, host.store, instance="sim", clock=host.clock, settings=SETTINGS)
+    host.do(loop.start())
+    assert loop.statuses()[KEY].containers[0]["phase"] == "stopped", "before anything is planned"
+    host.do(loop.flush())
+    assert host.store.load()[1][KEY].containers[0]["phase"] == "stopped"
 
 
 def test_what_is_paused_goes_on(host: Host) -> None:

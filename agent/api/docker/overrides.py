@@ -52,6 +52,7 @@ def may(what: str, handler: Handler) -> Handler:
                 return None
             if limits is not None:
                 await context.engine.update(state.id, limits)
+                context.loop.look_at(state.id)  # no event tells of it
                 return json_answer({"Warnings": []})
             if state.phase in DONE_ALREADY.get(what, ()):
                 return not_modified()
