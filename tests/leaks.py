@@ -137,10 +137,10 @@ def tables(layout: Layout) -> list[str]:
     return [line.split()[-1] for line in listed.splitlines() if line.split()[-1] == layout.nft_table]
 
 
-def descendants() -> set[int]:
-    """Processes that this process, or one it started, has started and that are still there."""
+def descendants(of: int | None = None) -> set[int]:
+    """Processes that this process (or that one), or one it started, has started and that are still there."""
     found: set[int] = set()
-    todo = [os.getpid()]
+    todo = [of or os.getpid()]
     while todo:
         parent = todo.pop()
         for path in Path(f"/proc/{parent}/task").glob("*/children"):

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -19,6 +20,7 @@ import docker as docker_py
 import pytest
 
 from tests.api.http_client import connected
+from tests.api.ssh_server import SSHD, Server, ssh_server
 from tests.e2e.own_story import own_story
 from tests.e2e.story import PROGRAM, Story, eventually, free_port
 
@@ -27,20 +29,20 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Reached:
-    """story: the agent. address: on TCP. certificates: a client's. bin: programs called `ssh` and, on its
-    other side, `docker`."""
+    """story: the agent. address: on TCP. certificates: a client's. ssh: a server's address, and an `ssh` that
+    knows it and its key."""
 
     story: Story
     address: str
     certificates: Path
-    bin: Path
+    ssh: Server
     config: Path
 
     def docker(self, *words: str, host: str, stdin: str = "", code: int = 0, **more: str) -> str:
         others = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
         environment = {
-            **others, "DOCKER_HOST": host, "DOCKER_CONFIG": str(self.config), "SETPOINT": str(PROGRAM),
-            "SETPOINT_INSTANCE": self.story.layout.instance, "PATH": f"{self.bin}:{os.environ['PATH']}",
+            **others, "DOCKER_HOST": host, "DOCKER_CONFIG": str(self.config),
+            "PATH": f"{self.ssh.bin}:{os.environ['PATH']}",
             **more,
         }  # fmt: skip
         done = subprocess.run(
@@ -60,35 +62,36 @@ class Reached:
         return self.docker(*words, host=self.address, **verified, **options)
 
     def over_ssh(self, *words: str, **options: str) -> str:
-        return self.docker(*words, host="ssh://me@elsewhere", **options)
+        said = self.docker(*words, host=self.ssh.address, **options)
+        eventually(lambda: not self.ssh.sessions(), "nothing is left of it on the other side")
+        return said
 
 
 @pytest.fixture(scope="module")
 def reached(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reached]:
-    if not shutil.which("docker"):
-        pytest.skip("needs the docker CLI")
+    if not shutil.which("docker") or SSHD is None:
+        pytest.skip("needs the docker CLI and an ssh server")
     top = tmp_path_factory.mktemp("access")
     tls, address = top / "tls", f"tcp://127.0.0.1:{free_port()}"
     with own_story(top) as story:
         story.setpoint("tls", "init", "--directory", tls)
         story.start_agent("--listen", address, "--tls", str(tls))
         story.setpoint("image", "load", busybox_archive)
-        yield Reached(story, address, tls / "clients/admin", fake_ssh(top / "bin"), top / "config")
+        there = other_side(top / "other-side")
+        with ssh_server(top / "ssh", PATH=f"{there}:{os.environ['PATH']}", **names_of(story)) as server:
+            yield Reached(story, address, tls / "clients/admin", server, top / "config")
 
 
-def fake_ssh(directory: Path) -> Path:
-    """An ssh that goes nowhere: it runs the command here, where `docker` is our shim."""
-    other_side = directory / "other-side"
-    other_side.mkdir(parents=True)
-    shutil.copy(REPOSITORY / "ops/docker", other_side / "docker")
-    (other_side / "setpoint").symlink_to(PROGRAM)
-    ssh = directory / "ssh"
-    ssh.write_text(
-        "#!/bin/sh\n"
-        'while :; do case "$1" in -l|-p|-o) shift 2 ;; --) shift ;; -*) shift ;; *) break ;; esac; done\n'
-        f'shift\nPATH="{other_side}:$PATH" exec sh -c "$*"\n'
-    )
-    ssh.chmod(0o755)
+def names_of(story: Story) -> dict[str, str]:
+    """What the programs of the other side have to know."""
+    return {"SETPOINT": str(PROGRAM), "SETPOINT_INSTANCE": story.layout.instance}
+
+
+def other_side(directory: Path) -> Path:
+    """A host's programs where `docker` is our shim."""
+    directory.mkdir()
+    shutil.copy(REPOSITORY / "ops/docker", directory / "docker")
+    (directory / "setpoint").symlink_to(PROGRAM)
     return directory
 
 
@@ -140,28 +143,28 @@ def test_docker_py_is_let_in_with_one(reached: Reached, monkeypatch: pytest.Monk
 def test_setpoint_itself_is_a_client_from_elsewhere(reached: Reached) -> None:
     before = dict(reached.story.environment)
     reached.story.environment["SETPOINT_CERT_PATH"] = str(reached.certificates)
-    reached.story.environment["PATH"] = f"{reached.bin}:{before['PATH']}"
+    reached.story.environment["PATH"] = f"{reached.ssh.bin}:{before['PATH']}"
     try:
         assert "ready" in reached.story.setpoint("--host", reached.address, "status")
-        assert "ready" in reached.story.setpoint("--host", "ssh://me@elsewhere", "status")
+        assert "ready" in reached.story.setpoint("--host", reached.ssh.address, "status")
         said = reached.story.setpoint("--host", "tcp://127.0.0.1:1", "status", code=1) + reached.story.said
         assert "ask agent tcp://127.0.0.1:1" in said and "may you reach it" in said
     finally:
         reached.story.environment = before
 
 
-def test_nothing_is_left_of_clients_that_came_by_ssh(reached: Reached) -> None:
-    reached.over_ssh("ps")
-
-    def ours() -> list[str]:
-        found = subprocess.run(
-            ["pgrep", "-fa", "dial-stdio"], capture_output=True, text=True, check=False
-        ).stdout
-        return [
-            line for line in found.splitlines() if reached.story.layout.instance in line or "sh -c" in line
-        ]
-
-    eventually(lambda: not ours(), "every dial-stdio has ended")
+def test_a_client_that_is_killed_leaves_nothing_on_the_other_side(reached: Reached) -> None:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
+    environment = {
+        **others,
+        "DOCKER_HOST": reached.ssh.address,
+        "PATH": f"{reached.ssh.bin}:{others['PATH']}",
+    }
+    client = subprocess.Popen(["docker", "events"], env=environment, start_new_session=True)
+    eventually(lambda: any("dial-stdio" in line for line in reached.ssh.sessions()), "it has come in")
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait(10)
+    eventually(lambda: not reached.ssh.sessions(), "every dial-stdio has ended")
 
 
 def test_the_shim_says_what_it_is(reached: Reached) -> None:
