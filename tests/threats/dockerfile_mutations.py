@@ -8,7 +8,7 @@ from tests.threats.mutation import Mutation
 
 _D = "runtime/images/dockerfile"
 _NAMES, _BOMBS = "tests/threats/test_d02_build_names.py", "tests/threats/test_d06_dockerfile_bombs.py"
-_DONE = f"{_BOMBS}::test_d6_a_dockerfile_is_done_or_refused_in_a_second"
+_DONE = f"{_BOMBS}::test_d6_a_dockerfile_is_done_or_refused_and_costs_little"
 _REFUSED = f"{_BOMBS}::test_d6_what_is_too_much_is_refused"
 _IGNORED = f"{_BOMBS}::test_d6_an_ignore_file_of_too_many_lines_is_refused"
 _LINES = "tests/unit/images/dockerfile/test_lines.py::test_too_much_is_refused"

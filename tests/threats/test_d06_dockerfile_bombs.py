@@ -1,4 +1,4 @@
-"""D6: Dockerfiles and ignore files made to cost: done or refused within a second of processor time."""
+"""D6: Dockerfiles and ignore files made to cost: done or refused in little processor time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from runtime.errors import Invalid
 from runtime.images.dockerfile.globs import compiled
 from runtime.images.dockerfile.ignore import read_ignore
+from tests.bounds import BROKEN_SECONDS
 from tests.unit.images.dockerfile.build import plan_of
 
-SECONDS = 1.0
 K = 1024
 F = "FROM scratch\n"
 
@@ -114,8 +114,8 @@ def cost(work: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_d6_a_dockerfile_is_done_or_refused_in_a_second(name: str) -> None:
-    assert min(cost(lambda: plan_of(BOMBS[name])) for _ in range(2)) < SECONDS
+def test_d6_a_dockerfile_is_done_or_refused_and_costs_little(name: str) -> None:
+    assert cost(lambda: plan_of(BOMBS[name])) < BROKEN_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,8 @@ IGNORES: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", IGNORES)
 def test_d6_a_pattern_costs_no_more_than_its_path_is_long(name: str) -> None:
     pattern, path = IGNORES[name]
-    assert (
-        min(cost(lambda: read_ignore(pattern.encode()).is_ignored(path[:4095].rstrip("/"))) for _ in range(2))
-        < SECONDS
-    )
-    assert min(cost(lambda: compiled(pattern).matches(path[:4095])) for _ in range(2)) < SECONDS
+    assert cost(lambda: read_ignore(pattern.encode()).is_ignored(path[:4095].rstrip("/"))) < BROKEN_SECONDS
+    assert cost(lambda: compiled(pattern).matches(path[:4095])) < BROKEN_SECONDS
 
 
 def test_d6_an_ignore_file_of_too_many_lines_is_refused() -> None:
@@ -168,4 +165,4 @@ def test_d6_an_ignore_file_of_too_many_lines_is_refused() -> None:
         read_ignore(b"#" * (2 * 1024 * 1024 + 1))
     with pytest.raises(Invalid, match="a pattern of more than"):
         read_ignore(b"a" * 1025)
-    assert cost(lambda: read_ignore(b"**/*a*b\n" * 5000)) < SECONDS
+    assert cost(lambda: read_ignore(b"**/*a*b\n" * 5000)) < BROKEN_SECONDS

@@ -15,6 +15,7 @@ from agent.reconcile.convert import LABEL_INDEX, LABEL_KEY
 from runtime.errors import NotFound
 from runtime.model import ContainerState, Stats
 from store.records import Key, StatusRecord
+from tests.bounds import BROKEN_SECONDS
 
 from .agents import Agent
 
@@ -178,11 +179,11 @@ def test_the_agent_serves_it(agent: Agent) -> None:
         urllib.request.urlopen(f"http://{address}/setpoint/v1/status", timeout=10)
 
 
-def test_a_page_of_a_hundred_containers_is_quick() -> None:
+def test_a_page_of_a_hundred_containers_costs_little() -> None:
     metrics = everything_told()
     containers = tuple((a_state(str(n), n), some_stats(str(n))) for n in range(100))
     seen = replace(SEEN, containers=containers)
     metrics.page(seen)
     started = time.process_time()
     metrics.page(seen)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < BROKEN_SECONDS

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.api.docker.globs import fits_glob
 from runtime.errors import Invalid
+from tests.bounds import BROKEN_SECONDS
 
 
 # From Go's own path/match_test.go.
@@ -65,7 +66,7 @@ def test_what_is_no_pattern(pattern: str) -> None:
 def test_a_pattern_that_is_made_to_be_slow() -> None:
     began = time.process_time()
     assert not fits_glob("*a" * 500, "a" * 5000 + "b")
-    assert time.process_time() - began < 10.0
+    assert time.process_time() - began < BROKEN_SECONDS
 
 
 def test_a_pattern_that_is_too_long() -> None:

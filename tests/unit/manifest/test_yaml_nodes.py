@@ -10,6 +10,7 @@ import pytest
 from agent.manifest.objects import Revision
 from agent.manifest.reader import read
 from agent.manifest.yaml_nodes import MAX_FILE_BYTES, BadYaml, read_documents
+from tests.bounds import BROKEN_SECONDS
 
 
 def lol(levels: int, width: int) -> bytes:
@@ -59,14 +60,9 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_cost_little(name: str) -> None:
     data = BOMBS[name]
-    best = 9.0
-    for _ in range(3):  # of the processor, the best of three: the machine is shared
-        started = time.process_time()
-        manifest = read(Revision("r", "s", {"compose.yaml": data}))
-        best = min(best, time.process_time() - started)
-        if best < 0.1:
-            break
-    assert best < 0.1
+    started = time.process_time()
+    manifest = read(Revision("r", "s", {"compose.yaml": data}))
+    assert time.process_time() - started < BROKEN_SECONDS
     assert manifest.objects == {}
     assert manifest.errors
     assert manifest.frozen_files == {"compose.yaml"}
@@ -80,7 +76,7 @@ def test_bombs_cost_little(name: str) -> None:
 def test_the_largest_file_that_is_read_at_all(data: bytes) -> None:
     started = time.process_time()
     assert read(Revision("r", "s", {"compose.yaml": data})).errors
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < BROKEN_SECONDS
 
 
 def test_errors_are_bounded() -> None:

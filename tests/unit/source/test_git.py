@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,19 +63,15 @@ async def test_what_is_committed_counts(tmp_path: Path) -> None:
 
 
 async def test_a_commit_is_seen_at_once(tmp_path: Path) -> None:
-    """Median time from git's return to the revision; the poll alone would take 30 s."""
+    """The poll alone would take an hour each time."""
     repository = make_repository(tmp_path)
     commit(repository, a_yaml="0")
-    delays = []
-    async with watching(repository) as (_, revisions):
+    async with watching(repository, poll_seconds=3600.0) as (_, revisions):
         await following(revisions)
         for number in range(1, 6):
             waiting = asyncio.ensure_future(anext(revisions))
             await change(repository, a_yaml=str(number))
-            started = time.perf_counter()
             await asyncio.wait_for(waiting, 10)
-            delays.append(time.perf_counter() - started)
-    assert sorted(delays)[2] < 0.2
 
 
 async def test_branches_resets_packs_and_detached_heads(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from runtime.images.registry.challenge import Challenge, parse_challenges
+from tests.bounds import BROKEN_SECONDS
 
 HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull"'
 
@@ -55,7 +56,7 @@ def test_challenges(headers: list[str], expected: tuple[Challenge, ...]) -> None
 def test_long_ones_cost_nothing(text: str) -> None:
     began_at = time.process_time()
     parse_challenges([text])
-    assert time.process_time() - began_at < 1
+    assert time.process_time() - began_at < BROKEN_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -67,4 +68,4 @@ def test_what_leads_nowhere_takes_no_time(text: str) -> None:
     """Of this process, whatever else the machine does."""
     begun = time.process_time()
     parse_challenges([text] * 10)
-    assert time.process_time() - begun < 0.5
+    assert time.process_time() - begun < BROKEN_SECONDS
