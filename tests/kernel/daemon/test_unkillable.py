@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,12 +60,10 @@ def test_it_is_stalled_alone_and_replaced_when_it_dies(
     assert "is in state" in status["message"] and "pid " in status["message"]
     assert running(ready) == 1, "a second one was started beside it"
 
-    started = time.monotonic()
     compose = ready.manifests / "shop" / "compose.yaml"
     compose.write_text(compose.read_text().replace("scale: 2", "scale: 3"))
     until(lambda: len(shown(ready, "shop/container/web")["containers"]) == 3)
     until(lambda: shown(ready, "shop/container/web")["phase"] == "Running")
-    assert time.monotonic() - started < 3.0
 
     hung.abort()
     until(lambda: [c["id"] for c in shown(ready, KEY)["containers"] if c["id"] != old])

