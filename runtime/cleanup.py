@@ -14,10 +14,9 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from runtime import apparmor, cgroups, id_ranges, syscalls
+from runtime import apparmor, cgroups, id_ranges, mount_table, syscalls
 from runtime.errors import Conflict, SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.network.remove import remove_all
@@ -173,18 +172,8 @@ def _remove_data(data: Path) -> None:
 
 def _unmount(prefix: str, keeps: Path | None = None) -> None:
     """All that is mounted below a directory, and on it if it is not `keeps`."""
-    for point in _mount_points(prefix):
+    for point in mount_table.points_below(prefix):
         if keeps is not None and point == str(keeps):
             continue
         with contextlib.suppress(OSError):
             syscalls.umount2(point, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-
-
-def _mount_points(prefix: str) -> Iterator[str]:
-    """The last made first."""
-    lines = Path("/proc/self/mountinfo").read_bytes().split(b"\n")
-    for line in reversed(lines[:-1]):
-        # Octal escapes of single bytes (proc(5)).
-        point = os.fsdecode(line.split(b" ")[4].decode("unicode_escape").encode("latin-1"))
-        if f"{point}/".startswith(prefix):
-            yield point

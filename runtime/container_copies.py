@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import threading
@@ -29,6 +30,7 @@ from runtime.copies.running import Running, open_running
 from runtime.errors import NotFound, Temporary
 from runtime.fence import Fence
 from runtime.images.error_view import to_error
+from runtime.volume_mounts import VolumeMounts
 
 AT_ONCE = 8  # copies under way; more of them wait
 STAT_SECONDS = 10.0
@@ -56,9 +58,17 @@ class _Copy:
 
 
 class ContainerCopies:
-    def __init__(self, index: ContainerIndex, assembly: Assembly, fence: Fence | None = None) -> None:
+    def __init__(
+        self,
+        index: ContainerIndex,
+        assembly: Assembly,
+        volume_mounts: VolumeMounts,
+        fence: Fence | None = None,
+    ) -> None:
         self._index = index
         self._assembly = assembly
+        self._volume_mounts = volume_mounts
+        self._numbers = itertools.count()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._nursery = Nursery(fence)
 
@@ -140,13 +150,21 @@ class ContainerCopies:
                 if self._index.find(entry.config.id) is not entry:
                     raise NotFound("copy", entry.config.name, "it was deleted meanwhile")
                 oom_kills = self._nursery.fence.oom_kills()
-                reading, worker = await self._start(entry, told)
+                holder = f"copy {next(self._numbers)}"
+                try:
+                    if not entry.is_running:
+                        await self._volume_mounts.take(entry.config, holder)
+                    reading, worker = await self._start(entry, told)
+                except BaseException:
+                    self._volume_mounts.let_go(holder)
+                    raise
                 gone = entry.copies[worker] = asyncio.get_running_loop().create_future()
             try:
                 async with pipes.reader_of(reading) as lines:
                     yield _Copy(lines, entry.config.name, self._nursery.fence, oom_kills)
             finally:
                 await asyncio.shield(self._end(entry, worker, gone))
+                self._volume_mounts.let_go(holder)
 
     async def _end(self, entry: Entry, worker: Worker, gone: asyncio.Future[None]) -> None:
         await worker.end()

@@ -64,6 +64,7 @@ from runtime.registry_calls import RegistryCalls
 from runtime.signature_calls import SignatureCalls
 from runtime.stats import read_details, read_stats
 from runtime.supervised import Supervised
+from runtime.volume_mounts import VolumeMounts
 from runtime.volumes import Volumes
 from runtime.worker_caps import Caps
 
@@ -101,6 +102,7 @@ class NativeEngine:
         self.signatures = SignatureCalls(self.images, find_origins, self._on_signatures)
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
+        self.volume_mounts = VolumeMounts(self.volumes, self._index)
         self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)
         self._events = EventStream()
         self._supervised = Supervised(layout, self._index, self._events)
@@ -112,11 +114,13 @@ class NativeEngine:
         self.checkpoints = Checkpoints(layout, self._index, self._assembly, self._client)
         self._life = Life(
             self._index, self._assembly, self.images, self.networks, self._supervised, self._events,
-            self.confinement, self.checkpoints,
+            self.confinement, self.checkpoints, self.volume_mounts,
         )  # fmt: skip
         self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
         self.files = ContainerFiles(layout, self._index, self.images, self._life)
-        self.copies = ContainerCopies(self._index, self._assembly, self.fences[layout.copy_cgroup])
+        self.copies = ContainerCopies(
+            self._index, self._assembly, self.volume_mounts, self.fences[layout.copy_cgroup]
+        )
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,
@@ -124,6 +128,7 @@ class NativeEngine:
             self._assembly,
             self.networks,
             self.volumes,
+            self.volume_mounts,
             self._client,
             self._on_drift_hint,
         )
@@ -162,6 +167,8 @@ class NativeEngine:
             stack.callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
+            self.volume_mounts.open()
+            stack.push_async_callback(self.volume_mounts.close)
             await self.checkpoints.open()
             await self.files.open()
             await self._clear_leftovers(stack)
@@ -172,9 +179,14 @@ class NativeEngine:
             stack.callback(self._denials.close)
             self._drifts.open()
             stack.callback(self._drifts.close)
-            self._supervised.on_running = self._drifts.running_changed
+            self._supervised.on_running = self._running_changed
             self._watch_network(stack)
             self._opened = stack.pop_all()
+
+    def _running_changed(self, id: str, is_running: bool) -> None:
+        self._drifts.running_changed(id, is_running)
+        if not is_running:
+            self.volume_mounts.let_go(id)
 
     def _ids(self) -> set[str]:
         return {entry.config.id for entry in self._index}
@@ -440,6 +452,7 @@ class NativeEngine:
         await asyncio.to_thread(self.volumes.delete, name)
 
     def volume_users(self) -> dict[str, str]:
+        await self.volume_mounts.free(name)
         """Volume -> the name of a container that has it."""
         return {
             mount.source: entry.config.name

@@ -32,6 +32,7 @@ from runtime.signals import parse_signal
 from runtime.supervised import Supervised
 from runtime.supervisor import records
 from runtime.unkillable import unkillable
+from runtime.volume_mounts import VolumeMounts
 
 KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel (D state)
 THAW_SECONDS = 0.5  # until what is frozen below the container's own cgroup is thawed, too
@@ -44,7 +45,7 @@ HOLDING = (signals.SIGSTOP, signals.SIGTSTP)  # what a person asks for is no dri
 class Life:
     """What is done to containers. sandboxes: the network namespaces as they were made or found."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         index: ContainerIndex,
         assembly: Assembly,
@@ -54,6 +55,7 @@ class Life:
         events: EventStream,
         confinement: Confinement,
         checkpoints: Checkpoints,
+        volume_mounts: VolumeMounts,
     ) -> None:
         self.sandboxes: dict[str, SandboxState] = {}
         self._index = index
@@ -65,6 +67,7 @@ class Life:
         self._events = events
         self._confinement = confinement
         self._checkpoints = checkpoints
+        self._volume_mounts = volume_mounts
         self._answering = Answering()
 
     def close(self) -> None:
@@ -87,6 +90,7 @@ class Life:
         try:
             async with entry.lock:
                 if config.mounts:
+                    await self._volume_mounts.take(config, f"create {config.id}")
                     await self._answering.check("create", config.name, self._assembly.sources(config))
                 await self._assembly.assemble(config)
                 container_record.write(self._assembly.bundle(config.id), config, entry.created_at)
@@ -100,6 +104,8 @@ class Life:
                 ) from error
             raise
 
+        finally:
+            self._volume_mounts.let_go(f"create {config.id}")
     async def start(self, id: str) -> None:
         entry = self._index.get("start", id)
         async with entry.lock:
@@ -108,13 +114,20 @@ class Life:
             self._index.get("start", id)  # it may have been deleted while we waited
             await entry.end_copies(COPY_SECONDS)
             await self._confinement.ready(entry.config.security)
-            if entry.config.mounts:
-                await self._answering.check("start", entry.config.name, self._assembly.sources(entry.config))
-            await self.make_sandbox(entry.config)
-            self._assembly.complete(entry.config)
-            if entry.has_started:
-                records.remove(self._assembly.bundle(id), records.EXIT)
-            await self._launch(entry)
+            try:
+                if entry.config.mounts:
+                    await self._volume_mounts.take(entry.config, id)
+                    await self._answering.check(
+                        "start", entry.config.name, self._assembly.sources(entry.config)
+                    )
+                await self.make_sandbox(entry.config)
+                self._assembly.complete(entry.config)
+                if entry.has_started:
+                    records.remove(self._assembly.bundle(id), records.EXIT)
+                await self._launch(entry)
+            finally:
+                if not entry.is_running:
+                    self._volume_mounts.let_go(id)
             self._events.publish("start", id)
 
     async def make_sandbox(self, config: ContainerConfig) -> None:

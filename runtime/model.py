@@ -219,8 +219,13 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True)
 class VolumeConfig:
+    """options: see `runtime.volume_options`; {} is a directory of its own. below: a directory that a bind's
+    device lies in and that no link on the way may lead out of; "" is none."""
+
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    below: str = ""
 
 
 # --- what is there ----------------------------------------------------------------------------
@@ -283,6 +288,7 @@ class VolumeState:
     labels: Mapping[str, str]
     path: str
     created_at: float = 0.0
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from runtime import mounts, syscalls
 from runtime.errors import Invalid
+from runtime.removal import remove_tree
 
 MAX_DEPTH = 200
+FILLING, FILLED = ".setpoint-filling", ".setpoint-filled"  # in a directory that is mounted
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -46,6 +48,36 @@ def copy_from_image(lower: tuple[str, ...], target: str, destination: Path) -> b
     finally:
         os.close(source)
     return True
+
+
+def copy_into(lower: tuple[str, ...], target: str, directory: Path) -> None:
+    """Fill an empty directory that is mounted, and so cannot be replaced, with a copy of the image's
+    `target`, which is made in it first and whole. What a crash left half moved is moved on. OSError."""
+    filling, filled = directory / FILLING, directory / FILLED
+    if not is_half_filled(directory):
+        remove_tree(filling)
+        if not copy_from_image(lower, target, filling):
+            return
+        filling.rename(filled)
+    source, copy = os.open(filled, _DIRECTORY), -1
+    try:
+        copy = os.open(directory, _DIRECTORY)
+        for name in os.listdir(source):  # noqa: PTH208
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=copy)
+        _copy_metadata(os.fstat(source), copy)
+        _copy_attributes(source, copy)
+        os.rmdir(FILLED, dir_fd=copy)
+    finally:
+        os.close(source)
+        if copy >= 0:
+            os.close(copy)
+
+
+def is_half_filled(directory: Path) -> bool:
+    """Whether a crash left a whole copy that is not all moved up."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISDIR((directory / FILLED).lstat().st_mode)
+    return False
 
 
 def copy_from_directory(path: str, destination: Path) -> None:

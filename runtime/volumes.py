@@ -1,7 +1,7 @@
 """Named volumes: a directory and a record each, filled from an image at first use as Docker does.
 
-    volumes/<name>/volume.json      labels, when it was made, whether it was filled
-    volumes/<name>/_data            what containers mount
+    volumes/<name>/volume.json      labels, options, when it was made, whether it was filled
+    volumes/<name>/_data            what containers mount; with options, `volume_mounts` mounts on it
     volumes/<name>/.filling         a copy on its way; renamed onto _data when it is whole
 
 Called by the engine. What is in an image is hostile: its tree is walked by descriptor, no link in it is
@@ -11,6 +11,7 @@ followed out of it, and devices are left out. `volume_copy` does the copying.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from runtime import disk
-from runtime.errors import Conflict, Invalid, NotFound, Temporary
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.model import VolumeConfig, VolumeState
 from runtime.removal import remove_tree
+from runtime.volume_options import read_source
 
 DATA = "_data"
 RECORD = "volume.json"
@@ -38,9 +40,14 @@ class _Volume:
     labels: Mapping[str, str] = field(default_factory=dict)
     created_at: float = 0.0
     is_filled: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
+    below: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"labels": dict(self.labels), "created_at": self.created_at, "is_filled": self.is_filled}
+        return {
+            "labels": dict(self.labels), "created_at": self.created_at, "is_filled": self.is_filled,
+            "options": dict(self.options), "below": self.below,
+        }  # fmt: skip
 
 
 class Volumes:
@@ -60,17 +67,24 @@ class Volumes:
             remove_tree(path / FILLING)
             volume = _read(path)
             self._volumes[volume.name] = volume
-            (path / DATA).mkdir(mode=0o755, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # and no look at what may be mounted there
+                os.mkdir(path / DATA, 0o755)  # noqa: PTH102
 
     def create(self, config: VolumeConfig) -> VolumeState:
-        """Make a volume; does nothing when it is there with the same labels. Conflict, Invalid, Temporary."""
+        """Make a volume; does nothing when it is there with the same labels and options. Conflict, Invalid,
+        Unsupported, Temporary."""
         name = _check(config.name)
+        read_source(config.options)
         existing = self._volumes.get(name)
         if existing is not None:
             if dict(existing.labels) != dict(config.labels):
                 raise Conflict("create volume", name, "it exists with other labels")
+            if dict(existing.options) != dict(config.options):
+                raise Conflict("create volume", name, "it exists with other options")
             return self._state(existing)
-        volume = _Volume(name, dict(config.labels), time.time())
+        volume = _Volume(
+            name, dict(config.labels), time.time(), options=dict(config.options), below=config.below
+        )
         directory = self._root / name
         is_new = not directory.exists()
         try:
@@ -114,7 +128,9 @@ class Volumes:
         """Make the directory of a volume again, and its record, where somebody removed them."""
         volume = self._volumes.get(name)
         directory = self._root / name
-        if volume is None or ((directory / RECORD).exists() and (directory / DATA).is_dir()):
+        if volume is None or volume.options:  # which is mounted again
+            return
+        if (directory / RECORD).exists() and (directory / DATA).is_dir():
             return
         (directory / DATA).mkdir(mode=0o755, parents=True, exist_ok=True)
         self._write(volume)
@@ -125,15 +141,26 @@ class Volumes:
             raise NotFound("use volume", name, "there is no such volume")
         return self._root / name / DATA
 
+    def below(self, name: str) -> str:
+        """The directory that the device of its options must not lead out of; "" for none."""
+        return self._volumes[name].below
+
     # --- first use
 
     def wants_filling(self, name: str) -> bool:
-        """Whether it was never filled and is empty."""
+        """Whether it was never filled and is empty. Memory is filled by nobody but containers, as in Docker;
+        a half-made filling of what is mounted counts for nothing."""
+        from runtime.volume_copy import FILLING as MOUNTED_FILLING  # late: few containers need it
+        from runtime.volume_copy import is_half_filled
+
         volume = self._volumes[name]
-        if volume.is_filled:
+        source = read_source(volume.options)
+        if volume.is_filled or (source is not None and (source.kind == "tmpfs" or source.is_read_only)):
             return False
-        with os.scandir(self._root / name / DATA) as entries:
-            return next(entries, None) is None
+        data = self._root / name / DATA
+        with os.scandir(data) as entries:
+            first = [entry.name for entry in itertools.islice(entries, 2)]
+        return not first or (source is not None and (first == [MOUNTED_FILLING] or is_half_filled(data)))
 
     def fill(self, name: str, lower: tuple[str, ...], target: str) -> None:
         """Copy what an image has at `target` into an empty volume: content, owners, modes, times and
@@ -141,17 +168,22 @@ class Volumes:
 
         Whole or not at all; may take long (a thread's work). Temporary for a full disk.
         """
-        from runtime.volume_copy import copy_from_image  # late: few containers need it
+        from runtime.volume_copy import copy_from_image, copy_into  # late: few containers need it
 
         directory = self._root / name
         filling = directory / FILLING
+        is_mounted = bool(self._volumes[name].options)
         try:
             remove_tree(filling)
-            if copy_from_image(lower, target, filling):
+            if is_mounted:
+                copy_into(lower, target, directory / DATA)
+            elif copy_from_image(lower, target, filling):
                 filling.rename(directory / DATA)
         except OSError as error:
             remove_tree(filling)
-            if _is_used(directory / DATA):  # somebody else has put something there: it stays
+            if not is_mounted and _is_used(
+                directory / DATA
+            ):  # somebody else has put something there: it stays
                 return
             raise _unwritten(
                 "fill volume", f"{name} with {target} of the image", error, self._root
@@ -165,7 +197,8 @@ class Volumes:
         is in the volume already; NotFound, Temporary."""
         from runtime.volume_copy import copy_from_directory  # late: seldom needed
 
-        self.ensure(name)
+        if self.ensure(name).options:
+            raise Conflict("import volume", name, "it is mounted from elsewhere", "copy it there by hand")
         if not self.wants_filling(name):
             raise Conflict("import volume", name, "something is in it already", "setpoint volume rm")
         filling = self._root / name / FILLING
@@ -194,13 +227,22 @@ class Volumes:
 
     def _state(self, volume: _Volume) -> VolumeState:
         path = str(self._root / volume.name / DATA)
-        return VolumeState(volume.name, volume.labels, path, volume.created_at)
+        return VolumeState(volume.name, volume.labels, path, volume.created_at, volume.options)
 
 
 def _read(path: Path) -> _Volume:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, SetpointError):
         data = json.loads((path / RECORD).read_text())
-        return _Volume(path.name, dict(data["labels"]), float(data["created_at"]), bool(data["is_filled"]))
+        options, below = dict(data.get("options", {})), str(data.get("below", ""))
+        read_source(options)
+        return _Volume(
+            path.name,
+            dict(data["labels"]),
+            float(data["created_at"]),
+            bool(data["is_filled"]),
+            options,
+            below,
+        )
     return _Volume(path.name, created_at=path.stat().st_mtime)
 
 

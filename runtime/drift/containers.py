@@ -27,6 +27,7 @@ from runtime.mounts import parse_mount
 from runtime.network.networks import Networks
 from runtime.supervisor import records
 from runtime.supervisor.client import Client
+from runtime.volume_mounts import VolumeMounts
 from runtime.volumes import Volumes
 
 THAW_SECONDS = 2.0
@@ -51,8 +52,12 @@ class _Expected:
 class ContainerDrift:
     """Of all containers of an instance."""
 
-    def __init__(self, assembly: Assembly, networks: Networks, volumes: Volumes, client: Client) -> None:
+    def __init__(
+        self, assembly: Assembly, networks: Networks, volumes: Volumes, volume_mounts: VolumeMounts,
+        client: Client,
+    ) -> None:  # fmt: skip
         self._assembly = assembly
+        self._volume_mounts = volume_mounts
         self._networks = networks
         self._volumes = volumes
         self._client = client
@@ -101,6 +106,8 @@ class ContainerDrift:
             yield "cgroup", "; ".join(told)
         for target, fault in self._mounts(entry.config, pid):
             yield "mount", f"{target} {fault}"
+        if names := self._volume_mounts.lost_of(entry.config):
+            yield "mount", f"volume {', '.join(names)} is not mounted on the host"
         if lost := self._lost_records(entry.config):
             yield "record", f"{', '.join(lost)} missing"
         if empty := self._assembly.empty_files(entry.config):
@@ -182,6 +189,7 @@ class ContainerDrift:
             case "cgroup":
                 self._repair_limits(config, path, pid)
             case "mount":
+                await self._volume_mounts.put_back(config, pid)
                 self._restore_files(config)
                 self._remount(config, pid)
             case "record":

@@ -30,6 +30,7 @@ from runtime.network import bridges
 from runtime.network.networks import Networks
 from runtime.supervisor import records
 from runtime.supervisor.client import Client
+from runtime.volume_mounts import VolumeMounts
 from runtime.volumes import DATA, Volumes
 
 ARM_SECONDS = 0.2
@@ -45,7 +46,7 @@ class Drifts:
 
     def __init__(
         self, layout: Layout, index: ContainerIndex, assembly: Assembly, networks: Networks,
-        volumes: Volumes, client: Client, on_hint: Hint,
+        volumes: Volumes, volume_mounts: VolumeMounts, client: Client, on_hint: Hint,
     ) -> None:  # fmt: skip
         self._layout = layout
         self._index = index
@@ -53,7 +54,8 @@ class Drifts:
         self._networks = networks
         self._volumes_directory = str(layout.volumes)
         self._on_hint = on_hint
-        self._containers = ContainerDrift(assembly, networks, volumes, client)
+        self._volume_mounts = volume_mounts
+        self._containers = ContainerDrift(assembly, networks, volumes, volume_mounts, client)
         self._tripwires = Tripwires(self._on_files)
         # What containers may write, too. One that keeps writing costs others their hints, and no more.
         self._shared = Tripwires(lambda subjects: self._on_files(subjects or frozenset()))
@@ -169,14 +171,14 @@ class Drifts:
 
     def _on_mounts(self, subjects: frozenset[str]) -> None:
         if _HOST_MOUNTS in subjects and self._netns_look is None:
-            self._netns_look = asyncio.get_running_loop().call_later(NETNS_SECONDS, self._look_at_netns)
+            self._netns_look = asyncio.get_running_loop().call_later(NETNS_SECONDS, self._look_at_host)
         if containers := subjects - {_HOST_MOUNTS}:
             self._on_hint(containers, "mounts")
 
-    def _look_at_netns(self) -> None:
+    def _look_at_host(self) -> None:
         """Every start binds a namespace, so that a hint for each mount would be one for each start."""
         self._netns_look = None
-        if lost := self._networks.lost_namespaces():
+        if lost := (*self._networks.lost_namespaces(), *self._volume_mounts.users_of_lost()):
             self._on_hint(frozenset(lost), "mounts")
 
     # --- looking and putting back

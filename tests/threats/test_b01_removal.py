@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import syscalls
-from runtime.cleanup import _mount_points
+from runtime import mount_table, syscalls
 from runtime.removal import remove_tree
 
 
@@ -24,7 +23,7 @@ def test_what_is_mounted_in_a_tree_is_not_removed_with_it(tmp_path: Path, canary
         with pytest.raises(OSError) as caught:
             remove_tree(tree)
         assert caught.value.errno == errno.EXDEV
-        assert list(_mount_points(f"{tree}/")) == [str(point)]
+        assert list(mount_table.points_below(f"{tree}/")) == [str(point)]
     finally:
         syscalls.umount2(str(point), syscalls.MNT_DETACH)
     remove_tree(tree)
