@@ -75,11 +75,11 @@ class Control:
     async def solve(self, message: bytes, headers: Headers) -> bytes:
         """Until the build is over. Without a frontend the client asks for it by the gateway, and returns."""
         request = messages.read_solve(message)
-        _check(request)
-        names = read_exporters(request.exporters)
-        job = Job(request.ref, request.session, names, self._is_trusted)
-        self._jobs.add(job)
+        job = Job(request.ref, request.session, (), self._is_trusted)
+        self._jobs.add(job)  # before it is refused: the client waits for how it goes, too
         try:
+            _check(request)
+            job.names = read_exporters(request.exporters)
             if request.frontend:
                 await self._build(job, request.attributes)
             elif why := await job.returned:
