@@ -121,7 +121,7 @@ async def test_aiodocker_is_told(host: Host, name: str) -> None:
 
 def test_what_a_manifest_made_is_told_with_its_project(host: Host, agent_story: Story, name: str) -> None:
     since = time.time()
-    service = f"services: {{{name}: {{image: busybox, command: sleep 1000, network_mode: none}}}}"
+    service = f"services: {{{name}: {{image: busybox, command: sleep 1000, init: true, network_mode: none}}}}"
     agent_story.apply({"told/compose.yaml": service})
     agent_story.apply({"told/compose.yaml": None})
     eventually(lambda: "destroy" in actions(history(host, since)), "it is gone")
