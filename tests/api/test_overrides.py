@@ -42,12 +42,12 @@ def test_it_is_refused_with_file_and_line(web: Story, http: Http) -> None:
 
 def test_with_the_header_it_is_done_and_said_and_undone(web: Story, http: Http) -> None:
     pid = web.pid(KEY)
-    mine = {"X-Setpoint-Override": "2s"}
-    assert http("POST", "/containers/git-web/stop?t=0", headers=mine).status == 204
+    long, short = {"X-Setpoint-Override": "1h"}, {"X-Setpoint-Override": "1s"}
+    assert http("POST", "/containers/git-web/stop?t=0", headers=long).status == 204
     assert phase(web) == "Suspended stopped"
     status = web.setpoint("status")
     assert "overridden until" in status and "by API: stop" in status
-    assert http("POST", "/containers/git-web/stop", headers=mine).status == 304
+    assert http("POST", "/containers/git-web/stop", headers=short).status == 304
     eventually(lambda: phase(web) == "Running running", "it runs again by itself")
     assert web.pid(KEY) != pid
 
@@ -64,14 +64,15 @@ def test_it_is_resumed_by_hand(web: Story, http: Http) -> None:
 
 
 def test_limits_are_put_back(web: Story, http: Http) -> None:
-    mine = {"X-Setpoint-Override": "2s"}
+    long, short = {"X-Setpoint-Override": "1h"}, {"X-Setpoint-Override": "1s"}
     pid = web.pid(KEY)
-    answer = http("POST", "/containers/git-web/update", {"PidsLimit": 17}, headers=mine)
+    answer = http("POST", "/containers/git-web/update", {"PidsLimit": 17}, headers=long)
     assert answer.status == 200, answer.json
     limit = Path(f"/sys/fs/cgroup{cgroup_of(pid)}/pids.max")
     assert limit.read_text().strip() == "17"
-    eventually(lambda: limit.read_text().strip() != "17", "as its manifest says")
-    refused = http("POST", "/containers/git-web/update", {"RestartPolicy": {"Name": "no"}}, headers=mine)
+    assert http("POST", "/containers/git-web/update", {"PidsLimit": 18}, headers=short).status == 200
+    eventually(lambda: limit.read_text().strip() not in ("17", "18"), "as its manifest says")
+    refused = http("POST", "/containers/git-web/update", {"RestartPolicy": {"Name": "no"}}, headers=long)
     assert refused.status == 409
 
 
