@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 from agent.checker import seen as looking
 from agent.checker.doubled import find_doubled
@@ -33,7 +34,7 @@ def check(
     """
     found = _judge_once(layout, before)
     deadline = time.monotonic() + patience_seconds
-    for pause in PAUSES_SECONDS:
+    for pause in chain(PAUSES_SECONDS, repeat(PAUSES_SECONDS[-1])):
         left = deadline - time.monotonic()
         if not found or left <= 0:
             break

@@ -142,7 +142,8 @@ def test_nothing_left(story: Story, disk: Disk, fill: Callable[[Disk], None], tm
     spent, at = cpu_seconds(agent) + cpu_seconds(supervisor), time.monotonic()
     lines = lines_of(story)
     eventually(lambda: time.monotonic() > at + 2, "two seconds")
-    assert cpu_seconds(agent) + cpu_seconds(supervisor) - spent < 0.6
+    spent = cpu_seconds(agent) + cpu_seconds(supervisor) - spent
+    assert spent < 0.5 * (time.monotonic() - at)  # who spins takes all that there is
     assert is_alive(talker)
 
     # Work goes on by itself.

@@ -25,7 +25,7 @@ SHOWN = bool(os.environ.get("SETPOINT_WALK_SHOWN"))
 BOTH_EVERY = 4
 AGAIN_EVERY = 6
 MAX_FAILURES = 5
-SETTLED_SECONDS = 5.0
+SETTLED_SECONDS = 15.0
 
 
 def is_for_both(number: int) -> bool:

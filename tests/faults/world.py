@@ -25,7 +25,8 @@ from tests.faults.instance import Instance, free_port, until
 from tests.faults.points import Point
 from tests.faults.stories import LINES, Story
 
-SOON_SECONDS = 3.0  # what ends by itself may take this long to be gone
+SOON_SECONDS = 3.0
+GONE_SECONDS = 15.0  # what ends by itself may take this long to be gone where others have the processors
 QUIET_SECONDS = 0.3  # after the last answer: the journal writes a little later
 
 
@@ -153,7 +154,7 @@ class World:
         self._await_logs(story)
         problems, here.complaints = here.complaints, []
         problems += self._page(story)
-        found = checker.check(here.layout, before, patience_seconds=SOON_SECONDS)
+        found = checker.check(here.layout, before, patience_seconds=GONE_SECONDS)
         problems += map(str, found)
         problems += [*self._other_parts(), *self._ended(story, before), *self._unplanned()]
         problems += self._lost_output(story)
@@ -195,7 +196,7 @@ class World:
         for each in self._here.containers("shop").values() if story.word else ():
             last = f"line {LINES - 1}".encode()
             with contextlib.suppress(AssertionError):  # what is missing is told by _lost_output
-                until(partial(self._has_said, each["id"], last), "the log is whole", SOON_SECONDS)
+                until(partial(self._has_said, each["id"], last), "the log is whole", GONE_SECONDS)
 
     def _has_said(self, id: str, last: bytes) -> bool:
         return self._lines(id)[-1:] == [last]
