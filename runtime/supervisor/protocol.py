@@ -25,6 +25,7 @@ import struct
 from collections import deque
 
 from runtime import errors
+from runtime.supervisor import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +202,10 @@ class Wire:
 
 
 def error_to_json(error: BaseException, op: str, subject: str) -> Message:
-    """An error as it crosses the socket. What is not a SetpointError is our bug: kind "Bug"."""
+    """An error as it crosses the socket. A host in want passes: "Temporary"; what else is no SetpointError is
+    our bug: kind "Bug"."""
+    if isinstance(error, OSError) and error.errno in report.PASSING:
+        error = report.failure(op, subject, error)
     if not isinstance(error, errors.SetpointError):
         reason = f"{type(error).__name__}: {error}"
         return {"kind": "Bug", "op": op, "subject": subject, "reason": reason, "hint": ""}

@@ -19,7 +19,9 @@ from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 MAX_BYTES = 16384
 _CLASSES = {each.__name__: each for each in (Invalid, NotFound, Conflict, Unsupported, Temporary)}
 # A full or failing disk, or a host in want: it may go well later, and no manifest is to blame.
-_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ENFILE})
+PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+)
 
 
 class Message(NamedTuple):
@@ -57,7 +59,7 @@ def receive(channel: socket.socket) -> Message | None:
 
 def failure(op: str, subject: str, error: OSError, hint: str = "") -> SetpointError:
     """An OSError with what was being done; keeps the errno for the exit status."""
-    kind = Temporary if error.errno in _PASSING else Invalid
+    kind = Temporary if error.errno in PASSING else Invalid
     raised = kind(op, subject, str(error.args[1] if len(error.args) > 1 else error), hint)
     raised.__cause__ = error
     return raised

@@ -17,7 +17,7 @@ import sys
 import time
 
 from runtime.errors import SetpointError
-from runtime.supervisor import adoption, records
+from runtime.supervisor import adoption, records, report
 from runtime.supervisor.container import Container
 from runtime.supervisor.loop import READ, WRITE, Loop
 from runtime.supervisor.protocol import Closed, Wire, error_to_json
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runtime.supervisor.starting import Pending
 
 MAX_CONNECTIONS = 64
+ACCEPT_AGAIN_SECONDS = 0.5
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -102,14 +103,31 @@ class Supervisor:
             self.listener = None
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        try:
             sock, _ = listener.accept()
-            credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            _, uid, _ = struct.unpack("=iII", credentials)
-            if uid != os.geteuid() or len(self.connections) >= MAX_CONNECTIONS:
-                sock.close()
-                return
-            self.add_connection(Connection(sock))
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in report.PASSING:
+                raise
+            self._accept_later(listener)
+            return
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        _, uid, _ = struct.unpack("=iII", credentials)
+        if uid != os.geteuid() or len(self.connections) >= MAX_CONNECTIONS:
+            sock.close()
+            return
+        self.add_connection(Connection(sock))
+
+    def _accept_later(self, listener: socket.socket) -> None:
+        """Without descriptors who asks waits, and is not asked about over and over meanwhile."""
+        self.loop.forget(listener.fileno())
+
+        def listen_again() -> None:
+            if self.listener is listener:
+                self.listen(listener)
+
+        self.loop.call_later(ACCEPT_AGAIN_SECONDS, listen_again)
 
     def add_connection(self, connection: Connection) -> None:
         fd = connection.wire.sock.fileno()

@@ -10,7 +10,6 @@ and sees the end of the channel when the supervisor is killed before that. state
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ import time
 from typing import NamedTuple
 
 from runtime.errors import Invalid, SetpointError, Temporary
-from runtime.supervisor import launch, records
+from runtime.supervisor import launch, records, report
 from runtime.supervisor.container import Container
 from runtime.supervisor.loop import READ
 from runtime.supervisor.protocol import error_from_json
@@ -37,7 +36,8 @@ MAX_TOGETHER = 16  # built and not yet forked: some ten descriptors each, and a 
 
 
 def read_config(directory: str) -> dict[str, Any]:
-    """The OCI config in a container's run directory. Invalid if there is none that can be read."""
+    """The OCI config in a container's run directory. Invalid if there is none that makes sense; Temporary
+    while this host cannot read it."""
     path = f"{directory}/config.json"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -45,7 +45,9 @@ def read_config(directory: str) -> dict[str, Any]:
             config = json.loads(os.read(fd, MAX_CONFIG_BYTES))
         finally:
             os.close(fd)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise report.failure("read", path, error) from error
+    except ValueError as error:
         raise Invalid("start", directory, f"cannot read config.json: {error}") from error
     if not isinstance(config, dict):
         raise Invalid("start", directory, "config.json is not an object")
@@ -134,7 +136,7 @@ def make_fifos(container: Container) -> tuple[int, int, int]:
     except OSError as error:
         container.close()
         reason = f"make FIFOs in {container.directory}: {os.strerror(error.errno or 0)}"
-        if error.errno in (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EDQUOT):
+        if error.errno in report.PASSING:
             raise Temporary("start", container.name, reason) from error
         raise SetpointError("start", container.name, reason) from error
 
