@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from runtime import cgroups
 from runtime.cgroup_limits import controllers, limit_writes
 from runtime.drift import limits
-from runtime.errors import Conflict, Invalid
+from runtime.errors import Conflict, Invalid, Temporary
 from tests.kernel.runtime.conftest import Box
+from tests.native import PATIENCE_SECONDS
 
 
 def test_a_second_create_meets_the_first(box: Box) -> None:
@@ -95,6 +97,31 @@ def test_kill_ends_all_of_it(box: Box) -> None:
 
 def test_delete_of_nothing_is_nothing(box: Box) -> None:
     cgroups.delete(f"{box.cgroup}-never-made")
+
+
+def test_r35_a_delete_waits_for_who_is_still_dying(box: Box) -> None:
+    launched = box.start("sleep", "1000")
+    with pytest.raises(Temporary, match="still dying"):
+        cgroups.delete(box.cgroup, timeout_seconds=0.05)
+    killing = threading.Timer(0.2, cgroups.kill, [box.cgroup])
+    killing.start()
+    try:
+        cgroups.delete(box.cgroup, timeout_seconds=PATIENCE_SECONDS)
+    finally:
+        killing.join()
+        os.waitid(os.P_PIDFD, launched.pidfd, os.WEXITED)
+        box.forget(launched)
+    assert cgroups.existing(box.cgroup) == ()
+
+
+def test_r35_what_an_earlier_life_left_is_made_anew_with_its_limits(box: Box) -> None:
+    resources = {**box.config["linux"]["resources"], "pids": {"limit": 100}}
+    for directory in cgroups.create(box.cgroup, resources):
+        Path(directory, "left").mkdir()
+    cgroups.update(box.cgroup, {"pids": {"limit": 7}})
+    cgroups.create(box.cgroup, resources)
+    assert cgroups.find_drift(box.cgroup, resources) == ()
+    assert not [path for path in cgroups.existing(box.cgroup) if Path(path, "left").exists()]
 
 
 def test_two_may_delete_at_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
