@@ -46,6 +46,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def started_at(pid: int) -> int:
+    """In clock ticks since the boot."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
 class Story:
     """layout: the instance. tree: the git work tree that is followed."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from tests.e2e.images import write_image
 from tests.e2e.project import BASE, Project
-from tests.e2e.story import Story, eventually, is_alive
+from tests.e2e.story import Story, eventually, is_alive, started_at
 
 COMPOSE = (
     BASE
@@ -208,18 +207,13 @@ def test_on_unhealthy_restart(project: Project) -> None:
 # --- depends_on ---------------------------------------------------------------------------------
 
 
-def started_at(project: Project, name: str) -> int:
-    """In clock ticks since the boot."""
-    text = (project.proc(name) / "stat").read_text()
-    return int(text.rpartition(")")[2].split()[19])
-
-
 def test_depends_on_waits(project: Project) -> None:
     project.settle(unready=(*UNREADY, "image-health", "restarted"))
     assert project.logs("after-job") == "/shared/done\n"
     assert project.logs("after-healthy") == "/shared/healthy\n"
-    assert started_at(project, "after-started") >= started_at(project, "db")
-    assert started_at(project, "after-healthy") > started_at(project, "db")
+    db = started_at(project.pid("db"))
+    assert started_at(project.pid("after-started")) >= db
+    assert started_at(project.pid("after-healthy")) > db
 
 
 def test_a_dependency_that_failed_is_named(project: Project) -> None:
@@ -265,12 +259,13 @@ services:
       - -c
       - |
         trap 'echo told by USR1; exit 7' USR1; trap 'echo told by TERM' TERM
+        echo listens
         while :; do sleep 0.05; done
     stop_signal: {signal}
     ensure: {polite}
   stubborn:
     image: busybox:latest
-    command: [sh, -c, "trap '' TERM; while :; do sleep 0.05; done"]
+    command: [sh, -c, "trap 'date +%s' TERM; echo listens; while :; do sleep 0.05; done"]
     stop_grace_period: 300ms
     ensure: {stubborn}
   held: {{image: "busybox:latest", command: [sleep, "{seconds}"], stop_signal: SIGKILL, suspend: {suspend}}}
@@ -298,6 +293,7 @@ def test_ensure_stopped_and_the_stop_signal(stops: Project) -> None:
     stops.apply(stopping())
     before = stops.container("polite")["id"]
     pid = stops.pid("polite")
+    eventually(lambda: "listens" in stops.logs("polite"), "it has set its trap")
     stops.apply(stopping(polite="stopped"))
     assert not is_alive(pid)
     assert stops.object("polite")["phase"] == "Stopped"
@@ -311,10 +307,11 @@ def test_ensure_stopped_and_the_stop_signal(stops: Project) -> None:
 def test_stop_grace_period(stops: Project) -> None:
     stops.apply(stopping())
     pid = stops.pid("stubborn")
-    started = time.monotonic()
+    eventually(lambda: "listens" in stops.logs("stubborn"), "it has set its trap")
     stops.apply(stopping(stubborn="stopped"))
     assert not is_alive(pid)
-    assert 0.3 <= time.monotonic() - started < 8
+    told_at = int(stops.logs("stubborn").split()[-1])  # in its own words, in whole seconds
+    assert 0.3 <= stops.container("stubborn")["finished_at"] - told_at < 8  # ten, if it were not said
 
 
 def test_ensure_absent(stops: Project) -> None:
