@@ -51,6 +51,7 @@ def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
 
 
 _FIELDS = {kind: _defaults(kind) for kind in _TYPES}
+_NAMES = {kind: frozenset(each.name for each in fields(kind)) for kind in _TYPES}
 
 
 def to_json(value: Any) -> dict[str, Any]:
@@ -67,12 +68,21 @@ def to_json(value: Any) -> dict[str, Any]:
 
 def config_from_json(data: Mapping[str, Any]) -> ContainerConfig:
     """The inverse. TypeError, ValueError or KeyError for what no Setpoint wrote."""
-    return ContainerConfig(**{name: _convert(name, value) for name, value in data.items()})
+    known = _known(ContainerConfig, data)
+    return ContainerConfig(**{name: _convert(name, value) for name, value in known.items()})
+
+
+def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the fields that a later release has: what it left running goes on as it is, and is not ended
+    for want of words."""
+    names = _NAMES[kind]
+    return {name: value for name, value in data.items() if name in names}
 
 
 def resources_from_json(data: Mapping[str, Any]) -> Resources:
+    known = _known(Resources, data)
     found: dict[str, Any] = {
-        name: _pairs(value) if isinstance(value, list) else value for name, value in data.items()
+        name: _pairs(value) if isinstance(value, list) else value for name, value in known.items()
     }
     return Resources(**found)
 
@@ -81,8 +91,13 @@ def _pairs(values: Any) -> tuple[tuple[Any, Any], ...]:
     return tuple((value[0], value[1]) for value in values)
 
 
+def _one(kind: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda data: kind(**{name: _tuple(value) for name, value in _known(kind, data).items()})
+
+
 def _many(kind: Callable[..., Any]) -> Callable[[Any], Any]:
-    return lambda values: tuple(kind(**{k: _tuple(v) for k, v in value.items()}) for value in values)
+    make = _one(kind)
+    return lambda values: tuple(make(value) for value in values)
 
 
 def _sandbox(data: Mapping[str, Any]) -> SandboxConfig:
@@ -100,7 +115,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "mounts": _many(MountConfig),
     "devices": _many(DeviceConfig),
     "ulimits": _many(Ulimit),
-    "security": lambda data: Security(**{k: _tuple(v) for k, v in data.items()}),
+    "security": _one(Security),
     "resources": resources_from_json,
     "extra_hosts": _pairs,
 }

@@ -14,7 +14,7 @@ import pytest
 
 from runtime.engine import NativeEngine
 from runtime.layout import Layout
-from runtime.model import EndpointConfig, NetworkConfig, SandboxConfig
+from runtime.model import EndpointConfig, MountConfig, NetworkConfig, Resources, SandboxConfig, Security
 from tests.native import another_engine, ended, run, shell, supervisor_pid, until
 
 Change = Callable[[dict[str, Any]], None]
@@ -22,6 +22,7 @@ LATER = {  # fields that the first release did not have
     "sandboxes": ("links", "ids"),
     "networks": ("created_at",),
     "containers": ("log_bytes", "log_files", "cgroup"),
+    "bundles": (),
 }
 
 
@@ -33,11 +34,21 @@ def older(kind: str) -> Change:
     return change
 
 
-def newer(_kind: str) -> Change:
+def newer(kind: str) -> Change:
     def change(record: dict[str, Any]) -> None:
-        record["of_a_later_release"] = {"and": ["more", 1]}
+        add(record)
+        if kind == "bundles":
+            config = record["config"]
+            for part in (config, config["sandbox"], *config["sandbox"]["endpoints"], *config["mounts"]):
+                add(part)
+            add(config["resources"])
+            add(config["security"])
 
     return change
+
+
+def add(record: dict[str, Any]) -> None:
+    record["of_a_later_release"] = {"and": ["more", 1]}
 
 
 def rewrite(path: Path, change: Change) -> None:
@@ -51,6 +62,7 @@ def records_of(layout: Layout, id: str) -> dict[str, list[Path]]:
         "sandboxes": list((layout.run / "sandboxes").glob("*.json")),
         "networks": list(layout.networks.glob("*.json")),
         "containers": [layout.run_containers / id / "state.json"],
+        "bundles": [layout.containers / id / "container.json"],
     }
     assert all(found.values()), found
     return found
@@ -62,7 +74,11 @@ async def test_r36_what_runs_is_taken_over_from_another_release(
 ) -> None:
     await engine.create_network(NetworkConfig("web"))
     sandbox = SandboxConfig("own", "one", (EndpointConfig("web"),))
-    config = shell(engine, "one", "while ! [ -e /go ]; do sleep 0.01; done; exit 6", sandbox=sandbox)
+    config = shell(
+        engine, "one", "while ! [ -e /go ]; do sleep 0.01; done; exit 6", sandbox=sandbox,
+        mounts=(MountConfig("tmpfs", "/srv"),), resources=Resources(pids=99),
+        security=Security(no_new_privileges=True),
+    )  # fmt: skip
     await run(engine, config)
     before, supervisor = engine.state(config.id), await supervisor_pid(engine)
     assert before is not None and before.pid and before.addresses
