@@ -60,9 +60,13 @@ def exchanging(directory: Path, one: str, other: str) -> Iterator[None]:
         racer.wait()
 
 
+LEASE_SECONDS = 30.0
+
+
 @contextlib.contextmanager
 def lease_on(path: Path | str) -> Iterator[None]:
-    """A write lease (fcntl(2)) that its holder does not give up: who opens the file waits for 45 s."""
+    """A write lease (fcntl(2)) that its holder does not give up: who opens the file waits for 45 s, and who
+    does not is done in LEASE_SECONDS on any machine."""
     with subprocess.Popen(
         [sys.executable, "-c", LEASE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:

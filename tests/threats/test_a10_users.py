@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.runtime.conftest import Box, mount
-from tests.threats.attack import attempt, lease_on
+from tests.threats.attack import LEASE_SECONDS, attempt, lease_on
 
 
 @pytest.mark.parametrize("file", ["passwd", "group"])
@@ -58,7 +58,7 @@ def test_a10_a_lease_on_a_user_file_does_not_hang(box: Box, tmp_path: Path) -> N
     with lease_on(passwd):
         begun = time.monotonic()
         found = attempt(box, "id")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < LEASE_SECONDS
     assert found.status == 125 and "lease" in found.error
 
 
@@ -67,6 +67,4 @@ def test_a10_a_hostile_user_file_names_nobody(box: Box, content: str) -> None:
     (box.layer / "etc").mkdir()
     (box.layer / "etc/passwd").write_text(content)
     box.config["process"]["user"]["username"] = "web"
-    begun = time.monotonic()
     assert attempt(box, "id").status == 125
-    assert time.monotonic() - begun < 5

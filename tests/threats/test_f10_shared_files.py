@@ -12,8 +12,8 @@ import pytest
 from runtime.engine import NativeEngine
 from runtime.errors import Temporary
 from runtime.model import EndpointConfig, NetworkConfig, SandboxConfig
-from tests.native import config_of, run, shell, until
-from tests.threats.attack import lease_on
+from tests.native import PATIENCE_SECONDS, config_of, run, shell, until
+from tests.threats.attack import LEASE_SECONDS, lease_on
 
 GROWTH_KIB = 64 * 1024
 
@@ -47,10 +47,10 @@ async def test_f10_a_lease_on_the_hosts_file_holds_nobody_up(engine: NativeEngin
         other = config_of(engine, "other", "sleep", "1000", sandbox=sandbox("two"))
         await run(engine, other)
         assert "box" in Path(engine.networks.hosts_path("two")).read_text()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < LEASE_SECONDS
     hosts = Path(engine.networks.hosts_path("one"))
     # What peers are called is written a moment after a start: until then a file is due, and not yet drift.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while "other" not in hosts.read_text():
             for drift in await engine.find_drift():
                 await engine.repair(drift)
@@ -64,7 +64,7 @@ async def test_f10_a_lease_on_a_file_of_an_earlier_start_holds_no_start_up(engin
     begun = time.monotonic()
     with lease_on(engine.layout.run_containers / config.id / "resolv.conf"), pytest.raises(Temporary):
         await engine.start(config.id)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < LEASE_SECONDS
     await engine.start(config.id)
 
 
