@@ -88,12 +88,17 @@ def read_source(options: Mapping[str, str]) -> VolumeSource | None:
     if "type" not in options:  # a size of 0, and nothing else
         return None
     words = _words(options.get("o", ""))
-    if any(word in _BINDS for word in words):
+    if is_bind(options):
         return _bind(kind, device, words)
     if kind == "tmpfs":
         attributes, data = _sorted("tmpfs", words)
         return VolumeSource("tmpfs", "tmpfs", "", False, attributes, data)
     return _device(kind, device, words)
+
+
+def is_bind(options: Mapping[str, str]) -> bool:
+    """Whether `o` says so."""
+    return any(word in _BINDS for word in _words(options.get("o", "")))
 
 
 def _invalid(reason: str, hint: str = "") -> Invalid:

@@ -35,7 +35,8 @@ class InstanceUse:
     async def look(self, seconds: float = COUNT_SECONDS) -> dict[str, Any]:
         """All of it as JSON data. Bytes."""
         judgements = await self._keeper.look_only()
-        states, volumes = self._engine.list(), self._engine.list_volumes()
+        states, all_volumes = self._engine.list(), self._engine.list_volumes()
+        volumes = tuple(volume for volume in all_volumes if not volume.options)  # theirs is elsewhere
         return await asyncio.to_thread(self._count, judgements, states, volumes, seconds)
 
     def _count(

@@ -27,7 +27,8 @@ from agent.manifest.spec import (
     VolumeSpec,
 )
 from agent.reconcile import convert
-from runtime.errors import Unsupported
+from runtime.errors import SetpointError, Unsupported
+from runtime.volume_options import read_source
 from store.records import Key
 
 Data = Mapping[str, Any]
@@ -166,7 +167,7 @@ def _lookup(key: Key, dump: Dump, keys: Mapping[str, Key], found: Import) -> Loo
     return Lookup(
         network=lambda name: _network(name, key, dump, found),
         container=lambda reference: _other(reference, dump),
-        volume=lambda name: _volume(name, key, dump, found),
+        volume=lambda name, _options: _volume(name, key, dump, found),
         mounts=lambda reference: (),
         profile=lambda content: refused("a seccomp profile"),
     )
@@ -253,7 +254,8 @@ def _volume(name: str, user: Key, dump: Dump, found: Import) -> str:
         found.objects[key] = _volume_spec(data, key, name, is_anonymous, found)
     spec = found.objects[key]
     assert isinstance(spec, VolumeSpec)
-    found.volumes[name] = convert.volume_name(key, spec)
+    if not spec.driver_opts:  # else its data is elsewhere, and is mounted from there
+        found.volumes[name] = convert.volume_name(key, spec)
     return key.name
 
 
@@ -261,8 +263,12 @@ def _volume_spec(data: Data, key: Key, name: str, is_anonymous: bool, found: Imp
     fields: dict[str, Any] = {}
     if data.get("Driver") not in (None, "", "local"):
         found.note(key, f"driver {data.get('Driver')} is not to be had here: it is a local one")
-    for option in sorted(data.get("Options") or {}):
-        found.note(key, f"left out: option {option}")
+    if options := data.get("Options") or {}:
+        try:
+            read_source(options)
+            fields["driver_opts"] = dict(options)
+        except SetpointError as error:
+            found.note(key, f"left out: its options ({error.reason})")
     hidden = (COMPOSE, "com.docker.volume.anonymous")
     if labels := {k: v for k, v in _labels(data).items() if not k.startswith(hidden)}:
         fields["labels"] = labels

@@ -532,6 +532,12 @@ NETWORK = {
 }
 VOLUME = {
     "driver": D("local is the one there is.", "driver: local", TEXT),
+    "driver_opts": D(
+        "What is mounted as the volume while a container uses it: type (none, tmpfs, ext4, ...), o (words of "
+        "mount(8), and bind) and device.",
+        "driver_opts: {type: none, o: bind, device: /srv/data}",
+        {"type": "object"},
+    ),
     "ensure": ENSURE,
     "external": EXTERNAL,
     "keep": D(

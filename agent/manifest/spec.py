@@ -311,8 +311,13 @@ class NetworkSpec(Spec):
 
 
 class VolumeSpec(Spec):
+    """driver_opts: see `runtime.volume_options`. below: of a bind that a scoped socket allowed: where its
+    device must lie, whatever links say."""
+
     name: str = ""
     driver: Literal["local", ""] = ""
+    driver_opts: dict[str, str] = {}
+    below: str = ""
     external: bool = False
     labels: dict[str, str] = {}
     keep: bool = True  # False: removed with its manifest; True: kept, and listed as kept

@@ -6,10 +6,23 @@ import ipaddress
 from typing import Any
 
 from agent.manifest.nodes import Mapping, Node, Scalar
-from agent.manifest.parse_values import Broken, Parser, boolean, choice, fields, integer, items, named, text
+from agent.manifest.parse_values import (
+    Broken,
+    Parser,
+    boolean,
+    choice,
+    fields,
+    integer,
+    items,
+    named,
+    string_map,
+    text,
+)
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels, real_name
 from agent.manifest.spec import NetworkSpec, VolumeSpec
+from runtime.errors import SetpointError
+from runtime.volume_options import is_bind, read_source
 
 MTU_OPTION = "com.docker.network.driver.mtu"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
@@ -96,6 +109,19 @@ def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
     return result
 
 
+def _volume_opts(r: Reading, node: Node) -> dict[str, str]:
+    """A bind's device is a path as other ones are: relative to the file, or in the user's home."""
+    options = string_map(r, node)
+    device = options.get("device", "")
+    if is_bind(options) and device and not device.startswith("/"):
+        options = options | {"device": r.host_path(device)}
+    try:
+        read_source(options)
+    except SetpointError as error:
+        raise Refuse(error.reason, error.hint) from None
+    return options
+
+
 def _only(value: bool) -> Parser[bool]:
     def parse(r: Reading, node: Node) -> bool:
         if boolean(r, node) is not value:
@@ -125,6 +151,7 @@ NETWORK_FIELDS: dict[str, Parser[Any]] = {
 }
 VOLUME_FIELDS: dict[str, Parser[Any]] = {
     "driver": _driver("local", ()),
+    "driver_opts": _volume_opts,
     "ensure": choice("present", "absent"),
     "external": _external,
     "keep": boolean,
@@ -132,14 +159,13 @@ VOLUME_FIELDS: dict[str, Parser[Any]] = {
     "name": real_name,
     "suspend": boolean,
 }
-VOLUME_LACKING = ("driver_opts",)
 
 
-def _read(r: Reading, node: Node, table: dict[str, Parser[Any]], lacking: tuple[str, ...]) -> dict[str, Any]:
+def _read(r: Reading, node: Node, table: dict[str, Parser[Any]]) -> dict[str, Any]:
     if isinstance(node, Scalar) and node.is_null:
         return {}
     errors_before = len(r.errors)
-    values = fields(r, node, table, lacking=lacking)
+    values = fields(r, node, table)
     if len(r.errors) > errors_before:
         raise Broken
     if isinstance(external := values.get("external"), str):
@@ -148,7 +174,7 @@ def _read(r: Reading, node: Node, table: dict[str, Parser[Any]], lacking: tuple[
 
 
 def read_network(r: Reading, node: Node) -> NetworkSpec:
-    values = _read(r, node, NETWORK_FIELDS, ())
+    values = _read(r, node, NETWORK_FIELDS)
     for name in ("attachable", "enable_ipv4", "enable_ipv6"):
         values.pop(name, None)
     values = values.pop("driver_opts", {}) | values.pop("ipam", {}) | values
@@ -162,10 +188,10 @@ def read_network(r: Reading, node: Node) -> NetworkSpec:
 
 
 def read_volume(r: Reading, node: Node) -> VolumeSpec:
-    values = _read(r, node, VOLUME_FIELDS, VOLUME_LACKING)
+    values = _read(r, node, VOLUME_FIELDS)
     if "name" in values and not values.get("external"):
         r.claim("volume_name", values["name"], at=_at(node, "name"))
-    _check_external(values, node, ("driver", "keep"))
+    _check_external(values, node, ("driver", "driver_opts", "keep"))
     return VolumeSpec(**values)
 
 

@@ -13,11 +13,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port, SocketSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port, SocketSpec, VolumeSpec
 from agent.policy.images import is_id, is_in_list, judge_rule
 from agent.policy.judge_socket import judge_socket
 from agent.policy.policy import Allow, Bind, Policy, PortRange
+from runtime.errors import SetpointError
 from runtime.security import DEFAULT_CAPABILITIES, MASKED_PATHS, READ_ONLY_PATHS, normal_capability
+from runtime.volume_options import read_source
 from store.records import Key
 
 _JUDGED = """
@@ -34,12 +36,12 @@ suspend on_unhealthy platform update asked
 """
 _SOCKETS = "path limits owner mode allow label time_to_live labels ensure suspend"
 _THINGS = """
-name driver external internal subnet gateway ip_range aux_addresses mtu isolated labels ensure suspend keep
-asked
+name driver driver_opts below external internal subnet gateway ip_range aux_addresses mtu isolated labels
+ensure suspend keep asked
 """
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
 THINGS = frozenset(_THINGS.split())
-"""Fields of networks and volumes that were looked at; `external` is judged."""
+"""Fields of networks and volumes that were looked at; `external` and `driver_opts` are judged."""
 SOCKETS = frozenset(_SOCKETS.split())
 """Fields of sockets; the first two are judged."""
 Part = str | int | tuple[int, int]
@@ -80,7 +82,7 @@ def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Viol
         return tuple(_refused(*found) for found in judge_socket(allow, spec))
     if spec.external and not _matches(allow.external, spec.name or key.name):
         return (_refused("external", ("external",), f"external {key.kind} {spec.name or key.name}"),)
-    return ()
+    return tuple(_volume(allow, spec)) if isinstance(spec, VolumeSpec) else ()
 
 
 def _refused(rule: str, place: Place, text: str, example: str = "") -> Violation:
@@ -96,10 +98,10 @@ def _container(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:
     yield from _build(allow, spec)
     yield from _capabilities(allow, spec)
     for index, device in enumerate(spec.devices):
-        if not any(_below(pattern, device.source) for pattern in allow.devices):
+        if not _has_device(allow, device.source):
             yield _refused("devices", ("devices", index), f"device {device.source}", device.source)
     for index, rule in enumerate(spec.device_cgroup_rules):
-        if not any(_below(pattern, "/dev") for pattern in allow.devices):  # a number is whatever has it
+        if not _has_device(allow, "/dev"):  # a number is whatever has it
             yield _refused("devices", ("device_cgroup_rules", index), f"device rule {rule}", "/dev")
     for index, mount in enumerate(spec.mounts):
         yield from _mount(allow, index, mount)
@@ -178,13 +180,39 @@ def _mount(allow: Allow, index: int, mount: Mount) -> Iterator[Violation]:
         return
     place = ("volumes", index)
     covering = [bind for bind in allow.binds if bind.covers(mount.source)]
-    if not covering:
-        yield _refused("binds", place, f"bind mount of {mount.source}", mount.source)
-    elif not mount.read_only and all(bind.read_only for bind in covering):
-        yield Violation("binds", place, f"writing to {mount.source}", "mount it read-only (:ro)")
+    if refused := _path(covering, place, mount.source, "mount it read-only (:ro)", mount.read_only):
+        yield refused
     elif mount.propagation.endswith("shared") and not any(bind.shared for bind in covering):
         yield Violation("binds", place, f"propagation {mount.propagation} of {mount.source}",
                         f"rslave, or {mount.source}:shared there")  # fmt: skip
+
+
+def _path(covering: list[Bind], place: Place, source: str, how: str, is_read_only: bool) -> Violation | None:
+    """A directory of the host that a container gets. how: it would not be written to."""
+    if not covering:
+        return _refused("binds", place, f"bind mount of {source}", source)
+    if not is_read_only and all(bind.read_only for bind in covering):
+        return Violation("binds", place, f"writing to {source}", how)
+    return None
+
+
+def _volume(allow: Allow, spec: VolumeSpec) -> Iterator[Violation]:
+    """What its options have mounted, as if a container had it by itself."""
+    try:
+        source = read_source(spec.driver_opts)
+    except SetpointError:  # and nothing is ever mounted by them
+        return
+    place = ("driver_opts", "device")
+    if source is not None and source.kind == "bind":
+        covering = [bind for bind in allow.binds if bind.covers(source.device)]
+        if refused := _path(covering, place, source.device, "add ro to o", source.is_read_only):
+            yield refused
+    elif source is not None and source.kind == "device" and not _has_device(allow, source.device):
+        yield _refused("devices", place, f"device {source.device}", source.device)
+
+
+def _has_device(allow: Allow, path: str) -> bool:
+    return any(_below(pattern, path) for pattern in allow.devices)
 
 
 def _confinement(allow: Allow, spec: ContainerSpec) -> Iterator[Violation]:

@@ -381,4 +381,4 @@ def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
 
 def volume_config(key: Key, spec: VolumeSpec) -> VolumeConfig:
     labels = dict(spec.labels) | {LABEL_KEY: str(key)} | _spec_label(key, spec)
-    return VolumeConfig(name=volume_name(key, spec), labels=labels)
+    return VolumeConfig(volume_name(key, spec), labels, dict(spec.driver_opts), spec.below)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agent.manifest.spec import NetworkSpec, VolumeSpec
+from agent.policy.judge import bind_root
 from agent.reconcile import convert
 from agent.reconcile.actions import (
     Cause,
@@ -28,6 +29,7 @@ from agent.reconcile.removal import blocking_failure, gone, removing, seen_of, t
 from agent.reconcile.repairs import due
 from agent.reconcile.world import Desired, World
 from runtime.model import NetworkConfig, NetworkState, VolumeConfig
+from runtime.volume_options import is_bind
 from store.records import Key
 
 
@@ -121,8 +123,12 @@ def plan_volume(desired: Desired, spec: VolumeSpec, world: World, now: float) ->
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
     if state is None:
-        create = CreateVolume(desired.key, _cause(desired, "is not there"), _volume_config(desired, spec))
+        create = CreateVolume(
+            desired.key, _cause(desired, "is not there"), _volume_config(desired, spec, world)
+        )
         return KeyPlan(desired.key, (create,), _creating(desired))
+    if dict(state.options) != spec.driver_opts:
+        return KeyPlan(desired.key, (), _other_options(desired, name))
     return KeyPlan(desired.key, (), _ready(desired, is_settled=True))
 
 
@@ -161,9 +167,12 @@ def _network_config(desired: Desired, spec: NetworkSpec) -> NetworkConfig:
     return replace(config, labels={**config.labels, **_labels(desired)})
 
 
-def _volume_config(desired: Desired, spec: VolumeSpec) -> VolumeConfig:
+def _volume_config(desired: Desired, spec: VolumeSpec, world: World) -> VolumeConfig:
+    """Of the policy's and a scoped socket's directory the inner one: both hold a bind's device."""
     config = convert.volume_config(desired.key, spec)
-    return replace(config, labels={**config.labels, **_labels(desired)})
+    root = bind_root(world.policy, spec.driver_opts["device"]) if is_bind(spec.driver_opts) else ""
+    labels = {**config.labels, **_labels(desired)}
+    return replace(config, labels=labels, below=max(root, config.below, key=len))
 
 
 def _failure(desired: Desired, world: World, now: float) -> Verdict | None:
@@ -186,6 +195,12 @@ def _external(desired: Desired, kind: str, name: str, *, is_there: bool) -> KeyP
 def _not_ours(desired: Desired, kind: str, name: str) -> Verdict:
     message = f"a {kind} {name} is there and is not ours: name another, or say external: true"
     return Verdict("Stalled", "NotOurs", message, generation=desired.generation)
+
+
+def _other_options(desired: Desired, name: str) -> Verdict:
+    """A volume is never made anew by itself: what is in it would be elsewhere."""
+    message = f"volume {name} has other driver_opts: name another, or say ensure: absent first"
+    return Verdict("Stalled", "OtherOptions", message, generation=desired.generation)
 
 
 def _creating(desired: Desired) -> Verdict:

@@ -290,6 +290,46 @@ def test_a_link_planted_in_what_was_given_leads_nowhere(fenced: Fenced, link: st
     assert [path.name for path in outside.iterdir()] == ["secret"]
 
 
+def bind_options(device: Path | str, o: str = "bind") -> dict[str, str]:
+    return {"type": "none", "o": o, "device": str(device)}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [bind_options("/etc", "bind,ro"), bind_options("/"), {"type": "ext4", "device": "/dev/vda"}],
+)
+def test_options_of_a_volume_are_held_as_mounts_are(fenced: Fenced, options: dict[str, str]) -> None:
+    ci, name = fenced.http("ci"), f"v{secrets.token_hex(4)}"
+    made = ci("POST", "/volumes/create", {"Name": name, "DriverOpts": options})
+    assert made.status == 403 and "is not allowed by the socket ops/ci" in made.message
+    mount = {
+        "Type": "volume", "Source": name, "Target": "/x",
+        "VolumeOptions": {"DriverConfig": {"Name": "local", "Options": options}},
+    }  # fmt: skip
+    assert fenced.make("ci", HostConfig={"Mounts": [mount]}).status == 403
+    assert fenced.all("GET", f"/volumes/{name}").status == 404
+
+
+@pytest.mark.parametrize("link", ["{outside}", "../outside"])
+def test_a_volume_of_what_was_given_is_not_led_out_by_a_link(fenced: Fenced, link: str) -> None:
+    ci, name = fenced.http("ci"), f"v{secrets.token_hex(4)}"
+    place, outside = fenced.given / name, fenced.given.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    (outside / "secret").write_text("secret")
+    place.mkdir()
+    (place / "own").write_text("own")
+    body = {"Name": name, "DriverOpts": bind_options(place)}
+    assert ci("POST", "/volumes/create", body).status == 201
+    words = ("run", "--rm", "-v", f"{name}:/x", "busybox", "ls", "/x")
+    assert fenced.docker("ci", *words) == "own\n"
+    (place / "own").unlink()
+    place.rmdir()
+    place.symlink_to(link.format(outside=outside))
+    assert "secret" not in fenced.docker("ci", *words, code=1)
+    assert ci("DELETE", f"/volumes/{name}").status == 204
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+
+
 OTHERS: dict[str, dict[str, Any]] = {
     "network": {"HostConfig": {"NetworkMode": "ops_default"}},
     "second network": {"NetworkingConfig": {"EndpointsConfig": {"ops_default": {}}}},

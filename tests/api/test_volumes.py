@@ -84,9 +84,9 @@ def test_what_cannot_be_made(either: Host, body: dict[str, Any], status: int, wo
 @pytest.mark.parametrize(
     ("options", "hint"),
     [
-        ({"type": "none", "o": "bind", "device": "/srv"}, "-v /path/on/host"),
-        ({"type": "tmpfs", "device": "tmpfs"}, "--tmpfs"),
         ({"type": "nfs", "o": "addr=192.0.2.1", "device": ":/x"}, "mount it on the host"),
+        ({"type": "overlay", "o": "lowerdir=/etc", "device": "x"}, "none, tmpfs, ext2"),
+        ({"type": "none", "o": "bind,rshared", "device": "/srv"}, "rslave"),
     ],
 )
 def test_options_are_refused_with_what_to_do(
@@ -95,6 +95,78 @@ def test_options_are_refused_with_what_to_do(
     answer = http("POST", "/volumes/create", {"Name": name, "DriverOpts": options})
     assert answer.status == 501 and hint in answer.message
     assert http("GET", f"/volumes/{name}").status == 404
+
+
+def opts(**options: str) -> list[str]:
+    return [word for key, value in options.items() for word in ("--opt", f"{key}={value}")]
+
+
+def test_a_directory_of_the_host_as_a_volume(either: Host, name: str, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "kept").write_text("kept\n")
+    said = {"type": "none", "o": "bind", "device": str(shared)}
+    either.docker("volume", "create", *opts(**said), name)
+    assert either.http("GET", f"/volumes/{name}").json["Options"] == said
+    script = "cat /x/kept; echo new > /x/new"
+    done = either.docker("run", "--rm", "--name", name, "-v", f"{name}:/x", "busybox", "sh", "-c", script)
+    assert done.stdout == "kept\n" and (shared / "new").read_text() == "new\n"
+    either.docker("volume", "rm", name)
+    assert sorted(path.name for path in shared.iterdir()) == ["kept", "new"]
+
+
+def test_an_empty_directory_gets_what_the_image_has(either: Host, name: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = {"type": "none", "o": "bind", "device": str(tmp_path / "empty")}
+    either.docker("volume", "create", *opts(**said), name)
+    either.docker("run", "--rm", "--name", name, "-v", f"{name}:/etc", "busybox", "true")
+    assert (tmp_path / "empty/passwd").exists()
+
+
+def test_memory_as_a_volume(either: Host, name: str) -> None:
+    said = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=1000,mode=0700"}
+    either.docker("volume", "create", *opts(**said), name)
+    either.docker("run", "-d", "--name", name, "-v", f"{name}:/x", "busybox", "sleep", "600")
+    shown = either.docker("exec", name, "sh", "-c", "stat -c '%u %a' /x; df -k /x | tail -1; echo x > /x/x")
+    assert shown.stdout.splitlines()[0] == "1000 700" and " 1024 " in shown.stdout
+    either.docker("run", "--rm", "--name", f"{name}b", "-v", f"{name}:/y", "busybox", "cat", "/y/x")
+    either.docker("rm", "-f", name)
+    done = either.docker("run", "--rm", "--name", name, "-v", f"{name}:/x", "busybox", "ls", "/x")
+    assert done.stdout == "", "it is there as long as somebody uses it"
+
+
+def test_options_in_a_mount(either: Host, name: str, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    words = (
+        f"type=volume,src={name},dst=/x,volume-opt=type=none,volume-opt=o=bind,volume-opt=device={tmp_path}"
+    )
+    done = either.docker("run", "--rm", "--name", name, "--mount", words, "busybox", "cat", "/x/kept")
+    assert done.stdout == "kept"
+    assert either.http("GET", f"/volumes/{name}").json["Options"]["device"] == str(tmp_path)
+
+
+def test_a_directory_that_is_not_there(either: Host, name: str, tmp_path: Path) -> None:
+    said = {"type": "none", "o": "bind", "device": str(tmp_path / "nosuch")}
+    either.docker("volume", "create", *opts(**said), name)
+    done = either.docker("run", "--rm", "--name", name, "-v", f"{name}:/x", "busybox", "true", check=False)
+    assert done.returncode and "failed to mount local volume" in done.stderr
+    assert "no such file or directory" in done.stderr.lower()
+
+
+def test_a_name_that_is_there_with_other_options(either: Host, name: str) -> None:
+    either.docker("volume", "create", name)
+    said = {"type": "tmpfs", "device": "tmpfs"}
+    answer = either.http("POST", "/volumes/create", {"Name": name, "DriverOpts": said})
+    either.agrees("a volume that is there, with other options", answer.status, 201)
+    assert either.http("GET", f"/volumes/{name}").json["Options"] in (None, {})
+
+
+def test_df_counts_nothing_that_is_elsewhere(either: Host, name: str, tmp_path: Path) -> None:
+    (tmp_path / "much").write_bytes(bytes(1 << 20))
+    either.docker("volume", "create", *opts(type="none", o="bind", device=str(tmp_path)), name)
+    either.docker("run", "-d", "--name", name, "-v", f"{name}:/x", "busybox", "sleep", "600")
+    items = either.http("GET", "/v1.44/system/df", query={"type": "volume"}).json["Volumes"] or ()
+    assert name not in {item["Name"] for item in items}
 
 
 def test_filters(either: Host, name: str) -> None:
@@ -217,3 +289,29 @@ def test_one_that_goes_while_a_container_comes(host: Host, name: str) -> None:
         assert names(host, name=[name]) == {name}
         assert host.http("DELETE", f"/containers/{name}").status == 204
         assert host.http("DELETE", f"/volumes/{name}").status == 204
+
+
+COMPOSE = """\
+services:
+  web:
+    image: busybox
+    command: [sh, -c, "cp /data/kept /cache/kept; exec sleep 600"]
+    init: true
+    volumes: ["data:/data", "cache:/cache"]
+volumes:
+  data: {{driver: local, driver_opts: {{type: none, o: bind, device: {place}}}}}
+  cache: {{driver_opts: {{type: tmpfs, device: tmpfs, o: "size=2m,nodev"}}}}
+"""
+
+
+def test_a_compose_file_with_volumes_of_the_host(either: Host, name: str, tmp_path: Path) -> None:
+    folder, place = tmp_path / name, tmp_path / "place"
+    folder.mkdir()
+    place.mkdir()
+    (place / "kept").write_text("kept")
+    (folder / "compose.yaml").write_text(COMPOSE.format(place=place))
+    either.compose(folder, "up", "-d", "--wait")
+    shown = either.compose(folder, "exec", "-T", "web", "sh", "-c", "cat /data/kept; df -k /cache | tail -1")
+    assert shown.stdout.startswith("kept") and " 2048 " in shown.stdout
+    either.compose(folder, "down", "-v", "-t", "0")
+    assert not names(either, name=[name]) and (place / "kept").read_text() == "kept"

@@ -222,7 +222,8 @@ def _volume(desired: Mapping[Key, Desired]) -> Any:
         project, _, name = data["name"].partition("_")
         key = Key.parse(data["key"]) if data.get("key") else Key(project, "volume", name)
         labels = {} if data.get("key") == "" else {convert.LABEL_KEY: str(key)}
-        return VolumeState(data["name"], labels, f"/volumes/{data['name']}")
+        path = f"/volumes/{data['name']}"
+        return VolumeState(data["name"], labels, path, options=data.get("options", {}))
 
     return build
 

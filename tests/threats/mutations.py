@@ -21,6 +21,7 @@ from tests.threats.keeping_mutations import KEEPING
 from tests.threats.log_mutations import LOGS
 from tests.threats.mutation import Mutation
 from tests.threats.stream_mutations import STREAMS
+from tests.threats.volume_mutations import VOLUMES
 from tests.threats.worker_mutations import WORKERS
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
@@ -663,6 +664,7 @@ MUTATIONS = (
     ),
     *API_IMAGES,
     *ACCESS,
+    *VOLUMES,
     *ARCHIVES,
     *COPIES,
     *CHECKPOINTS,

@@ -11,8 +11,8 @@ from agent.policy.judge import bind_root
 from agent.policy.read import read_policy
 from runtime.engine import NativeEngine
 from runtime.errors import Invalid, SetpointError
-from runtime.model import ContainerConfig, MountConfig
-from tests.native import ended, output, run, shell
+from runtime.model import ContainerConfig, MountConfig, VolumeConfig
+from tests.native import ended, output, run, shell, until
 
 
 @pytest.fixture
@@ -65,3 +65,39 @@ async def test_h6_what_lies_inside_is_given(engine: NativeEngine, given: Path) -
     assert (await ended(engine, config.id)).exit_code == 0
     assert output(engine, config.id) == b"marker\n"
     assert (given / "real" / "hello").exists()
+
+
+async def volume_of(engine: NativeEngine, given: Path, source: Path) -> ContainerConfig:
+    """The same of a volume whose options have the source mounted."""
+    below = looking(engine, given, source).mounts[0].below
+    options = {"type": "none", "o": "bind", "device": str(source)}
+    await engine.create_volume(VolumeConfig("data", {}, options, below))
+    return shell(
+        engine, "box", "ls /given; touch /given/hello", mounts=(MountConfig("volume", "/given", "data"),)
+    )
+
+
+@pytest.mark.parametrize("link", ["{canary}", "../canary", "/proc/1/root{canary}"])
+async def test_h6_a_link_does_not_lead_a_volume_out(
+    engine: NativeEngine, canary: Path, given: Path, link: str
+) -> None:
+    config = await volume_of(engine, given, given / "x")
+    (given / "x").mkdir()
+    await engine.create(config)
+    await until(lambda: not engine.volume_mounts._chores)
+    (given / "x").rmdir()
+    (given / "x").symlink_to(link.format(canary=canary))
+    with pytest.raises(SetpointError, match="failed to mount local volume"):
+        await engine.start(config.id)
+
+
+async def test_h6_removal_of_a_volume_takes_nothing_of_the_host(
+    engine: NativeEngine, canary: Path, given: Path
+) -> None:
+    (given / "kept").touch()
+    config = await volume_of(engine, given, given)
+    await run(engine, config)
+    await ended(engine, config.id)
+    await engine.delete(config.id)
+    await engine.delete_volume("data")
+    assert sorted(path.name for path in given.iterdir()) == ["hello", "kept"]

@@ -13,7 +13,8 @@ from agent.manifest.spec import Device, Mount
 from runtime.devices import RULE
 from runtime.errors import Invalid, Unsupported
 
-Volume = Callable[[str], str]  # a volume's real name -> what the spec calls it
+# A volume's real name, and the options that it is to have -> what the spec calls it
+Volume = Callable[[str, Mapping[str, str]], str]
 MountsOf = Callable[[str], tuple[Mount, ...]]  # another container -> its mounts
 
 MAX_MOUNTS = 1024
@@ -60,7 +61,7 @@ def _bind(text: str, volume: Volume) -> Mount:
         return Mount(type="bind", source=source, target=target, **options)
     if "propagation" in options:
         raise Invalid("", "", f"invalid volume specification: '{text[:200]}': propagation is for bind mounts")
-    return Mount(type="volume", source=volume(source), target=target, **options)
+    return Mount(type="volume", source=volume(source, {}), target=target, **options)
 
 
 def _bind_options(text: str) -> dict[str, Any]:
@@ -111,13 +112,16 @@ def _bind_mount(source: str, options: Mapping[str, Any], values: dict[str, Any])
 
 def _volume_mount(source: str, options: Mapping[str, Any], values: dict[str, Any], volume: Volume) -> Mount:
     driver = map_of(options, "DriverConfig")
-    if text_of(driver, "Name") not in ("", "local") or map_of(driver, "Options"):
-        raise Unsupported("create", "DriverConfig", "the local driver, without options, is the one there is")
+    if text_of(driver, "Name") not in ("", "local"):
+        raise Unsupported("create", "DriverConfig", "the local driver is the one there is")
+    wanted = text_map_of(driver, "Options")
+    if wanted and not source:
+        raise Unsupported("create", "DriverConfig", "a volume without a name has no options here", "name it")
     subpath = text_of(options, "Subpath")
     if subpath.startswith("/") or ".." in subpath.split("/"):
         raise Invalid("", "", f"subpath {subpath[:100]!r} leads out of the volume")
     return Mount(
-        type="volume", source=volume(source) if source else "", no_copy=flag_of(options, "NoCopy"),
+        type="volume", source=volume(source, wanted) if source else "", no_copy=flag_of(options, "NoCopy"),
         subpath=subpath, **values,
     )  # fmt: skip
 

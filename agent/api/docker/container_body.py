@@ -54,7 +54,7 @@ class Lookup:
 
     network: Callable[[str], str]
     container: Callable[[str], str]
-    volume: Callable[[str], str]
+    volume: body_mounts.Volume
     mounts: Callable[[str], tuple[Mount, ...]]
     profile: Callable[[str], str]
     host_name: str = field(default_factory=lambda: os.uname().nodename)

@@ -143,7 +143,7 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
     return Lookup(
         network=lambda reference: network_named(context, reference),
         container=lambda reference: container_named(context, reference),
-        volume=lambda name: volume_named(context, name, volumes),
+        volume=lambda name, options: volume_named(context, name, options, volumes),
         mounts=lambda reference: mounts_named(context, reference),
         profile=lambda content: _profile(context, content, profiles),
         processors=os.cpu_count() or 0,

@@ -5,10 +5,12 @@ own, a whole key for those of manifests. Raises NotFound; changes nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from agent.api.context import Context
 from agent.api.docker.finding import find_container, record_of
 from agent.api.docker.network_ids import network_id
+from agent.api.docker.volume_view import check_options, options_of
 from agent.manifest.spec import ContainerSpec, Mount, VolumeSpec
 from agent.reconcile import convert
 from agent.reconcile.api_objects import API_PROJECT
@@ -51,18 +53,22 @@ def container_named(context: Context, reference: str) -> str:
     return _as_spec_says(key)
 
 
-def volume_named(context: Context, name: str, to_make: dict[str, VolumeSpec]) -> str:
-    """to_make: gets one that is not there yet."""
+def volume_named(
+    context: Context, name: str, options: Mapping[str, str], to_make: dict[str, VolumeSpec]
+) -> str:
+    """options: that it is to have, if any are said. to_make: gets one that is not there yet."""
     if not VOLUME_NAME.fullmatch(name) or len(name) < 2:
         what = f'create {name[:60]}: "{name[:60]}" includes invalid characters for a local volume name'
         way = "If you intended to pass a host directory, use absolute path"
         raise Invalid("", "", f'{what}, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. {way}')
     state = next((volume for volume in context.engine.list_volumes() if volume.name == name), None)
+    if state is not None:
+        check_options(state, options)
     key = key_of(state.labels) if state is not None else None
     record = context.loop.objects().get(key) if key is not None else None
     if key is not None and record is not None and not record.deleting:
         return _as_spec_says(key)
-    to_make[name] = VolumeSpec(name=name)
+    to_make[name] = VolumeSpec(name=name, **options_of(name, options))
     return name
 
 

@@ -131,6 +131,7 @@ async def _volumes(context: Context, use: Part) -> Part:
             "UsageData": {"Size": sizes.get(state.name, 0), "RefCount": len(holders.get(state.name, ()))},
         }
         for state in context.engine.list_volumes()
+        if not state.options  # what they have mounted lies elsewhere: dockerd leaves them out, too
     ]
     free = [item["UsageData"]["Size"] for item in items if not item["UsageData"]["RefCount"]]
     return _part(items, len(items) - len(free), sum(sizes.values()), sum(free))

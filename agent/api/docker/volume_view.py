@@ -10,8 +10,9 @@ from agent.api.docker.bodies import map_of, text_map_of, text_of
 from agent.api.docker.filters import Filters, fits_labels, flag_of, has_part
 from agent.api.docker.stamps import rfc3339
 from agent.manifest.spec import VolumeSpec
-from runtime.errors import Invalid, NotFound, Temporary, Unsupported
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.model import VolumeState
+from runtime.volume_options import read_source
 
 ANONYMOUS = "com.docker.volume.anonymous"
 FILTERS = frozenset(("dangling", "driver", "label", "name"))
@@ -20,13 +21,6 @@ MAX_LABEL_BYTES = 128 * 1024
 _KNOWN = frozenset(("Name", "Driver", "DriverOpts", "Labels", "ClusterVolumeSpec"))
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _GENERATED = re.compile(r"[0-9a-f]{64}")
-_INSTEAD = {
-    "none": "mount the directory itself: -v /path/on/host:/path/in/container",
-    "bind": "mount the directory itself: -v /path/on/host:/path/in/container",
-    "tmpfs": "a mount of type tmpfs: --tmpfs /path/in/container",
-    "": "leave the options out",
-}
-_MOUNT_IT = "mount it on the host, and that directory into the container: -v /path/on/host:/path"
 
 
 def volume(state: VolumeState) -> dict[str, Any]:
@@ -37,7 +31,7 @@ def volume(state: VolumeState) -> dict[str, Any]:
         "Labels": labels_of(state),
         "Mountpoint": state.path,
         "Name": state.name,
-        "Options": {},
+        "Options": dict(state.options),
         "Scope": "local",
     }
 
@@ -85,12 +79,29 @@ def spec_of(body: Mapping[str, Any], generated: str) -> VolumeSpec:
         raise NotFound(
             "", "", f'create {name[:60]}: error looking up volume plugin {shown}: plugin "{shown}" not found'
         )
-    _refuse_options(name, text_map_of(body, "DriverOpts"))
+    said = options_of(name, text_map_of(body, "DriverOpts"))
     labels = _labels(body)
     if not name:
-        return VolumeSpec(name=generated, labels={**labels, ANONYMOUS: ""})
+        return VolumeSpec(name=generated, labels={**labels, ANONYMOUS: ""}, **said)
     _check_name(name)
-    return VolumeSpec(name=name, labels=labels) if labels else VolumeSpec(name=name)
+    return VolumeSpec(name=name, **said, **({"labels": labels} if labels else {}))
+
+
+def options_of(name: str, options: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The spec's field for them, {} where none are said. Invalid, Unsupported."""
+    try:
+        read_source(options)
+    except SetpointError as error:
+        raise type(error)("", "", f"create {name[:60]}: {error.reason}", error.hint) from None
+    return {"driver_opts": dict(options)} if options else {}
+
+
+def check_options(state: VolumeState, options: Mapping[str, str]) -> None:
+    """Of a volume that is there, and is asked for with options. None asks for it as it is."""
+    if options and dict(options) != dict(state.options):
+        raise Conflict(
+            "", "", f"create {state.name}: a volume of that name has other options", "another name"
+        )
 
 
 def _labels(body: Mapping[str, Any]) -> dict[str, str]:
@@ -114,14 +125,3 @@ def _check_name(name: str) -> None:
         )  # fmt: skip
     if len(name) > 255:
         raise Invalid("", "", f"create {name[:60]}…: a volume's name has 255 characters at most")
-
-
-def _refuse_options(name: str, options: Mapping[str, str]) -> None:
-    if unknown := next((option for option in options if option not in ("type", "o", "device", "size")), ""):
-        raise Invalid("", "", f'create {name[:60]}: invalid option: "{unknown[:40]}"')
-    if options:
-        kind = options.get("type", "")
-        words = ", ".join(f"{option}={value[:40]}" for option, value in options.items())
-        reason = f"a volume is a directory of the engine's: {words}"
-        hint = _INSTEAD.get(kind, _MOUNT_IT)
-        raise Unsupported("create volume", name[:60] or "without a name", reason, hint)

@@ -24,12 +24,15 @@ from agent.api.docker.image_query import is_on, version_of
 from agent.api.docker.volume_view import (
     FILTERS,
     PRUNE_FILTERS,
+    check_options,
     fits,
     is_anonymous,
     spec_of,
     volume,
 )
 from agent.api.requests import context_of
+from agent.api.sockets.bodies import admit_volume
+from agent.api.ways import scope_of
 from agent.manifest.spec import VolumeSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from agent.reconcile.observe import key_of
@@ -62,11 +65,13 @@ async def inspect(request: web.Request) -> web.Response:
 async def create(request: web.Request) -> web.Response:
     """Returns when it is there. One of that name that is there already is the answer."""
     context = context_of(request)
-    spec = spec_of(await json_body(request), secrets.token_hex(32))
+    spec = admit_volume(scope_of(request), spec_of(await json_body(request), secrets.token_hex(32)))
     key = Key(API_PROJECT, "volume", spec.name)
     await _going_is_gone(context, key)
-    if _find(context, spec.name) is None:
+    if (there := _find(context, spec.name)) is None:
         await _make(context, key, spec)
+    else:
+        check_options(there, spec.driver_opts)
     return json_answer(volume(_found(context, spec.name)), 201)
 
 
@@ -173,16 +178,20 @@ async def prune(request: web.Request) -> web.Response:
     takes_all = flag_of(filters, "all") or version_of(request) < ANONYMOUS_ALONE
     deleted, freed = [], 0
     for state in _unused(context, filters, takes_all=bool(takes_all)):
-        deadline = time.monotonic() + COUNT_SECONDS
-        size = await asyncio.to_thread(disk_use.count, Path(state.path), deadline, time.time())
+        size = 0 if state.options else await _size_of(state)
         key, record = _owner_of(context, state)
         try:
             await completed(_remove(context, state, key, record))
         except Conflict:  # a container came to have it
             continue
         deleted.append(state.name)
-        freed += size.bytes
+        freed += size
     return json_answer({"VolumesDeleted": deleted, "SpaceReclaimed": freed})
+
+
+async def _size_of(state: VolumeState) -> int:
+    deadline = time.monotonic() + COUNT_SECONDS
+    return (await asyncio.to_thread(disk_use.count, Path(state.path), deadline, time.time())).bytes
 
 
 def _unused(context: Context, filters: Filters, *, takes_all: bool) -> list[VolumeState]:

@@ -19,6 +19,7 @@ from agent.policy.judge import bind_root, judge
 from agent.policy.policy import Policy
 from agent.reconcile.api_objects import API_PROJECT, named_key
 from runtime.errors import Conflict, NotFound
+from runtime.volume_options import is_bind
 from store.records import Key
 
 LABELLED = frozenset(("/containers/create", "/networks/create", "/volumes/create"))
@@ -81,9 +82,23 @@ def admit(
             _check_used(context, scope, kind, name)
     for name, volume in volumes.items():
         _check_volume_name(context, scope, name)
-        labels = scope.labelled(volume.labels)
-        volumes[name] = VolumeSpec.model_validate({**volume.model_dump(exclude_unset=True), "labels": labels})
+        held = admit_volume(scope, volume)
+        labels = scope.labelled(held.labels)
+        volumes[name] = VolumeSpec.model_validate({**held.model_dump(exclude_unset=True), "labels": labels})
     return _held(policy, spec)
+
+
+def admit_volume(scope: Scope | None, spec: VolumeSpec) -> VolumeSpec:
+    """The same for a volume: what its options have mounted is judged, and a bind is held below what was
+    given."""
+    if scope is None or not spec.driver_opts:
+        return spec
+    for violation in judge(scope.policy, Key(API_PROJECT, "volume", "new"), spec):
+        raise Forbidden(violation.message(scope.policy))
+    if not is_bind(spec.driver_opts):
+        return spec
+    below = bind_root(scope.policy, spec.driver_opts["device"])
+    return VolumeSpec.model_validate({**spec.model_dump(exclude_unset=True), "below": below})
 
 
 def _held(policy: Policy, spec: ContainerSpec) -> ContainerSpec:

@@ -14,7 +14,7 @@ Fields = dict[str, Any]
 _NETWORK = ("name", "external", "driver", "internal", "labels", "ensure", "suspend")
 _ADDRESSES = ("subnet", "gateway", "ip_range", "aux_addresses")
 _NETWORK_OWN = (*_ADDRESSES, "mtu", "isolated")
-_VOLUME = ("name", "external", "driver", "keep", "labels", "ensure", "suspend")
+_VOLUME = ("name", "external", "driver", "driver_opts", "keep", "labels", "ensure", "suspend")
 _IMAGE = ("image", "pull_policy", "labels", "ensure", "suspend")
 
 

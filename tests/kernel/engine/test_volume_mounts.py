@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime import mount_table, syscalls, volume_mounts
+from runtime import mount_table, syscalls, volume_mounter, volume_mounts
 from runtime.engine import NativeEngine
 from runtime.errors import Conflict, Invalid, Temporary
 from runtime.layout import Layout
 from runtime.model import ContainerConfig, MountConfig, VolumeConfig
+from runtime.volume_options import read_source
 from tests.hung import HungFileSystem
 from tests.native import another_engine, config_of, ended, id_of, native_engine, run, shell, until
 
@@ -323,6 +324,20 @@ async def test_the_next_agent_unmounts_what_nobody_uses(
         async with another_engine(instance) as third:
             await is_free(third)
             await third.delete(id_of("one"))
+
+
+async def test_a_mount_that_is_there_is_not_made_twice(engine: NativeEngine, shared: Path) -> None:
+    """Of a process whose agent did not live to see it end."""
+    await make(engine, bound(shared))
+    path = str(engine.volumes.path("data"))
+    source = read_source(bound(shared))
+    assert source is not None
+    order = json.dumps({"op": "mount", "path": path, "mount": source.to_oci()})
+    for _ in range(2):
+        assert volume_mounter.main(order) == 0
+    assert list(mount_table.points()).count(path) == 1
+    assert volume_mounter.main(json.dumps({"op": "unmount", "path": path})) == 0
+    assert path not in mount_table.points()
 
 
 async def test_records_without_options_are_read(engine: NativeEngine) -> None:

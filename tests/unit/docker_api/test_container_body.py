@@ -39,7 +39,7 @@ def network(name: str) -> str:
 LOOKUP = Lookup(
     network=network,
     container=lambda name: f"key-of-{name}",
-    volume=lambda name: name,
+    volume=lambda name, _options: name,
     mounts=lambda name: (Mount(type="volume", source=f"of-{name}", target="/from"),),
     profile=lambda content: f"/profiles/{len(content)}",
 )

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from agent.api.docker.volume_view import ANONYMOUS, fits, is_anonymous, spec_of, volume
+from agent.api.docker.volume_view import (
+    ANONYMOUS,
+    check_options,
+    fits,
+    is_anonymous,
+    spec_of,
+    volume,
+)
 from agent.manifest.spec import VolumeSpec
-from runtime.errors import Invalid, NotFound, Temporary, Unsupported
+from runtime.errors import Conflict, Invalid, NotFound, Temporary, Unsupported
 from runtime.model import VolumeState
 
 GENERATED = "e" * 64
@@ -42,8 +49,8 @@ def test_what_is_asked_for() -> None:
         ({"Name": "ab", "Labels": {"a": "b" * 200_000}}, Invalid),
         ({"Name": "ab", "Driver": "rexray"}, NotFound),
         ({"Name": "ab", "DriverOpts": {"x": "y"}}, Invalid),
-        ({"Name": "ab", "DriverOpts": {"type": "nfs"}}, Unsupported),
-        ({"Name": "ab", "DriverOpts": {"device": "/x"}}, Unsupported),
+        ({"Name": "ab", "DriverOpts": {"device": "/x"}}, Invalid),
+        ({"Name": "ab", "DriverOpts": {"type": "nfs", "device": ":/x", "o": "addr=192.0.2.1"}}, Unsupported),
         ({"Name": "ab", "ClusterVolumeSpec": {"Group": "x"}}, Temporary),
     ],
 )
@@ -77,3 +84,26 @@ def test_filters() -> None:
     assert not fits(state, {"label!": ("a",)}, is_used=False) and fits(
         state, {"label!": ("c",)}, is_used=False
     )
+
+
+BIND = {"type": "none", "o": "bind", "device": "/srv"}
+
+
+def test_options_are_kept_and_shown() -> None:
+    assert spec_of({"Name": "data", "DriverOpts": BIND}, GENERATED) == VolumeSpec(
+        name="data", driver_opts=BIND
+    )
+    assert spec_of({"DriverOpts": BIND}, GENERATED).driver_opts == BIND
+    assert volume(VolumeState("data", {}, "", options=BIND))["Options"] == BIND
+    with pytest.raises(Invalid, match='create data: invalid option: "x"'):
+        spec_of({"Name": "data", "DriverOpts": {"x": "y"}}, GENERATED)
+
+
+def test_one_that_is_there_is_asked_for_with_its_own_options_or_none() -> None:
+    state = VolumeState("data", {}, "", options=BIND)
+    check_options(state, {})
+    check_options(state, dict(BIND))
+    with pytest.raises(Conflict, match="has other options"):
+        check_options(state, BIND | {"device": "/etc"})
+    with pytest.raises(Conflict, match="has other options"):
+        check_options(VolumeState("data", {}, ""), BIND)

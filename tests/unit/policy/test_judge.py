@@ -255,6 +255,37 @@ def test_a_project_is_not_its_name_alone() -> None:
     assert len(judged("name: media\n" + service("privileged: true")).errors) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ("type: none, o: bind, device: /srv/data/db", ""),
+        ("type: none, o: 'bind,ro', device: /etc/localtime", ""),
+        ("type: tmpfs, o: size=64m, device: tmpfs", ""),
+        ("type: ext4, device: /dev/dri/disk", ""),
+        ("type: none, o: bind, device: /etc", "binds"),
+        ("type: none, o: bind, device: /srv", "binds"),
+        ("type: none, o: bind, device: ./data", "binds"),
+        ("type: none, o: bind, device: /etc/localtime", "binds"),
+        ("type: ext4, device: /dev/sda1", "devices"),
+        ("type: ext4, o: ro, device: /dev/sda1", "devices"),
+    ],
+)
+def test_what_a_volume_has_mounted(options: str, rule: str) -> None:
+    manifest = judged(f"volumes:\n  x:\n    driver_opts: {{{options}}}\n")
+    if not rule:
+        assert manifest.errors == () and manifest.objects
+        return
+    [error] = manifest.errors
+    column = 19 + options.index("device")
+    assert str(error.where) == f"shop/compose.yaml:3:{column}" and f"(rule {rule})" in error.message
+
+
+def test_options_that_nobody_understands_reach_nothing() -> None:
+    policy = read_policy(POLICY, "/etc/p.yaml")
+    spec = VolumeSpec(driver_opts={"type": "nonsense", "device": "/etc"})
+    assert judge.judge(policy, Key("shop", "volume", "x"), spec) == ()
+
+
 @pytest.mark.parametrize(("name", "is_allowed"), [("proxy", True), ("other_data", False)])
 def test_what_belongs_to_others(name: str, is_allowed: bool) -> None:
     for section in ("networks", "volumes"):
