@@ -9,6 +9,7 @@ Filled by the engine at `open`, kept by its own calls and by the supervisor's ev
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -27,9 +28,9 @@ class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "began_at", "config", "copies", "created_at", "ended_at", "exit_code", "finished_at", "has_started",
-        "io_bytes", "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid", "process",
-        "ran_seconds", "started_at", "waiters",
+        "began_at", "config", "copies", "created_at", "ended_at", "ending", "exit_code", "finished_at",
+        "has_started", "io_bytes", "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid",
+        "process", "ran_seconds", "started_at", "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
@@ -52,6 +53,7 @@ class Entry:
         self.oom_killed = False
         self.io_bytes = (0, 0)  # read and written, as stats saw them last
         self.waiters: list[asyncio.Future[None]] = []
+        self.ending: asyncio.Timeout | None = None  # of a stop that is under way: its time for the process
 
     @property
     def phase(self) -> Phase:
@@ -105,10 +107,29 @@ class Entry:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiters.append(waiter)
         try:
-            async with asyncio.timeout(max(timeout_seconds, 0)):
+            async with asyncio.timeout(None if timeout_seconds == math.inf else max(timeout_seconds, 0)):
                 await waiter
         except TimeoutError:
             return not self.is_running
+        return True
+
+    async def wait_stopped(self, grace_seconds: float) -> bool:
+        """Whether it ends within the time of a stop, which `hasten` may make shorter."""
+        try:
+            async with asyncio.timeout(grace_seconds) as self.ending:
+                return await self.wait_ended(math.inf)
+        except TimeoutError:
+            return not self.is_running
+        finally:
+            self.ending = None
+
+    def hasten(self, grace_seconds: float) -> bool:
+        """Whether a stop is under way that would have taken longer than that, and now does not."""
+        at = asyncio.get_running_loop().time() + grace_seconds
+        until = self.ending.when() if self.ending is not None and not self.ending.expired() else None
+        if self.ending is None or until is None or until <= at:
+            return False
+        self.ending.reschedule(at)
         return True
 
     async def end_copies(self, grace_seconds: float) -> None:

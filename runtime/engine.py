@@ -263,6 +263,9 @@ class NativeEngine:
     async def stop(self, id: str, grace_seconds: float, signal: str = "") -> None:
         await self._life.stop(id, grace_seconds, signal)
 
+    async def hasten(self, id: str, grace_seconds: float, signal: str = "") -> None:
+        await self._life.hasten(id, grace_seconds, signal)
+
     async def signal(self, id: str, signal: str) -> None:
         await self._life.signal(id, signal)
 

@@ -51,6 +51,10 @@ class Engine(Protocol):
         Returns when it is stopped; `Temporary` if even SIGKILL did not end it (D state).
         """
 
+    async def hasten(self, id: str, grace_seconds: float, signal: str = "") -> None:
+        """Have a stop that is under way take at most so long from now, and tell the container again. Does
+        nothing where none is, or one that is over sooner."""
+
     async def signal(self, id: str, signal: str) -> None: ...
     async def pause(self, id: str) -> None: ...
     async def resume(self, id: str) -> None: ...

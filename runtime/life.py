@@ -193,7 +193,7 @@ class Life:
             if entry.is_paused:
                 await asyncio.to_thread(cgroups.thaw, path, PAUSE_SECONDS)
                 entry.is_paused = False
-            if await entry.wait_ended(grace_seconds):
+            if await entry.wait_stopped(grace_seconds):
                 return
         await asyncio.to_thread(_kill_all, path)
         if await entry.wait_ended(THAW_SECONDS):
@@ -201,6 +201,13 @@ class Life:
         await asyncio.to_thread(_kill_frozen, path)
         if not await entry.wait_ended(KILL_SECONDS - THAW_SECONDS):
             raise unkillable("stop", config.name, path)
+
+    async def hasten(self, id: str, grace_seconds: float, signal: str = "") -> None:
+        entry = self._index.find(id)
+        if entry is None or not entry.hasten(grace_seconds) or grace_seconds <= 0:
+            return
+        with contextlib.suppress(NotFound):  # it has just ended
+            await self._client.call("signal", name=id, signal=self._stop_signal(entry.config, signal))
 
     def _stop_signal(self, config: ContainerConfig, signal: str) -> int:
         is_said = signal or config.stop_signal or config.lower is not None

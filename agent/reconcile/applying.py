@@ -16,8 +16,9 @@ from agent.reconcile import actions as do
 from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.apply import Outcome, apply
 from agent.reconcile.knowledge import Knowledge
-from agent.reconcile.removal import token_of
-from agent.reconcile.world import DEFAULT_BRIDGE
+from agent.reconcile.removal import token_of, way_to_stop
+from agent.reconcile.world import DEFAULT_BRIDGE, Desired
+from runtime.errors import SetpointError
 from runtime.face import Engine
 from store.records import Happening, Key
 
@@ -83,6 +84,23 @@ class Applying:
             know.queue.done(key)
         know.feed.changed()  # nothing may be under way now, which is half of being ready
         know.wake_waiters(key)
+
+    def hasten(self, key: Key) -> None:
+        """Something else is wanted of a key: a stop of it that is under way goes by it, if that is sooner."""
+        desired = self._know.inventory.desired.get(key)
+        if desired is None or not self._know.queue.is_in_flight(key):
+            return
+        for replica in self._know.actual_of(key).replicas:
+            if replica.is_live:
+                task = asyncio.get_running_loop().create_task(self._hasten(desired, replica.id))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _hasten(self, desired: Desired, id: str) -> None:
+        try:
+            await self._engine.hasten(id, *way_to_stop(desired.spec))
+        except SetpointError as error:  # it takes the time it had
+            log.warning("a stop could not be hastened: %s", error)
 
     # --- one outcome --------------------------------------------------------------------------
 

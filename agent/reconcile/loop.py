@@ -241,7 +241,7 @@ class Loop:
         if is_first:  # later ones are found by the whole looks
             know.adopt_orphans()
         for key in changed:
-            know.spec_changed(key)
+            self._spec_changed(key)
         for key in sorted(restated):
             know.wake(key)
         if not changed:
@@ -310,6 +310,10 @@ class Loop:
         memory = replace(know.memory_of(key), handed_over=wish)
         await self._wish(key, memory, "HandOverRequested", message)
 
+    def _spec_changed(self, key: Key) -> None:
+        self._know.spec_changed(key)
+        self._applying.hasten(key)
+
     async def _change(self, keys: list[Key], starting: Sequence[Key] = ()) -> None:
         """A wish is stored before anything is done for it. What a kill left without a row would be nobody's,
         what ran without one would be stopped, and what went would be made anew, by the next agent, after it
@@ -319,7 +323,7 @@ class Loop:
             await know.journal.flush()
         finally:  # also when who asks is gone
             for key in keys:
-                know.spec_changed(key)
+                self._spec_changed(key)
             for key in starting:
                 know.wake(key)
 
@@ -400,7 +404,7 @@ class Loop:
             if key not in know.inventory.deleting:
                 know.inventory.let_go(key, self.revision, now)
             know.remember(key, replace(know.memory_of(key), is_suspended=False, override=None))
-            know.spec_changed(key)
+            self._spec_changed(key)
         know.acknowledge(know.inventory.deleting)
         while know.inventory.desired:
             await self.wait_changed()

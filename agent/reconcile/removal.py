@@ -188,7 +188,7 @@ def remove_sandboxes(desired: Desired, sandboxes: tuple[str, ...]) -> tuple[Acti
 
 
 def stop_of(desired: Desired, replica: Replica, cause: Cause, by: ExitCause = "us") -> StopContainer:
-    grace, signal = _way_to_stop(desired.spec)
+    grace, signal = way_to_stop(desired.spec)
     return StopContainer(
         desired.key,
         cause,
@@ -201,7 +201,7 @@ def stop_of(desired: Desired, replica: Replica, cause: Cause, by: ExitCause = "u
     )
 
 
-def _way_to_stop(spec: AnySpec | None) -> tuple[float, str]:
+def way_to_stop(spec: AnySpec | None) -> tuple[float, str]:
     """Seconds, and the signal: as the one who asks wants it, else the spec."""
     if not isinstance(spec, ContainerSpec):
         return DEFAULT_GRACE_SECONDS, ""

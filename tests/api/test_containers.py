@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,22 @@ def test_a_kill_is_for_good_whatever_the_policy(either: Host, name: str) -> None
     either.docker("kill", name)
     eventually(lambda: inspected(either, name)["State"]["Status"] == "exited", "it is down")
     assert inspected(either, name)["RestartCount"] == 0
+
+
+@pytest.mark.parametrize("sooner", [("stop", "-t", "1"), ("restart", "-t", "0"), ("rm", "-f"), ("kill",)])
+def test_a_stop_that_has_all_the_time_is_overtaken(either: Host, name: str, sooner: tuple[str, ...]) -> None:
+    stubborn = "trap 'echo no' TERM; echo ready; while true; do sleep 0.05; done"
+    either.docker("run", "-d", "--name", name, "busybox", "sh", "-c", stubborn)
+    eventually(lambda: "ready" in either.docker("logs", name).stdout, "its trap is set")
+    pid = inspected(either, name)["State"]["Pid"]
+    path = f"/containers/{name}/stop"
+    slow = threading.Thread(target=either.http, args=("POST", path), kwargs={"query": {"t": "-1"}})
+    slow.start()
+    eventually(lambda: "no" in either.docker("logs", name).stdout, "the signal has come")
+    either.docker(*sooner, name)
+    assert not Path(f"/proc/{pid}").exists()
+    slow.join(30)
+    assert not slow.is_alive(), "who waited for ever is answered"
 
 
 def test_what_ends_by_itself_comes_back_by_its_policy(either: Host, name: str) -> None:

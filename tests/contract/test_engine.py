@@ -123,6 +123,25 @@ async def test_signals(subject: Subject) -> None:
     assert (await subject.phase(config.id, "stopped")).exit_code == 137
 
 
+async def test_a_stop_under_way_is_hastened_and_never_delayed(subject: Subject) -> None:
+    config = subject.config("one")  # whose process does not end of the signal
+    if subject.fake is not None:
+        subject.fake.stop_takes = 1000.0
+    await subject.engine.create(config)
+    await subject.engine.hasten(config.id, 0)
+    await subject.engine.start(config.id)
+    await subject.engine.hasten(config.id, 0)
+    assert (await subject.phase(config.id, "running")).pid, "no stop is under way"
+    stop = asyncio.create_task(subject.engine.stop(config.id, 600))
+    await asyncio.sleep(0.05)
+    await subject.engine.hasten(config.id, 1000)
+    assert not stop.done()
+    await subject.engine.hasten(config.id, 0.2, "HUP")
+    await subject.engine.hasten(config.id, 500)
+    await asyncio.wait_for(stop, 30)
+    assert (await subject.phase(config.id, "stopped")).exit_code == 137
+
+
 async def test_pause_and_resume(subject: Subject) -> None:
     config = subject.config("one")
     await subject.engine.create(config)

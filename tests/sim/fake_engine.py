@@ -8,6 +8,7 @@ behaviour of the real one. What must never happen (two live containers for one r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -89,6 +90,7 @@ class FakeEngine:
         self._networks: dict[str, tuple[NetworkConfig, NetworkState]] = {}
         self._volumes: dict[str, tuple[VolumeConfig, VolumeState]] = {}
         self._drifts: list[Drift] = []
+        self._ending: dict[str, asyncio.Timeout] = {}
         self._pulls: dict[str, PullState] = {}
         self._asked: dict[str, PullState] = {}
         self._watchers: set[asyncio.Queue[EngineEvent]] = set()
@@ -190,11 +192,20 @@ class FakeEngine:
             raise NotFound("stop", id, "no such container")
         if container.state.phase not in ("running", "paused"):
             return
+        is_killed = self.stop_takes >= grace_seconds
         if self.stop_takes:
-            await asyncio.sleep(min(self.stop_takes, grace_seconds))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace_seconds) as self._ending[id]:
+                    await asyncio.sleep(self.stop_takes)
+            is_killed |= self._ending.pop(id).expired()
         if id in self._containers and container.state.phase in ("running", "paused"):
-            self._exit(container, 137 if self.stop_takes >= grace_seconds else 143)
+            self._exit(container, 137 if is_killed else 143)
         self._end("stop", id)
+
+    async def hasten(self, id: str, grace_seconds: float, signal: str = "") -> None:
+        at, ending = asyncio.get_running_loop().time() + grace_seconds, self._ending.get(id)
+        if ending is not None and (ending.when() or at) > at:
+            ending.reschedule(at)
 
     async def signal(self, id: str, signal: str) -> None:
         await self._begin("signal", id)
@@ -375,7 +386,8 @@ class FakeEngine:
         self._end("create_volume", config.name)
 
     async def _make_volume(self, config: VolumeConfig) -> None:
-        state = VolumeState(config.name, dict(config.labels), f"/volumes/{config.name}", self.now())
+        path = f"/volumes/{config.name}"
+        state = VolumeState(config.name, dict(config.labels), path, self.now(), dict(config.options))
         self._volumes.setdefault(config.name, (config, state))
 
     async def delete_volume(self, name: str) -> None:

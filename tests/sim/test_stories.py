@@ -613,6 +613,20 @@ def test_an_orderly_stop_leaves_containers_and_writes_all(host: Host) -> None:
     assert statuses[Key.parse(WEB)].phase == "Running"
 
 
+def test_a_stop_under_way_goes_by_the_newest_commit_if_that_is_sooner(host: Host) -> None:
+    up(host, web=service(stop_grace_period=3600.0))
+    old = host.running()["shop-web-1"]
+    host.engine.stop_takes = 7200.0
+    host.submit({"shop/container/web": service(stop_grace_period=3600.0, command=("other",))})
+    host.run(60)
+    assert host.running()["shop-web-1"] == old, "it has an hour"
+    host.submit({"shop/container/web": service(stop_grace_period=20.0, command=("other",))})
+    host.run(15)
+    assert host.running()["shop-web-1"] == old
+    host.run(10)
+    assert host.running()["shop-web-1"] != old
+
+
 def test_events_and_changes_can_be_followed(host: Host) -> None:
     async def follow() -> list[str]:
         return [event.reason async for event in host.loop.events()]

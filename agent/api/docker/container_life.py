@@ -30,6 +30,7 @@ from store.records import Key, ObjectRecord
 
 FOREVER_SECONDS = 10.0**9
 KILL = 9
+WAY_TO_STOP = ("stop_seconds", "stop_signal")  # of one stop, and not of the next
 
 
 async def start(request: web.Request) -> web.Response:
@@ -44,7 +45,8 @@ async def start(request: web.Request) -> web.Response:
     before = context.loop.verdict_of(key)
     await beginning.choose(request, context, state)
     try:
-        await wishes.change(context, key, starts=True, ensure="running")
+        asked = {name: value for name, value in asked_of(context, key).items() if name not in WAY_TO_STOP}
+        await wishes.change(context, key, starts=True, ensure="running", asked=asked)
         await _wait_started(context, key, state, before)
     except Exception:
         context.engine.checkpoints.choose_none(state.id)
