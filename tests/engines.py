@@ -30,11 +30,12 @@ def dockerd(folder: Path) -> Iterator[Engine]:
         "-H", f"unix://{folder}/sock", "--bridge", "none", "--iptables=false", "--ip6tables=false",
         "--ip-forward=false", "--ip-masq=false", "--experimental",  # which its checkpoints are
     ]  # fmt: skip
+    temporary = {**os.environ, "TMPDIR": str(folder)}  # of which its containerd leaves some
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=temporary)
 
     def docker(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "DOCKER_HOST": f"unix://{folder}/sock", "DOCKER_CONFIG": str(folder)}
+        environment = {**temporary, "DOCKER_HOST": f"unix://{folder}/sock", "DOCKER_CONFIG": str(folder)}
         return _run(["docker", *words], environment, check=check)
 
     try:

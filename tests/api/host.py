@@ -34,7 +34,10 @@ class Host:
     def environment(self) -> dict[str, str]:
         """For whatever takes DOCKER_HOST."""
         others = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
-        return {**others, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.config)}
+        here = str(self.config)  # what a client leaves of its temporary files goes with it
+        return {
+            **others, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": here, "TMPDIR": here,
+        }  # fmt: skip
 
     def docker(
         self,

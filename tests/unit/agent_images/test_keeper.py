@@ -267,7 +267,10 @@ async def test_without_a_memory_all_is_as_used_just_now(tmp_path: Path) -> None:
     assert world.keeper.notes.image("a") == memory.images[0]
 
 
-async def test_it_looks_by_itself_and_when_it_is_woken(tmp_path: Path) -> None:
+async def test_it_looks_by_itself_and_when_it_is_woken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.images.keeper.PAUSE_SECONDS", 0.0)
     world = World(tmp_path, "a")
     running = asyncio.ensure_future(world.keeper.run())
     world.keeper.look_soon()
