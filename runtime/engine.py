@@ -452,10 +452,10 @@ class NativeEngine:
         for entry in self._index:
             if any(mount.kind == "volume" and mount.source == name for mount in entry.config.mounts):
                 raise Conflict("delete volume", name, f"{entry.config.name} uses it", "delete that one first")
+        await self.volume_mounts.free(name)
         await asyncio.to_thread(self.volumes.delete, name)
 
     def volume_users(self) -> dict[str, str]:
-        await self.volume_mounts.free(name)
         """Volume -> the name of a container that has it."""
         return {
             mount.source: entry.config.name
