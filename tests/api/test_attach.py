@@ -36,13 +36,14 @@ def _start(http: Http, id: str) -> None:
 )
 def test_from_the_first_byte(either: Host, name: str, version: str, tty: bool, kind: str) -> None:
     http = either.http
-    id = _create(http, name, "echo out; sleep 0.1; echo err >&2", Tty=tty)
+    id = _create(http, name, "echo out; echo err >&2", Tty=tty)
     connection, head = upgraded(http, f"/v{version}/containers/{id}/attach?{BOTH}")
     assert head.startswith(b"HTTP/1.1 101 UPGRADED\r\n")
     assert f"\r\nContent-Type: application/vnd.docker.{kind}-stream\r\n".encode() in head
     _start(http, id)
     data = rest(connection)
-    assert data == b"out\r\nerr\r\n" if tty else list(frames(data)) == [(1, b"out\n"), (2, b"err\n")]
+    # Which of two streams is read first is nobody's promise.
+    assert data == b"out\r\nerr\r\n" if tty else sorted(frames(data)) == [(1, b"out\n"), (2, b"err\n")]
 
 
 def test_one_stream_without_an_upgrade(either: Host, name: str) -> None:

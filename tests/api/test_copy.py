@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.api.host import Host
+from tests.e2e.story import eventually
 
 SCRIPT = """
 mkdir -p /d/sub; echo one >/d/one; echo two >/d/sub/two; ln -s /d /link
@@ -47,10 +48,10 @@ def run(either: Host, name: str) -> str:
 
 
 def until_there(host: Host, name: str) -> None:
-    for _ in range(400):
-        if host.http("HEAD", ARCHIVE.format(name), query={"path": "/ready"}).status == 200:
-            return
-    pytest.fail("the container has not filled its files")
+    query = {"path": "/ready"}
+    eventually(
+        lambda: host.http("HEAD", ARCHIVE.format(name), query=query).status == 200, "its files are filled"
+    )
 
 
 @pytest.fixture(params=["running", "paused", "stopped"])
