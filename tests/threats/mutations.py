@@ -16,10 +16,12 @@ from tests.threats.copy_mutations import COPIES
 from tests.threats.docker_build_mutations import DOCKER_BUILDS
 from tests.threats.dockerfile_mutations import DOCKERFILES
 from tests.threats.drift_mutations import DRIFT
+from tests.threats.fault_mutations import FAULTS
 from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.keeping_mutations import KEEPING
 from tests.threats.log_mutations import LOGS
 from tests.threats.mutation import Mutation
+from tests.threats.source_fault_mutations import SOURCE_FAULTS
 from tests.threats.stream_mutations import STREAMS
 from tests.threats.volume_mutations import VOLUMES
 from tests.threats.worker_mutations import WORKERS
@@ -672,6 +674,8 @@ MUTATIONS = (
     *DRIFT,
     *DOCKERFILES,
     *DOCKER_BUILDS,
+    *FAULTS,
+    *SOURCE_FAULTS,
     *IMAGE_GATE,
     *KEEPING,
     *ADOPTION,
