@@ -21,13 +21,23 @@ from runtime import container_record
 from runtime.containers import Entry
 from runtime.errors import Conflict, NotFound
 from runtime.layout import Layout
+from runtime.model import ContainerConfig
 from runtime.removal import remove_tree
+from runtime.security import may_route
 from runtime.supervisor import records
 
 log = logging.getLogger(__name__)
 
 GONE = ".gone-"
 BROKEN = ".broken-"
+
+
+def is_router(config: ContainerConfig) -> bool:
+    """Whether a container may change the interfaces of the sandbox that it is in."""
+    security = config.security
+    return config.sandbox.mode != "host" and may_route(
+        security.cap_add, security.cap_drop, security.privileged
+    )
 
 
 class ContainerIndex:
@@ -38,6 +48,7 @@ class ContainerIndex:
         self._run = os.fspath(layout.run_containers)
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
+        self._routers: dict[str, set[str]] = {}  # sandbox -> containers in it that may change its interfaces
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -71,10 +82,20 @@ class ContainerIndex:
     def add(self, entry: Entry) -> None:
         self._entries[entry.config.id] = entry
         self._names[entry.config.name] = entry.config.id
+        if is_router(entry.config):
+            self._routers.setdefault(entry.config.sandbox.id, set()).add(entry.config.id)
 
     def drop(self, entry: Entry) -> None:
         self._entries.pop(entry.config.id, None)
         self.release(entry.config.name, entry)
+        routers = self._routers.get(entry.config.sandbox.id, set())
+        routers.discard(entry.config.id)
+        if not routers:
+            self._routers.pop(entry.config.sandbox.id, None)
+
+    def has_router(self, sandbox: str) -> bool:
+        """Whether one of the containers in a sandbox, running or not, may change its interfaces."""
+        return sandbox in self._routers
 
     def hold(self, name: str, entry: Entry) -> None:
         """Keep a name for a container that is to have it. Conflict when another one has it."""

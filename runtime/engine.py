@@ -103,7 +103,7 @@ class NativeEngine:
         self.volumes = Volumes(layout)
         self._index = ContainerIndex(layout)
         self.volume_mounts = VolumeMounts(self.volumes, self._index)
-        self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox)
+        self.networks = Networks(layout, pid_of=self._index.pid_in_sandbox, is_router=self._index.has_router)
         self._events = EventStream()
         self._supervised = Supervised(layout, self._index, self._events)
         self._client = self._supervised.client

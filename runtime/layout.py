@@ -166,7 +166,7 @@ class Layout:
 
     @property
     def nft_table(self) -> str:
-        """The one nftables table (family inet) of this instance."""
+        """The nftables tables of this instance: one of family inet, and one of family bridge."""
         return self.instance.replace("-", "_")
 
     @property

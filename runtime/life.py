@@ -20,7 +20,7 @@ from runtime.assembly import Assembly
 from runtime.bundle import resources_to_oci
 from runtime.checkpoints.checkpoints import Checkpoints
 from runtime.confinement import Confinement
-from runtime.container_index import ContainerIndex
+from runtime.container_index import ContainerIndex, is_router
 from runtime.containers import Entry, with_resources
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.event_stream import EventStream
@@ -88,6 +88,7 @@ class Life:
         entry = Entry(config, time.time())
         self._index.add(entry)  # at once: the name is taken while volumes are filled
         try:
+            self._settle_guard(config)
             async with entry.lock:
                 if config.mounts:
                     await self._volume_mounts.take(config, f"create {config.id}")
@@ -98,6 +99,7 @@ class Life:
             self._index.drop(entry)
             with contextlib.suppress(OSError):
                 remove_tree(self._assembly.bundle(config.id))
+            self._settle_guard(config)
             if isinstance(error, OSError):
                 raise disk.explained("create", config.name, error) or Temporary(
                     "create", config.name, str(error)
@@ -286,6 +288,12 @@ class Life:
             self._assembly.forget(id)
             self._networks.give_back_ids(id)
             self._index.drop(entry)
+            self._settle_guard(entry.config)
+
+    def _settle_guard(self, config: ContainerConfig) -> None:
+        """Who may change interfaces came to a sandbox, or left it."""
+        if is_router(config):
+            self._networks.routers_changed(config.sandbox.id)
 
     def _remove(self, id: str) -> None:
         cgroups.delete(self._assembly.cgroup(id), _CGROUP_SECONDS)

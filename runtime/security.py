@@ -6,6 +6,7 @@ library only; touches neither files nor the kernel.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import resource
 from collections.abc import Collection, Iterable, Sequence
@@ -107,6 +108,15 @@ def capabilities(
         base = set()
     chosen = (base - dropped) | (added - {"ALL"} if "ALL" not in added else set())
     return tuple(name for name in CAPABILITIES if name in chosen and name in host)
+
+
+def may_route(add: Sequence[str], drop: Sequence[str], privileged: bool = False) -> bool:
+    """Whether a container may change the interfaces of its network. False for a set that nobody can give."""
+    if not add and not privileged:
+        return False
+    with contextlib.suppress(Invalid):
+        return "CAP_NET_ADMIN" in capabilities(add, drop, privileged)
+    return False
 
 
 def sysctl_path(key: str, *, own_network: bool, own_ipc: bool, own_uts: bool) -> str:

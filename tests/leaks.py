@@ -47,13 +47,13 @@ def clean_abandoned() -> list[str]:
 
 
 def find_leaks(layout: Layout) -> list[str]:
-    """One line a thing: mounts, network namespaces, links, control groups, processes, the nft table."""
+    """One line a thing: mounts, network namespaces, links, control groups, processes, nft tables."""
     return [
         *(f"mount {point}" for point in mounts(layout)),
         *(f"link {name}" for name in link_names(layout)),
         *(f"cgroup {path}" for path in cgroups(layout)),
         *(f"process {pid} {command_of(pid)}" for pid in processes(layout)),
-        *(f"nft table {name}" for name in tables(layout)),
+        *(f"nft table {table}" for table in tables(layout)),
         *(f"ids from {first} of {holder}" for first, holder in id_ranges.claims(layout.instance)),
         *(f"AppArmor profile {name}" for name in (layout.apparmor_profile,) if apparmor.find(name)),
     ]
@@ -133,8 +133,10 @@ def command_of(pid: int) -> str:
 
 
 def tables(layout: Layout) -> list[str]:
+    """Of every family: `inet setpoint`."""
     listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False).stdout
-    return [line.split()[-1] for line in listed.splitlines() if line.split()[-1] == layout.nft_table]
+    found = (line.split()[1:] for line in listed.splitlines())
+    return [f"{family} {name}" for family, name in found if name == layout.nft_table]
 
 
 def descendants(of: int | None = None) -> set[int]:
@@ -174,8 +176,8 @@ def clean(layout: Layout) -> None:
         subprocess.run(["umount", "-l", point], check=False, capture_output=True)
     for name in link_names(layout):
         subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
-    for name in tables(layout):
-        subprocess.run(["nft", "delete", "table", "inet", name], check=False, capture_output=True)
+    for table in tables(layout):
+        subprocess.run(["nft", "delete", "table", *table.split()], check=False, capture_output=True)
     for first, _ in id_ranges.claims(layout.instance):
         id_ranges.remove(first)
     for path in cgroups(layout):

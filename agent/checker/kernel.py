@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.checker.processes import Process, all_processes, mount_points
 from runtime.layout import Layout
-from runtime.network import bridges, firewall, links
+from runtime.network import bridges, links, table
 from runtime.network.libnftables import Nftables
 from runtime.network.links import Link
 from runtime.network.netlink import Netlink
@@ -35,7 +35,7 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """mounts: points below the instance's directories, in the order of mounting. links: ours by alias, and
-    those on a bridge of ours. listing: the table as libnftables lists it, None when there is none."""
+    those on a bridge of ours. listing: the tables as libnftables lists them, None when there is none."""
 
     mounts: tuple[str, ...] = ()
     links: Mapping[str, Link] = field(default_factory=dict)
@@ -93,10 +93,10 @@ def _links(layout: Layout) -> Iterator[Link]:
 
 
 def list_table(layout: Layout) -> list[dict[str, Any]] | None:
-    """The instance's table, None when there is none."""
+    """The instance's tables, None when there is none."""
     library = Nftables()
     try:
-        return library.list_table(firewall.FAMILY, layout.nft_table)
+        return table.read(library, layout.nft_table)
     finally:
         library.close()
 

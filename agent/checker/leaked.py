@@ -84,9 +84,9 @@ def _elements(seen: Seen) -> Iterator[Finding]:
     if seen.kernel.listing is None:
         return
     if not seen.disk.is_there:
-        yield Finding(
-            "leaked", f"nft table {table}", "its instance is no more", f"nft delete table inet {table}"
-        )
+        for family in firewall.families_of(seen.kernel.listing):
+            hint = f"nft delete table {family} {table}"
+            yield Finding("leaked", f"nft table {family} {table}", "its instance is no more", hint)
         return
     for element in firewall.listed_elements(seen.kernel.listing) - seen.wires.elements:
         yield Finding(

@@ -9,7 +9,7 @@ from agent.checker.disk import Bundle
 from agent.checker.finding import Finding
 from agent.checker.rows import desired_of
 from agent.checker.seen import Seen
-from agent.checker.wires import skeleton_differs
+from agent.checker.wires import wanted_skeleton
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.convert import LABEL_KEY, LABEL_RECREATE_HASH
@@ -118,7 +118,11 @@ def _wrong_firewall(seen: Seen) -> Iterator[Finding]:
         if seen.disk.networks:
             yield Finding("wrong", f"nft table {table}", "it is missing", _REPAIR)
         return
+    wanted = wanted_skeleton(seen.layout)
+    missing = firewall.missing(listing, wanted)
+    for family in missing:
+        yield Finding("wrong", f"nft table {family} {table}", "it is missing", _REPAIR)
     for element in seen.wires.elements - firewall.listed_elements(listing):
         yield Finding("wrong", f"nft element {element}", "it is missing", _REPAIR)
-    if skeleton_differs(seen.layout, listing):
+    if not missing and firewall.skeleton(listing) != wanted:
         yield Finding("wrong", f"nft table {table}", "its chains or rules are changed", _REPAIR)

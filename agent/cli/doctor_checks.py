@@ -31,8 +31,8 @@ def check_host(instance: str) -> list[Finding]:
     """Every finding, in the order in which one would mend them."""
     findings: list[Finding] = []
     for check in (program, user, kernel, calls, namespaces, cgroups, overlay, seccomp, denials, lsm, landlock,
-                  links, nftables, forwarding, other_firewalls, inotify, descriptors, git, init_program,
-                  checkpoints):  # fmt: skip
+                  links, nftables, port_guard, forwarding, other_firewalls, inotify, descriptors, git,
+                  init_program, checkpoints):  # fmt: skip
         findings += _guarded(check)
     findings += _guarded(lambda: confinement(instance))
     findings += _guarded(lambda: storage(Path("/var/lib") / instance))
@@ -262,6 +262,32 @@ def nftables() -> Iterator[Finding]:
         yield Finding("nftables", "missing", f"the kernel says {error.strerror}", "modprobe nf_tables")
         return
     yield Finding("nftables", "ok", library)
+
+
+def port_guard() -> Iterator[Finding]:
+    """Whether containers can be held to their own MAC and address within a network: nftables of bridges."""
+    from runtime.errors import Unsupported
+    from runtime.network import table
+    from runtime.network.libnftables import Nftables
+
+    if os.geteuid() != 0:
+        yield Finding("spoofing", "unknown", "needs root to ask the kernel")
+        return
+    try:
+        library = Nftables()
+    except Unsupported:
+        return  # told above
+    try:
+        reason = table.can_guard(library, "setpoint_doctor")
+    finally:
+        library.close()
+    if reason:
+        yield Finding(
+            "spoofing", "warn", f"a container can send by a neighbour's name; the kernel says {reason}",
+            "a kernel with CONFIG_NF_TABLES_BRIDGE, or cap_drop: [NET_RAW]",
+        )  # fmt: skip
+    else:
+        yield Finding("spoofing", "ok", "ports of bridges are guarded")
 
 
 def forwarding() -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import Any
 from runtime import cgroups, syscalls
 from runtime.errors import Temporary
 from runtime.network import links
+from runtime.network import table as tables
 from runtime.network.libnftables import Nftables
 from runtime.network.links import Link
 from runtime.network.netlink import Netlink, Request
@@ -76,11 +77,20 @@ def nft(script: str) -> None:
         library.close()
 
 
-def table(name: str) -> str:
-    """A table as the kernel lists it, without what changes by itself; "" when there is none."""
+def can_guard() -> bool:
+    """Whether this kernel can have tables of family bridge."""
     library = Nftables()
     try:
-        found = library.list_table("inet", name) or []
+        return not tables.can_guard(library, "drill")
+    finally:
+        library.close()
+
+
+def table(name: str) -> str:
+    """Both tables of a name as the kernel lists them, without what changes by itself; "" for none."""
+    library = Nftables()
+    try:
+        found = tables.read(library, name) or []
     finally:
         library.close()
     return "\n".join(sorted(_without_handles(each) for each in found if "metainfo" not in each))

@@ -34,16 +34,20 @@ class Broken:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """break_it: breaks it, and says what. needs_v1: a controller of cgroup v1 without which nothing of the
-    kind can be broken."""
+    kind can be broken. needs_guard: the table of family bridge is broken."""
 
     name: str
     break_it: Callable[[DrillInstance], Broken]
     at_host: bool = False
     needs_v1: str = ""
+    needs_guard: bool = False
 
     @property
-    def is_here(self) -> bool:
-        return not self.needs_v1 or self.needs_v1 in cgroups.hierarchies().v1
+    def lacks(self) -> str:
+        """What this host has not of what is to be broken, "" when all is there."""
+        if self.needs_v1 and self.needs_v1 not in cgroups.hierarchies().v1:
+            return f"{self.needs_v1} of cgroup v1"
+        return "nftables for bridges" if self.needs_guard and not kernel.can_guard() else ""
 
 
 # --- firewall ---------------------------------------------------------------------------------
@@ -52,7 +56,7 @@ class Kind:
 def _table(drill: DrillInstance, script: str, what: str) -> Broken:
     name = drill.layout.nft_table
     before = kernel.table(name)
-    kernel.nft(script.format(table=f"inet {name}"))
+    kernel.nft(script.format(table=f"inet {name}", guard=f"bridge {name}"))
     return Broken(what.format(table=name), lambda: kernel.table(name) == before)
 
 
@@ -66,6 +70,14 @@ def rule(drill: DrillInstance) -> Broken:
 
 def element(drill: DrillInstance) -> Broken:
     return _table(drill, "flush map {table} published_on4", "published ports taken out of table {table}")
+
+
+def guard(drill: DrillInstance) -> Broken:
+    return _table(drill, "delete table {guard}", "nft table {table} of family bridge deleted")
+
+
+def honest(drill: DrillInstance) -> Broken:
+    return _table(drill, "flush set {guard} guarded", "guarded ports taken out of table {table}")
 
 
 def ruleset(drill: DrillInstance) -> Broken:
@@ -360,6 +372,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("table", table),
     Kind("rule", rule),
     Kind("element", element),
+    Kind("guard", guard, needs_guard=True),
+    Kind("guarded-ports", honest, needs_guard=True),
     Kind("ruleset", ruleset, at_host=True),
     Kind("bridge", bridge),
     Kind("bridge-down", bridge_down),

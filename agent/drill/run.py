@@ -39,11 +39,11 @@ def chosen(names: Sequence[str], *, at_host: bool) -> tuple[Kind, ...]:
             raise Invalid("drill", name, "there is no such kind", ", ".join(known))
         if known[name].at_host and not at_host:
             raise Invalid("drill", name, "it concerns the whole host", "add --host")
-        if not known[name].is_here:
-            raise Unsupported("drill", name, f"this host has no {known[name].needs_v1} of cgroup v1")
+        if lacks := known[name].lacks:
+            raise Unsupported("drill", name, f"this host has no {lacks}")
     if names:
         return tuple(known[name] for name in dict.fromkeys(names))
-    return tuple(kind for kind in KINDS if kind.is_here and (at_host or not kind.at_host))
+    return tuple(kind for kind in KINDS if not kind.lacks and (at_host or not kind.at_host))
 
 
 def run(

@@ -15,7 +15,7 @@ from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.layout import Layout
 from runtime.model import EndpointConfig, PortConfig, SandboxConfig
 from runtime.network import addresses, names, ports
-from runtime.network.firewall import Element, NetworkRule, element_of, elements_of
+from runtime.network.firewall import Element, NetworkRule, element_of, elements_of, guarding
 from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord, check_name
 from runtime.network.sandboxes import default_of
 
@@ -35,16 +35,22 @@ class SandboxRequest:
 
 class Book:
     """The records of one instance, and who holds which address and which port. has_ipv6: the kernel's
-    loopback has ::1."""
+    loopback has ::1. is_router: whether somebody in a sandbox may change its interfaces."""
 
     def __init__(
-        self, layout: Layout, choose_port: Callable[[str, PortConfig], int], *, has_ipv6: bool = True
+        self,
+        layout: Layout,
+        choose_port: Callable[[str, PortConfig], int],
+        *,
+        has_ipv6: bool = True,
+        is_router: Callable[[str], bool] = lambda _sandbox: False,
     ) -> None:
         self.networks: dict[str, NetworkRecord] = {}
         self.sandboxes: dict[str, SandboxRecord] = {}
         self._layout = layout
         self._choose_port = choose_port
         self._has_ipv6 = has_ipv6
+        self._is_router = is_router
         self._links: dict[str, str] = {}  # link -> network (a bridge) or sandbox
         self._lines: dict[str, dict[int, str]] = {}  # network -> address -> line of the hosts files
         self._used: dict[str, dict[int, str]] = {}  # network -> address -> sandbox
@@ -258,17 +264,30 @@ class Book:
         address = addresses.text_of(target.ipv4)
         return {element_of(ports.published(port, address)) for port in record.ports}
 
+    def guard_elements(self, record: SandboxRecord) -> set[Element]:
+        """Those that hold a sandbox's interfaces to their own frames; none for a router's. A shared sandbox
+        is a router's if one who shares it is: they have the same interfaces."""
+        return set() if self._is_router(record.id) else _guards(record)
+
+    def sandbox_elements(self, record: SandboxRecord) -> set[Element]:
+        """All that a sandbox is to have."""
+        return self.port_elements(record) | self.guard_elements(record)
+
+    def possible_elements(self, record: SandboxRecord) -> set[Element]:
+        """All that it may have now: it was a router's, or is one's since."""
+        return self.port_elements(record) | _guards(record)
+
     def network_elements(self, record: NetworkRecord) -> set[Element]:
         rule = NetworkRule(record.bridge, str(record.subnet), record.config.internal, record.config.isolated)
         return set(elements_of(rule))
 
     def elements(self) -> set[Element]:
-        """All elements of the instance's table."""
+        """All elements of the instance's tables."""
         found: set[Element] = set()
         for network in list(self.networks.values()):
             found |= self.network_elements(network)
         for record in list(self.sandboxes.values()):
-            found |= self.port_elements(record)
+            found |= self.sandbox_elements(record)
         return found
 
     def peer_lines(self, network: str) -> str:
@@ -309,6 +328,13 @@ def _names_on(record: SandboxRecord, network: str) -> set[str]:
         *record.names,
         *(alias for each in record.endpoints if each.network == network for alias in each.aliases),
     }
+
+
+def _guards(record: SandboxRecord) -> set[Element]:
+    found: set[Element] = set()
+    for each in record.endpoints:
+        found.update(guarding(each.link, each.mac, addresses.text_of(each.ipv4)))
+    return found
 
 
 def _any_ip(host_ip: str) -> str:

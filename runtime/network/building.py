@@ -13,6 +13,7 @@ import os
 from runtime.errors import Conflict
 from runtime.network import bridges, links, namespaces, sandboxes
 from runtime.network.book import SandboxRequest
+from runtime.network.firewall import Element
 from runtime.network.instance import Instance
 from runtime.network.links import Link
 from runtime.network.netlink import Request
@@ -42,19 +43,22 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
         alive = False
     if alive and old == new and new.id in instance.whole:
         return new
-    before = instance.book.port_elements(old) if old else set()
+    before = instance.book.possible_elements(old) & instance.table.wanted if old else set()
+    # A process in there may wait for an interface that is to come: it is guarded before it is there.
+    early = instance.book.guard_elements(new) - instance.table.wanted if alive else set()
     try:
+        _guard(instance, early)
         new = _alter(instance, old, new) if alive and old is not None else build(instance, new)
     except BaseException:
-        _undo(instance, old, new.id)
+        _undo(instance, old, new.id, early)
         raise
     instance.whole.add(new.id)
     if not new.ids:
         instance.ranges.release(new.id)
     if old is not None and old.ports != new.ports:
         instance.reservations.give_back(old.ports, kept=new.ports)
-    after = instance.book.port_elements(new)
-    instance.table.change(removed=before - after, added=after - before)
+    after = instance.book.sandbox_elements(new)
+    instance.table.change(removed=before - after, added=after - before - early)
     for endpoint in (*(old.endpoints if old else ()), *new.endpoints):
         instance.hosts.mark_network(endpoint.network)
     instance.hosts.mark(new.id)
@@ -74,10 +78,17 @@ def _leave(instance: Instance, old: SandboxRecord) -> None:
     instance.hosts.remove(old.id)  # it is the old ids' own
 
 
-def _undo(instance: Instance, old: SandboxRecord | None, id: str) -> None:
+def _guard(instance: Instance, early: set[Element]) -> None:
+    if early:
+        instance.table.change(added=early)
+        instance.table.flush()
+
+
+def _undo(instance: Instance, old: SandboxRecord | None, id: str, early: set[Element]) -> None:
     instance.whole.discard(id)
     if old is not None:
         instance.enter(old)
+        instance.table.change(removed=early)
         return
     namespaces.remove(instance.netns_path(id))
     instance.forget(id)
@@ -137,7 +148,7 @@ def take_down(instance: Instance, id: str) -> None:
     """The quick part of a removal: names, ports, the namespace. Links are put in the reaper's group."""
     record = instance.book.sandboxes[id]
     instance.whole.discard(id)
-    instance.table.change(removed=instance.book.port_elements(record))
+    instance.table.change(removed=instance.book.possible_elements(record) & instance.table.wanted)
     instance.reservations.give_back(record.ports)
     # Its addresses stay taken until the links are gone; by no name, for the peers' files are written now.
     unnamed = tuple(dataclasses.replace(each, aliases=()) for each in record.endpoints)

@@ -11,6 +11,9 @@ One table (family inet) of our own, never a line in another's:
                      internal networks reach nothing but themselves
     srcnat           outbound, loopback and hairpin traffic takes the host's address
 
+A second table of the same name (family bridge, see `guard`) lets in at a container's port only what is
+honestly its own. Both are changed in one transaction.
+
 All that varies is in sets and maps, so that a port costs one element and the chains never change.
 `networks` applies it by `libnftables`. Names of sets end in 4 where an IPv6 twin will stand beside.
 """
@@ -21,7 +24,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from runtime.network import guard
+
 FAMILY = "inet"
+FAMILIES = (FAMILY, guard.FAMILY)
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}  # /etc/protocols
 
 
@@ -76,6 +82,15 @@ def element_of(port: Published) -> Element:
     return Element("published_on4", (port.host_ip, protocol, port.host_port), target)
 
 
+def guarding(link: str, mac: str, address: str) -> tuple[Element, Element]:
+    """The set elements that a guarded port of a bridge takes."""
+    return Element("guarded", (link,)), Element("honest4", (link, mac, address))
+
+
+def is_guarding(element: Element) -> bool:
+    return element.set in guard.SETS
+
+
 def udp_ports(elements: Iterable[Element]) -> set[int]:
     """The host's UDP ports among published ones."""
     found = set()
@@ -85,11 +100,28 @@ def udp_ports(elements: Iterable[Element]) -> set[int]:
     return found
 
 
-def replace_table(table: str, elements: Collection[Element]) -> str:
-    """The whole table anew, in one transaction: no packet meets half of it."""
-    name = f"{FAMILY} {table}"
-    head = f"add table {name}\ndelete table {name}\n"  # the first, so that the second cannot fail
-    return f"{head}table {name} {{{_TABLE}}}\n" + _on_elements("add", table, elements)
+def replace_tables(table: str, elements: Collection[Element], *, has_guard: bool = True) -> str:
+    """Both tables anew, in one transaction: no packet meets half of it. has_guard: the kernel can have the
+    one of family bridge; without it, elements of that one are left out."""
+    text = _replaced(FAMILY, table, _TABLE)
+    if has_guard:
+        text += _replaced(guard.FAMILY, table, guard.TABLE)
+    chosen = elements if has_guard else [each for each in elements if not is_guarding(each)]
+    return text + _on_elements("add", table, chosen)
+
+
+def guard_alone(table: str) -> str:
+    """What a kernel takes that can guard ports."""
+    return _replaced(guard.FAMILY, table, guard.TABLE)
+
+
+def _replaced(family: str, table: str, body: str) -> str:
+    # The first line, so that the second cannot fail.
+    return f"{_deleted(family, table)}table {family} {table} {{{body}}}\n"
+
+
+def _deleted(family: str, table: str) -> str:
+    return f"add table {family} {table}\ndelete table {family} {table}\n"
 
 
 def change(table: str, removed: Iterable[Element], added: Iterable[Element]) -> str:
@@ -97,12 +129,12 @@ def change(table: str, removed: Iterable[Element], added: Iterable[Element]) -> 
     return _on_elements("delete", table, removed) + _on_elements("add", table, added)
 
 
-def delete_table(table: str) -> str:
-    return f"add table {FAMILY} {table}\ndelete table {FAMILY} {table}\n"
+def delete_tables(table: str, *, has_guard: bool = True) -> str:
+    return _deleted(FAMILY, table) + (_deleted(guard.FAMILY, table) if has_guard else "")
 
 
 def skeleton(listing: Sequence[dict[str, Any]]) -> str:
-    """What of a listed table must never change: chains and rules in order, and the kinds of the sets."""
+    """What of listed tables must never change: chains and rules in order, and the kinds of the sets."""
     parts = []
     for listed in listing:
         for kind, body in listed.items():
@@ -113,7 +145,7 @@ def skeleton(listing: Sequence[dict[str, Any]]) -> str:
 
 
 def listed_elements(listing: Sequence[dict[str, Any]]) -> set[Element]:
-    """The elements of a listed table's sets and maps."""
+    """The elements of listed tables' sets and maps."""
     found: set[Element] = set()
     for listed in listing:
         body = listed.get("set") or listed.get("map")
@@ -125,14 +157,25 @@ def listed_elements(listing: Sequence[dict[str, Any]]) -> set[Element]:
     return found
 
 
+def missing(listing: Sequence[dict[str, Any]], wanted_skeleton: str) -> list[str]:
+    """The families of the tables that are to be there and are not listed."""
+    there = families_of(listing)
+    return [each for each in FAMILIES if each not in there and f"{{family:{each}," in wanted_skeleton]
+
+
+def families_of(listing: Sequence[dict[str, Any]]) -> list[str]:
+    return [listed["table"]["family"] for listed in listing if "table" in listed]
+
+
 def differences(
     listing: Sequence[dict[str, Any]] | None, wanted_skeleton: str, wanted: set[Element]
 ) -> list[str]:
-    """How a listed table differs from what it should be, in words; [] when it does not."""
+    """How the listed tables differ from what they should be, in words; [] when they do not."""
     if listing is None:
         return ["the table is missing"]
+    told = [f"the table of family {family} is missing" for family in missing(listing, wanted_skeleton)]
     found = listed_elements(listing)
-    told = [f"missing {element}" for element in sorted(wanted - found, key=str)]
+    told += [f"missing {element}" for element in sorted(wanted - found, key=str)]
     told += [f"unexpected {element}" for element in sorted(found - wanted, key=str)]
     if skeleton(listing) != wanted_skeleton:
         told.append("chains or rules are changed")
@@ -151,7 +194,8 @@ def _on_elements(verb: str, table: str, elements: Iterable[Element]) -> str:
         value = f" : {' . '.join(map(_word, element.value))}" if element.value else ""
         grouped.setdefault(element.set, []).append(key + value)
     return "".join(
-        f"{verb} element {FAMILY} {table} {name} {{ {', '.join(items)} }}\n"
+        f"{verb} element {guard.FAMILY if name in guard.SETS else FAMILY} {table} {name} "
+        f"{{ {', '.join(items)} }}\n"
         for name, items in sorted(grouped.items())
     )
 
@@ -159,7 +203,7 @@ def _on_elements(verb: str, table: str, elements: Iterable[Element]) -> str:
 def _word(part: str | int) -> str:
     """Numbers and addresses as they are, names of links quoted."""
     text = str(part)
-    return text if isinstance(part, int) or text[0].isdigit() else f'"{text}"'
+    return text if isinstance(part, int) or text[0].isdigit() or ":" in text else f'"{text}"'
 
 
 # Priorities are those of linux/netfilter_ipv4.h: raw -300, dstnat -100, filter 0, srcnat 100.

@@ -29,15 +29,21 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Instance:
-    """The networks of an instance, open. pid_of: a running process of a sandbox, if it has one.
+    """The networks of an instance, open. pid_of: a running process of a sandbox, if it has one. is_router:
+    see `Book`.
 
     whole: the sandboxes that this process has seen complete. deleting: those that are on their way out.
     """
 
-    def __init__(self, layout: Layout, pid_of: Callable[[str], int | None]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        pid_of: Callable[[str], int | None],
+        is_router: Callable[[str], bool] = lambda _sandbox: False,
+    ) -> None:
         self.layout = layout
         self.pid_of = pid_of
-        self.book = Book(layout, ports.choose, has_ipv6=sandboxes.HAS_IPV6)
+        self.book = Book(layout, ports.choose, has_ipv6=sandboxes.HAS_IPV6, is_router=is_router)
         self.table = Table(layout.nft_table)
         self.reservations = Reservations(layout)
         self.ranges = IdRanges(layout.instance)

@@ -47,6 +47,15 @@ class Nftables:
         if failure is not None:
             raise FirewallError("change firewall", what, failure or "refused by the kernel")
 
+    def check(self, script: str) -> str:
+        """Why a transaction would be refused by the kernel, "" when it would not. Nothing of it is done."""
+        self._library.nft_ctx_set_dry_run(self._context, True)
+        try:
+            failure = self._run(script.encode())
+        finally:
+            self._library.nft_ctx_set_dry_run(self._context, False)
+        return "" if failure is None else failure or "refused by the kernel"
+
     def list_table(self, family: str, name: str) -> list[dict[str, Any]] | None:
         """The objects of a table, without counters' state, or None when there is no such table."""
         command = {"nftables": [{"list": {"table": {"family": family, "name": name}}}]}
@@ -78,6 +87,7 @@ def _load() -> ctypes.CDLL:
         library.nft_ctx_new.restype = context
         library.nft_ctx_new.argtypes = [ctypes.c_uint32]
         library.nft_ctx_free.argtypes = [context]
+        library.nft_ctx_set_dry_run.argtypes = [context, ctypes.c_bool]
         library.nft_ctx_buffer_output.argtypes = [context]
         library.nft_ctx_buffer_error.argtypes = [context]
         library.nft_ctx_output_set_flags.argtypes = [context, ctypes.c_uint]

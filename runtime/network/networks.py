@@ -40,6 +40,7 @@ from runtime.network import (
     links,
     namespaces,
     records,
+    states,
 )
 from runtime.network import names as naming
 from runtime.network.book import SandboxRequest
@@ -71,7 +72,8 @@ class _Job:
 
 
 class Networks:
-    """The networks and sandboxes of an instance. pid_of: a running process of a sandbox, if it has one."""
+    """The networks and sandboxes of an instance. pid_of: a running process of a sandbox, if it has one.
+    is_router: whether somebody in a sandbox may change its interfaces."""
 
     _instance: Instance
     _going: Going
@@ -82,10 +84,11 @@ class Networks:
         *,
         pools: Sequence[str] = addresses.DEFAULT_POOLS,
         pid_of: Callable[[str], int | None] = lambda _sandbox: None,
+        is_router: Callable[[str], bool] = lambda _sandbox: False,
     ) -> None:
         self.layout = layout
         self._pools = pools
-        self._pid_of = pid_of
+        self._pid_of, self._is_router = pid_of, is_router
         self._queue: deque[_Job] = deque()
         self._is_scheduled = False
         self._hosts_due: asyncio.TimerHandle | None = None
@@ -100,7 +103,7 @@ class Networks:
         next ensure_sandbox(). Left-overs without a record are removed.
         """
         with translated("open", f"networks of {self.layout.instance}"):
-            self._instance = Instance(self.layout, self._pid_of)
+            self._instance = Instance(self.layout, self._pid_of, self._is_router)
             self._book, self._table = self._instance.book, self._instance.table
             self._hosts = self._instance.hosts
             self._going = Going(self._instance)
@@ -136,7 +139,7 @@ class Networks:
             if existing is None:
                 self._forget_network(record)
             raise
-        return state_of_network(record)
+        return states.of_network(record)
 
     def _plan_network(self, config: NetworkConfig) -> NetworkRecord:
         bridge = self.layout.link_name("br", config.name)
@@ -193,7 +196,7 @@ class Networks:
         self._instance.network_path(record.name).unlink(missing_ok=True)
 
     def list(self) -> tuple[NetworkState, ...]:
-        return tuple(state_of_network(record) for record in self._book.networks.values())
+        return tuple(states.of_network(record) for record in self._book.networks.values())
 
     # --- sandboxes ---
 
@@ -224,7 +227,7 @@ class Networks:
             await self._going.wait_gone()
         ids = self.claim_ids(config.id) if has_ids else 0
         request = SandboxRequest(config, hostname, names, labels or {}, extra_hosts, sysctls or {}, ids)
-        return state_of_sandbox(await self._ensure(request))
+        return states.of_sandbox(await self._ensure(request))
 
     async def _ensure(self, request: SandboxRequest) -> SandboxRecord:
         """An address is free again once the links of who had it are gone."""
@@ -244,7 +247,7 @@ class Networks:
             raise NotFound(
                 "join sandbox", id, "there is no such sandbox", "start the container that owns it first"
             )
-        return state_of_sandbox(record)
+        return states.of_sandbox(record)
 
     async def delete_sandbox(self, id: str) -> None:
         """Remove a sandbox with its ports and names; nothing when it is gone. Its links go right afterwards
@@ -261,9 +264,20 @@ class Networks:
         if record is not None and record.ports and id not in self._going:
             await self._enqueue(dataclasses.replace(record, ports=()))
 
+    def routers_changed(self, id: str) -> None:
+        """Guard a sandbox's interfaces, or let them go, as who is in it asks for now."""
+        record = self._book.sandboxes.get(id)
+        if record is None or id in self._going:
+            return
+        had = self._book.possible_elements(record) & self._table.wanted
+        wanted = self._book.sandbox_elements(record)
+        with translated("guard sandbox", id):
+            self._table.change(removed=had - wanted, added=wanted - had)
+            self._table.flush()
+
     def list_sandboxes(self) -> tuple[SandboxState, ...]:
         records_there = self._book.sandboxes.values()
-        return tuple(state_of_sandbox(each) for each in records_there if not self._going.is_down(each.id))
+        return tuple(states.of_sandbox(each) for each in records_there if not self._going.is_down(each.id))
 
     def check_ports(self, config: SandboxConfig, name: str) -> None:
         """Conflict when a process of the host or another instance has a port that a sandbox is to publish:
@@ -453,23 +467,6 @@ class Networks:
             old = self._book.sandboxes.get(work.id)
             return building.change(self._instance, old, work) if old is not None else None
         return building.ensure(self._instance, work)
-
-
-def state_of_network(record: NetworkRecord) -> NetworkState:
-    return NetworkState(
-        name=record.name,
-        labels=record.config.labels,
-        subnet=str(record.subnet),
-        gateway=addresses.text_of(record.subnet.gateway),
-        bridge=record.bridge,
-        internal=record.config.internal,
-        created_at=record.created_at,
-    )
-
-
-def state_of_sandbox(record: SandboxRecord) -> SandboxState:
-    found = {each.network: addresses.text_of(each.ipv4) for each in record.endpoints}
-    return SandboxState(id=record.id, labels=record.labels, addresses=found)
 
 
 def _relabelled(record: NetworkRecord, config: NetworkConfig) -> NetworkRecord:

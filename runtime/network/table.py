@@ -1,27 +1,66 @@
-"""The applier of `firewall`: keeps the instance's nftables table as it is wanted.
+"""The applier of `firewall`: keeps the instance's nftables tables as they are wanted.
 
-Changes are collected and go out in one transaction by flush(). When one is refused, the table is not
-as we thought, so the whole of it is written anew, again in one transaction. Used by `networks`.
+Changes are collected and go out in one transaction by flush(). When one is refused, the tables are not
+as we thought, so the whole of them is written anew, again in one transaction. Used by `networks`; `read` and
+`write` by who looks from outside, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
 from runtime.errors import Unsupported
-from runtime.network import conntrack, firewall
+from runtime.network import conntrack, firewall, guard
 from runtime.network.firewall import Element
 from runtime.network.libnftables import FirewallError, Nftables
 
+log = logging.getLogger(__name__)
+_UNGUARDED = (
+    "this kernel has no nftables for bridges, so a container can send by the name of a neighbour on its "
+    "network (needs CONFIG_NF_TABLES_BRIDGE): %s"
+)
+
+
+def can_guard(library: Nftables, name: str) -> str:
+    """Why the kernel cannot have the table that guards ports, "" when it can. Changes nothing."""
+    return library.check(firewall.guard_alone(name))
+
+
+def write(library: Nftables, name: str, elements: Collection[Element]) -> str:
+    """Both tables anew, or the one alone where the kernel cannot guard ports: why not, "" when it can.
+    FirewallError."""
+    try:
+        library.run(firewall.replace_tables(name, elements), name)
+    except FirewallError:
+        reason = can_guard(library, name)
+        if not reason:
+            raise
+        library.run(firewall.replace_tables(name, elements, has_guard=False), name)
+        return reason
+    return ""
+
+
+def read(library: Nftables, name: str) -> list[dict[str, Any]] | None:
+    """The objects of both tables, None when there is neither."""
+    listed = library.list_table(firewall.FAMILY, name)
+    guarding = None
+    with contextlib.suppress(FirewallError):  # of a kernel that knows no such family
+        guarding = library.list_table(guard.FAMILY, name)
+    return None if listed is None and guarding is None else [*(listed or ()), *(guarding or ())]
+
 
 class Table:
-    """One nftables table. wanted: all elements that it is to have."""
+    """The nftables tables of an instance. wanted: all elements that they are to have. unguarded: why the
+    kernel does not guard ports, "" when it does."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.wanted: set[Element] = set()
+        self.unguarded = ""
         self._added: set[Element] = set()
         self._removed: set[Element] = set()
         self._lock = threading.Lock()  # differences() may be called from another thread
@@ -66,7 +105,10 @@ class Table:
         udp_ports = firewall.udp_ports(self._removed | self._added)
         try:
             with self._lock:
-                self._library().run(firewall.change(self.name, self._removed, self._added), self.name)
+                script = firewall.change(
+                    self.name, self._possible(self._removed), self._possible(self._added)
+                )
+                self._library().run(script, self.name)
         except FirewallError:
             self.sync()
         self._settled()
@@ -74,29 +116,39 @@ class Table:
             conntrack.forget_udp(udp_ports)
 
     def sync(self) -> None:
-        """Write the whole table anew, in one transaction."""
+        """Write all of it anew, in one transaction."""
         with self._lock:
             library = self._library()
-            library.run(firewall.replace_table(self.name, self.wanted), self.name)
-            self._skeleton = firewall.skeleton(library.list_table(firewall.FAMILY, self.name) or [])
+            unguarded = write(library, self.name, self.wanted)
+            if unguarded and not self.unguarded:
+                log.warning(_UNGUARDED, unguarded)
+            self.unguarded = unguarded
+            self._skeleton = firewall.skeleton(read(library, self.name) or [])
         self._settled()
 
     def differences(self) -> list[str]:
-        """How the kernel's table differs from what is wanted, in words."""
+        """How the kernel's tables differ from what is wanted, in words."""
         with self._lock:
             if self._skeleton is None:
                 return []
-            wanted = self.wanted - self._added | self._removed
-            listing = self._library().list_table(firewall.FAMILY, self.name)
-            return firewall.differences(listing, self._skeleton, wanted)
+            wanted = self._possible(self.wanted - self._added | self._removed)
+            return firewall.differences(read(self._library(), self.name), self._skeleton, wanted)
 
     def delete(self) -> None:
-        """Remove the table; nothing when it is gone."""
+        """Remove the tables; nothing when they are gone."""
         with self._lock:
-            self._library().run(firewall.delete_table(self.name), self.name)
+            library = self._library()
+            has_guard = not can_guard(library, self.name)
+            library.run(firewall.delete_tables(self.name, has_guard=has_guard), self.name)
             self._skeleton = None
         self.wanted.clear()
         self._settled()
+
+    def _possible(self, elements: set[Element]) -> set[Element]:
+        """Those that the kernel can have."""
+        if not self.unguarded:
+            return elements
+        return {element for element in elements if not firewall.is_guarding(element)}
 
     def _settled(self) -> None:
         self._added.clear()

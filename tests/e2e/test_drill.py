@@ -19,7 +19,7 @@ from runtime.layout import Layout, drill_layout
 from tests import leaks
 from tests.e2e.story import PROGRAM
 
-KIND_NAMES = [kind.name for kind in KINDS if kind.is_here and not kind.at_host]
+KIND_NAMES = [kind.name for kind in KINDS if not kind.lacks and not kind.at_host]
 
 
 def _environment(instance: str) -> dict[str, str]:

@@ -61,10 +61,15 @@ def _table(layout: Layout) -> None:
     subprocess.run(["nft", "add", "table", "inet", layout.nft_table], check=True)
 
 
+def _guard(layout: Layout) -> None:
+    subprocess.run(["nft", "add", "table", "bridge", layout.nft_table], check=True)
+
+
 @pytest.mark.parametrize(
     ("leave", "found"),
     [
-        (_mount, "mount"), (_netns, "mount"), (_bridge, "link"), (_cgroup, "cgroup"), (_table, "nft table"),
+        (_mount, "mount"), (_netns, "mount"), (_bridge, "link"), (_cgroup, "cgroup"),
+        (_table, "nft table inet"), (_guard, "nft table bridge"),
     ],
 )  # fmt: skip
 def test_each_leak_is_found_and_cleaned(
@@ -111,7 +116,7 @@ def test_leaves_things(instance):
     finally:
         path.unlink()
     assert done.returncode == 1
-    assert "the test left behind" in done.stdout and "nft table t" in done.stdout
+    assert "the test left behind" in done.stdout and "nft table inet t" in done.stdout
     assert "the test left processes behind" in done.stdout and "sleep 1000" in done.stdout
     name = done.stdout.split("instance ")[1].split()[0]
     assert name not in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout

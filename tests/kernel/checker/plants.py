@@ -388,11 +388,15 @@ def limit(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def element_gone(layout: Layout) -> Iterator[None]:
-    found = next(each for each in _elements(layout) if each.set.startswith("published"))
+def element_gone(layout: Layout, sets: str = "published") -> Iterator[None]:
+    found = next(each for each in _elements(layout) if each.set.startswith(sets))
     run_script(firewall.change(layout.nft_table, [found], []))
     yield
     run_script(firewall.change(layout.nft_table, [], [found]))
+
+
+def guard_element_gone(layout: Layout) -> AbstractContextManager[None]:
+    return element_gone(layout, "guarded")
 
 
 @contextmanager
@@ -406,11 +410,15 @@ def rule(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def table_gone(layout: Layout) -> Iterator[None]:
+def table_gone(layout: Layout, family: str = "inet") -> Iterator[None]:
     kept = _elements(layout)
-    run("nft", "delete", "table", "inet", layout.nft_table)
+    run("nft", "delete", "table", family, layout.nft_table)
     yield
-    run_script(firewall.replace_table(layout.nft_table, kept))
+    run_script(firewall.replace_tables(layout.nft_table, kept))
+
+
+def guard_gone(layout: Layout) -> AbstractContextManager[None]:
+    return table_gone(layout, "bridge")
 
 
 def _elements(layout: Layout) -> set[firewall.Element]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.network import firewall
 from runtime.network.firewall import Element, NetworkRule, Published, change, element_of, elements_of
 
+GUARD = firewall.guarding("ve1", "02:42:0a:01:00:02", "10.1.0.2")
 PORT = Published("tcp", "", 8080, "10.1.0.2", 80)
 
 
@@ -57,12 +59,52 @@ def test_a_hundred_ports_are_one_command() -> None:
     assert change("t", [], elements).count("element") == 1
 
 
-def test_the_whole_table_is_replaced_in_one_script() -> None:
-    lines = firewall.replace_table("t", elements_of(NetworkRule("br1", "10.1.0.0/24"))).splitlines()
-    assert lines[:3] == ["add table inet t", "delete table inet t", "table inet t {"]
-    assert [line.split()[:4] for line in lines if line.startswith(("add", "delete"))][2:] == [
-        ["add", "element", "inet", "t"]
-    ] * 3
+@pytest.mark.parametrize("has_guard", [True, False])
+def test_all_is_replaced_in_one_script(has_guard: bool) -> None:
+    elements = (*elements_of(NetworkRule("br1", "10.1.0.0/24")), *GUARD)
+    lines = firewall.replace_tables("t", elements, has_guard=has_guard).splitlines()
+    tables = ["inet", "bridge"] if has_guard else ["inet"]
+    for family in tables:
+        at = lines.index(f"add table {family} t")
+        assert lines[at : at + 3] == [
+            f"add table {family} t", f"delete table {family} t", f"table {family} t {{",
+        ]  # fmt: skip
+    added = [line.split()[2:5] for line in lines if line.startswith("add element")]
+    guarding = [["bridge", "t", "guarded"], ["bridge", "t", "honest4"]] if has_guard else []
+    assert sorted(added) == sorted(
+        [*(["inet", "t", name] for name in ("bridges", "neighbours", "subnets4")), *guarding]
+    )
+
+
+def test_a_guarded_port_is_two_elements_of_the_bridges_table() -> None:
+    assert change(
+        "t", GUARD, [element_of(PORT), *firewall.guarding("ve2", "aa:00:00:00:00:02", "10.1.0.3")]
+    ) == (
+        'delete element bridge t guarded { "ve1" }\n'
+        'delete element bridge t honest4 { "ve1" . 02:42:0a:01:00:02 . 10.1.0.2 }\n'
+        'add element bridge t guarded { "ve2" }\n'
+        'add element bridge t honest4 { "ve2" . aa:00:00:00:00:02 . 10.1.0.3 }\n'
+        "add element inet t published4 { 6 . 8080 : 10.1.0.2 . 80 }\n"
+    )
+    assert all(firewall.is_guarding(each) for each in GUARD)
+    assert not firewall.is_guarding(element_of(PORT))
+
+
+def test_a_table_of_the_two_that_is_missing_is_told() -> None:
+    listed = _listing(set())
+    bridge: list[dict[str, Any]] = [
+        {"table": {"family": "bridge", "name": "t"}},
+        {"chain": {"family": "bridge", "table": "t", "name": "honest"}},
+    ]
+    wanted = firewall.skeleton([*listed, *bridge])
+    assert firewall.families_of([*listed, *bridge]) == ["inet", "bridge"]
+    assert firewall.missing([*listed, *bridge], wanted) == []
+    assert firewall.differences(listed, wanted, set()) == [
+        "the table of family bridge is missing",
+        "chains or rules are changed",
+    ]
+    assert firewall.missing(bridge, wanted) == ["inet"]
+    assert firewall.missing(listed, firewall.skeleton(listed)) == []  # where the kernel has no such family
 
 
 _elements = st.one_of(
