@@ -105,9 +105,9 @@ class Life:
                     "create", config.name, str(error)
                 ) from error
             raise
-
         finally:
             self._volume_mounts.let_go(f"create {config.id}")
+
     async def start(self, id: str) -> None:
         entry = self._index.get("start", id)
         async with entry.lock:
