@@ -22,6 +22,7 @@ from runtime.model import EndpointConfig, NetworkConfig, PortConfig, SandboxConf
 from runtime.network.networks import Networks
 from runtime.network.remove import remove_all
 from tests import leaks
+from tests.native import PATIENCE_SECONDS
 
 HOST_ADDRESS, LAN_ADDRESS = "198.51.100.1", "198.51.100.2"
 _OWN = "/proc/thread-self/ns/net"
@@ -69,7 +70,7 @@ class Lab:
             made = socket.socket(socket.AF_INET, kind)
         else:
             made = self.networks.socket_in(place, socket.AF_INET, kind)
-        made.settimeout(5)
+        made.settimeout(PATIENCE_SECONDS)
         self._sockets.append(made)
         return made
 
@@ -113,7 +114,7 @@ class Lab:
         except OSError:
             return False
         finally:
-            server.settimeout(5)
+            server.settimeout(PATIENCE_SECONDS)
         return True
 
     # --- shorthand ---
@@ -134,7 +135,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for what comes a moment after an answer."""
     async with asyncio.timeout(seconds):
         while not is_so():

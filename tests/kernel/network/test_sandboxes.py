@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -307,16 +306,14 @@ async def test_a_hundred_at_once_in_one_turn_after_another(lab: Lab) -> None:
 
 
 async def test_a_new_sandbox_is_reached_at_once(lab: Lab) -> None:
-    """Its first ARP request is not lost; the second one would come after a second."""
+    """Its first ARP request is not lost; the second one would come too late for whoever waits."""
     lab.network("web")
-    slowest = 0.0
+    bridge = lab.networks.list()[0].bridge
+    Path(f"/proc/sys/net/ipv4/neigh/{bridge}/retrans_time_ms").write_text("3600000")
     for number in range(30):
         state = await lab.sandbox(f"s{number}", "web")
         with lab.serve(f"s{number}", 80), lab.socket_at("host") as client:
-            started = time.monotonic()
             client.connect((state.addresses["web"], 80))
-            slowest = max(slowest, time.monotonic() - started)
-    assert slowest < 0.9
 
 
 async def test_delete_and_make_again_do_not_meet(lab: Lab) -> None:
