@@ -133,7 +133,7 @@ class ContainerIndex:
 
     def read(self) -> None:
         """Whole bundles become entries; half-made ones and those on their way out are removed. One whose
-        record is damaged, or is of a newer Setpoint, is set aside with all that its container wrote."""
+        record is damaged, or too new to be understood, is set aside with all that its container wrote."""
         for path in self._containers.iterdir():
             if path.name.startswith(BROKEN):
                 continue
