@@ -30,6 +30,8 @@ from runtime.errors import SetpointError
 if TYPE_CHECKING:
     import socket
 
+    from aiohttp import StreamReader
+
     from agent.api.sockets.scope import Scope
 
 MAX_IDLE = 512  # connections that ask nothing
@@ -61,7 +63,7 @@ class Way:
 class Inbound(RequestHandler):
     """One connection of a client, until it is upgraded."""
 
-    __slots__ = ("_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_last", "way")
+    __slots__ = ("_body", "_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_last", "way")
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
         super().__init__(door, **options)
@@ -70,6 +72,7 @@ class Inbound(RequestHandler):
         self._hangup: Hangup | None = None
         self._has_said_all = False
         self._last = b""  # of a head that is not whole
+        self._body: StreamReader | None = None  # of the request that came last
         # Of a request that asks to leave HTTP: what of its body is still to come, then what comes after it.
         self._body_left: int | None = None
         self._early = bytearray()
@@ -119,6 +122,8 @@ class Inbound(RequestHandler):
         """To the parser, with a bound on a head that does not end."""
         is_head = self.is_waiting
         super().data_received(data)
+        if self._messages:
+            self._body = self._messages[-1][1]
         if not is_head or not self.is_waiting:
             self._head_bytes = 0
             return
@@ -162,10 +167,9 @@ class Inbound(RequestHandler):
         return True
 
     def _is_whole(self) -> bool:
-        """All of the request's body has come."""
-        if self._messages:
-            return bool(self._messages[-1][1].is_eof())
-        return self._current_request is None or self._current_request.content.is_eof()
+        """All of the request's body has come. aiohttp knows the request itself only when its task has begun,
+        which may be after its end has come."""
+        return self._body is None or self._body.is_eof()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._hangup is not None:

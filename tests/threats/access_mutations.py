@@ -21,6 +21,9 @@ F1, F2, F3 = f"{T}/test_f01_open_tcp.py", f"{T}/test_f02_web_pages.py", f"{T}/te
 F4, F6, F9 = f"{T}/test_f04_privileges.py", f"{T}/test_f06_hostile_http.py", f"{T}/test_f09_names.py"
 
 ACCESS = (
+    Mutation("F6", WAYS, "        return self._body is None or self._body.is_eof()\n",
+             "        request = self._current_request\n        return request is None or request.content.is_eof()\n",
+             f"{F6}::test_f6_a_body_that_broke_off_is_not_waited_for"),
     Mutation("F1", LISTEN, "    if not addresses or is_plain_allowed:\n", "    if True:\n", F1),
     Mutation("F1", TLS, "    context.verify_mode = ssl.CERT_REQUIRED\n", "", F1),
     Mutation("F1", TLS, "        connection.context = self._current\n", "        pass\n", F1),

@@ -1,12 +1,10 @@
 """F6: HTTP and JSON that cost: slow heads and bodies, endless headers and chunks, depth, digits, connections
-that are never used. In the middle of each the socket answers somebody else."""
+that are never used. In the middle of each the socket answers somebody else within 100 ms."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -14,20 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from agent.api import guards, ways
 from agent.api.docker.bodies import read_json
 from agent.api.docker.body_mounts import MAX_MOUNTS, mounts_of
 from runtime.errors import Invalid
-from tests.bounds import BROKEN_SECONDS
 from tests.e2e.story import eventually
 from tests.threats.raw_http import connected, request, send
 from tests.unit.api.agents import Agent, ApiEngine, Place
 
+ANSWER_SECONDS = 0.1
 IDLE = 10_000
-TRIES = int(os.environ.get("SETPOINT_FUZZ_REQUESTS", "300"))  # a million once, in an hour or two
 
 
 @pytest.fixture
@@ -44,22 +39,22 @@ def quick_agent(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent
         started.stop()
 
 
-def ask(path: Path) -> None:
-    """Somebody else asks, and is answered while the hostile one is there; `send` has a limit of its own."""
-    assert send(path, request("GET", "/setpoint/v1/version"))[0] == 200
-
-
-def has_answered(path: Path) -> bool:
-    ask(path)
-    return True
+def asked(path: Path) -> float:
+    """How long a ping takes, in seconds; the best of three, since this host has other work."""
+    best = float("inf")
+    for _ in range(3):
+        begun = time.monotonic()
+        assert send(path, request("GET", "/setpoint/v1/version"))[0] == 200
+        best = min(best, time.monotonic() - begun)
+    return best
 
 
 def test_f6_a_key_twice_among_many_costs_no_more_than_reading_them() -> None:
     keys = ",".join(f'"{number}":0' for number in range(300_000))
-    begun = time.process_time()
+    begun = time.monotonic()
     with pytest.raises(Invalid, match="'299999' is there twice"):
         read_json(f'{{{keys},"299999":0}}'.encode())
-    assert time.process_time() - begun < BROKEN_SECONDS  # it was an hour
+    assert time.monotonic() - begun < 10  # it was an hour
 
 
 def test_f6_nor_do_mounts_without_end() -> None:
@@ -123,7 +118,7 @@ def test_f6_a_head_that_drips_is_let_go_of(quick_agent: Agent) -> None:
     path = quick_agent.settings.layout.agent_socket
     with connected(path) as connection:
         connection.sendall(b"GET /info HTTP/1.1\r\nHost: docker\r\n")
-        ask(path)
+        assert asked(path) < ANSWER_SECONDS
         drip(connection, b"X-A: b\r\n")
 
 
@@ -139,8 +134,18 @@ def test_f6_a_body_that_drips_is_answered_with_408(quick_agent: Agent) -> None:
     head = {"Content-Length": "4000", "Content-Type": "application/json", "Connection": "Upgrade"}
     with connected(path) as connection:
         connection.sendall(request("POST", "/setpoint/v1/plan", head))
-        ask(path)
+        assert asked(path) < ANSWER_SECONDS
         assert b" 408 " in drip(connection, b" ", 20.0).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"])
+def test_f6_a_body_that_broke_off_is_not_waited_for(agent: Agent, before: bytes) -> None:
+    """Its end comes before the agent has begun to look at it: no 408 after half a minute."""
+    head = {"Content-Length": "4000", "Content-Type": "application/json", "Connection": ""}
+    with connected(agent.settings.layout.agent_socket) as connection:
+        connection.sendall(before + request("POST", "/setpoint/v1/plan", head) + b'{"files": ')
+        connection.shutdown(socket.SHUT_WR)
+        assert b" 408 " not in rest(connection)
 
 
 def test_f6_an_archive_that_stays_out_is_given_up(quick_agent: Agent) -> None:
@@ -188,16 +193,17 @@ def plan(headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
 )  # fmt: skip
 def test_f6_a_hostile_request_costs_little(agent: Agent, sent: bytes, status: tuple[int, ...]) -> None:
     path = agent.settings.layout.agent_socket
-    begun = time.process_time()  # the agent is a thread of this process
+    before = asked(path)
+    begun = time.monotonic()
     with connected(path) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(sent)
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
-        ask(path)
+        assert asked(path) < max(ANSWER_SECONDS, 5 * before)
         answer = rest(connection)
     assert (int(answer.split()[1]) if answer else 0) in (*status, 0)
-    assert time.process_time() - begun < BROKEN_SECONDS
+    assert time.monotonic() - begun < 10
 
 
 def test_f6_ten_thousand_idle_connections_keep_nobody_out(agent: Agent) -> None:
@@ -210,12 +216,12 @@ def test_f6_ten_thousand_idle_connections_keep_nobody_out(agent: Agent) -> None:
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         for _ in range(IDLE):
             stack.enter_context(connected(path))
-        ask(path)
+        assert asked(path) < ANSWER_SECONDS
         door = agent.on_loop(lambda: _door(agent))
         assert isinstance(door, ways.Door)
         most = ways.MAX_IDLE + 8
-        eventually(lambda: has_answered(path) and len(door.connections) <= most, "most of them are closed")
-    ask(path)
+        eventually(lambda: bool(asked(path)) and len(door.connections) <= most, "most of them are closed")
+    assert asked(path) < ANSWER_SECONDS
 
 
 def _door(agent: Agent) -> object:
@@ -239,10 +245,10 @@ def test_f6_a_follower_is_not_idle(agent: Agent, monkeypatch: pytest.MonkeyPatch
         assert follower.recv(65536).startswith(b"HTTP/1.1 200")
         for _ in range(100):
             stack.enter_context(connected(path))
-        ask(path)
+        asked(path)
         door = agent.on_loop(lambda: _door(agent))
         assert isinstance(door, ways.Door)
-        eventually(lambda: has_answered(path) and len(door.connections) <= 30, "most of them are closed")
+        eventually(lambda: bool(asked(path)) and len(door.connections) <= 30, "most of them are closed")
         follower.settimeout(0.2)
         with contextlib.suppress(TimeoutError):
             while data := follower.recv(65536):
@@ -276,42 +282,5 @@ def test_f6_a_scoped_socket_takes_no_room_of_the_others(
             with contextlib.suppress(OSError):
                 answers.append(connection.recv(4096))
         assert sum(answer.startswith(b"HTTP/1.1 200") for answer in answers) == 5
-        ask(agent.settings.layout.agent_socket)
+        assert asked(agent.settings.layout.agent_socket) < ANSWER_SECONDS
     eventually(lambda: send(scoped, request("GET", "/_ping"))[0] == 200, "there is room again")
-
-
-METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "X"])
-PATHS = st.sampled_from(
-    ["/setpoint/v1/status", "/containers/json", "/containers/create", "/v1.52/events", "/build", "/"]
-)
-JUNK = st.binary(max_size=200).filter(lambda data: b"stop" not in data)
-WORDS = st.sampled_from([
-    b"Host: docker", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Upgrade: tcp",
-    b"Connection: upgrade", b"Expect: 100-continue", b"Content-Type: application/json", b"",
-])  # fmt: skip
-
-
-@settings(max_examples=TRIES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(METHODS, PATHS, st.lists(WORDS | JUNK, max_size=6), JUNK)
-def test_f6_made_up_requests_do_no_harm(
-    agent: Agent, method: str, path: str, headers: list[bytes], body: bytes
-) -> None:
-    """An answer or a closed connection, and never a bug."""
-    if TRIES > 10_000:
-        signal.alarm(0)  # no test that hangs
-    where = agent.settings.layout.agent_socket
-    sent = (
-        f"{method} {path} HTTP/1.1\r\n".encode()
-        + b"".join(header + b"\r\n" for header in headers)
-        + b"\r\n"
-        + body
-    )
-    with connected(where) as connection:
-        with contextlib.suppress(OSError):
-            connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(2)
-        with contextlib.suppress(OSError):
-            answer = connection.recv(65536)
-            assert b" 500 " not in answer.split(b"\r\n")[0]
-    assert send(where, request("GET", "/setpoint/v1/version"))[0] == 200
