@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from runtime.errors import NotFound
 from runtime.images.layer_writer import TreeEntries, refuse_elsewhere
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.tarwriter import END, write_entry
@@ -23,11 +24,14 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def opened(directories: Sequence[Path]) -> Iterator[list[int]]:
-    """Their descriptors."""
+    """Their descriptors. NotFound when one of them was removed meanwhile, with its container."""
     descriptors: list[int] = []
     try:
         for directory in directories:
-            descriptors.append(os.open(directory, _DIRECTORY))
+            try:
+                descriptors.append(os.open(directory, _DIRECTORY))
+            except FileNotFoundError as error:
+                raise NotFound("read root", str(directory), "it was removed meanwhile") from error
         yield descriptors
     finally:
         for descriptor in descriptors:

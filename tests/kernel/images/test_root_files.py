@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import Invalid
+from runtime.errors import Invalid, NotFound
 from runtime.images import root_diff
 from runtime.images.root_diff import Change, changes
 from runtime.images.root_files import export_root
@@ -152,3 +152,8 @@ def test_more_changes_than_anybody_reads(
     monkeypatch.setattr(root_diff, "MAX_CHANGES", 5)
     with pytest.raises(Invalid, match="over 5 changes"):
         changes(layers[0], layers[1:], "web")
+
+
+def test_a_root_that_is_removed_meanwhile_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="removed meanwhile"):
+        changes(tmp_path / "upper", [tmp_path], "web")
