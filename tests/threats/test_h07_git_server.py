@@ -41,7 +41,7 @@ def test_h7_endless_complaints_are_not_kept(program: Path, tmp_path: Path) -> No
 
 def test_h7_an_answer_in_drops_ends_in_time(program: Path, tmp_path: Path) -> None:
     write(program, "while :; do echo; sleep 0.05; done")
-    with pytest.raises(Unreadable, match="took over"):  # and for ever, if each drop counted as an answer
+    with pytest.raises(Unreadable, match="took over"):  # and never, if each drop counted as an answer
         run(["ls-remote"], directory=tmp_path, timeout_seconds=0.5)
 
 
