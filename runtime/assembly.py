@@ -167,6 +167,7 @@ class Assembly:
             resolv=f"{run}/resolv.conf",
             hostname=f"{run}/hostname" if config.uts_mode != "host" else "",
             volumes=self._volume_paths(config),
+            rbinds=self._rbinds(config),
             pid_namespace=self._namespace(config, config.pid_mode, "pid") if is_starting else "",
             ipc_namespace=self._namespace(config, config.ipc_mode, "ipc") if is_starting else "",
             shm_namespace=self._namespace(config, config.ipc_mode, "mnt") if is_starting else "",
@@ -224,6 +225,9 @@ class Assembly:
             for mount in config.mounts
             if mount.kind == "volume"
         }
+
+    def _rbinds(self, config: ContainerConfig) -> list[str]:
+        return [m.source for m in config.mounts if m.kind == "volume" and self._volumes.is_rbind(m.source)]
 
     async def _make_volumes(self, config: ContainerConfig, image: ImageInfo) -> None:
         for mount in config.mounts:
@@ -321,9 +325,11 @@ class Assembly:
     def idle_root(self, config: ContainerConfig) -> tuple[Overlay, list[dict[str, Any]]]:
         """What the root of a container that does not run is made of: its layers, and OCI mounts over them."""
         overlay = self._overlay(config, self.image(config, "copy"))
-        run, volumes = self.run_directory(config.id), self._volume_paths(config)
+        run, volumes, rbinds = (
+            self.run_directory(config.id), self._volume_paths(config), self._rbinds(config)
+        )  # fmt: skip
         shown = sorted(config.mounts, key=lambda mount: mount.target.count("/"))
-        made = [mount_to_oci(mount, volumes) for mount in shown if mount.kind != "tmpfs"]
+        made = [mount_to_oci(mount, volumes, rbinds) for mount in shown if mount.kind != "tmpfs"]
         taken = {mount["destination"] for mount in made}
         for name in ("hosts", "hostname", "resolv.conf"):  # as its latest run left them
             if f"/etc/{name}" not in taken and _has_content(f"{run}/{name}"):

@@ -8,7 +8,7 @@ numbers of disks that limits name.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +53,9 @@ _SYSCTLS = {
 class HostPaths:
     """What the host provides for one container.
 
-    volumes: a volume's name -> its directory. pid_namespace, ipc_namespace: files of the namespaces to
-    join for "container:<id>" ("" otherwise); shm_namespace: the mount namespace that has the shared
-    memory of that ipc namespace.
+    volumes: a volume's name -> its directory; rbinds: those of which all that is mounted below counts.
+    pid_namespace, ipc_namespace: files of the namespaces to join for "container:<id>" ("" otherwise);
+    shm_namespace: the mount namespace that has the shared memory of that ipc namespace.
     seccomp: the compiled filter's file, "" for none. ids: the first of its own, 0 for the host's.
     """
 
@@ -66,6 +66,7 @@ class HostPaths:
     resolv: str = ""
     hostname: str = ""
     volumes: Mapping[str, str] | None = None
+    rbinds: Collection[str] = ()
     pid_namespace: str = ""
     ipc_namespace: str = ""
     joined: tuple[tuple[int, int], ...] = ()  # pid and start time of whose namespaces those are
@@ -248,7 +249,7 @@ def _mounts(config: ContainerConfig, paths: HostPaths) -> list[dict[str, Any]]:
     made = [each for each in made if each["destination"] not in own]
     # The kernel mounts in this order: what is above must be there before what is below.
     for mount in sorted(config.mounts, key=lambda mount: mount.target.count("/")):
-        made.append(mount_to_oci(mount, paths.volumes or {}))
+        made.append(mount_to_oci(mount, paths.volumes or {}, paths.rbinds))
         if paths.ids and mount.kind != "tmpfs":
             made[-1]["options"].append("ridmap" if mount.kind == "bind" else "idmap")
     return made
@@ -280,7 +281,9 @@ def bind_to_oci(source: str, target: str) -> dict[str, Any]:
     return _bind(source, target, [])
 
 
-def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, Any]:
+def mount_to_oci(
+    mount: MountConfig, volumes: Mapping[str, str], rbinds: Collection[str] = ()
+) -> dict[str, Any]:
     """One mount of a manifest as an OCI mount. `Invalid` for a target that would break the container."""
     target = "/" + "/".join(part for part in mount.target.split("/") if part not in ("", "."))
     if mount.target[:1] != "/" or target in ("/", "/proc", "/sys", "/dev") or "\0" in target:
@@ -300,8 +303,8 @@ def mount_to_oci(mount: MountConfig, volumes: Mapping[str, str]) -> dict[str, An
         source, subpath = mount.below, f"{rest}/{subpath}".rstrip("/")
     if subpath:
         options.append(f"x-setpoint.subpath={subpath}")
-    kind = "rbind" if mount.kind == "bind" else "bind"
-    if mount.read_only and mount.kind == "bind":
+    kind = "rbind" if mount.kind == "bind" or mount.source in rbinds else "bind"
+    if mount.read_only and kind == "rbind":
         options.append("rro")  # with the mounts below it, as in Docker since 25
     return {
         "destination": target, "type": "bind", "source": source,

@@ -204,7 +204,8 @@ class ContainerConfig:
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """A bridge network. subnet "" lets the runtime find a free one. ip_range: the part of it that containers
-    get addresses of, unless they name one. aux_addresses: those that none gets."""
+    get addresses of, unless they name one. aux_addresses: those that none gets. bridge: the link's name, ""
+    for one of the runtime's own."""
 
     name: str
     subnet: str = ""
@@ -215,6 +216,7 @@ class NetworkConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     ip_range: str = ""
     aux_addresses: Mapping[str, str] = field(default_factory=dict)
+    bridge: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from agent.manifest.spec import (
     Restart,
     VolumeSpec,
 )
+from agent.manifest.topology import BRIDGE_OPTION
 from agent.reconcile import convert
 from runtime.errors import SetpointError, Unsupported
 from runtime.volume_options import read_source
@@ -206,7 +207,9 @@ def _network_spec(data: Data, key: Key, dump: Dump, found: Import) -> NetworkSpe
         fields["mtu"] = int(options[MTU])
     if options.get(ICC) == "false":
         fields["isolated"] = True
-    for other in sorted(set(options) - {MTU, ICC}):
+    if bridge := str(options.get(BRIDGE_OPTION, "")):  # which is the daemon's still
+        found.note(key, f"left out: the bridge's name {bridge}, until the daemon's network is gone")
+    for other in sorted(set(options) - {MTU, ICC, BRIDGE_OPTION}):
         found.note(key, f"left out: option {other}")
     if data.get("EnableIPv6"):
         found.note(key, "left out: IPv6")

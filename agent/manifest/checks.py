@@ -265,6 +265,7 @@ CLAIM_WORDS = {
     "container_name": ("container_name", "names are unique on the host"),
     "network_name": ("network name", "set external: true where it is only used"),
     "volume_name": ("volume name", "set external: true where it is only used"),
+    "bridge_name": ("bridge name", "each network has a link of its own"),
 }
 
 

@@ -499,7 +499,8 @@ NETWORK = {
     "attachable": D("Every network here is.", "attachable: true", BOOLEAN),
     "driver": D("bridge is the one there is.", "driver: bridge", TEXT),
     "driver_opts": D(
-        "com.docker.network.driver.mtu and com.docker.network.bridge.enable_icc.",
+        "com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc and "
+        "com.docker.network.bridge.name (the link on the host). Others as long as they say what is so anyway.",
         "driver_opts: {com.docker.network.driver.mtu: 1400}",
         {"type": "object"},
     ),

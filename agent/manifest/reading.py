@@ -22,7 +22,7 @@ from agent.manifest.spec import BuildSecret
 MAX_ERRORS = 200
 TREE = "\0tree/"  # no file's name begins so: what stands for a directory among the files of a revision
 ReferenceKind = Literal["service", "network", "volume", "container_name"]
-ClaimKind = Literal["port", "container_name", "network_name", "volume_name", "address"]
+ClaimKind = Literal["port", "container_name", "network_name", "volume_name", "bridge_name", "address"]
 
 
 class Refuse(Exception):

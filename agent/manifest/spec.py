@@ -304,6 +304,7 @@ class NetworkSpec(Spec):
     aux_addresses: dict[str, str] = {}  # that no container gets
     mtu: int | None = None
     isolated: bool = False
+    bridge: str = ""  # the link's name; "" is one of ours
     labels: dict[str, str] = {}
     ensure: Literal["present", "absent"] = "present"
     suspend: bool = False

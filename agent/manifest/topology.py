@@ -21,11 +21,19 @@ from agent.manifest.parse_values import (
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels, real_name
 from agent.manifest.spec import NetworkSpec, VolumeSpec
-from runtime.errors import SetpointError
+from runtime.errors import Invalid, SetpointError
+from runtime.network.link_names import check_link_name
 from runtime.volume_options import is_bind, read_source
 
 MTU_OPTION = "com.docker.network.driver.mtu"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
+BRIDGE_OPTION = "com.docker.network.bridge.name"
+# Options that may be said as long as they say what is so anyway.
+_AS_IT_IS = {
+    "com.docker.network.bridge.enable_ip_masquerade": ("true",),
+    "com.docker.network.bridge.host_binding_ipv4": ("0.0.0.0",),
+    "com.docker.network.bridge.gateway_mode_ipv4": ("nat",),
+}
 NETWORK_DRIVERS = ("overlay", "macvlan", "ipvlan", "host", "none")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -102,11 +110,34 @@ def _ipam(r: Reading, node: Node) -> dict[str, Any]:
 
 
 def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
-    values = fields(r, node, {MTU_OPTION: mtu, ICC_OPTION: boolean})
+    table: dict[str, Parser[Any]] = {MTU_OPTION: mtu, ICC_OPTION: boolean, BRIDGE_OPTION: _bridge}
+    values = fields(r, node, table | {name: _so_anyway(said) for name, said in _AS_IT_IS.items()})
     result: dict[str, Any] = {"mtu": values[MTU_OPTION]} if MTU_OPTION in values else {}
+    if BRIDGE_OPTION in values:
+        result["bridge"] = values[BRIDGE_OPTION]
     if ICC_OPTION in values:
         result["isolated"] = not values[ICC_OPTION]
     return result
+
+
+def _bridge(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        check_link_name(value)
+    except Invalid as error:
+        raise Refuse(error.reason, error.hint) from None
+    r.claim("bridge_name", value, at=node)
+    return value
+
+
+def _so_anyway(said: tuple[str, ...]) -> Parser[str]:
+    def parse(r: Reading, node: Node) -> str:
+        value = text(r, node)
+        if value.lower() not in said:
+            raise Refuse(f'"{value}" is not supported yet', f"{said[0]} is what is so")
+        return value
+
+    return parse
 
 
 def _volume_opts(r: Reading, node: Node) -> dict[str, str]:
@@ -182,7 +213,17 @@ def read_network(r: Reading, node: Node) -> NetworkSpec:
         r.claim("network_name", values["name"], at=_at(node, "name"))
     _check_gateway(values, node)
     _check_addresses(values, node)
-    own = ("subnet", "gateway", "ip_range", "aux_addresses", "internal", "mtu", "isolated", "driver")
+    own = (
+        "subnet",
+        "gateway",
+        "ip_range",
+        "aux_addresses",
+        "internal",
+        "mtu",
+        "isolated",
+        "bridge",
+        "driver",
+    )
     _check_external(values, node, own)
     return NetworkSpec(**values)
 

@@ -13,7 +13,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, Mount, Port, SocketSpec, VolumeSpec
+from agent.manifest.spec import (
+    AnySpec,
+    ContainerSpec,
+    ImageSpec,
+    Mount,
+    NetworkSpec,
+    Port,
+    SocketSpec,
+    VolumeSpec,
+)
 from agent.policy.images import is_id, is_in_list, judge_rule
 from agent.policy.judge_socket import judge_socket
 from agent.policy.policy import Allow, Bind, Policy, PortRange
@@ -36,12 +45,12 @@ suspend on_unhealthy platform update asked
 """
 _SOCKETS = "path limits owner mode allow label time_to_live labels ensure suspend"
 _THINGS = """
-name driver driver_opts below external internal subnet gateway ip_range aux_addresses mtu isolated labels
-ensure suspend keep asked
+name driver driver_opts below external internal subnet gateway ip_range aux_addresses mtu isolated bridge
+labels ensure suspend keep asked
 """
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
 THINGS = frozenset(_THINGS.split())
-"""Fields of networks and volumes that were looked at; `external` and `driver_opts` are judged."""
+"""Fields of networks and volumes that were looked at; `external`, `driver_opts` and `bridge` are judged."""
 SOCKETS = frozenset(_SOCKETS.split())
 """Fields of sockets; the first two are judged."""
 Part = str | int | tuple[int, int]
@@ -82,7 +91,7 @@ def judge(policy: Policy, key: Key, spec: AnySpec, file: str = "") -> tuple[Viol
         return tuple(_refused(*found) for found in judge_socket(allow, spec))
     if spec.external and not _matches(allow.external, spec.name or key.name):
         return (_refused("external", ("external",), f"external {key.kind} {spec.name or key.name}"),)
-    return tuple(_volume(allow, spec)) if isinstance(spec, VolumeSpec) else ()
+    return tuple(_volume(allow, spec) if isinstance(spec, VolumeSpec) else _network(allow, spec))
 
 
 def _refused(rule: str, place: Place, text: str, example: str = "") -> Violation:
@@ -194,6 +203,12 @@ def _path(covering: list[Bind], place: Place, source: str, how: str, is_read_onl
     if not is_read_only and all(bind.read_only for bind in covering):
         return Violation("binds", place, f"writing to {source}", how)
     return None
+
+
+def _network(allow: Allow, spec: NetworkSpec) -> Iterator[Violation]:
+    """The name of a link of the host may be one that something else there waits for."""
+    if spec.bridge and "network" not in allow.namespaces:
+        yield _refused("namespaces", ("driver_opts",), f"bridge {spec.bridge} by its name", "network")
 
 
 def _volume(allow: Allow, spec: VolumeSpec) -> Iterator[Violation]:

@@ -375,6 +375,7 @@ def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
         internal=spec.internal,
         isolated=spec.isolated,
         mtu=spec.mtu,
+        bridge=spec.bridge,
         labels=dict(spec.labels) | {LABEL_KEY: str(key)} | _spec_label(key, spec),
     )
 

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 
-from runtime.errors import Temporary
+from runtime.errors import Conflict, Temporary
 from runtime.layout import Layout
 from runtime.network import links, namespaces
 from runtime.network.addresses import mac_of, text_of
@@ -27,7 +27,19 @@ def alias_of(layout: Layout, name: str, sandbox: str = "") -> str:
 
 
 def is_ours(layout: Layout, link: Link) -> bool:
-    return link.alias.startswith(f"{layout.instance}/") and link.name[:2] in ("br", "ve")
+    is_named = link.kind == "bridge" or link.name[:2] in ("br", "ve")
+    return is_named and link.alias.startswith(f"{layout.instance}/")
+
+
+def check_free(layout: Layout, record: NetworkRecord, found: Link | None) -> None:
+    """Conflict for a link that has the name which the network asks for, and is not its bridge. One that a
+    crash left without its alias is known by its address."""
+    if found is None or not record.config.bridge:
+        return
+    is_half_made = found.alias == "" and found.mac == mac_of(record.subnet.gateway)
+    if found.kind != "bridge" or not (found.alias == alias_of(layout, record.name) or is_half_made):
+        reason = f"a link {found.name} is there, and is not this network's"
+        raise Conflict("create network", record.name, reason, "another com.docker.network.bridge.name")
 
 
 def find(netlink: Netlink, name: str) -> Link | None:
@@ -43,6 +55,7 @@ def make(netlink: Netlink, layout: Layout, record: NetworkRecord) -> Link:
     """The bridge with its address, up: made, or completed where something is missing."""
     name, subnet = record.bridge, record.subnet
     found = find(netlink, name)
+    check_free(layout, record, found)
     if found is None:
         netlink.request(links.add_bridge(name, mac_of(subnet.gateway), record.config.mtu))
         found = find(netlink, name)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime import id_ranges
-from runtime.errors import Invalid, NotFound
+from runtime.errors import Conflict, Invalid, NotFound
 from runtime.id_ranges import IdRanges
 from runtime.layout import Layout
 from runtime.network import bridges, links, namespaces, ports, records, sandboxes
@@ -87,8 +87,11 @@ class Instance:
         for data in records.read_all(self.layout.networks):
             with contextlib.suppress(KeyError, TypeError, ValueError, Invalid):
                 self.book.put_network(records.network_from(data))
-        for record in self.book.networks.values():
-            self.make_bridge(record)
+        for record in list(self.book.networks.values()):
+            try:
+                self.make_bridge(record)
+            except Conflict:  # another's link has the name of its bridge: said when it is made again
+                self.book.drop_network(record.name)
 
     def _read_sandboxes(self) -> None:
         for data in records.read_all(self._records):

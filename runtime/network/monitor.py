@@ -132,7 +132,8 @@ class Monitor:
             return set()
         if kind == links.RTM_DELLINK and port in self._own_ports:
             return set()
-        link, is_bridge = links.read_link(Answer(kind, body)), name.startswith("br")
+        link, network = links.read_link(Answer(kind, body)), self._book.networks.get(owner)
+        is_bridge = network is not None and network.bridge == name
         if kind == links.RTM_NEWLINK and link.is_up and (is_bridge or link.master):
             return set()
         return {Hint("network" if is_bridge else "sandbox", owner)}

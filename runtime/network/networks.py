@@ -48,6 +48,7 @@ from runtime.network.failures import translated
 from runtime.network.going import Going
 from runtime.network.instance import Instance
 from runtime.network.libnftables import FirewallError
+from runtime.network.link_names import check_link_name
 from runtime.network.monitor import Monitor
 from runtime.network.records import NetworkRecord, SandboxRecord
 
@@ -142,7 +143,9 @@ class Networks:
         return states.of_network(record)
 
     def _plan_network(self, config: NetworkConfig) -> NetworkRecord:
-        bridge = self.layout.link_name("br", config.name)
+        bridge = config.bridge or self.layout.link_name("br", config.name)
+        if config.bridge:
+            check_link_name(config.bridge)
         taken = self._taken(bridge)
         if config.subnet:
             wanted = addresses.parse_network("create network", config.name, config.subnet)
@@ -153,7 +156,9 @@ class Networks:
             wanted = addresses.choose_subnet(config.name, (network for network, _ in taken), self._pools)
         subnet = addresses.subnet_of(config.name, str(wanted), config.gateway)
         addresses.check_parts(config.name, subnet, config.ip_range, config.aux_addresses.values())
-        return NetworkRecord(config, subnet, bridge, time.time())
+        record = NetworkRecord(config, subnet, bridge, time.time())
+        bridges.check_free(self.layout, record, bridges.find(self._instance.netlink, bridge))
+        return record
 
     def _taken(self, bridge: str) -> Sequence[tuple[IPv4Network, str]]:
         """Ranges that a new network must not overlap, with whose they are."""
@@ -183,7 +188,9 @@ class Networks:
             shown = ", ".join(holder.names[0] if holder.names else holder.id for holder in holders[:3])
             raise Conflict("delete network", name, f"in use by {shown}", "remove those containers first")
         self._forget_network(record)
-        with translated("delete network", name):
+        with translated("delete network", name), contextlib.suppress(Conflict):
+            # Another's link may have the name by now: then there is nothing of ours to delete.
+            bridges.check_free(self.layout, record, bridges.find(self._instance.netlink, record.bridge))
             await self._instance.reaper.delete(links.delete_link(record.bridge))
 
     def _forget_network(self, record: NetworkRecord) -> None:
@@ -477,6 +484,7 @@ def _relabelled(record: NetworkRecord, config: NetworkConfig) -> NetworkRecord:
         and config.gateway in ("", addresses.text_of(record.subnet.gateway))
         and (config.internal, config.isolated, config.mtu) == (had.internal, had.isolated, had.mtu)
         and (config.ip_range, dict(config.aux_addresses)) == (had.ip_range, dict(had.aux_addresses))
+        and config.bridge == had.bridge
     )
     if not is_same:
         raise Conflict(

@@ -80,6 +80,8 @@ def network_json(record: NetworkRecord) -> dict[str, Any]:
     config = dataclasses.asdict(record.config)
     config["labels"] = dict(record.config.labels)
     config["aux_addresses"] = dict(record.config.aux_addresses)
+    if not record.config.bridge:
+        del config["bridge"]  # releases that do not know it read the rest
     return {
         "config": config,
         "subnet": str(record.subnet),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -82,13 +83,36 @@ def test_what_cannot_be_made(either: Host, name: str, body: dict[str, Any], stat
     assert either.http("GET", f"/networks/{name}").status == 404
 
 
+def links(host: Host) -> str:
+    """Of the host, where both daemons have theirs."""
+    return subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_bridge_has_the_name_that_is_asked_for(either: Host, name: str) -> None:
+    link, option = f"t{name[-8:]}", "com.docker.network.bridge.name"
+    either.docker("network", "create", "--opt", f"{option}={link}", name)
+    try:
+        assert json.loads(either.docker("network", "inspect", name).stdout)[0]["Options"] == {option: link}
+        assert f"{link} " in links(either)
+        run(either, name, "--network", name)
+        [gateway] = [
+            each["Gateway"] for each in either.http("GET", f"/networks/{name}").json["IPAM"]["Config"]
+        ]
+        assert inside(either, name, "ping", "-c", "1", "-W", "5", gateway)
+        done = either.docker("network", "create", "--opt", f"{option}={link}", f"{name}b", check=False)
+        assert done.returncode and link in done.stderr
+    finally:
+        either.docker("rm", "-f", name, check=False)
+        either.docker("network", "rm", name)
+    assert f"{link} " not in links(either)
+
+
 @pytest.mark.parametrize(
     "body",
     [
         {"EnableIPv6": True},
         {"ConfigOnly": True},
         {"Driver": "macvlan"},
-        {"Options": {"com.docker.network.bridge.name": "br77"}},
         {"Options": {"whatever": "x"}},
         {"IPAM": {"Config": [{"Subnet": "fd00:77::/64"}]}},
     ],

@@ -507,6 +507,13 @@ def test_addresses_of_others_are_not_taken(fenced: Fenced) -> None:
     assert answer.status == 403 and "a subnet of one's own is not allowed" in answer.message
 
 
+def test_links_of_the_host_are_not_named(fenced: Fenced) -> None:
+    options = {"com.docker.network.bridge.name": "wg0"}
+    body = {"Name": f"n{secrets.token_hex(4)}", "Options": options}
+    answer = fenced.http("ci")("POST", "/networks/create", body)
+    assert answer.status == 403 and "a bridge's name is not allowed" in answer.message
+
+
 def test_a_profile_of_who_may_have_none_is_not_kept(fenced: Fenced) -> None:
     profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "x": secrets.token_hex(8)})
     answer = fenced.make("ci", HostConfig={"SecurityOpt": [f"seccomp={profile}"]})

@@ -14,6 +14,7 @@ from agent.api.docker.answers import Forbidden
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of
 from agent.manifest.spec import AskedNetwork, NetworkSpec
 from runtime.errors import Invalid, NotFound, Unsupported
+from runtime.network.link_names import check_link_name
 
 BUILT_IN = ("bridge", "host", "none")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
@@ -118,15 +119,24 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
             found["mtu"] = _mtu(value)
         elif option == ICC:
             found["isolated"] = not _flag(option, value)
+        elif option == BRIDGE + "name":
+            found |= _bridge(value)
         elif option in _AS_IT_IS:
             is_flag = "true" in _AS_IT_IS[option] or "false" in _AS_IT_IS[option]
             said = str(_flag(option, value)).lower() if is_flag else value
             if said not in _AS_IT_IS[option]:
                 raise Unsupported("create network", f"{name}: {option}={value[:40]}", "not to be had here")
         else:
-            hint = "the engine names its bridges itself" if option == BRIDGE + "name" else "leave it out"
-            raise Unsupported("create network", f"{name}: {option[:80]}", "no such option here", hint)
+            raise Unsupported(
+                "create network", f"{name}: {option[:80]}", "no such option here", "leave it out"
+            )
     return found
+
+
+def _bridge(value: str) -> dict[str, str]:
+    if value:
+        check_link_name(value)
+    return {"bridge": value} if value else {}
 
 
 def _mtu(value: str) -> int | None:

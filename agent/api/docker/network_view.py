@@ -103,6 +103,8 @@ def _options(seen: Seen, asked: Mapping[str, str]) -> dict[str, str]:
         found.setdefault(MTU, str(spec["mtu"]))
     if spec.get("isolated"):
         found.setdefault(ICC, "false")
+    if spec.get("bridge"):
+        found.setdefault(BRIDGE + "name", str(spec["bridge"]))
     return found
 
 

@@ -15,6 +15,7 @@ from agent.api.docker.finding import find_container
 from agent.api.sockets.images import check_here
 from agent.api.sockets.scope import Scope
 from agent.manifest.spec import ContainerSpec, VolumeSpec
+from agent.manifest.topology import BRIDGE_OPTION
 from agent.policy.judge import bind_root, judge
 from agent.policy.policy import Policy
 from agent.reconcile.api_objects import API_PROJECT, named_key
@@ -54,8 +55,12 @@ def _check_container(context: Context, scope: Scope, reference: str) -> str:
 def _check_subnet(scope: Scope, body: dict[str, Any]) -> None:
     """The host sends there what is meant for a network's addresses: who chooses them takes the place of
     others, of a name server or of a machine behind the host's router."""
-    if list_of(map_of(body, "IPAM"), "Config") and "network" not in scope.allow.namespaces:
+    if "network" in scope.allow.namespaces:
+        return
+    if list_of(map_of(body, "IPAM"), "Config"):
         raise Forbidden(f"a subnet of one's own is not allowed at the socket {scope.name}: leave it out")
+    if BRIDGE_OPTION in text_map_of(body, "Options"):
+        raise Forbidden(f"a bridge's name is not allowed at the socket {scope.name}: leave it out")
 
 
 def _check_volume_name(context: Context, scope: Scope, name: str) -> None:

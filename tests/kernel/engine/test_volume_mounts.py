@@ -177,6 +177,8 @@ async def test_read_only_with_what_is_mounted_below(engine: NativeEngine, shared
         await run(engine, sleeper(engine, "one"))
         assert "Read-only" in await output(engine, "one", "echo y 2>&1 > /data/y")
         assert "Read-only" in await output(engine, "one", "echo y 2>&1 > /data/below/y")
+        seen = await output(engine, "one", "grep -c ' /data/below ' /proc/mounts")
+        assert seen == ("1" if o.startswith("rbind") else "0")
         await stop(engine, "one")
     finally:
         await is_free(engine)

@@ -20,6 +20,7 @@ from store.records import Key, ObjectRecord
 
 ICC = "com.docker.network.bridge.enable_icc"
 MTU = "com.docker.network.driver.mtu"
+BRIDGE_NAME = "com.docker.network.bridge.name"
 
 
 def test_a_name_alone() -> None:
@@ -27,7 +28,10 @@ def test_a_name_alone() -> None:
 
 
 def test_all_that_can_be_said() -> None:
-    options = {MTU: "1400", ICC: "false", "com.docker.network.bridge.enable_ip_masquerade": "1"}
+    options = {
+        MTU: "1400", ICC: "false", BRIDGE_NAME: "shop0",
+        "com.docker.network.bridge.enable_ip_masquerade": "1",
+    }  # fmt: skip
     body = {
         "Name": "Web.x_1-2", "CheckDuplicate": True, "Driver": "bridge", "Scope": "local", "Internal": True,
         "Attachable": True, "Ingress": False, "ConfigOnly": False, "ConfigFrom": None, "EnableIPv4": True,
@@ -42,6 +46,7 @@ def test_all_that_can_be_said() -> None:
     }  # fmt: skip
     assert spec_of(body) == NetworkSpec(
         name="Web.x_1-2", internal=True, labels={"a": "b"}, mtu=1400, isolated=True, subnet="10.9.0.0/24",
+        bridge="shop0",
         gateway="10.9.0.7", ip_range="10.9.0.128/25", aux_addresses={"router": "10.9.0.9"},
         asked=AskedNetwork(options=options, attachable=True),
     )  # fmt: skip
@@ -49,9 +54,8 @@ def test_all_that_can_be_said() -> None:
 
 def test_what_says_nothing_is_not_set() -> None:
     """Hashes are over what is set, and an empty list is as none."""
-    found = spec_of(
-        {"Name": "web", "Options": {MTU: "0", ICC: "true"}, "Labels": {}, "IPAM": {"Config": None}}
-    )
+    options = {MTU: "0", ICC: "true", BRIDGE_NAME: ""}
+    found = spec_of({"Name": "web", "Options": options, "Labels": {}, "IPAM": {"Config": None}})
     assert found.model_fields_set == {"name", "asked"}
 
 
@@ -84,6 +88,9 @@ def test_what_says_nothing_is_not_set() -> None:
         ({"Name": "x", "EnableIPv4": False}, Unsupported),
         ({"Name": "x", "ConfigFrom": {"Network": "y"}}, Unsupported),
         ({"Name": "x", "Options": {MTU: "67"}}, Invalid),
+        ({"Name": "x", "Options": {BRIDGE_NAME: "a.b"}}, Invalid),
+        ({"Name": "x", "Options": {BRIDGE_NAME: "a" * 16}}, Invalid),
+        ({"Name": "x", "Options": {BRIDGE_NAME: "all"}}, Invalid),
         ({"Name": "x", "Options": {MTU: "-1"}}, Invalid),
         ({"Name": "x", "Options": {MTU: "999999"}}, Invalid),
         ({"Name": "x", "Options": {"com.docker.network.bridge.default_bridge": "true"}}, Unsupported),

@@ -110,7 +110,9 @@ SHOP: dict[Key, AnySpec] = {
         cap_drop=("ALL",),
     ),
     Key("shop", "container", "db"): ContainerSpec(image="postgres:16", restart=Restart()),
-    Key("shop", "network", "front"): NetworkSpec(subnet="10.5.0.0/24", isolated=True, mtu=1400),
+    Key("shop", "network", "front"): NetworkSpec(
+        subnet="10.5.0.0/24", isolated=True, mtu=1400, bridge="shop0"
+    ),
     Key("shop", "volume", "data"): VolumeSpec(),
 }
 TEXT = """\
@@ -160,6 +162,7 @@ networks:
     driver_opts:
       com.docker.network.driver.mtu: "1400"
       com.docker.network.bridge.enable_icc: "false"
+      com.docker.network.bridge.name: "shop0"
 
 volumes:
   data:

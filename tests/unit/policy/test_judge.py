@@ -280,6 +280,14 @@ def test_what_a_volume_has_mounted(options: str, rule: str) -> None:
     assert str(error.where) == f"shop/compose.yaml:3:{column}" and f"(rule {rule})" in error.message
 
 
+@pytest.mark.parametrize(("path", "is_allowed"), [("media/compose.yaml", True), ("shop/compose.yaml", False)])
+def test_a_bridge_by_its_name_is_the_host_s_network(path: str, is_allowed: bool) -> None:
+    body = "networks:\n  x: {driver_opts: {com.docker.network.bridge.name: br7}}\n"
+    manifest = judged(body, path=path)
+    assert (manifest.errors == ()) is is_allowed
+    assert is_allowed or "bridge br7 by its name is not allowed" in manifest.errors[0].message
+
+
 def test_options_that_nobody_understands_reach_nothing() -> None:
     policy = read_policy(POLICY, "/etc/p.yaml")
     spec = VolumeSpec(driver_opts={"type": "nonsense", "device": "/etc"})
