@@ -16,7 +16,7 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,21 @@ class _Copy:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A tar that is being written. pipe: where it comes from; closed by who gave it. end: called when the pipe
+    is at its end, it raises unless that is the end of all of it: else what came is no archive."""
+
+    pipe: int
+    end: Callable[[], Awaitable[object]]
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        async with pipes.reader_of(os.dup(self.pipe)) as pipe:
+            while data := await pipe.read(pipes.READ_BYTES):
+                yield data
+        await self.end()
+
+
 class ContainerCopies:
     def __init__(
         self,
@@ -86,9 +101,8 @@ class ContainerCopies:
             return PathStat(**(await copy.line())["stat"])
 
     @contextlib.asynccontextmanager
-    async def get(self, id: str, path: str) -> AsyncIterator[tuple[PathStat, AsyncGenerator[bytes, None]]]:
-        """What the path names, and its tar piece by piece. An error may come after the first pieces: what was
-        given so far is no archive then. A reader that is slow holds up nothing but the worker."""
+    async def get(self, id: str, path: str) -> AsyncIterator[tuple[PathStat, Given]]:
+        """What the path names, and its tar. A reader that is slow holds up nothing but the worker."""
         entry = self._index.get("copy", id)
         reading, writing = pipes.wide()
         try:
@@ -96,9 +110,7 @@ class ContainerCopies:
                 os.close(writing)
                 writing = -1
                 found = PathStat(**(await copy.line())["stat"])
-                async with pipes.reader_of(reading) as pipe:
-                    reading = -1
-                    yield found, _pieces(copy, pipe)
+                yield found, Given(reading, copy.line)
         finally:
             for descriptor in (reading, writing):
                 if descriptor >= 0:
@@ -205,12 +217,6 @@ def _open(entry: Entry) -> Running | None:
         return open_running(entry.process)
     except ProcessLookupError:
         return None
-
-
-async def _pieces(copy: _Copy, pipe: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
-    while data := await pipe.read(pipes.READ_BYTES):
-        yield data
-    await copy.line()
 
 
 def _stat_and_close(running: Running, path: str) -> PathStat:

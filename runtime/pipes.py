@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 READ_BYTES = 1 << 18
 _WIDE_BYTES = 1 << 20
@@ -50,19 +50,29 @@ async def _write(pipe: int, view: memoryview) -> int:
         try:
             return os.write(pipe, view)
         except BlockingIOError:
-            await _until_there_is_room(pipe)
+            await until_writable(pipe)
 
 
-async def _until_there_is_room(pipe: int) -> None:
+async def until_readable(descriptor: int) -> None:
+    """Something is there to be read, or it is at its end."""
     loop = asyncio.get_running_loop()
-    room: asyncio.Future[None] = loop.create_future()
+    await _until(descriptor, loop.add_reader, loop.remove_reader)
+
+
+async def until_writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    await _until(descriptor, loop.add_writer, loop.remove_writer)
+
+
+async def _until(descriptor: int, add: Callable[..., object], remove: Callable[[int], object]) -> None:
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def settle() -> None:
-        if not room.done():
-            room.set_result(None)
+        if not ready.done():
+            ready.set_result(None)
 
-    loop.add_writer(pipe, settle)
+    add(descriptor, settle)
     try:
-        await room
+        await ready
     finally:
-        loop.remove_writer(pipe)
+        remove(descriptor)

@@ -7,9 +7,10 @@ link. What the kernel makes up (procfs, sysfs) and the devices that each start g
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
+from runtime.copies.outlet import Outlet
 from runtime.copies.places import Place, is_kernels, place_of
 from runtime.images.layer_writer import TreeEntries
 from runtime.images.limits import Limits
@@ -20,15 +21,16 @@ from runtime.images.walk import Found, walk
 LIMITS = Limits(entries=1 << 40, unpacked_bytes=1 << 62)
 
 
-def give(root: int, path: str, write: Callable[[bytes], object], subject: str) -> None:
+def give(root: int, path: str, outlet: Outlet, subject: str) -> None:
     """`NotFound`, `Invalid`; OSError of the disk, or of a reader that went away."""
     entries = TreeEntries(subject, limits=LIMITS)
     with place_of(root, path) as place:
         for found in _found(root, place, subject):
             named = replace(found, path=_named(place.base, found.path))
             for entry, descriptor in entries.of(named):
-                write_entry(write, entry, descriptor)
-    write(END)
+                write_entry(outlet.write, entry, descriptor, outlet.send)
+    outlet.write(END)
+    outlet.flush()
 
 
 def _found(root: int, place: Place, subject: str) -> Iterator[Found]:

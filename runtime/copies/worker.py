@@ -29,10 +29,10 @@ from typing import Any, NoReturn
 from runtime import landlock, mounts, syscalls, users, worker_bounds
 from runtime.copies.composed import compose
 from runtime.copies.giving import give
+from runtime.copies.outlet import Outlet
 from runtime.copies.places import place_of, real_parts, stat_of
 from runtime.copies.taking import Taking
 from runtime.errors import Invalid, SetpointError, Temporary
-from runtime.images.content import write_all
 from runtime.images.error_view import to_view
 from runtime.images.limits import Limits
 from runtime.images.streams import ByteStream, unpack_chunks
@@ -40,7 +40,6 @@ from runtime.images.tarheaders import read_entries
 from runtime.supervisor.process import enter_users
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB
-_BUFFER_BYTES = 256 * 1024
 _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP = 0, 1, 2, 3, 4, 27, 31
 READS = (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER)
 WRITES = (_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP)
@@ -141,21 +140,7 @@ def _stat(root: int, told: Mapping[str, Any]) -> None:
 
 def _get(root: int, told: Mapping[str, Any]) -> None:
     _stat(root, told)
-    pipe, waiting = int(told["pipe"]), bytearray()
-
-    def write(data: bytes) -> None:
-        """Small pieces go together: a header has 512 bytes."""
-        if len(data) >= _BUFFER_BYTES and not waiting:
-            write_all(pipe, data)
-            return
-        waiting.extend(data)
-        if len(waiting) >= _BUFFER_BYTES:
-            write_all(pipe, bytes(waiting))
-            waiting.clear()
-
-    give(root, told["path"], write, told["name"])
-    if waiting:
-        write_all(pipe, bytes(waiting))
+    give(root, told["path"], Outlet(int(told["pipe"])), told["name"])
     _say({"done": "get"})
 
 

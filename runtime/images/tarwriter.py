@@ -17,6 +17,7 @@ from runtime.images.limits import DEFAULT_LIMITS
 from runtime.images.tarheaders import BLOCK_BYTES, HEADER, Entry, Kind
 
 Write = Callable[[bytes], object]
+Send = Callable[[int, int], int]
 
 END = bytes(2 * BLOCK_BYTES)
 _TYPES: Mapping[Kind, bytes] = {
@@ -30,13 +31,16 @@ _CHUNK_BYTES = 1024 * 1024
 _NO_XATTRS: Mapping[bytes, bytes] = {}
 
 
-def write_entry(write: Write, entry: Entry, descriptor: int = -1) -> None:
+def write_entry(
+    write: Write, entry: Entry, descriptor: int = -1, send: Send = lambda _file, _size: 0
+) -> None:
     """A header, and for a file entry.size bytes of its descriptor: one that got shorter meanwhile ends in
-    zeros, of one that got longer the rest is left out."""
+    zeros, of one that got longer the rest is left out. send: passes on as much as it can by a way of its own,
+    from where the descriptor is, and gives how much that was."""
     write(header(entry))
     if entry.kind != "file" or not entry.size:
         return
-    for piece in _exactly(descriptor, entry.size):
+    for piece in _exactly(descriptor, entry.size - send(descriptor, entry.size)):
         write(piece)
     write(bytes(-entry.size % BLOCK_BYTES))
 

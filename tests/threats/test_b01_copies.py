@@ -187,8 +187,8 @@ async def test_b1_a_running_container_that_changes_names(engine: NativeEngine, c
             with contextlib.suppress(SetpointError):
                 await engine.copies.put(config.id, "/d", in_pieces(archive))
             with contextlib.suppress(SetpointError):
-                async with engine.copies.get(config.id, "/d/sub/") as (_, pieces):
-                    assert b"untouched" not in b"".join([piece async for piece in pieces])
+                async with engine.copies.get(config.id, "/d/sub/") as (_, given):
+                    assert b"untouched" not in b"".join([piece async for piece in given.pieces()])
 
 
 async def test_b1_links_of_proc_and_a_root_of_its_own(engine: NativeEngine, canary: Path) -> None:

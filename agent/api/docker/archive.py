@@ -12,6 +12,7 @@ from agent.api.context import Context
 from agent.api.docker import path_stat
 from agent.api.docker.answers import json_answer
 from agent.api.docker.finding import find_container
+from agent.api.docker.pouring import available, can_pour, pour
 from agent.api.docker.query_words import truth
 from agent.api.requests import context_of
 from runtime.errors import Invalid, NotFound, SetpointError
@@ -34,9 +35,18 @@ async def get(request: web.Request) -> web.StreamResponse:
     """The tar of what the path names."""
     context, state, path = _asked(request)
     with _worded(request, path):
-        async with context.engine.copies.get(state.id, path) as (found, pieces):
+        async with context.engine.copies.get(state.id, path) as (found, given):
             headers = {"Content-Type": "application/x-tar", path_stat.HEADER: path_stat.header_of(found)}
-            return await write_pieces(request, web.StreamResponse(headers=headers), pieces)
+            response = web.StreamResponse(headers=headers)
+            if not can_pour(request) or not await available(given.pipe):
+                return await write_pieces(request, response, given.pieces())
+            await response.prepare(request)
+            await pour(request, response, given.pipe)
+            try:
+                await given.end()
+            except SetpointError as error:
+                _break_off(request, error)
+            return response
 
 
 async def put(request: web.Request) -> web.StreamResponse:
@@ -105,10 +115,14 @@ async def write_pieces(
         except SetpointError as error:
             if not response.prepared:
                 raise
-            log.warning("%s %s breaks off: %s", request.method, request.path, error)
-            if request.transport is not None:
-                request.transport.abort()
+            _break_off(request, error)
             return response
         if not response.prepared:
             await response.prepare(request)
     return response
+
+
+def _break_off(request: web.Request, error: SetpointError) -> None:
+    log.warning("%s %s breaks off: %s", request.method, request.path, error)
+    if request.transport is not None:
+        request.transport.abort()

@@ -40,8 +40,8 @@ async def out(engine: NativeEngine, id: str, path: str) -> dict[str, tarfile.Tar
 
 
 async def archive(engine: NativeEngine, id: str, path: str) -> tarfile.TarFile:
-    async with engine.copies.get(id, path) as (_, pieces):
-        return tarfile.open(fileobj=io.BytesIO(b"".join([piece async for piece in pieces])))
+    async with engine.copies.get(id, path) as (_, given):
+        return tarfile.open(fileobj=io.BytesIO(b"".join([piece async for piece in given.pieces()])))
 
 
 async def content(engine: NativeEngine, id: str, path: str) -> bytes:
@@ -329,8 +329,8 @@ async def test_who_goes_away_leaves_nothing(engine: NativeEngine) -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert entry.copies == {}
-    async with engine.copies.get(id, "/") as (_, pieces):
-        async for _piece in pieces:
+    async with engine.copies.get(id, "/") as (_, given):
+        async for _piece in given.pieces():
             break
     assert entry.copies == {}
     before = descriptors()
@@ -359,7 +359,8 @@ async def test_a_start_waits_for_no_slow_copy(engine: NativeEngine) -> None:
 
 async def test_deleted_meanwhile(engine: NativeEngine) -> None:
     id = await filled(engine, "stopped")
-    async with engine.copies.get(id, "/") as (_, pieces):
+    async with engine.copies.get(id, "/") as (_, given):
+        pieces = given.pieces()
         await anext(pieces)
         await engine.delete(id)
         with pytest.raises(SetpointError):
