@@ -9,11 +9,12 @@ import pytest
 
 from runtime.engine import NativeEngine
 from runtime.layout import Layout
+from tests.kernel.network.conftest import bridged, lab
 from tests.kernel.runtime.conftest import box, busybox
 from tests.native import native_engine
 from tests.unit.api.agents import Agent, ApiEngine, Place
 
-__all__ = ["box", "busybox"]
+__all__ = ["box", "bridged", "busybox", "lab"]
 SETTINGS = tuple(Path("/proc/sys/kernel", name) for name in ("core_pattern", "domainname", "hostname"))
 
 

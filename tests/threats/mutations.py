@@ -22,6 +22,7 @@ from tests.threats.keeping_mutations import KEEPING
 from tests.threats.log_mutations import LOGS
 from tests.threats.mutation import Mutation
 from tests.threats.source_fault_mutations import SOURCE_FAULTS
+from tests.threats.spoofing_mutations import SPOOFING
 from tests.threats.stream_mutations import STREAMS
 from tests.threats.volume_mutations import VOLUMES
 from tests.threats.worker_mutations import WORKERS
@@ -679,6 +680,7 @@ MUTATIONS = (
     *IMAGE_GATE,
     *KEEPING,
     *ADOPTION,
+    *SPOOFING,
     *STREAMS,
     *WORKERS,
     *LOGS,

@@ -35,7 +35,8 @@ class Lab:
     def __init__(self, layout: Layout, lan: int) -> None:
         self.layout = layout
         self._lan = lan
-        self.networks = Networks(layout)
+        self.routers: set[str] = set()  # sandboxes of those that have NET_ADMIN
+        self.networks = self._networks()
         self.networks.open()
         self._sockets: list[socket.socket] = []
 
@@ -47,8 +48,11 @@ class Lab:
     def reopen(self) -> None:
         """As after a restart of the agent: only the disk and the kernel remember."""
         self.networks.close()
-        self.networks = Networks(self.layout)
+        self.networks = self._networks()
         self.networks.open()
+
+    def _networks(self) -> Networks:
+        return Networks(self.layout, is_router=self.routers.__contains__)
 
     @contextlib.contextmanager
     def lan(self) -> Iterator[None]:

@@ -113,6 +113,27 @@ DAMAGES: dict[str, tuple[set[tuple[str, str]], Damage]] = {
         {("firewall", "")},
         lambda lab: _nft(lab, "add", "element", "inet", "TABLE", "published4", "{ tcp . 1 : 10.0.0.9 . 80 }"),
     ),
+    "guard deleted": ({("firewall", "")}, lambda lab: _nft(lab, "delete", "table", "bridge", "TABLE")),
+    "guard flushed": (
+        {("firewall", "")},
+        lambda lab: _nft(lab, "flush", "chain", "bridge", "TABLE", "honest"),
+    ),
+    "port not guarded": (
+        {("firewall", "")},
+        lambda lab: _nft(lab, "flush", "set", "bridge", "TABLE", "guarded"),
+    ),
+    "another address let in": (
+        {("firewall", "")},
+        lambda lab: _nft(
+            lab,
+            "add",
+            "element",
+            "bridge",
+            "TABLE",
+            "honest4",
+            f"{{ {_link(lab)} . 02:00:00:00:00:09 . 10.0.0.9 }}",
+        ),
+    ),
     "isolation removed": (
         {("firewall", "")},
         lambda lab: _nft(lab, "flush", "set", "inet", "TABLE", "bridges"),

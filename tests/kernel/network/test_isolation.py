@@ -6,6 +6,8 @@ import json
 import socket
 import struct
 
+import pytest
+
 from runtime.model import PortConfig
 from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run
 
@@ -83,7 +85,10 @@ async def test_way_out_is_by_the_first_network_that_has_one(lab: Lab) -> None:
     assert lab.call("lan", HOST_ADDRESS, 8080, server) == LAN_ADDRESS
 
 
-async def test_container_does_not_send_by_anothers_address(lab: Lab, bridged: bool) -> None:
+@pytest.mark.parametrize("is_router", [False, True], ids=["guarded", "router"])
+async def test_container_does_not_send_by_anothers_address(lab: Lab, bridged: bool, is_router: bool) -> None:
+    """Not even one whose ports are not guarded, when it is no address of its network."""
+    lab.routers |= {"one"} if is_router else set()
     lab.network("web")
     await lab.sandbox("one", "web")
     outside = lab.serve("lan", 7000, UDP)

@@ -68,7 +68,13 @@ async def test_damage_wakes_it(lab: Lab, monitor: Monitor) -> None:
     assert Hint("forwarding") in _wait(monitor)
 
 
-@pytest.mark.parametrize("how", ["flush ruleset", "delete table inet TABLE", "flush chain inet TABLE ours"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "flush ruleset", "delete table inet TABLE", "flush chain inet TABLE ours",
+        "delete table bridge TABLE", "flush chain bridge TABLE honest",
+    ],
+)  # fmt: skip
 async def test_somebody_elses_transaction_wakes_it(lab: Lab, monitor: Monitor, how: str) -> None:
     lab.network("web")
     monitor.read()
