@@ -20,7 +20,7 @@ from runtime.logs import LogQuery, LogRecord, read_logs
 from runtime.model import ContainerConfig, ContainerState, SandboxConfig
 
 # A condition that takes longer is a failure; nothing waits for it to pass. An emulated machine needs more.
-PATIENCE_SECONDS = float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "20"))
+PATIENCE_SECONDS = float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "40"))
 
 
 @contextlib.asynccontextmanager

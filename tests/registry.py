@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = shutil.which("docker-registry")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tests import leaks
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".venv/bin/setpoint"
-SECONDS = max(30.0, float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "0")))
+SECONDS = max(60.0, float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "0")))
 T = TypeVar("T")
 
 
@@ -123,7 +123,7 @@ class Story:
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
-    def apply(self, files: dict[str, str | None], message: str = "Change", seconds: float = 30.0) -> str:
+    def apply(self, files: dict[str, str | None], message: str = "Change", seconds: float = SECONDS) -> str:
         """Commit, and wait until all of it is ready."""
         revision = self.commit(files, message)
         self.setpoint("sync", "--wait", "--timeout", f"{seconds}s")

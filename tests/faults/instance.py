@@ -31,7 +31,7 @@ from runtime.layout import Layout
 from runtime.supervisor.interpreter import FAILPOINTS
 from tests.faults.control import Control
 
-SECONDS = float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "20"))
+SECONDS = float(os.environ.get("SETPOINT_PATIENCE_SECONDS", "40"))
 
 LOOK_SECONDS = 1.0  # then it is asked again, and a mass prune is said yes to
 

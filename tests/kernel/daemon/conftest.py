@@ -67,7 +67,7 @@ class AgentProcess:
 
     @property
     def client(self) -> Client:
-        return Client(self.layout.agent_socket, timeout_seconds=30)
+        return Client(self.layout.agent_socket, timeout_seconds=2 * PATIENCE_SECONDS)
 
     def pids(self) -> list[int]:
         """Of the running containers, as the agent knows them."""
@@ -107,5 +107,5 @@ def ready(agent: AgentProcess, busybox_archive: Path) -> AgentProcess:
     """Started, and everything Ready."""
     agent.start()
     list(agent.client.load_image(busybox_archive))
-    assert agent.client.wait(timeout_seconds=20)["met"], agent.client.status()
+    assert agent.client.wait(timeout_seconds=PATIENCE_SECONDS)["met"], agent.client.status()
     return agent

@@ -12,6 +12,7 @@ import pytest
 
 from agent.client import AgentDown
 from store.reader import read_status
+from tests.native import PATIENCE_SECONDS
 
 from .conftest import REPOSITORY, AgentProcess, until
 
@@ -32,7 +33,7 @@ def test_an_orderly_stop_leaves_the_containers_and_the_next_agent_takes_them(rea
     assert known is not None
     assert {status.phase for status in known.statuses.values()} == {"Running", "Ready"}
     ready.start()
-    assert ready.client.wait(timeout_seconds=20)["met"]
+    assert ready.client.wait(timeout_seconds=PATIENCE_SECONDS)["met"]
     assert ready.pids() == before
 
 
@@ -42,7 +43,7 @@ def test_a_killed_agent_harms_nothing(ready: AgentProcess) -> None:
         assert ready.end(signal.SIGKILL) == -signal.SIGKILL
         assert alive(before)
         ready.start()
-        assert ready.client.wait(timeout_seconds=20)["met"]
+        assert ready.client.wait(timeout_seconds=PATIENCE_SECONDS)["met"]
         assert ready.pids() == before
     (status,) = (o for o in ready.client.status()["objects"] if o["key"] == "shop/container/web")
     assert status["restarts"] == 0
@@ -69,7 +70,7 @@ def test_without_its_database_it_takes_over_what_runs(ready: AgentProcess, loss:
     else:
         ready.layout.database.unlink()
     ready.start()
-    assert ready.client.wait(timeout_seconds=20)["met"]
+    assert ready.client.wait(timeout_seconds=PATIENCE_SECONDS)["met"]
     assert ready.pids() == before
     aside = list(ready.layout.data.glob("setpoint.db.damaged-*"))
     assert len(aside) == (loss == "damaged")
@@ -137,7 +138,7 @@ def test_a_commit_is_followed_and_exec_and_logs_reach_the_kernel(ready: AgentPro
     client = ready.client
     compose = ready.manifests / "shop" / "compose.yaml"
     compose.write_text(compose.read_text().replace("scale: 2", "scale: 3"))
-    answer = client.sync(wait=True, timeout_seconds=20)
+    answer = client.sync(wait=True, timeout_seconds=PATIENCE_SECONDS)
     assert answer["ready"], answer
     assert len(ready.pids()) == 3
     with client.exec(
