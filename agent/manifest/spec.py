@@ -191,7 +191,8 @@ class Asked(Spec):
     nothing is decided by it. auto_remove: it goes, with its anonymous volumes, when it has ended.
     stop_seconds: how long the latest stop that was asked for may take, None for its own stop_grace_period;
     stop_signal: the same, "" for its own. takes_volumes: their real names; they go with it when it is let go,
-    whichever agent is there by then.
+    whichever agent is there by then. is_last_run: it was sent the signal that stops it, and whatever its
+    restart policy says it stays down when it has ended, until somebody starts it.
     """
 
     image: str = ""
@@ -200,6 +201,7 @@ class Asked(Spec):
     stop_seconds: float | None = None
     stop_signal: str = ""
     takes_volumes: tuple[str, ...] = ()
+    is_last_run: bool = False
 
 
 class ContainerSpec(Spec):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.manifest.spec import ContainerSpec
+from agent.manifest.spec import ContainerSpec, Restart
 from agent.reconcile import container_actions as make
 from agent.reconcile import policy
 from agent.reconcile.actions import Action, KeyPlan
@@ -46,6 +46,7 @@ FAILURE_PHASES: dict[str, tuple[Phase, str]] = {
     "missing": ("Waiting", "NotFound"),
     "bug": ("Waiting", "InternalError"),
 }
+NEVER = Restart(policy="no")
 GOES_ON = "the previous version goes on running"
 RUNS_ON = "it runs already and goes on, and is not started again"
 
@@ -240,12 +241,11 @@ def _decide(context: Context, current: Replica) -> policy.Decision:
         return policy.RestartAt(context.now, "is created")
     if _is_restart_asked(context, current):
         return policy.RestartAt(context.now, "a restart was asked for")
-    return policy.decide_restart(
-        context.spec.restart,
-        exits_of_run(context.memory, current, context.now),
-        is_said="restart" in context.spec.model_fields_set,
-        now=context.now,
-    )
+    spec, exits = context.spec, exits_of_run(context.memory, current, context.now)
+    if spec.asked is not None and spec.asked.is_last_run:
+        return policy.decide_restart(NEVER, exits, is_said=True, now=context.now)
+    is_said = "restart" in spec.model_fields_set
+    return policy.decide_restart(spec.restart, exits, is_said=is_said, now=context.now)
 
 
 def _plan_live(

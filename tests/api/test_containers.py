@@ -71,6 +71,46 @@ def test_a_kill_is_for_good_whatever_the_policy(either: Host, name: str) -> None
     assert inspected(either, name)["RestartCount"] == 0
 
 
+@pytest.mark.parametrize(
+    ("signal", "options"), [("TERM", ()), ("INT", ()), ("USR1", ("--stop-signal", "USR1"))]
+)
+def test_so_is_the_signal_that_stops_it(
+    either: Host, name: str, signal: str, options: tuple[str, ...]
+) -> None:
+    ends = f"trap 'exit 7' {signal}; echo ready; while true; do sleep 0.05; done"
+    either.docker("run", "-d", "--restart", "always", "--name", name, *options, "busybox", "sh", "-c", ends)
+    eventually(lambda: "ready" in either.docker("logs", name).stdout, "its trap is set")
+    either.docker("kill", "-s", signal, name)
+    last = eventually(lambda: _ended(either, name), "it is down")
+    assert (last["ExitCode"], inspected(either, name)["RestartCount"]) == (7, 0)
+    assert inspected(either, name)["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    either.docker("start", name)
+    eventually(lambda: either.docker("logs", name).stdout.count("ready") == 2, "its trap is set again")
+    either.docker("exec", name, "kill", f"-{signal}", "1")
+    eventually(lambda: either.docker("logs", name).stdout.count("ready") == 3, "by its policy")
+
+
+def test_a_signal_that_says_something_else_changes_no_policy(either: Host, name: str) -> None:
+    ends = "trap 'exit 7' HUP; echo ready; while true; do sleep 0.05; done"
+    either.docker(
+        "run",
+        "-d",
+        "--restart",
+        "always",
+        "--stop-signal",
+        "TERM",
+        "--name",
+        name,
+        "busybox",
+        "sh",
+        "-c",
+        ends,
+    )
+    eventually(lambda: "ready" in either.docker("logs", name).stdout, "its trap is set")
+    either.docker("kill", "-s", "HUP", name)
+    eventually(lambda: either.docker("logs", name).stdout.count("ready") == 2, "by its policy")
+
+
 @pytest.mark.parametrize("sooner", [("stop", "-t", "1"), ("restart", "-t", "0"), ("rm", "-f"), ("kill",)])
 def test_a_stop_that_has_all_the_time_is_overtaken(either: Host, name: str, sooner: tuple[str, ...]) -> None:
     stubborn = "trap 'echo no' TERM; echo ready; while true; do sleep 0.05; done"

@@ -30,7 +30,8 @@ from store.records import Key, ObjectRecord
 
 FOREVER_SECONDS = 10.0**9
 KILL = 9
-WAY_TO_STOP = ("stop_seconds", "stop_signal")  # of one stop, and not of the next
+OF_ONE_RUN = ("stop_seconds", "stop_signal", "is_last_run")
+ENDING_SIGNALS = ("TERM", "INT")  # sent by those who want an end, besides the container's own
 
 
 async def start(request: web.Request) -> web.Response:
@@ -45,8 +46,7 @@ async def start(request: web.Request) -> web.Response:
     before = context.loop.verdict_of(key)
     await beginning.choose(request, context, state)
     try:
-        asked = {name: value for name, value in asked_of(context, key).items() if name not in WAY_TO_STOP}
-        await wishes.change(context, key, starts=True, ensure="running", asked=asked)
+        await wishes.change(context, key, starts=True, ensure="running", asked=_asked_anew(context, key))
         await _wait_started(context, key, state, before)
     except Exception:
         context.engine.checkpoints.choose_none(state.id)
@@ -95,7 +95,8 @@ async def stop(request: web.Request) -> web.Response:
         return not_modified()
     key = owned_key(context, "stop", state)
     before = context.loop.verdict_of(key)
-    await wishes.change(context, key, ensure="stopped", asked=_way(context, key, request))
+    asked = asked_of(context, key) | _way(request)
+    await wishes.change(context, key, ensure="stopped", asked=asked)
     await wait_down(context, key, state, before)
     return no_content()
 
@@ -117,11 +118,15 @@ async def wait_down(context: Context, key: Key, state: ContainerState, before: A
     await wishes.wait(context, key, is_down, "stop", before=before, seconds=FOREVER_SECONDS)
 
 
-def _way(context: Context, key: Key, request: web.Request) -> dict[str, Any]:
-    """`asked` with the time and the signal of this stop."""
+def _way(request: web.Request) -> dict[str, Any]:
+    """The time and the signal of this stop."""
     seconds, signal = _seconds(request), request.query.get("signal", "")
-    way = {"stop_seconds": seconds, "stop_signal": checked_signal(signal) if signal else ""}
-    return asked_of(context, key) | way
+    return {"stop_seconds": seconds, "stop_signal": checked_signal(signal) if signal else ""}
+
+
+def _asked_anew(context: Context, key: Key) -> dict[str, Any]:
+    """`asked_of`, for another run."""
+    return {name: value for name, value in asked_of(context, key).items() if name not in OF_ONE_RUN}
 
 
 def asked_of(context: Context, key: Key) -> dict[str, Any]:
@@ -162,7 +167,7 @@ async def _want_restart(
     if record.owner == "git":
         await context.loop.restart(key)
     else:
-        asked = _way(context, key, request)
+        asked = _asked_anew(context, key) | _way(request)
         await wishes.change(context, key, starts=True, ensure="running", asked=asked)
 
 
@@ -175,7 +180,7 @@ def _record(context: Context, state: ContainerState) -> tuple[Key, ObjectRecord]
 
 async def kill(request: web.Request) -> web.Response:
     """?signal= (KILL). KILL is a wish: no restart policy brings it back. Other signals are only sent, since
-    the process may go on."""
+    the process may go on; should it end of one that is for that, it stays down, too."""
     context, state = _asked_for(request)
     signal = request.query.get("signal") or "KILL"
     number = parse_signal(checked_signal(signal))
@@ -195,8 +200,24 @@ async def kill(request: web.Request) -> web.Response:
 
 
 async def _send(context: Context, state: ContainerState, signal: str, number: int) -> None:
+    key, record = record_of(context, state)
+    if (
+        key is not None
+        and record is not None
+        and record.owner == API_OWNER
+        and _ends(context, record, number)
+    ):
+        asked = asked_of(context, key) | {"is_last_run": True}
+        await wishes.change(context, key, asked=asked)
     await context.engine.signal(state.id, signal)
     note_container(context, state, "kill", signal=str(number))
+
+
+def _ends(context: Context, record: ObjectRecord, number: int) -> bool:
+    """Whether who sends this signal wants the container to end."""
+    image = context.loop.image_of(record.key)
+    own = wishes.container_spec_of(record).stop_signal or (image.stop_signal if image else "")
+    return number in map(parse_signal, filter(None, (own, *ENDING_SIGNALS)))
 
 
 async def pause(request: web.Request) -> web.Response:
