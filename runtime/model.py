@@ -192,7 +192,7 @@ class ContainerConfig:
     uts_mode: str = ""  # "" own, "host"
     cgroup_mode: str = ""  # "" own, but for one that is privileged; "host", "private"
     stop_signal: str = ""  # "" takes the image's, else SIGTERM
-    log_max_bytes: int = 10 * 1024 * 1024
+    log_max_bytes: int = 10 * 1024 * 1024  # 0 keeps no log
     log_max_files: int = 3
     annotations: Mapping[str, str] = field(default_factory=dict)  # for an OCI runtime
     lower: tuple[str, ...] | None = None

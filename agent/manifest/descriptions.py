@@ -101,10 +101,13 @@ MOUNT = {
 }
 LOGGING = {
     "driver": D(
-        "json-file or local, which are the same here.", "driver: local", one_of("json-file", "local")
+        "json-file or local, which are the same here, or none, which keeps nothing.",
+        "driver: local",
+        one_of("json-file", "local", "none"),
     ),
     "options": D(
-        "max-size of a log file (10m) and max-file, how many are kept (3).",
+        "max-size of a log file (10m) and max-file, how many are kept (3). compress and mode: blocking may "
+        "be said, too.",
         "options: {max-size: 5m, max-file: 2}",
         {"type": "object"},
     ),
@@ -500,7 +503,7 @@ NETWORK = {
     "driver": D("bridge is the one there is.", "driver: bridge", TEXT),
     "driver_opts": D(
         "com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc and "
-        "com.docker.network.bridge.name (the link on the host). Others as long as they say what is so anyway.",
+        "com.docker.network.bridge.name (the link on the host). Others where they say what is so anyway.",
         "driver_opts: {com.docker.network.driver.mtu: 1400}",
         {"type": "object"},
     ),

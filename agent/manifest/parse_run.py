@@ -325,15 +325,18 @@ def _log_size(r: Reading, node: Node) -> int:
     return result
 
 
-LOG_OPTIONS: dict[str, Parser[Any]] = {"max-size": _log_size, "max-file": integer(1, 1000)}
-LOG_DRIVERS = ("json-file", "local")
-OTHER_DRIVERS = ("none", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs")
+# The last two may be said as they change nothing that anybody sees.
+LOG_OPTIONS: dict[str, Parser[Any]] = {
+    "max-size": _log_size, "max-file": integer(1, 1000), "compress": boolean, "mode": choice("blocking"),
+}  # fmt: skip
+LOG_DRIVERS = ("json-file", "local", "none")
+OTHER_DRIVERS = ("syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs")
 
 
 def _driver(r: Reading, node: Node) -> str:
     value = text(r, node)
     if value in OTHER_DRIVERS:
-        raise Refuse(f'"{value}" is not supported yet', "json-file or local")
+        raise Refuse(f'"{value}" is not supported yet', "json-file, local or none")
     return choice(*LOG_DRIVERS)(r, node)
 
 
@@ -344,12 +347,12 @@ def logging(r: Reading, node: Node) -> Logging:
         "labels-regex",
         "env",
         "env-regex",
-        "compress",
-        "mode",
         "max-buffer-size",
     )
     options = _section(LOG_OPTIONS, *other_options)
     values = fields(r, node, {"driver": _driver, "options": options})
+    if values.get("driver") == "none" and values.get("options"):
+        raise Refuse("the driver none has no options", "leave them out")
     result = {"driver": values["driver"]} if "driver" in values else {}
     for name, target in (("max-size", "max_size_bytes"), ("max-file", "max_file")):
         if name in values.get("options", {}):

@@ -127,7 +127,7 @@ class Blkio(Spec):
 
 
 class Logging(Spec):
-    driver: Literal["json-file", "local", ""] = ""
+    driver: Literal["json-file", "local", "none", ""] = ""
     max_size_bytes: int = 10 * 1024 * 1024
     max_file: int = 3
 

@@ -359,7 +359,7 @@ def container_config(
         uts_mode=spec.uts,
         cgroup_mode=spec.cgroup,
         stop_signal=spec.stop_signal,
-        log_max_bytes=spec.logging.max_size_bytes,
+        log_max_bytes=0 if spec.logging.driver == "none" else spec.logging.max_size_bytes,
         log_max_files=spec.logging.max_file,
         annotations=dict(spec.annotations),
     )

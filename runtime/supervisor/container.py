@@ -14,7 +14,7 @@ import stat
 
 from runtime.supervisor import records, terminal
 from runtime.supervisor.attach import Attachment
-from runtime.supervisor.log_file import LogFile
+from runtime.supervisor.log_file import log_of
 from runtime.supervisor.loop import HANGUP, READ, WRITE, Loop
 from runtime.supervisor.output import Output
 from runtime.supervisor.terminal import Console
@@ -43,7 +43,7 @@ class Container:
         self.has_stdin: bool = bool(record.get("stdin"))
         self.log_bytes = int(record.get("log_bytes", 10 << 20))
         self.log_files = int(record.get("log_files", 3))
-        self.log = LogFile(f"{self.bundle}/log", self.log_bytes, self.log_files)
+        self.log = log_of(f"{self.bundle}/log", self.log_bytes, self.log_files)
         self.pid: int = record.get("pid", 0)
         self.start_time: int = record.get("start_time", 0)
         self.started_at: float = record.get("started_at", 0.0)

@@ -38,6 +38,11 @@ def format_piece(data: bytes, stream: bytes, stamp: bytes, *, is_last: bool) -> 
     return b"%s %s %s %s\n" % (stamp, stream, b"F" if is_last else b"P", data)
 
 
+def log_of(directory: str, max_bytes: int, max_files: int) -> LogFile:
+    """max_bytes 0 keeps nothing of the output."""
+    return LogFile(directory, max_bytes, max_files) if max_bytes else NoLog(directory, 0, 1)
+
+
 class LogFile:
     """Appends records; opened with the first one. max_bytes is of one file, max_files counts them all."""
 
@@ -102,3 +107,21 @@ class LogFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class NoLog(LogFile):
+    """What is written goes to those who are attached, and nowhere else."""
+
+    __slots__ = ()
+
+    def open(self) -> None:
+        self.size = 0
+
+    def make_room(self, length: int) -> None:
+        self.size = 0
+
+    def append(self, records: bytes) -> None:
+        """Gone."""
+
+    def cut(self, size: int) -> None:
+        """Nothing is there."""

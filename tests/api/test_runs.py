@@ -239,6 +239,17 @@ def test_what_there_is_not_is_said(host: Host, words: tuple[str, str], name: str
     assert name not in host.docker("ps", "-a", "--format", "{{.Names}}").stdout
 
 
+def test_output_that_nobody_keeps(either: Host, name: str) -> None:
+    words = ("--log-driver", "none", "--name", name, "busybox", "sh", "-c", "echo out; echo err >&2")
+    done = either.docker("run", *words)
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+    done = either.docker("logs", name, check=False)
+    assert done.returncode == 1 and "configured logging driver does not support reading" in done.stderr
+    assert either.http("GET", f"/containers/{name}/logs", query={"stdout": "1"}).status == 501
+    assert shown(either, name)["HostConfig"]["LogConfig"] == {"Type": "none", "Config": {}}
+    either.docker("rm", name)
+
+
 def test_health_options(host: Host, name: str) -> None:
     host.docker("run", "-d", "--name", name, "--health-cmd", "test -e /well", "--health-interval", "100ms",
                 "--health-retries", "1", "busybox", "sh", "-c", "touch /well; sleep 1000")  # fmt: skip

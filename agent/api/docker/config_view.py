@@ -167,7 +167,7 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
         "AutoRemove": bool(spec.asked and spec.asked.auto_remove),
         "LogConfig": {
             "Type": spec.logging.driver or "json-file",
-            "Config": {
+            "Config": {} if spec.logging.driver == "none" else {
                 "max-size": str(spec.logging.max_size_bytes), "max-file": str(spec.logging.max_file),
             },
         },

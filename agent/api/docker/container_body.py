@@ -120,7 +120,12 @@ def _refuse_unknown(body: Mapping[str, Any], host: Mapping[str, Any]) -> None:
             "create", "StorageOpt", "--storage-opt is supported only where each root has a quota of its own: "
             "here all lie on one file system", "keep what grows in a tmpfs with a size, or in a volume",
         )  # fmt: skip
-    for name in ("Cgroup", "CgroupParent", "VolumeDriver"):
+    if text_of(host, "CgroupParent"):
+        raise Unsupported(
+            "create", "CgroupParent", "a container's group lies in the engine's own, where it is found after "
+            "a crash, and its limits are what its own spec says", "limit the containers themselves",
+        )  # fmt: skip
+    for name in ("Cgroup", "VolumeDriver"):
         if host.get(name) and host[name] != "local":
             raise Unsupported("create", name, "not to be had here", "leave it out")
     if text_of(host, "Runtime") not in RUNTIMES:
@@ -312,10 +317,14 @@ def _security_option(option: str, lookup: Lookup) -> dict[str, Any]:
 
 def _logging(data: Mapping[str, Any]) -> Logging | None:
     driver, options = text_of(data, "Type"), text_map_of(data, "Config")
+    if driver == "none":
+        if options:
+            raise Invalid("", "", "the log driver none has no options", "leave them out")
+        return Logging(driver="none")
     if driver not in ("", "json-file", "local"):
         raise Unsupported(
             "create", f"log driver {driver[:40]}", "output is kept in files here, bounded, and sent nowhere",
-            "json-file or local, and a shipper that reads `docker logs` or the API",
+            "json-file, local or none, and a shipper that reads `docker logs` or the API",
         )  # fmt: skip
     fields: dict[str, Any] = {}
     for name, value in options.items():

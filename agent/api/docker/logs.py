@@ -15,11 +15,11 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.api.context import Context
-from agent.api.docker.finding import find_container
+from agent.api.docker.finding import find_container, record_of
 from agent.api.docker.hijack import asks, stream_type, version_of
 from agent.api.docker.log_frames import LogFramer, stamp_of
 from agent.api.requests import context_of
-from runtime.errors import Invalid
+from runtime.errors import Invalid, Unsupported
 from runtime.log_blocks import LogBlocks
 from runtime.logs import to_stamp
 from runtime.model import ContainerState
@@ -72,6 +72,7 @@ def read_tail(text: str) -> int | None:
 async def logs(request: web.Request) -> web.StreamResponse:
     context, wish = context_of(request), read_wish(request, time.time())
     state = find_container(context, request.match_info["id"])
+    _check_kept(context, state)
     framed = not context.engine.has_terminal(state.id)
     framer = LogFramer(
         wish.streams, framed=framed, timestamps=wish.has_timestamps, details=wish.has_details,
@@ -87,6 +88,12 @@ async def logs(request: web.Request) -> web.StreamResponse:
             await response.write(frames)
         await response.write_eof()
     return response
+
+
+def _check_kept(context: Context, state: ContainerState) -> None:
+    _key, record = record_of(context, state)
+    if record is not None and record.spec.get("logging", {}).get("driver") == "none":
+        raise Unsupported("", "", "configured logging driver does not support reading")
 
 
 def run_of(context: Context, state: ContainerState) -> Callable[[], bool]:

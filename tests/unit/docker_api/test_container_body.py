@@ -149,6 +149,7 @@ def test_networks_and_ports() -> None:
     {"BlkioDeviceWriteIOps": [{"Path": "/dev/vda", "Rate": -1}]}, {"CpusetMems": "x"},
     {"CpuRealtimePeriod": -1}, {"CpuRealtimePeriod": 5, "CpuRealtimeRuntime": 6}, {"MemorySwappiness": 101},
     {"DeviceCgroupRules": ["c 1:1"]}, {"CgroupnsMode": "other"}, {"Links": [":x"]}, {"Links": ["a:b c"]},
+    {"LogConfig": {"Type": "none", "Config": {"max-size": "5m"}}},
     {"LogConfig": {"Config": {"mode": "x"}}}, {"LogConfig": {"Config": {"whatever": "x"}}},
     {"Links": ["a"], "NetworkMode": "host"}, {"Links": ["a"], "NetworkMode": "container:b"},
     {"MaskedPaths": ["/proc"]}, {"ReadonlyPaths": ["/proc/../etc"]}, {"MaskedPaths": ["/proc/self/mem"]},
@@ -341,6 +342,10 @@ def test_logs_are_files_that_are_bounded() -> None:
     assert spec(host={"LogConfig": {"Type": "local", "Config": config}}).logging == Logging(
         max_size_bytes=5 << 20, max_file=2
     )
+
+
+def test_no_log_at_all() -> None:
+    assert spec(host={"LogConfig": {"Type": "none", "Config": {}}}).logging == Logging(driver="none")
 
 
 def test_what_a_link_leads_to_is_used() -> None:
