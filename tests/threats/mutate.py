@@ -79,7 +79,7 @@ def _try(copy: Path, mutation: Mutation, passes: dict[str, bool]) -> str:
 def _run(copy: Path, test: str) -> str:
     """ "noticed" when a test fails; an error before any test ran is none of that."""
     command = [copy / ".venv/bin/python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "SETPOINT_HANG_SECONDS": "60"}
+    environment = {"SETPOINT_HANG_SECONDS": "60", **os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         found = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
