@@ -8,7 +8,6 @@ from tests.threats.mutation import Mutation
 
 _D = "runtime/images/dockerfile"
 _NAMES, _BOMBS = "tests/threats/test_d02_build_names.py", "tests/threats/test_d06_dockerfile_bombs.py"
-_DONE = f"{_BOMBS}::test_d6_a_dockerfile_is_done_or_refused_and_costs_little"
 _REFUSED = f"{_BOMBS}::test_d6_what_is_too_much_is_refused"
 _IGNORED = f"{_BOMBS}::test_d6_an_ignore_file_of_too_many_lines_is_refused"
 _LINES = "tests/unit/images/dockerfile/test_lines.py::test_too_much_is_refused"
@@ -69,7 +68,7 @@ DOCKERFILES = (
     _limit("VARIABLES", "1000", f"{_REFUSED}[2,000 variables]"),
     _limit("VALUE_CHARACTERS", "128 * 1024", f"{_REFUSED}[a variable of 256 KiB]"),
     _limit("EXPANDED_CHARACTERS", "16 * 1024 * 1024", f"{_REFUSED}[a variable doubled, used 4,000 times]"),
-    _limit("MATCHED_PER_CHARACTER", "16", f"{_DONE}[a pattern of question marks]"),
+    _limit("MATCHED_PER_CHARACTER", "16", f"{_REFUSED}[a pattern of question marks]"),
     _limit("DEPTH", "32", f"{_REFUSED}[modifiers nested 10^4 times]"),
     _limit("WORDS", "10_000", f"{_REFUSED}[60,000 words]"),
     _limit("PORTS", "10_000", _FORMS),

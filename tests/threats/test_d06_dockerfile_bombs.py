@@ -131,6 +131,7 @@ def test_d6_a_dockerfile_is_done_or_refused_and_costs_little(name: str) -> None:
         "60,000 words", "a circle of one", "500 documents without ends", "ports without end",
         "300 times many ports",
         "a cache with a long name", "a trigger in a trigger", "a source with a long pattern",
+        "a pattern of question marks",
         "continued lines without end", "global arguments doubled",
     ],
 )  # fmt: skip
