@@ -343,7 +343,7 @@ MUTATIONS = (
         "tests/unit/policy/test_judge.py",
     ),
     Mutation(
-        "H6", "agent/policy/judge.py", '        if not any(_below(pattern, "/dev") for pattern in allow.devices):',
+        "H6", "agent/policy/judge.py", '        if not _has_device(allow, "/dev"):',
         "        if False:", "tests/unit/policy/test_judge.py",
     ),
     Mutation(
