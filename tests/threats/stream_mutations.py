@@ -15,6 +15,7 @@ STREAMS = (
     Mutation("F5", REGISTRY, "        process.close_stdin()\n        if outputs", "        if outputs", _BREAKS),
     Mutation("F5", REGISTRY, "            self._drain = Drain(outputs, self._on_drained)\n", "            pass\n", f"{_UNIT}::test_whom_its_client_leaves_is_read_to_its_end_and_then_freed"),
     Mutation("F5", REGISTRY, "        while len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES:\n", "        while self._bytes + size_bytes > MAX_BYTES:\n", _UNIT),
+    Mutation("F5", REGISTRY, "        if len(self._ended) > MAX_ENDED:\n", "        if False:\n", _UNIT),
     Mutation("F5", REGISTRY, "len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES", "len(self._all) >= MAX_EXECS", _UNIT),
     Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", "tests/threats/test_f_streams.py::test_f5_clients_that_listened_to_silence_leave_nothing"),
     Mutation("F5", SERVER, "        if isinstance(error, ConnectionError) and _is_gone(request):\n            raise", "        if False:\n            raise", _BREAKS),

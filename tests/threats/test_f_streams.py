@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from agent.api.docker.exec_registry import MAX_EXECS
+from agent.api.docker.exec_registry import MAX_ENDED
 from agent.client import Client
 from runtime.layout import Layout
 from tests.api.http_client import Http, connected
@@ -231,7 +231,7 @@ def test_f5_clients_that_break_off_leave_nothing(story: Story) -> None:
     _rested(story, base)
     after = (_memory(agent), _memory(supervisor))
     print(f"\n{BREAKS} clients: agent and supervisor had {memory} bytes, have {after}; {base} before")
-    known = min(BREAKS, MAX_EXECS) * EXEC_BYTES
+    known = min(BREAKS, MAX_ENDED) * EXEC_BYTES
     for now, before, kept in zip(after, memory, (known, 0), strict=True):
         assert now < before * 1.05 + SLACK_BYTES + kept
     assert story.agent_pid() == agent

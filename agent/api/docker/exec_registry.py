@@ -18,8 +18,9 @@ from agent.api.docker.pumps import Drain
 from runtime.errors import Conflict, NotFound, SetpointError
 
 MAX_EXECS = 4096  # with those that run, which may be more
+MAX_ENDED = 1024  # of them: who asks for an exit code does so at once
 MAX_BYTES = 64 * 1024 * 1024  # of commands and environments
-KEPT_SECONDS = 600.0  # of an ended one; 5 to 10 minutes, as with Docker's daemon
+KEPT_SECONDS = 600.0  # of an ended one at most; 5 to 10 minutes, as with Docker's daemon
 REMOVABLE_SECONDS = 300.0
 UNKNOWN_EXIT = 255  # the supervisor went away meanwhile: 0 would be a lie
 
@@ -198,8 +199,11 @@ class ExecRegistry:
 
     def _on_end(self, each: Exec) -> None:
         self._leave_container(each)
-        if each.id in self._all:
-            self._ended[each.id] = self._now()
+        if each.id not in self._all:
+            return
+        self._ended[each.id] = self._now()
+        if len(self._ended) > MAX_ENDED:
+            self.forget(self._all[next(iter(self._ended))])
 
     def _leave_container(self, each: Exec) -> None:
         live = self._live.get(each.container, {})

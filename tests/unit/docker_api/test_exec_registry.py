@@ -111,6 +111,17 @@ async def test_room_is_made_by_what_ended_first_then_by_what_nobody_started(
     assert registry.ids_of("c") == [running.id, *(each.id for each in added)]
 
 
+async def test_of_those_that_have_ended_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exec_registry, "MAX_ENDED", 2)
+    registry = ExecRegistry()
+    waiting = registry.add("c", WISH)
+    first, *last = (_ended(registry) for _ in range(3))
+    await _settle()
+    with pytest.raises(NotFound):
+        registry.get(first.id)
+    assert [registry.get(each.id) for each in (waiting, *last)] == [waiting, *last]
+
+
 async def test_their_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exec_registry, "MAX_BYTES", 1000)
     registry = ExecRegistry()
