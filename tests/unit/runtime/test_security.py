@@ -29,6 +29,24 @@ def test_add_and_drop(add: tuple[str, ...], drop: tuple[str, ...], expected: tup
     assert security.capabilities(add, drop) == expected
 
 
+@pytest.mark.parametrize(
+    ("add", "drop", "privileged", "expected"),
+    [
+        ((), (), False, False),
+        (("NET_RAW",), (), False, False),
+        (("net_admin",), (), False, True),
+        (("ALL",), (), False, True),
+        (("ALL",), ("NET_ADMIN",), False, False),
+        (("NET_ADMINN",), (), False, False),
+        ((), ("ALL",), True, True),
+    ],
+)
+def test_who_may_change_interfaces(
+    add: tuple[str, ...], drop: tuple[str, ...], privileged: bool, expected: bool
+) -> None:
+    assert security.may_route(add, drop, privileged) == expected
+
+
 def test_adding_wins_over_dropping_the_same_one() -> None:
     assert "CAP_SYS_TIME" in security.capabilities(("SYS_TIME",), ("SYS_TIME",))
 
