@@ -56,6 +56,7 @@ class Volumes:
     def __init__(self, layout: Layout) -> None:
         self._root = layout.volumes
         self._volumes: dict[str, _Volume] = {}
+        self._states: dict[str, tuple[_Volume, VolumeState]] = {}
 
     def open(self) -> None:
         """Read the records. A directory without one is a volume that a crash left half-made: it is
@@ -109,6 +110,7 @@ class Volumes:
             remove_tree(gone)
             (self._root / name).rename(gone)
             del self._volumes[name]
+            self._states.pop(name, None)
             remove_tree(gone)
         except OSError as error:
             raise _unwritten("delete volume", name, error, self._root) from error
@@ -144,11 +146,6 @@ class Volumes:
     def below(self, name: str) -> str:
         """The directory that the device of its options must not lead out of; "" for none."""
         return self._volumes[name].below
-
-    def is_rbind(self, name: str) -> bool:
-        """Whether its options have all that is mounted below their directory, too."""
-        source = read_source(self._volumes[name].options)
-        return source is not None and source.recursive
 
     # --- first use
 
@@ -231,8 +228,13 @@ class Volumes:
             raise
 
     def _state(self, volume: _Volume) -> VolumeState:
-        path = str(self._root / volume.name / DATA)
-        return VolumeState(volume.name, volume.labels, path, volume.created_at, volume.options)
+        """Made once of each record: lists are asked for at every change of any volume."""
+        made_of, state = self._states.get(volume.name, (None, None))
+        if state is None or made_of is not volume:
+            path = f"{self._root}/{volume.name}/{DATA}"
+            state = VolumeState(volume.name, volume.labels, path, volume.created_at, volume.options)
+            self._states[volume.name] = (volume, state)
+        return state
 
 
 def _read(path: Path) -> _Volume:
