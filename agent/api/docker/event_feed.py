@@ -1,6 +1,6 @@
 """What happened, handed to however many follow it: each row is read from the store once and encoded once.
 
-    commit ─> one read of what is new ─> the newest few ─> followers that keep up
+    commit ─> one read of what is new ─> the newest few ─> followers that keep up, each by one call
                                          the store      ─> those that do not, where they were
 
 A follower costs the place where it is, and what its connection holds: it has no queue. Nobody misses one,
@@ -13,14 +13,24 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from agent.api.docker.event_view import Telling, tellings
 from store.errors import StoreError
 from store.store import Store
 
 Window = tuple[float | None, float | None]  # since and until, Unix seconds, inclusive
+HandOn = Callable[[tuple[Telling, ...]], bool]  # whether they were taken at once
 KEPT = 4096
 AT_ONCE = 500  # records of one read
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A follower that has all there is up to a record."""
+
+    after: int
+    hand_on: HandOn
 
 
 class EventFeed:
@@ -37,7 +47,7 @@ class EventFeed:
         self._recent: deque[Telling] = deque()
         self._complete_after = 0  # of all records after this one, what they tell is in `_recent`
         self._last = 0  # the record that was read last
-        self._change: asyncio.Future[None] | None = None
+        self._waiting: dict[asyncio.Future[None], _Waiting] = {}
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -98,11 +108,27 @@ class EventFeed:
                 self._on_followed(False)
                 self._recent.clear()
 
-    def next_change(self) -> asyncio.Future[None]:
-        """Done when there is more. Shared: not to be cancelled."""
-        if self._change is None or self._change.done():
-            self._change = asyncio.get_running_loop().create_future()
-        return self._change
+    async def wait(self, after: int, hand_on: HandOn, seconds: float | None) -> int:
+        """Hand on what comes, for so many seconds at most, None for ever, or until that cannot be. The record
+        that was reached: from there on, `take`."""
+        if after < self._last:
+            return after
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        mine = self._waiting[woken] = _Waiting(after, hand_on)
+        try:
+            await asyncio.wait((woken,), timeout=seconds)
+        finally:
+            del self._waiting[woken]
+        return mine.after
+
+    def _hand_on(self) -> None:
+        for woken, each in self._waiting.items():
+            if woken.done():
+                continue
+            if each.after >= self._complete_after and each.hand_on(self._newer(each.after)):
+                each.after = max(each.after, self._last)
+            else:
+                woken.set_result(None)
 
     def _on_commit(self) -> None:
         if self._followers and (self._reading is None or self._reading.done()):
@@ -127,9 +153,7 @@ class EventFeed:
             self._last = found[-1].id if len(found) == AT_ONCE else max(newest, *(r.id for r in found[-1:]))
             while len(self._recent) > KEPT:
                 self._complete_after = self._recent.popleft().record_id
-            change, self._change = self._change, None
-            if change is not None and not change.done():
-                change.set_result(None)
+            self._hand_on()
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -4,12 +4,11 @@ past the loop.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from agent.api.context import Context
 from agent.api.docker.event_feed import EventFeed
@@ -110,15 +109,16 @@ async def events(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     wanted = Wanted(since, until, filters, is_old, RECORD_SEPARATOR if kind == SEQUENCE else b"")
     with feed.joined(), contextlib.suppress(ConnectionError):
-        await _send(context, response, after, wanted)
+        await _send(context, request, response, after, wanted)
     return response
 
 
-async def _send(context: Context, response: web.StreamResponse, after: int, wanted: Wanted) -> None:
+async def _send(
+    context: Context, request: web.Request, response: web.StreamResponse, after: int, wanted: Wanted
+) -> None:
     """Until the window's end, else for ever. Waits for the client, who thereby holds up nobody else."""
     feed, window, is_over = feed_of(context), (wanted.since, wanted.until), False
     while True:
-        change = feed.next_change()
         told, reached = await (feed.read(after, window) if is_over else feed.take(after, window))
         if data := wanted.lines(told):
             await response.write(data)
@@ -129,10 +129,22 @@ async def _send(context: Context, response: web.StreamResponse, after: int, want
             return
         left = wanted.left_seconds
         if left is None or left > 0:
-            await asyncio.wait((change,), timeout=left)
+            after = await feed.wait(after, lambda told: _hand_on(request, wanted.lines(told)), left)
         else:
             await context.loop.flush()  # what happened until then is stored now
             is_over = True
+
+
+def _hand_on(request: web.Request, data: bytes) -> bool:
+    """Write at once what a client can take at once, without a turn of its task: of a hundred followers, that
+    would be most of the work. False when it is behind, or gone: its task sees to that."""
+    transport = request.transport
+    if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+        return False
+    if data:
+        is_chunked = request.version >= HttpVersion11
+        transport.write(b"%x\r\n%s\r\n" % (len(data), data) if is_chunked else data)
+    return True
 
 
 def feed_of(context: Context) -> EventFeed:

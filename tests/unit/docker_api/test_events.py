@@ -96,14 +96,36 @@ async def take_all(feed: EventFeed, after: int, count: int) -> tuple[list[Tellin
     """The next `count` tellings."""
     found: list[Telling] = []
     while len(found) < count:
-        change = feed.next_change()
         told, reached = await feed.take(after, (None, None))
         found += told
         if reached <= after:
             async with asyncio.timeout(10):
-                await asyncio.shield(change)
+                await feed.wait(after, lambda _told: False, None)
         after = reached
     return found, after
+
+
+async def test_who_can_take_it_at_once_is_told_without_being_woken(store: Store) -> None:
+    feed, seen = EventFeed(store, "one"), list[str]()
+
+    def hand_on(told: tuple[Telling, ...]) -> bool:
+        seen.extend(telling.happening.id for telling in told)
+        return len(seen) < 4
+
+    with feed.joined():
+        waiting = asyncio.create_task(feed.wait(feed.last_id, hand_on, None))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            write(store, 0, 4)
+            while len(seen) < 2:
+                await asyncio.sleep(0.001)
+            assert not waiting.done()
+            write(store, 4, 4)
+            reached = await waiting
+        assert seen == ["1", "3", "5", "7"]
+        told, _ = await feed.take(reached, (None, None))
+    assert [telling.happening.id for telling in told] == ["5", "7"]  # what was not taken, once more
+    assert not feed._waiting
 
 
 async def test_each_is_told_once_to_the_quick_and_to_the_slow(
