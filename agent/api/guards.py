@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -74,6 +75,7 @@ def _is_made_up(request: web.BaseRequest, way: Way) -> bool:
     return way.hosts is None and is_websocket and request.headers["Origin"] == "http://localhost"
 
 
+@functools.lru_cache(maxsize=256)
 def is_host_allowed(text: str, hosts: frozenset[str] | None) -> bool:
     """Whether a Host header may be sent. hosts: those of a TCP address, "*" for any that is no name; None
     for a UNIX socket. Pure."""
