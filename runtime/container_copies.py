@@ -59,8 +59,8 @@ class _Copy:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A tar that is being written. pipe: where it comes from; closed by who gave it. end: called when the pipe
-    is at its end, it raises unless that is the end of all of it: else what came is no archive."""
+    """A tar that is being written. pipe: where it comes from; closed by who gave it. end: called when the
+    pipe is at its end, it raises unless that is the end of all of it: else what came is no archive."""
 
     pipe: int
     end: Callable[[], Awaitable[object]]

@@ -41,7 +41,7 @@ async def get(request: web.Request) -> web.StreamResponse:
             if not can_pour(request) or not await available(given.pipe):
                 return await write_pieces(request, response, given.pieces())
             await response.prepare(request)
-            await pour(request, response, given.pipe)
+            await pour(request, given.pipe)
             try:
                 await given.end()
             except SetpointError as error:

@@ -36,13 +36,12 @@ def can_pour(request: web.BaseRequest) -> bool:
     )
 
 
-async def pour(request: web.BaseRequest, response: web.StreamResponse, pipe: int) -> None:
-    """All that comes out of a pipe, up to its end, into an answer that has begun. ConnectionError when the
-    client goes away. It is for the caller to end the answer."""
+async def pour(request: web.BaseRequest, pipe: int) -> None:
+    """All that comes out of a pipe, up to its end, into an answer whose head was sent. ConnectionError when
+    the client goes away. It is for the caller to end the answer."""
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")
-    await response.write(os.read(pipe, 1))  # and the head, with which aiohttp waits for it
     while transport.get_write_buffer_size():  # noqa: ASYNC110 (rare: what follows must not come before it)
         await asyncio.sleep(_DRAIN_SECONDS)
     with _own_descriptor(transport) as connection:
