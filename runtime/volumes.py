@@ -147,6 +147,11 @@ class Volumes:
         """The directory that the device of its options must not lead out of; "" for none."""
         return self._volumes[name].below
 
+    def is_rbind(self, name: str) -> bool:
+        """Whether its options have all that is mounted below their directory, too."""
+        source = read_source(self._volumes[name].options)
+        return source is not None and source.recursive
+
     # --- first use
 
     def wants_filling(self, name: str) -> bool:
