@@ -310,11 +310,12 @@ def test_options_of_a_volume_are_held_as_mounts_are(fenced: Fenced, options: dic
     assert fenced.all("GET", f"/volumes/{name}").status == 404
 
 
-@pytest.mark.parametrize("link", ["{outside}", "../outside"])
+@pytest.mark.parametrize("link", ["{outside}", "../{outside.name}"])
 def test_a_volume_of_what_was_given_is_not_led_out_by_a_link(fenced: Fenced, link: str) -> None:
     ci, name = fenced.http("ci"), f"v{secrets.token_hex(4)}"
-    place, outside = fenced.given / name, fenced.given.parent / "outside"
-    outside.mkdir(exist_ok=True)
+    # A name of its own: what others planted by that of another is there, inside of what was given.
+    place, outside = fenced.given / name, fenced.given.parent / f"outside-{name}"
+    outside.mkdir()
     (outside / "secret").write_text("secret")
     place.mkdir()
     (place / "own").write_text("own")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -451,6 +453,27 @@ def test_each_kind_of_error(host: Host, error: Exception, phase: str, reason: st
     assert (status.phase, status.conditions[0].reason, status.message) == (phase, reason, str(error))
     host.do(host.loop.sync())
     host.settle(1)
+    assert host.status(WEB).phase == "Running"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "no space left on the disk of /"),
+        (errno.EDQUOT, "the quota is used up on the disk of /"),
+    ],
+)
+def test_r7_a_disk_that_gives_no_room_is_nobodys_bug(host: Host, number: int, said: str) -> None:
+    """Whichever call of whatever action meets it."""
+    full = OSError(number, os.strerror(number), "/")
+    host.engine.fault = lambda op, subject: full if op == "create" else None
+    host.submit({NET: NetworkSpec(), WEB: service()})
+    host.run(0.01)
+    status = host.status(WEB)
+    assert (status.phase, status.conditions[0].reason) == ("Waiting", "Temporary")
+    assert said in status.message and "hint: make room" in status.message
+    host.engine.fault = lambda op, subject: None
+    host.run(60)
     assert host.status(WEB).phase == "Running"
 
 

@@ -436,7 +436,7 @@ MUTATIONS = (
     ),
     Mutation(
         "R7", "agent/reconcile/apply.py", "    return disk.explained(action.verb, str(action.key), error) or error\n", "    return error\n",
-        f"{F}/test_disk_full.py::test_nothing_left[bytes]",
+        "tests/sim/test_stories.py::test_r7_a_disk_that_gives_no_room_is_nobodys_bug",
     ),
     Mutation(
         "R7", "runtime/disk.py", "        _allocate(proof, PROOF_BYTES)\n        proof.unlink()\n", "",
