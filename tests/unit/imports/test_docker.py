@@ -87,7 +87,7 @@ def test_what_cannot_be_said_is_named_and_takes_nothing_along() -> None:
     assert web(found).mem_limit == 64 << 20
     assert web(found).ports == (Port(target=81, published=2),)
     said = "\n".join(found.notes["imported"])
-    assert "CgroupParent (/x): not to be had here" in said
+    assert "CgroupParent (/x): a container's group lies in the engine's own" in said
     assert "syslog" in said and "::1" in said
 
 
