@@ -32,7 +32,8 @@ def staging_directory(root: Path) -> Iterator[Path]:
         lock = os.open(stage / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         for dead in _dead_directories(ingest, stage):
-            dead.rename(stage / f"dead-{dead.name}")
+            with contextlib.suppress(OSError):  # its own load may end at this moment, and remove it
+                dead.rename(stage / f"dead-{dead.name}")
     try:
         for dead in stage.glob("dead-*"):  # first of all: a full disk may need their room
             remove_tree(dead)

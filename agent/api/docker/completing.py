@@ -20,5 +20,11 @@ async def completed(work: Coroutine[Any, Any, T]) -> T:
     """Its result. It goes on when the caller is cancelled; how it ends is then nobody's to hear."""
     task = asyncio.get_running_loop().create_task(work)
     _under_way.add(task)
-    task.add_done_callback(_under_way.discard)
+    task.add_done_callback(_finish)
     return await asyncio.shield(task)
+
+
+def _finish(task: asyncio.Task[Any]) -> None:
+    _under_way.discard(task)
+    if not task.cancelled():
+        task.exception()  # asyncio logs one that nobody has looked at

@@ -150,7 +150,7 @@ class EventFeed:
                 return  # all went, and others came, meanwhile
             for record in found:
                 self._recent.extend(tellings(record, self._instance))
-            self._last = found[-1].id if len(found) == AT_ONCE else max(newest, *(r.id for r in found[-1:]))
+            self._last = found[-1].id if len(found) == AT_ONCE else max((newest, *(r.id for r in found[-1:])))
             while len(self._recent) > KEPT:
                 self._complete_after = self._recent.popleft().record_id
             self._hand_on()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -42,3 +43,25 @@ async def test_an_error_is_the_callers_too() -> None:
 
     with pytest.raises(ValueError, match="no"):
         await completed(work())
+
+
+async def test_an_error_that_is_nobodys_is_no_bug() -> None:
+    """It is not told to the loop's handler, which would log a traceback."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    go = asyncio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        raise ValueError("no")
+
+    caller = asyncio.ensure_future(completed(work()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert not told

@@ -151,6 +151,16 @@ async def test_each_is_told_once_to_the_quick_and_to_the_slow(
     assert feed.followers == 0
 
 
+async def test_records_that_tell_of_nothing_are_passed_over(store: Store) -> None:
+    feed = EventFeed(store, "one")
+    with feed.joined():
+        write(store, 0, 1)
+        async with asyncio.timeout(10):
+            while feed._last < store.last_event_id:
+                await asyncio.sleep(0.001)
+    assert feed._last
+
+
 async def test_nothing_is_kept_while_nobody_follows(store: Store) -> None:
     feed = EventFeed(store, "one")
     with feed.joined():
