@@ -691,6 +691,14 @@ def set_malloc(*, arenas: int, trim_bytes: int) -> None:
         mallopt(_M_TRIM_THRESHOLD, trim_bytes)
 
 
+def trim_malloc() -> None:
+    """malloc_trim(3): give back whole pages that are free anywhere in the heaps, not only at an end. Some
+    milliseconds, in which other threads allocate nothing. A C library without it has nothing to give."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
 def syscall_number(number: int, *arguments: Any) -> int:
     """Any system call by its number, for tests of filters. Integers and bytes only."""
     converted = tuple(_long(value) if isinstance(value, int) else value for value in arguments)

@@ -25,6 +25,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from agent.api.tls_connection import TlsConnection
+from agent.api.trimming import Trimming
 from runtime.errors import SetpointError
 
 if TYPE_CHECKING:
@@ -206,6 +207,7 @@ class Door(web.Server):
         self._handshakes: dict[Inbound, float] = {}
         self._scoped: Counter[str] = Counter()
         self._most = _most_connections()
+        self._trimming = Trimming()
 
     def knock(self, way: Way, *, is_tls: bool) -> Inbound:
         """A protocol for a connection that was accepted just now. Refuses, by an error that asyncio takes for
@@ -263,6 +265,7 @@ class Door(web.Server):
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._idle.pop(handler, None)
+        self._trimming.note_end()
         if isinstance(handler, Inbound) and handler.way.scope is not None:
             self._scoped[handler.way.name] -= 1
         super().connection_lost(handler, exc)

@@ -25,5 +25,7 @@ STREAMS = (
         "        attachment.hold_input(held=False)\n",
         "tests/kernel/engine/test_streams.py::test_what_is_typed_before_the_start_is_not_lost",
     ),
+    Mutation("F5", "agent/api/trimming.py", "        if self._ended >= CONNECTIONS and self._timer is None:\n", "        if False:\n", "tests/unit/api/test_trimming.py"),
+    Mutation("F6", "runtime/images/staging_directory.py", "            with contextlib.suppress(OSError):  # its own load may end at this moment, and remove it\n", "            if True:\n", "tests/unit/images/test_staging_directory.py"),
     Mutation("F5", "agent/api/ways.py", "        self._early += early\n", "", "tests/api/test_execs.py::test_input_that_comes_with_the_request[True-1]"),
 )  # fmt: skip
