@@ -1,4 +1,5 @@
-"""Mutations of what guards volumes with options: whose places they may be, and whose content stays."""
+"""Mutations of what guards volumes and networks with options: whose places and names they may be, and whose
+content stays."""
 
 from __future__ import annotations
 
@@ -104,5 +105,26 @@ VOLUMES = (
         "    if path in mount_table.points():  # of an earlier one, whose agent did not live to see it\n        return\n",
         "",
         f"{KERNEL}::test_a_mount_that_is_there_is_not_made_twice",
+    ),
+    Mutation(
+        "H6",
+        JUDGE,
+        '    if spec.bridge and "network" not in allow.namespaces:\n',
+        "    if False:\n",
+        f"{JUDGED}::test_a_bridge_by_its_name_is_the_host_s_network",
+    ),
+    Mutation(
+        "H6",
+        BODIES,
+        '    if BRIDGE_OPTION in text_map_of(body, "Options"):\n',
+        "    if False:\n",
+        f"{FENCED}::test_links_of_the_host_are_not_named",
+    ),
+    Mutation(
+        "H6",
+        "runtime/network/bridges.py",
+        '    if found.kind != "bridge" or not (',
+        "    if False and not (",
+        "tests/kernel/network/test_bridge_names.py",
     ),
 )
