@@ -28,7 +28,7 @@ from runtime.supervisor.interpreter import FAILPOINTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
     from typing import Any
 
@@ -58,7 +58,7 @@ _MAKES = os.O_CREAT | os.O_TRUNC
 # What only looks, or only has to do with the caller's own descriptors.
 _ONLY_LOOKS = frozenset(
     ("capget", "close_range", "file_system", "inotify_add_watch", "inotify_init", "mount_id", "pidfd_getfd",
-     "pidfd_getinfo", "pidfd_open", "syscall_number")
+     "pidfd_getinfo", "pidfd_open", "seccomp_keep_filter", "syscall_number")
 )  # fmt: skip
 
 _memory: Any = None
@@ -172,20 +172,23 @@ def _wrapped(
 def _wrapped_clone(original: Any) -> Any:
     """The child is a process of its own, which reaches points of its own."""
 
-    def clone3(*arguments: Any, **named: Any) -> Any:
+    def clone3_each(clones: Sequence[syscalls.Clone3]) -> int:
         global _role, _slot
         place = _place(sys._getframe(1))
-        mine = _slot
-        take_slot()
-        theirs, _slot = _slot, mine
-        _reach(f"{_role} {place} clone3 before")
-        cloned = original(*arguments, **named)
-        if cloned.pid == 0:
-            _role, _slot = "child", theirs
-        _reach(f"{_role} {place} clone3 after")
-        return cloned
+        for index, clone in enumerate(clones):
+            mine = _slot
+            take_slot()
+            theirs, _slot = _slot, mine
+            _reach(f"{_role} {place} clone3 before")
+            is_child = original((clone,)) >= 0
+            if is_child:
+                _role, _slot = "child", theirs
+            _reach(f"{_role} {place} clone3 after")
+            if is_child:
+                return index
+        return -1
 
-    return clone3
+    return clone3_each
 
 
 # --- what is wrapped -------------------------------------------------------------------------------
@@ -201,8 +204,8 @@ def _wrap_system_calls() -> None:
         own = getattr(value, "__module__", "") == syscalls.__name__
         if name.startswith("_") or not own or isinstance(value, type) or name in _ONLY_LOOKS:
             continue
-        if name == "clone3":
-            syscalls.clone3 = _wrapped_clone(value)
+        if name == "clone3_each":
+            syscalls.clone3_each = _wrapped_clone(value)
         elif name == "openat2":
             wrap(syscalls, name, name, lambda _d, _p, flags, *_a, **_n: bool(flags & _MAKES))
         else:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 # --- constants (linux/mount.h, fcntl.h, sched.h, openat2.h, prctl.h, seccomp.h) -----------------
@@ -451,6 +452,62 @@ class Cloned(NamedTuple):
 
 
 _CHILD = Cloned(0, -1)
+_CLONE3_ARGUMENTS = struct.Struct("=11Q")
+
+
+class Clone3:
+    """A clone3(2) whose arguments are in place, for `clone3_each`. The parameters are those of `clone3`."""
+
+    __slots__ = ("_error", "_pid", "_pidfd", "arguments", "shown")
+
+    def __init__(self, flags: int, exit_signal: int = 17, cgroup: int = 0) -> None:
+        self._pidfd = ctypes.c_int(-1)
+        self._pid = 0
+        self._error: OSError | None = None
+        address = ctypes.addressof(self._pidfd) if flags & CLONE_PIDFD else 0
+        self.arguments = _CLONE3_ARGUMENTS.pack(flags, address, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup)
+        self.shown = flags, exit_signal, cgroup
+
+    def done(self, pid: int) -> None:
+        """What the call gave, in the parent."""
+        self._pid = pid
+        if pid < 0:
+            self.fail(_failed("clone3", *self.shown))
+
+    def fail(self, error: OSError) -> None:
+        """There will be none."""
+        self._error = error
+
+    def result(self) -> Cloned:
+        """The child, in the parent. Raises what `done` or `fail` was told."""
+        if self._error is not None:
+            raise self._error
+        return Cloned(self._pid, self._pidfd.value)
+
+
+def clone3_each(clones: Sequence[Clone3]) -> int:
+    """Call them one right after the other. Returns in each child, with its number among them; in the parent
+    at last, with -1.
+
+    Between two forks the kernel copies every page that this interpreter writes to: so little does it here
+    that they are 25, where a `clone3` with what belongs to it writes to 250.
+    """
+    # The interpreter's own work around a fork is about other threads and their locks. Without any it
+    # is left out: it touches a hundred pages, each of which the kernel then copies.
+    alone = len(sys._current_frames()) == 1
+    number, size = _long(_NR_CLONE3), _long(_CLONE3_ARGUMENTS.size)
+    for index, clone in enumerate(clones):
+        if not alone:
+            _before_fork()
+        pid: int = _held_syscall(number, clone.arguments, size)
+        if pid == 0:
+            if not alone:
+                _after_fork_child()
+            return index
+        clone.done(pid)  # first of all: it may read errno
+        if not alone:
+            _after_fork_parent()
+    return -1
 
 
 def clone3(flags: int, exit_signal: int = 17, cgroup: int = 0) -> Cloned:
@@ -459,26 +516,8 @@ def clone3(flags: int, exit_signal: int = 17, cgroup: int = 0) -> Cloned:
     cgroup: a descriptor of a v2 cgroup directory, with CLONE_INTO_CGROUP (kernel 5.7). CLONE_VM and
     CLONE_THREAD must not be given. The child is to execute a program or to exit, soon.
     """
-    # The interpreter's own work around a fork is about other threads and their locks. Without any it
-    # is left out: it touches a hundred pages, each of which the kernel then copies.
-    alone = len(sys._current_frames()) == 1
-    pidfd = ctypes.c_int(-1)
-    address = ctypes.addressof(pidfd) if flags & CLONE_PIDFD else 0
-    arguments = struct.pack("=11Q", flags, address, 0, 0, exit_signal, 0, 0, 0, 0, 0, cgroup)
-    number, size = _long(_NR_CLONE3), _long(88)
-    if not alone:
-        _before_fork()
-    pid: int = _held_syscall(number, arguments, size)
-    if pid == 0:
-        if not alone:
-            _after_fork_child()
-        return _CHILD
-    error = _failed("clone3", flags, exit_signal, cgroup) if pid < 0 else None
-    if not alone:
-        _after_fork_parent()
-    if error is not None:
-        raise error
-    return Cloned(pid, pidfd.value)
+    clone = Clone3(flags, exit_signal, cgroup)
+    return clone.result() if clone3_each((clone,)) < 0 else _CHILD
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -599,14 +638,27 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
         raise _failed("capset", hex(effective), hex(permitted), hex(inheritable))
 
 
+_filters: dict[bytes, tuple[Any, bytes]] = {}  # program -> its instructions, and a sock_fprog of them
+
+
+def seccomp_keep_filter(program: bytes) -> None:
+    """Have a program ready for `seccomp_set_filter` in this process and all that are forked from it."""
+    if program and program not in _filters:
+        _filters[program] = _sock_fprog(program)
+
+
+def _sock_fprog(program: bytes) -> tuple[Any, bytes]:
+    code = ctypes.create_string_buffer(program, len(program))
+    return code, struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
+
+
 def seccomp_set_filter(program: bytes, flags: int = 0) -> int:
     """seccomp(2) SECCOMP_SET_MODE_FILTER with a BPF program as bytes (8 an instruction).
 
     Needs no_new_privs or CAP_SYS_ADMIN. Returns a descriptor with SECCOMP_FILTER_FLAG_NEW_LISTENER,
     else 0.
     """
-    code = ctypes.create_string_buffer(program, len(program))
-    descriptor = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(code))
+    _code, descriptor = _filters.get(program) or _sock_fprog(program)
     result: int = _syscall(_long(_NR_SECCOMP), _long(SECCOMP_SET_MODE_FILTER), _ulong(flags), descriptor)
     if result < 0:
         raise _failed("seccomp", "set_filter", f"{len(program) // 8} instructions", flags)

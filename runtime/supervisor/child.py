@@ -45,7 +45,7 @@ _OWNED = sys_.CLONE_NEWNS | sys_.CLONE_NEWUTS | sys_.CLONE_NEWIPC | sys_.CLONE_N
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What a child gets besides its plan. parent_end: the other end of the channel, to be closed, else
-    its end would never be seen."""
+    its end would never be seen. says_ready: as in LaunchRequest."""
 
     channel: socket.socket
     parent_end: socket.socket
@@ -55,6 +55,7 @@ class Wiring:
     keep: int
     state: Mapping[str, Any]
     namespaces: tuple[tuple[int, int], ...] = ()
+    says_ready: bool = True
 
 
 class Built(NamedTuple):
@@ -87,8 +88,8 @@ def run(plan: Plan, wiring: Wiring, cgroup_files: tuple[str, ...], built: Built 
         if users >= 0:
             root, slave = _enter_users(plan, users, sysctls, channel)
         if wiring.gate:
-            if plan.process.cwd == "/":  # else a relative program is looked up from elsewhere
-                check_program(plan.process)
+            if wiring.says_ready:
+                _say_ready(plan, channel)
             channel = _wait_at_gate(channel, wiring.gate_socket)
         if plan.hooks.get("startContainer"):
             state = {**plan.state, **wiring.state, "status": "created", "pid": 1}
@@ -175,10 +176,16 @@ def _wait_for_maps(channel: socket.socket) -> None:
     os.setresuid(0, 0, 0)
 
 
-def _wait_at_gate(channel: socket.socket, gate_socket: int) -> socket.socket:
-    """Tell that all is set up and wait for "start"; returns the channel for what follows."""
+def _say_ready(plan: Plan, channel: socket.socket) -> None:
+    """Tell that all is set up, and the program is there."""
+    if plan.process.cwd == "/":  # else a relative program is looked up from elsewhere
+        check_program(plan.process)
     with suppress(ConnectionError):  # whether we were told to start is in the channel all the same
         send(channel, {"ready": True})
+
+
+def _wait_at_gate(channel: socket.socket, gate_socket: int) -> socket.socket:
+    """Wait for "start"; returns the channel for what follows."""
     if gate_socket < 0:
         if not _hears_start(channel):
             os._exit(GATE_LOST)

@@ -9,7 +9,7 @@
          <- {"console": true} + pty master    (with a terminal)
          <- {"warning": "…"}                  (a limit that could not be raised)
          <- {"hooks": true}                   (with hooks of the runtime's side: waits for {"go": true})
-         <- {"ready": true}                   (with a gate: waits)
+         <- {"ready": true}                   (with a gate: waits; not told if nobody asks)
     "start" ------------------------------>
          <- {"error": {…}} or EOF             EOF: the program runs, or the child died
 
@@ -27,7 +27,7 @@ import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from runtime import cgroups, syscalls, user_namespaces
 from runtime.errors import Invalid, NotFound, Temporary
@@ -46,6 +46,7 @@ __all__ = [
     "Prepared",
     "build",
     "fork",
+    "fork_all",
     "launch",
     "launch_exec",
     "receive",
@@ -63,6 +64,8 @@ class LaunchRequest:
     that annotation "setpoint.seccomp" names.
     gate_socket: a listening SEQPACKET socket's descriptor. With it the gate is one connection to
     that socket in place of the channel, and what follows goes there (a parent that does not stay).
+    says_ready: look for the program and tell {"ready": true} at the gate; one that opens it unasked hears of
+    a program that is not there all the same, a moment later.
     keep_descriptors: 3 to 3+n-1 stay open in the program. state: what hooks inside are told besides
     (id, bundle).
     """
@@ -75,6 +78,7 @@ class LaunchRequest:
     gate_socket: int = -1
     keep_descriptors: int = 0
     state: Mapping[str, Any] = field(default_factory=dict)
+    says_ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,30 +181,99 @@ def _confirm_joined(config: Mapping[str, Any]) -> None:
 
 def fork(prepared: Prepared) -> Launched:
     """The process of what was built, which is used up by this. Raises as `launch` does."""
-    plan, request = prepared.plan, prepared.request
-    theirs, ours = prepared.pair or _channel()
+    (outcome,) = fork_all((prepared,))
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def fork_all(wanted: Sequence[Prepared]) -> list[Launched | Exception]:
+    """The processes of all that was built, which is used up by this; in the place of each what came of it.
+
+    All that they need is made before the first fork and closed after the last: every page that this
+    interpreter writes to between two forks is copied.
+    """
+    forks = [_ready(each) for each in wanted]
+    ready = [each for each in forks if isinstance(each, _Fork)]
+    ends = tuple(end.fileno() for each in ready for end in (each.theirs, each.ours))
+    born = _clone_each(ready)
+    if born is not None:
+        born.become(ends)
+    return [_outcome(each) for each in forks]
+
+
+def _ready(prepared: Prepared) -> _Fork | Exception:
     try:
-        wiring = child.Wiring(
-            theirs, ours, request.stdio, request.gate, request.gate_socket, request.keep_descriptors,
-            request.state, prepared.namespaces,
-        )  # fmt: skip
+        return _Fork(prepared)
+    except Exception as error:  # of this one alone: others wait for their own
+        prepared.close()
+        return error
+
+
+def _outcome(fork: _Fork | Exception) -> Launched | Exception:
+    try:
+        return fork if isinstance(fork, Exception) else fork.end()
+    except Exception as error:  # of this one alone
+        return error
+
+
+def _clone_each(forks: Sequence[_Fork]) -> _Fork | None:
+    """Returns in each child, with what it is; in the parent with None."""
+    here = [each for each in forks if each.prepared.pid_namespace < 0]
+    if (number := syscalls.clone3_each([each.clone for each in here])) >= 0:
+        return here[number]
+    for each in forks:
+        if each.prepared.pid_namespace >= 0 and _clone_inside(each.clone, each.prepared.pid_namespace):
+            return each
+    return None
+
+
+class _Fork:
+    """A process that lacks only its clone3."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        plan, request = prepared.plan, prepared.request
+        self.prepared = prepared
+        if plan.users is not None:
+            _give(request.stdio, plan.users.first)
         # A cgroup namespace is made by the child: its root is where the process is at that moment. What
         # was built has its namespaces already, but for that of its process ids.
         wanted = syscalls.CLONE_NEWPID if prepared.built else ~syscalls.CLONE_NEWCGROUP
-        if plan.users is not None:
-            _give(request.stdio, plan.users.first)
-        cloned, files = _fork(plan.flags & wanted, prepared.directories, prepared.pid_namespace)
-        if cloned.pid == 0:
-            child.run(plan, wiring, files, prepared.built)
-        if plan.id_maps[0]:
-            _map_ids(cloned.pid, plan, ours)
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
-        prepared.close_made()
-    return Launched(cloned.pid, cloned.pidfd, ours)
+        self.theirs, self.ours = prepared.pair or _channel()
+        try:
+            self.clone, self._files, self._directory = _clone(plan.flags & wanted, prepared.directories)
+        except BaseException:
+            self.theirs.close()
+            self.ours.close()
+            raise
+        self._wiring = child.Wiring(
+            self.theirs, self.ours, request.stdio, request.gate, request.gate_socket,
+            request.keep_descriptors, request.state, prepared.namespaces, request.says_ready,
+        )  # fmt: skip
+
+    def become(self, ends: Sequence[int]) -> NoReturn:
+        """In the child. ends: of the channels of all that were forked with it. Each of them ends when the
+        last process that holds it does, so that those of the others are closed first of all."""
+        own = self.theirs.fileno(), self.ours.fileno()
+        for end in ends:
+            if end not in own:
+                os.close(end)
+        child.run(self.prepared.plan, self._wiring, self._files, self.prepared.built)
+
+    def end(self) -> Launched:
+        """In the parent."""
+        try:
+            cloned = self.clone.result()
+            if self.prepared.plan.id_maps[0]:
+                _map_ids(cloned.pid, self.prepared.plan, self.ours)
+            return Launched(cloned.pid, cloned.pidfd, self.ours)
+        except BaseException:
+            self.ours.close()
+            raise
+        finally:
+            self.theirs.close()
+            _close_directory(self._directory)
+            self.prepared.close_made()
 
 
 def _give(stdio: tuple[int, int, int], owner: int) -> None:
@@ -349,14 +422,12 @@ def _pid_namespace(plan: Plan) -> int:
     return -1
 
 
-def _fork(
-    flags: int, directories: Sequence[str], pid_namespace: int
-) -> tuple[syscalls.Cloned, tuple[str, ...]]:
-    """Fork, non-dumpable, into a v2 cgroup and, when given, into another's pid namespace. Returns twice.
+def _clone(flags: int, directories: Sequence[str]) -> tuple[syscalls.Clone3, tuple[str, ...], int]:
+    """A fork, non-dumpable, into a v2 cgroup; the files by which the child has still to join v1 cgroups; and
+    a descriptor to be closed when it is done, or 0.
 
-    The second value: the files by which the child has still to join v1 cgroups. One clone3 rather than
-    fork and unshare: a new pid namespace needs no second fork, the v2 cgroup no attach, and the pidfd
-    cannot name another process.
+    One clone3 rather than fork and unshare: a new pid namespace needs no second fork, the v2 cgroup no
+    attach, and the pidfd cannot name another process.
     """
     # `tasks`, since the child is a lone thread: whoever writes to cgroup.procs waits until no process of the
     # host forks, executes or ends (cgroup_threadgroup_rwsem), which takes 5 to 15 ms when nobody else wrote
@@ -371,13 +442,27 @@ def _fork(
     if unified and directories and directories[0].startswith(unified + "/"):
         directory = os.open(directories[0], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         flags, rest = flags | syscalls.CLONE_INTO_CGROUP, rest[1:]
+    return syscalls.Clone3(flags, cgroup=directory), rest, directory
+
+
+def _close_directory(descriptor: int) -> None:
+    if descriptor:
+        os.close(descriptor)
+
+
+def _fork(
+    flags: int, directories: Sequence[str], pid_namespace: int
+) -> tuple[syscalls.Cloned, tuple[str, ...]]:
+    """Fork as `_clone` says and, when given, into another's pid namespace. Returns twice, with the files."""
+    clone, files, directory = _clone(flags, directories)
     try:
         if pid_namespace < 0:
-            return syscalls.clone3(flags, cgroup=directory), rest
-        return _fork_inside(flags, directory, pid_namespace), rest
+            is_child = syscalls.clone3_each((clone,)) >= 0
+        else:
+            is_child = _clone_inside(clone, pid_namespace)
+        return syscalls.Cloned(0, -1) if is_child else clone.result(), files
     finally:
-        if directory:
-            os.close(directory)
+        _close_directory(directory)
 
 
 def fork_into(directories: Sequence[str]) -> tuple[syscalls.Cloned, tuple[str, ...]]:
@@ -385,20 +470,21 @@ def fork_into(directories: Sequence[str]) -> tuple[syscalls.Cloned, tuple[str, .
     return _fork(0, directories, -1)
 
 
-def _fork_inside(flags: int, directory: int, pid_namespace: int) -> syscalls.Cloned:
+def _clone_inside(clone: syscalls.Clone3, pid_namespace: int) -> bool:
     """setns(2) with a pid namespace changes only where this process's children are born: there, the
-    fork, and back."""
+    fork, and back. Returns twice: whether this is the child. One that cannot be entered is the clone's
+    failure."""
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        syscalls.setns(pid_namespace, syscalls.CLONE_NEWPID)
         try:
-            cloned = syscalls.clone3(flags, cgroup=directory)
-        except OSError:
-            syscalls.setns(own, syscalls.CLONE_NEWPID)
-            raise
-        if cloned.pid:
-            syscalls.setns(own, syscalls.CLONE_NEWPID)
-        return cloned
+            syscalls.setns(pid_namespace, syscalls.CLONE_NEWPID)
+        except OSError as error:
+            clone.fail(error)
+            return False
+        if syscalls.clone3_each((clone,)) >= 0:
+            return True
+        syscalls.setns(own, syscalls.CLONE_NEWPID)
+        return False
     finally:
         os.close(own)
 

@@ -45,7 +45,8 @@ class ProcessPlan:
     """What is done to the process itself, the same for a container's first and for an exec.
 
     user: (uid, gid, groups), or a lookup by name in the container's root when lookup is given.
-    drop: capabilities to take from the bounding set; effective … ambient: masks.
+    drop: capabilities to take from the bounding set; effective … ambient: masks. seccomp_told: a second
+    filter, whose refusals the kernel logs.
     ignored: signals that this process ignores and the program must not.
     """
 
@@ -69,6 +70,7 @@ class ProcessPlan:
     size: tuple[int, int] | None
     apparmor: str
     seccomp: bytes
+    seccomp_told: bytes
     seccomp_flags: int
     ignored: tuple[int, ...]
 
@@ -253,7 +255,7 @@ def prepare_process(
     }
     bounding = caps.get("bounding", 0)
     size = process.get("consoleSize")
-    program, seccomp_flags = _seccomp(config, seccomp)
+    (program, told), seccomp_flags = _seccomp(config, seccomp)
     return ProcessPlan(
         arguments=arguments,
         environment=tuple(each for each in environment if each.find("=") > 0),
@@ -275,6 +277,7 @@ def prepare_process(
         size=(size["height"], size["width"]) if size else None,
         apparmor=_apparmor(process.get("apparmorProfile") or ""),
         seccomp=program,
+        seccomp_told=told,
         seccomp_flags=seccomp_flags,
         ignored=_ignored_signals(),
     )
@@ -325,7 +328,7 @@ def _rlimits(rlimits: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int, int,
     )  # fmt: skip
 
 
-_programs: dict[str, bytes] = {}
+_programs: dict[str, tuple[bytes, bytes]] = {}
 _SECCOMP_FLAGS = {
     "SECCOMP_FILTER_FLAG_LOG": syscalls.SECCOMP_FILTER_FLAG_LOG,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": syscalls.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
@@ -333,8 +336,9 @@ _SECCOMP_FLAGS = {
 }
 
 
-def _seccomp(config: Mapping[str, Any], given: bytes | None) -> tuple[bytes, int]:
-    """The filter to load and its flags. A profile without a compiled filter is refused."""
+def _seccomp(config: Mapping[str, Any], given: bytes | None) -> tuple[tuple[bytes, bytes], int]:
+    """The filter to load, the one whose refusals are told, and flags. A profile without a compiled filter is
+    refused."""
     profile = (config.get("linux") or {}).get("seccomp")
     flags = 0
     for name in (profile or {}).get("flags") or ():
@@ -342,24 +346,33 @@ def _seccomp(config: Mapping[str, Any], given: bytes | None) -> tuple[bytes, int
             raise Unsupported("load seccomp", name, "this flag is not supported", "leave it out")
         flags |= _SECCOMP_FLAGS[name]
     if given is not None:
-        return given, flags
+        return _split(given), flags
     path = (config.get("annotations") or {}).get(SECCOMP)
-    if not path:
-        if profile:
-            raise Invalid("load seccomp", "profile", "it was not compiled", "give the compiled filter")
-        return b"", 0
-    # Named by the hash of its content and never changed: read once.
-    program = _programs.get(path)
-    if program is None:
-        try:
-            with open(path, "rb") as file:
-                program = file.read(1 << 20)
-        except OSError as error:
-            raise Invalid("load seccomp", path, error.strerror or "", "create the container again") from error
-        if not program or len(program) % 8:
-            raise Invalid("load seccomp", path, "not a compiled filter", "create the container again")
-        _programs[path] = program
-    return program, flags
+    if path:
+        # Named by the hash of its content and never changed: read once.
+        return _programs.get(path) or _read_program(path), flags
+    if profile:
+        raise Invalid("load seccomp", "profile", "it was not compiled", "give the compiled filter")
+    return (b"", b""), flags
+
+
+def _read_program(path: str) -> tuple[bytes, bytes]:
+    try:
+        with open(path, "rb") as file:
+            whole = file.read(1 << 20)
+    except OSError as error:
+        raise Invalid("load seccomp", path, error.strerror or "", "create the container again") from error
+    if not whole or len(whole) % 8:
+        raise Invalid("load seccomp", path, "not a compiled filter", "create the container again")
+    found = _programs[path] = _split(whole)
+    for program in found:  # what a forked child makes of it costs it seventy pages
+        syscalls.seccomp_keep_filter(program)
+    return found
+
+
+def _split(whole: bytes) -> tuple[bytes, bytes]:
+    program, _, told = whole.partition(TOLD)
+    return program, told
 
 
 def _ignored_signals() -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from typing import NoReturn
 from runtime import mounts, users
 from runtime import syscalls as sys_
 from runtime.errors import Invalid, SetpointError, Temporary
-from runtime.supervisor.prepare import TOLD, ProcessPlan
+from runtime.supervisor.prepare import ProcessPlan
 from runtime.supervisor.report import failure, warn
 
 SETUP_FAILED = 125  # exit statuses as docker run has them
@@ -244,17 +244,16 @@ def _restrict(process: ProcessPlan) -> None:
     """Capabilities and the filter, in the order that needs the filter to allow the least."""
     final = (process.effective, process.permitted, process.inheritable)
     needs_admin = bool(process.seccomp) and not process.no_new_privileges
-    program, _, told = process.seccomp.partition(TOLD)
     try:
         if needs_admin:
             held = sys_.capget().permitted
             sys_.capset((process.permitted & held) | _SYS_ADMIN, (process.permitted & held) | _SYS_ADMIN, 0)
-            sys_.seccomp_set_filter(program, process.seccomp_flags)
-            _have_told(told)
+            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
+            _have_told(process.seccomp_told)
         _set_capabilities(*final, process.ambient)
         if process.seccomp and not needs_admin:
-            sys_.seccomp_set_filter(program, process.seccomp_flags)
-            _have_told(told)
+            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
+            _have_told(process.seccomp_told)
     except OSError as error:
         raise failure("drop privileges", "process", error) from error
 

@@ -63,7 +63,7 @@ class Pending(NamedTuple):
 
 
 def start(server: Supervisor, container: Container) -> None:
-    """Build the container, and fork it at the end of this round of the loop; `container.on_started`
+    """Build the container, and fork it at the end of a round of the loop; `container.on_started`
     hears how it went. Raises what launch.build raises, with nothing left behind.
 
     Those that are asked for together are built one after the other and then forked one after the other:
@@ -76,7 +76,9 @@ def start(server: Supervisor, container: Container) -> None:
     container.cgroup = str(config.get("linux", {}).get("cgroupsPath", ""))
     stdio = make_fifos(container)
     try:
-        request = launch.LaunchRequest(config=config, bundle=container.bundle, stdio=stdio, gate=True)
+        request = launch.LaunchRequest(
+            config=config, bundle=container.bundle, stdio=stdio, gate=True, says_ready=False
+        )
         prepared = launch.build(request)
     except BaseException:
         container.close()
@@ -84,37 +86,45 @@ def start(server: Supervisor, container: Container) -> None:
         raise
     server.containers[container.name] = container
     if not server.pending:
-        server.loop.call_later(0.0, lambda: fork_pending(server))
+        server.loop.call_later(0.0, lambda: _fork_unless_more(server, 1))
     server.pending.append(Pending(container, prepared, stdio))
+
+
+def _fork_unless_more(server: Supervisor, before: int) -> None:
+    """Fork, unless more was built in this round of the loop: then the next may bring more still. before: as
+    many were there at its beginning."""
+    count = len(server.pending)
+    if before < count < MAX_TOGETHER:
+        server.loop.call_later(0.0, lambda: _fork_unless_more(server, count))
+    elif count:
+        fork_pending(server)
 
 
 def fork_pending(server: Supervisor) -> None:
     """The processes of all that was built, and then their gates: one kind of work at a time, for the
     pages that it touches."""
     pending, server.pending = server.pending, []
-    channels = [_fork(server, each) for each in pending]
+    outcomes = launch.fork_all([each.prepared for each in pending])
+    channels = [_begin(server, *each) for each in zip(pending, outcomes, strict=True)]
     for channel in channels:
         if channel is not None:
             channel.open_gate()
     server.reexec_if_wanted()
 
 
-def _fork(server: Supervisor, pending: Pending) -> Channel | None:
+def _begin(server: Supervisor, pending: Pending, outcome: launch.Launched | Exception) -> Channel | None:
     container = pending.container
-    try:
-        launched = launch.fork(pending.prepared)
-    except Exception as error:  # of this one alone: others wait for their own
-        tell_bug(error)
+    close(pending.stdio)
+    if isinstance(outcome, Exception):
+        tell_bug(outcome)
         server.containers.pop(container.name, None)
         container.close()
-        container.tell_started(error)
+        container.tell_started(outcome)
         return None
-    finally:
-        close(pending.stdio)
-    container.pid, container.pidfd = launched.pid, launched.pidfd
+    container.pid, container.pidfd = outcome.pid, outcome.pidfd
     container.is_child = True
     server.register(container)
-    return Channel(server, container, launched.channel)
+    return Channel(server, container, outcome.channel)
 
 
 def tell_bug(error: Exception) -> None:

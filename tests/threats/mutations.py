@@ -521,8 +521,12 @@ MUTATIONS = (
         "tests/unit/supervisor/test_start_answers.py::test_r34_a_bug_in_what_was_asked_for_is_an_answer",
     ),
     Mutation(
-        "R34", "runtime/supervisor/starting.py", "    except Exception as error:  # of this one alone",
-        "    except OSError as error:  # of this one alone",
+        "R34", LAUNCH, "            if end not in own:\n                os.close(end)\n", "            pass\n",
+        "tests/kernel/runtime/test_launch.py::test_those_that_are_forked_together_hold_nothing_of_each_other",
+    ),
+    Mutation(
+        "R34", LAUNCH, "    except Exception as error:  # of this one alone: others",
+        "    except OSError as error:  # of this one alone: others",
         "tests/unit/supervisor/test_start_answers.py::test_r34_a_bug_in_one_fork_leaves_the_others_their_answers",
     ),
     Mutation(

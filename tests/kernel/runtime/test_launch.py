@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from runtime import cgroups, syscalls
 from runtime.errors import Invalid
-from runtime.supervisor.launch import receive
+from runtime.supervisor.launch import Launched, LaunchRequest, build, fork_all, receive
 from runtime.supervisor.process import GATE_LOST
 from tests.kernel.runtime.conftest import Box, make_busybox, messages_of, mount
 
@@ -296,3 +297,24 @@ def test_a_user_namespace(box: Box) -> None:
     assert found.error == "", found
     assert found.output.split() == ["0", "0", "100000", "65536", "null", "ok"]
     assert (root / "x").stat().st_uid == 100_000
+
+
+def test_those_that_are_forked_together_hold_nothing_of_each_other(box: Box) -> None:
+    """Each is told of the end of its own channel, whatever the others wait for."""
+    layers = json.dumps({"lower": [str(box.layer), str(box.base)]})
+    config = {**box.config, "annotations": {**box.config["annotations"], "setpoint.rootfs": layers}}
+    config["linux"] = {**config["linux"], "cgroupsPath": ""}
+    config["process"] = {**config["process"], "args": ["sleep", "1000"]}
+    null = os.open("/dev/null", os.O_RDWR)
+    request = LaunchRequest(config, str(box.place), (null, null, null), gate=True, says_ready=False)
+    made = fork_all([build(request) for _ in range(3)])
+    os.close(null)
+    waits, runs, left = [each for each in made if isinstance(each, Launched)]
+    runs.channel.settimeout(30.0)
+    box.running += waits, runs, left
+    runs.channel.send(b"start")
+    assert messages_of(runs) == []
+    left.channel.close()
+    found = os.waitid(os.P_PIDFD, left.pidfd, os.WEXITED)
+    assert found is not None and found.si_status == GATE_LOST
+    assert os.waitid(os.P_PIDFD, waits.pidfd, os.WEXITED | os.WNOHANG) is None

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from runtime import syscalls
 from runtime.errors import Temporary
 from runtime.supervisor import launch, operations, starting
 from runtime.supervisor.container import Container
 from runtime.supervisor.loop import Loop
 from runtime.supervisor.protocol import Wire
 from runtime.supervisor.server import Connection, Supervisor
+
+FORK_ALL = launch.fork_all
 
 
 class Answers:
@@ -48,7 +51,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     process = subprocess.Popen(["sleep", "1000"])
     launched = launch.Launched(process.pid, os.pidfd_open(process.pid), ours)
-    monkeypatch.setattr(launch, "fork", lambda _prepared: launched)
+    monkeypatch.setattr(launch, "fork_all", lambda wanted: [launched for _ in wanted])
     yield theirs
     process.kill()
     process.wait()
@@ -113,14 +116,26 @@ def test_r34_words_of_the_child_that_make_no_sense(server: Supervisor, child: so
 def test_r34_a_bug_in_one_fork_leaves_the_others_their_answers(
     server: Supervisor, child: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fork, failing = launch.fork, [AssertionError("a bug")]
+    """All are forked together: what fails for one of them is for that one alone."""
+    (launched,) = launch.fork_all([SimpleNamespace()])  # type: ignore[list-item]
+    failing = [AssertionError("a bug")]
 
-    def fork_or_fail(prepared: launch.Prepared) -> launch.Launched:
-        if failing:
-            raise failing.pop()
-        return fork(prepared)
+    class Fork:
+        clone, theirs, ours = None, child, child
 
-    monkeypatch.setattr(launch, "fork", fork_or_fail)
+        def __init__(self, prepared: Any) -> None:
+            self.prepared = prepared
+            if failing:
+                raise failing.pop()
+
+        def end(self) -> launch.Launched | Exception:
+            return launched
+
+    prepared = SimpleNamespace(pid_namespace=-1, close=lambda: None)
+    monkeypatch.setattr(launch, "build", lambda _request: prepared)
+    monkeypatch.setattr(launch, "_Fork", Fork)
+    monkeypatch.setattr(syscalls, "clone3_each", lambda _clones: -1)
+    monkeypatch.setattr(launch, "fork_all", FORK_ALL)
     other = Path(server.run_directory) / "two"
     other.mkdir()
     (other / "config.json").write_text("{}")
