@@ -5,12 +5,12 @@ mode was set through a link. The process that does it can reach nothing of the h
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ import pytest
 
 from runtime.copies import worker
 from runtime.copies.giving import give
+from runtime.copies.outlet import Outlet
 from runtime.copies.places import place_of, stat_of
 from runtime.copies.running import open_running
 from runtime.copies.taking import Taking
@@ -53,10 +54,10 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def given(root: Path, path: str) -> bytes:
-    data = io.BytesIO()
-    with opened(root) as descriptor:
-        give(descriptor, path, data.write, "web")
-    return data.getvalue()
+    with tempfile.TemporaryFile() as data, opened(root) as descriptor:
+        give(descriptor, path, Outlet(data.fileno()), "web")
+        data.seek(0)
+        return data.read()
 
 
 def take(root: Path, where: str, data: bytes, limits: Limits = worker.LIMITS) -> None:
