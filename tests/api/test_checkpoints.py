@@ -32,16 +32,6 @@ def status(host: Host, name: str) -> str:
     return host.docker("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", name).stdout.strip()
 
 
-def started_from(host: Host, name: str, checkpoint: str) -> None:
-    """dockerd has its containerd forget what it made of a checkpoint, and is refused the same bytes ("already
-    exists") until that has been done."""
-    if host.is_ours:
-        host.docker("start", "--checkpoint", checkpoint, name)
-        return
-    words = ("start", "--checkpoint", checkpoint, name)
-    eventually(lambda: host.docker(*words, check=False).returncode == 0, "dockerd starts it from there")
-
-
 def names(host: Host, name: str, *options: str) -> list[str]:
     return host.docker("checkpoint", "ls", *options, name).stdout.split()[2:]
 
@@ -52,14 +42,23 @@ def refusal(host: Host, *words: str) -> str:
     return done.stderr
 
 
+def kept_and_started(host: Host, name: str) -> int | None:
+    """How far it had counted. None where dockerd refuses, as it does now and then: its containerd has the same
+    bytes already. Of another container they are others."""
+    counting(host, name)
+    assert names(host, name) == []
+    assert host.docker("checkpoint", "create", name, "one").stdout.split() == ["one"]
+    assert (status(host, name), names(host, name)) == ("exited 137", ["one"])
+    last = numbers(host, name)[-1]
+    started = host.docker("start", "--checkpoint", "one", name, check=host.is_ours)
+    assert started.returncode == 0 or "already exists" in started.stderr, started.stderr
+    return None if started.returncode else last
+
+
 @needs_criu
 def test_it_goes_on_where_it_was(either: Host, name: str) -> None:
-    counting(either, name)
-    assert names(either, name) == []
-    assert either.docker("checkpoint", "create", name, "one").stdout.split() == ["one"]
-    assert (status(either, name), names(either, name)) == ("exited 137", ["one"])
-    last = numbers(either, name)[-1]
-    started_from(either, name, "one")
+    while (last := kept_and_started(either, name)) is None:
+        either.docker("rm", "-f", name)
     eventually(lambda: numbers(either, name)[-1] > last + 3, "it goes on")
     said = numbers(either, name)
     assert said == list(range(len(said)))
@@ -67,7 +66,7 @@ def test_it_goes_on_where_it_was(either: Host, name: str) -> None:
     either.docker("stop", "-t", "0", name)
     assert status(either, name) == "exited 137"
     either.docker("start", name)  # anew
-    eventually(lambda: numbers(either, name)[-1] < last, "it begins anew")
+    eventually(lambda: numbers(either, name).count(0) == 2, "it begins anew")
     either.docker("checkpoint", "create", "--leave-running", name, "two")
     assert (status(either, name), sorted(names(either, name))) == ("running 0", ["one", "two"])
     either.docker("checkpoint", "rm", name, "one")
