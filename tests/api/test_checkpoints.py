@@ -43,8 +43,8 @@ def refusal(host: Host, *words: str) -> str:
 
 
 def kept_and_started(host: Host, name: str) -> int | None:
-    """How far it had counted. None where dockerd refuses, as it does now and then: its containerd has the same
-    bytes already. Of another container they are others."""
+    """How far it had counted. None where dockerd refuses, as it does now and then: its containerd has the
+    same bytes already. Of another container they are others."""
     counting(host, name)
     assert names(host, name) == []
     assert host.docker("checkpoint", "create", name, "one").stdout.split() == ["one"]
