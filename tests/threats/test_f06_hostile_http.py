@@ -60,7 +60,7 @@ def test_f6_a_key_twice_among_many_costs_no_more_than_reading_them() -> None:
 def test_f6_nor_do_mounts_without_end() -> None:
     looked: list[str] = []
 
-    def volume(name: str) -> str:
+    def volume(name: str, *_how: object) -> str:
         looked.append(name)
         return name
 
