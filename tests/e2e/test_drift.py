@@ -8,6 +8,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from agent.client import Client
 from agent.drill import kernel
 from tests.e2e.story import Story, eventually
@@ -72,13 +74,14 @@ def _why(story: Story, name: str) -> str:
     return said if "DriftRepaired" in said else ""
 
 
-def test_why_tells_what_is_the_hosts(story: Story) -> None:
+@pytest.mark.parametrize("family", ["inet", "bridge"])
+def test_why_tells_what_is_the_hosts(story: Story, family: str) -> None:
     story.apply({"shop/compose.yaml": MANIFEST})
     before = kernel.table(story.layout.nft_table)
-    kernel.nft(f"delete table inet {story.layout.nft_table}")
+    kernel.nft(f"delete table {family} {story.layout.nft_table}")
     eventually(lambda: kernel.table(story.layout.nft_table) == before, "the table is back")
     said = eventually(lambda: _why(story, "engine/host/kernel"), "why tells it")
-    assert "the table is missing" in said
+    assert f"the table of family {family} is missing" in said
     assert "noticed by network" in said
 
 

@@ -79,8 +79,8 @@ class Host(AgentProcess):
             subprocess.run(["umount", "-l", point], check=True)
         for name in leaks.link_names(self.layout):
             subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
-        for name in leaks.tables(self.layout):
-            subprocess.run(["nft", "delete", "table", "inet", name], check=True)
+        for table in leaks.tables(self.layout):
+            subprocess.run(["nft", "delete", "table", *table.split()], check=True)
         parent = self.layout.cgroup_parent
         for name in (parent, f"{parent}.supervisor", *self.layout.side_cgroups):
             cgroups.delete(f"/{name}")
