@@ -180,6 +180,7 @@ def clean(layout: Layout) -> None:
         subprocess.run(["nft", "delete", "table", *table.split()], check=False, capture_output=True)
     for first, _ in id_ranges.claims(layout.instance):
         id_ranges.remove(first)
+    deadline = time.monotonic() + 10  # of its own: to end them all may have taken the first one
     for path in cgroups(layout):
         while time.monotonic() < deadline:
             try:
