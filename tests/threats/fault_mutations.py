@@ -169,9 +169,9 @@ VERSIONS = (
     ),
     Mutation(
         "R38", "runtime/supervisor/process.py",
-        "            sys_.seccomp_set_filter(program, process.seccomp_flags)\n            _have_told(told)\n        _set",
-        "            with suppress(OSError):\n                sys_.seccomp_set_filter(program, process.seccomp_flags)\n"
-        "            _have_told(told)\n        _set",
+        "            sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)\n            _have_told(process.seccomp_told)\n        _set",
+        "            with suppress(OSError):\n                sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)\n"
+        "            _have_told(process.seccomp_told)\n        _set",
         f"{_LACKING}::test_r38_a_container_that_cannot_be_kept_in_does_not_run[seccomp]",
     ),
 )  # fmt: skip
