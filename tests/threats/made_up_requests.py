@@ -59,15 +59,15 @@ CHUNKS = (
 # Of what is dear, or changes much, a little is enough.
 RARE = frozenset((
     "/commit", "/build", "/images/load", "/images/get", "/images/create", "/images/{name}/get", "/session",
-    "/containers/{id}/export", "/containers/{id}/start", "/containers/{id}/restart", "/containers/{id}/stop",
+    "/containers/{id}/export", "/containers/{id}/start", "/containers/{id}/stop",
     "/containers/{id}/archive", "/containers/{id}/checkpoints", "/grpc", "/system/df",
     "/images/search", "/distribution/{name}/json", "/images/{name}/push",
     PREFIX + "/system/df", PREFIX + "/system/prune", PREFIX + "/doctor", PREFIX + "/wait",
     PREFIX + "/image/pull", PREFIX + "/image/tags", PREFIX + "/image/check", "/containers/{id}/changes",
 ))  # fmt: skip
-LEFT_OUT = frozenset(
-    ("/stop", "/down", "/volume/import", "/image/search")
-)  # its end, another's files, another host
+LEFT_OUT = frozenset((  # the agent's end, the host's own files, other hosts; restarts, which git lets be
+    "/stop", "/down", "/volume/import", "/image/search", "/auth", "/containers/{id}/restart",
+))  # fmt: skip
 NO_PART = (
     "/swarm",
     "/nodes",
