@@ -196,7 +196,7 @@ class Maker:
     def _bitten(self, data: bytes) -> bytes:
         found = bytearray(data)
         for _ in range(self._chance.randrange(1, 5)):
-            at = self._chance.randrange(len(found))
+            at = self._chance.randrange(len(found) + 1)
             found[at : at + self._chance.randrange(3)] = self._chance.randbytes(self._chance.randrange(3))
         return bytes(found) or b"\0"
 
