@@ -29,6 +29,11 @@ _FRAME = struct.Struct("!BxxxI")
 _NUMBERS = {b"stdout": 1, b"stderr": 2}
 
 
+def frame(stream: bytes, data: bytes) -> bytes:
+    """Output as framed clients get it."""
+    return _FRAME.pack(_NUMBERS[stream], len(data)) + data
+
+
 class Attachment:
     """What the container's side calls: feed, end. What it is told by: the callbacks given to open."""
 
@@ -57,11 +62,9 @@ class Attachment:
         return self._queued > HIGH_BYTES
 
     def feed(self, stream: bytes, data: bytes) -> None:
-        """Output of the container, to the client."""
+        """Output of the container, to the client: a frame for one that is framed."""
         if self.is_closed or stream not in self.streams:
             return
-        if self.framed:
-            data = _FRAME.pack(_NUMBERS[stream], len(data)) + data
         self._queue.append(memoryview(data))
         self._queued += len(data)
         self._flush()

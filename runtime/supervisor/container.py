@@ -13,7 +13,7 @@ import os
 import stat
 
 from runtime.supervisor import records, terminal
-from runtime.supervisor.attach import Attachment
+from runtime.supervisor.attach import Attachment, frame
 from runtime.supervisor.log_file import log_of
 from runtime.supervisor.loop import HANGUP, READ, WRITE, Loop
 from runtime.supervisor.output import Output
@@ -223,8 +223,12 @@ class Container:
         self._on_flow()
 
     def _tap(self, stream: bytes, data: bytes) -> None:
-        for attachment in list(self.attachments):
-            attachment.feed(stream, data)
+        """Bytes that wait for several who are slow are there once."""
+        attachments = list(self.attachments)
+        is_wanted = any(each.framed and stream in each.streams for each in attachments)
+        framed = frame(stream, data) if is_wanted else b""
+        for attachment in attachments:
+            attachment.feed(stream, framed if attachment.framed else data)
 
     def _on_input(self, attachment: Attachment, data: bytes) -> bool:
         """Bytes for stdin; b"" ends it. False: hold them until there is room."""
