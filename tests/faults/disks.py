@@ -105,7 +105,7 @@ class Disk:
 
     def fill(self, leave_bytes: int = 0) -> None:
         """Take every block but `leave_bytes` of them."""
-        descriptor = os.open(self.point / FILLER, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = self._filler()
         try:
             size = os.fstat(descriptor).st_size
             piece = 16 * MEBIBYTE
@@ -122,6 +122,17 @@ class Disk:
                     piece //= 2
         finally:
             os.close(descriptor)
+
+    def _filler(self) -> int:
+        """Where there is no inode either, one comes free as soon as what was just removed is gone."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                return os.open(self.point / FILLER, os.O_RDWR | os.O_CREAT, 0o600)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
     def free(self) -> None:
         (self.point / FILLER).unlink(missing_ok=True)

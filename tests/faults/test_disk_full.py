@@ -76,6 +76,10 @@ def lines_of(story: Story) -> list[int]:
     return [int(number) for number in found]
 
 
+def has_gap(lines: list[int]) -> bool:
+    return lines != list(range(lines[0], lines[0] + len(lines)))
+
+
 def fill_bytes(disk: Disk) -> None:
     disk.fill()
 
@@ -155,7 +159,7 @@ def test_nothing_left(story: Story, disk: Disk, fill: Callable[[Disk], None], tm
     assert story.pid("shop/container/talker") == talker
     eventually(lambda: lines_of(story)[-1] > lines[-1], "its output is kept again")
     # Without inodes a file that is there takes more bytes; XFS allocates ahead for one that grows.
-    if fill is not fill_inodes and not disk.is_xfs():
+    if fill is not fill_inodes and not disk.is_xfs() and has_gap(lines_of(story)):
         assert "bytes of output lost: the disk was full" in story.setpoint("logs", "shop/talker") + story.said
     stored = read_status(story.layout.database)
     assert stored is not None
