@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +71,24 @@ class Box:
     def be(self, http: Http, wanted: Names) -> None:
         """Each call may have been made before, and may be repeated."""
         name, networks = wanted
-        if self.shown(http)["Name"] != f"/{name}":
-            self.rename(http, name)
+        self.ask(http, f"/containers/{self.id}/rename?name={name}", lambda: self.name(http) == name)
         for network in networks - self.networks(http):
-            self.ask(http, f"/networks/{network}/connect")
+            self.ask(http, f"/networks/{network}/connect", lambda it=network: it in self.networks(http))
         for network in self.networks(http) - networks:
-            self.ask(http, f"/networks/{network}/disconnect")
+            self.ask(
+                http, f"/networks/{network}/disconnect", lambda it=network: it not in self.networks(http)
+            )
 
-    def rename(self, http: Http, name: str) -> None:
-        """An agent that was just started may be as quick with what was asked of the one before."""
-        answer = http("POST", f"/containers/{self.id}/rename", query={"name": name})
-        is_so = answer.status == 400 and self.shown(http)["Name"] == f"/{name}"
-        assert answer.status == 204 or is_so, f"rename: {answer.status} {answer.body!r}"
-
-    def ask(self, http: Http, path: str) -> None:
+    def ask(self, http: Http, path: str, is_so: Callable[[], bool]) -> None:
+        """What is so already is refused, as by Docker's daemon, and an agent that was just started may be as
+        quick with what was asked of the one before."""
+        if is_so():
+            return
         answer = http("POST", path, {"Container": self.id})
-        assert answer.status in (200, 204), f"{path}: {answer.status} {answer.body!r}"
+        assert answer.status in (200, 204) or is_so(), f"{path}: {answer.status} {answer.body!r}"
+
+    def name(self, http: Http) -> str:
+        return str(self.shown(http)["Name"]).removeprefix("/")
 
     def shown(self, http: Http) -> Any:
         return http("GET", f"/containers/{self.id}/json").json
