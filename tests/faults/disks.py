@@ -105,7 +105,7 @@ class Disk:
 
     def fill(self, leave_bytes: int = 0) -> None:
         """Take every block but `leave_bytes` of them."""
-        descriptor = self._filler()
+        descriptor = os.open(self.point / FILLER, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             size = os.fstat(descriptor).st_size
             piece = 16 * MEBIBYTE
@@ -123,23 +123,15 @@ class Disk:
         finally:
             os.close(descriptor)
 
-    def _filler(self) -> int:
-        """Where there is no inode either, one comes free as soon as what was just removed is gone."""
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                return os.open(self.point / FILLER, os.O_RDWR | os.O_CREAT, 0o600)
-            except OSError as error:
-                if error.errno != errno.ENOSPC or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
-
     def free(self) -> None:
         (self.point / FILLER).unlink(missing_ok=True)
 
     # --- inodes
 
     def fill_inodes(self, leave: int = 0) -> None:
+        """Take every inode but `leave` of them. `fill` has its own before: those that come free later, the
+        agent may take for its ballast."""
+        (self.point / FILLER).touch()
         directory = self.point / "many"
         directory.mkdir(exist_ok=True)
         number = len(os.listdir(directory))
