@@ -194,7 +194,7 @@ async def test_e7_a_neighbour_sees_nothing_and_believes_nothing(lab: Lab, name: 
 async def test_e7_the_host_believes_nothing(lab: Lab) -> None:
     stage = await _stage(lab)
     mac, address = stage.three
-    run("sysctl", "-qw", f"net.ipv4.neigh.{stage.bridge}.locktime=0")
+    Path(f"/proc/sys/net/ipv4/neigh/{stage.bridge}/locktime").write_text("0")
     run("ip", "neigh", "replace", address, "lladdr", mac, "dev", stage.bridge, "nud", "reachable")
     for op in (REQUEST, REPLY):
         for to in (stage.host[0], BROADCAST):
