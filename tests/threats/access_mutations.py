@@ -85,7 +85,11 @@ ACCESS = (
              "tests/unit/docker_api/test_build_http2.py"),
     Mutation("F6", GUARDS, "        async with asyncio.timeout(BODY_SECONDS):\n", "        if True:\n", F6),
     Mutation("F6", GUARDS, "        if silent >= SILENCE_SECONDS:\n", "        if False:\n", F6),
-    Mutation("F6", GUARDS, '    if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":\n', "    if False:\n", F6),
+    Mutation(
+        "F6", GUARDS, '    if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":\n',
+        "    if False:\n",
+        f"{T}/test_f06_hostile_http.py::test_f6_a_transfer_that_is_more_than_chunked_is_refused",
+    ),
     Mutation("F6", WAYS, "        while len(self._idle) > MAX_IDLE and self._close_longest_idle(GRACE_SECONDS):\n            pass\n", "", F6),
     Mutation("F6", WAYS, "            keepalive_timeout=KEEPALIVE_SECONDS,\n", "            keepalive_timeout=3600.0,\n", F6),
     Mutation("F6", WAYS, "        if isinstance(self._manager, Door):\n            self._manager.begin(self)\n", "        pass\n", F6),
