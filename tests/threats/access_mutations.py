@@ -92,7 +92,6 @@ ACCESS = (
     ),
     Mutation("F6", WAYS, "        while len(self._idle) > MAX_IDLE and self._close_longest_idle(GRACE_SECONDS):\n            pass\n", "", F6),
     Mutation("F6", WAYS, "            keepalive_timeout=KEEPALIVE_SECONDS,\n", "            keepalive_timeout=3600.0,\n", F6),
-    Mutation("F6", WAYS, "        if isinstance(self._manager, Door):\n            self._manager.begin(self)\n", "        pass\n", F6),
     Mutation("F6", WAYS, "                if self._scoped[handler.way.name] > MAX_SCOPED:\n", "                if False:\n", F6),
     Mutation("F9", GUARDS, '    if _NO_TEXT.search(request.path) or "." in parts or ".." in parts:\n', "    if False:\n", F9),
 )  # fmt: skip

@@ -258,8 +258,8 @@ def test_f6_a_follower_is_not_idle(agent: Agent, monkeypatch: pytest.MonkeyPatch
         eventually(lambda: bool(asked(path)) and len(door.connections) <= 30, "most of them are closed")
         follower.settimeout(0.2)
         with contextlib.suppress(TimeoutError):
-            while data := follower.recv(65536):
-                assert data
+            while True:
+                assert follower.recv(65536), "it was closed"
             pytest.fail("the follower was closed")
 
 
