@@ -9,7 +9,6 @@ Filled by the engine at `open`, kept by its own calls and by the supervisor's ev
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -102,13 +101,9 @@ class Entry:
 
     async def wait_ended(self, timeout_seconds: float) -> bool:
         """Whether it ends within that time."""
-        if not self.is_running:
-            return True
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiters.append(waiter)
         try:
-            async with asyncio.timeout(None if timeout_seconds == math.inf else max(timeout_seconds, 0)):
-                await waiter
+            async with asyncio.timeout(max(timeout_seconds, 0)):
+                await self._ended()
         except TimeoutError:
             return not self.is_running
         return True
@@ -117,17 +112,25 @@ class Entry:
         """Whether it ends within the time of a stop, which `hasten` may make shorter."""
         try:
             async with asyncio.timeout(grace_seconds) as self.ending:
-                return await self.wait_ended(math.inf)
+                await self._ended()
         except TimeoutError:
             return not self.is_running
         finally:
             self.ending = None
+        return True
+
+    async def _ended(self) -> None:
+        if self.is_running:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.waiters.append(waiter)
+            await waiter
 
     def hasten(self, grace_seconds: float) -> bool:
         """Whether a stop is under way that would have taken longer than that, and now does not."""
-        at = asyncio.get_running_loop().time() + grace_seconds
-        until = self.ending.when() if self.ending is not None and not self.ending.expired() else None
-        if self.ending is None or until is None or until <= at:
+        if self.ending is None or self.ending.expired():
+            return False
+        at, until = asyncio.get_running_loop().time() + grace_seconds, self.ending.when()
+        if until is None or until <= at:
             return False
         self.ending.reschedule(at)
         return True

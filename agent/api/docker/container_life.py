@@ -200,15 +200,10 @@ async def kill(request: web.Request) -> web.Response:
 
 
 async def _send(context: Context, state: ContainerState, signal: str, number: int) -> None:
-    key, record = record_of(context, state)
-    if (
-        key is not None
-        and record is not None
-        and record.owner == API_OWNER
-        and _ends(context, record, number)
-    ):
-        asked = asked_of(context, key) | {"is_last_run": True}
-        await wishes.change(context, key, asked=asked)
+    _key, record = record_of(context, state)
+    if record is not None and record.owner == API_OWNER and _ends(context, record, number):
+        asked = asked_of(context, record.key) | {"is_last_run": True}
+        await wishes.change(context, record.key, asked=asked)
     await context.engine.signal(state.id, signal)
     note_container(context, state, "kill", signal=str(number))
 
