@@ -7,6 +7,7 @@ podman = podman_in(folder)             podman("images").stdout
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -24,11 +25,12 @@ PATIENCE_SECONDS = 60.0
 def dockerd(folder: Path) -> Iterator[Engine]:
     """A daemon without networks, ended with the block. The socket's path must be short (unix(7))."""
     folder.mkdir(parents=True, exist_ok=True)
-    cgroups = _docker_cgroups()
+    parent = f"docker-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"
     command = [
         "dockerd", "--data-root", folder / "data", "--exec-root", folder / "exec", "-p", folder / "pid",
         "-H", f"unix://{folder}/sock", "--bridge", "none", "--iptables=false", "--ip6tables=false",
         "--ip-forward=false", "--ip-masq=false", "--experimental",  # which its checkpoints are
+        "--cgroup-parent", f"/{parent}",  # so that two daemons do not take away each other's
     ]  # fmt: skip
     temporary = {**os.environ, "TMPDIR": str(folder)}  # of which its containerd leaves some
     with (folder / "log").open("wb") as log:
@@ -51,7 +53,7 @@ def dockerd(folder: Path) -> Iterator[Engine]:
         # Of containers in the host's network it leaves one mounted, and on a busy machine its directory.
         for point in _mounts_below(folder):
             subprocess.run(["umount", "-q", point], check=False)
-        for top in _docker_cgroups() - cgroups:
+        for top in _cgroups(parent):
             _remove_empty(top)
 
 
@@ -61,9 +63,10 @@ def _mounts_below(folder: Path) -> list[str]:
     return [point for point in reversed(points) if point.startswith(f"{folder}/")]
 
 
-def _docker_cgroups() -> set[Path]:
+def _cgroups(name: str) -> list[Path]:
     """What dockerd makes at each hierarchy's top and leaves there."""
-    return set(Path("/sys/fs/cgroup").glob("docker")) | set(Path("/sys/fs/cgroup").glob("*/docker"))
+    hierarchies = Path("/sys/fs/cgroup")
+    return [*hierarchies.glob(name), *hierarchies.glob(f"*/{name}")]
 
 
 def _remove_empty(top: Path) -> None:
