@@ -57,6 +57,7 @@ class StepLimits:
     shm_bytes: int | None = None
     ulimits: tuple[Ulimit, ...] = ()
     extra_hosts: tuple[tuple[str, str], ...] = ()  # (name, address)
+    pids: int | None = None  # as every container's
 
     def resources(self) -> Resources:
         return Resources(
@@ -67,6 +68,7 @@ class StepLimits:
             cpuset_mems=self.cpuset_mems,
             memory_bytes=self.memory_bytes,
             memory_swap_bytes=self.memory_swap_bytes,
+            pids=Resources().pids if self.pids is None else self.pids,
         )
 
 

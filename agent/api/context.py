@@ -73,6 +73,9 @@ class Context:
     started_at: float = 0.0
     metrics_address: str = ""  # where it is served, with the port that the kernel chose
     addresses: tuple[str, ...] = ()  # on TCP, likewise
+    building: dict[str, list[Any]] = field(
+        default_factory=dict
+    )  # at scoped sockets (agent.api.sockets.quota)
     expiry: Any = None  # agent.api.sockets.expiry.Expiry, of what scoped sockets made
     refusals: dict[tuple[str, str], float] = field(default_factory=dict)  # of them, and when they were told
     instance_use: Any = None  # made when it is first asked for (agent.api.system)

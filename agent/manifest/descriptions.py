@@ -573,6 +573,24 @@ LIMITS = {
     "images": D("Images that may be used and pulled; any without it.", "images: [docker.io/library/*]", LIST),
     "external": D("Networks and volumes of others; any without it.", "external: []", LIST),
 }
+SHARE = {
+    "memory": D("Bytes. Swap is as much again at most.", "memory: 4g", SIZE),
+    "cpus": D("Processors.", "cpus: 2", NUMBER),
+    "pids": D("Processes and threads.", "pids: 1000", INTEGER),
+}
+QUOTA = {
+    **SHARE,
+    "containers": D("Containers, and builds that run.", "containers: 10", INTEGER),
+    "networks": D("Networks.", "networks: 2", INTEGER),
+    "volumes": D("Volumes, with those that containers make for themselves.", "volumes: 10", INTEGER),
+    "execs": D("Further processes in containers that have not ended.", "execs: 20", INTEGER),
+    "each": D(
+        "What one container or build may have, and has if it says nothing.",
+        "each: {memory: 1g, cpus: 1, pids: 200}",
+        {"type": "object"},
+        SHARE,
+    ),
+}
 SOCKET = {
     "allow": D(
         "What may be done there: read, write (all), a noun (containers, images, networks, volumes, system) "
@@ -602,6 +620,12 @@ SOCKET = {
         "Where it is, in a directory of root's. Without it: /run/INSTANCE/sockets/PROJECT.NAME.sock.",
         "path: /run/ci/docker.sock",
         TEXT,
+    ),
+    "quota": D(
+        "How much there may be at a time of what was made there, running or not. Any without it.",
+        "quota: {containers: 10, volumes: 5, memory: 4g, cpus: 2, each: {memory: 1g}}",
+        {"type": "object"},
+        QUOTA,
     ),
     "suspend": SUSPEND,
     "time_to_live": D(

@@ -339,11 +339,31 @@ class ImageSpec(Spec):
     suspend: bool = False
 
 
+class Share(Spec):
+    """Of the host, in the words of compose's deploy.resources.limits. None is as much as there is."""
+
+    memory: int | None = None  # bytes
+    cpus: float | None = None
+    pids: int | None = None
+
+
+class Quota(Share):
+    """How much there may be at a time of what a scoped socket made, running or not: in number, in sum, and of
+    each container."""
+
+    containers: int | None = None  # and builds that run
+    networks: int | None = None
+    volumes: int | None = None  # with those that have no name
+    execs: int | None = None  # that have not ended
+    each: Share = Share()
+
+
 class SocketSpec(Spec):
     """A way into the API that is fenced. path: "" is in the instance's run directory. owner: USER[:GROUP], ""
     is root's. allow: permissions (see `agent.policy.permissions`). label: NAME=VALUE, what is seen there
     bears it and what is made there gets it; "" is one of its own. limits: as a policy's `allow` (see
-    `socket_limits`). time_to_live: seconds that what is made there lives, None for ever."""
+    `socket_limits`). quota: how much there may be of it. time_to_live: seconds that what is made there lives,
+    None for ever."""
 
     path: str = ""
     owner: str = ""
@@ -351,6 +371,7 @@ class SocketSpec(Spec):
     allow: tuple[str, ...] = ()
     label: str = ""
     limits: dict[str, Any] = {}
+    quota: Quota | None = None
     time_to_live: float | None = None
     labels: dict[str, str] = {}
     ensure: Literal["present", "absent"] = "present"

@@ -43,7 +43,7 @@ blkio_config mem_limit memswap_limit mem_reservation mem_swappiness pids_limit o
 restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy profiles ensure
 suspend on_unhealthy platform update asked
 """
-_SOCKETS = "path limits owner mode allow label time_to_live labels ensure suspend"
+_SOCKETS = "path limits owner mode allow label quota time_to_live labels ensure suspend"
 _THINGS = """
 name driver driver_opts below external internal subnet gateway ip_range aux_addresses mtu isolated bridge
 labels ensure suspend keep asked

@@ -21,6 +21,7 @@ from tests.threats.image_mutations import IMAGE_GATE
 from tests.threats.keeping_mutations import KEEPING
 from tests.threats.log_mutations import LOGS
 from tests.threats.mutation import Mutation
+from tests.threats.quota_mutations import QUOTAS
 from tests.threats.source_fault_mutations import SOURCE_FAULTS
 from tests.threats.spoofing_mutations import SPOOFING
 from tests.threats.stream_mutations import STREAMS
@@ -671,6 +672,7 @@ MUTATIONS = (
     ),
     *API_IMAGES,
     *ACCESS,
+    *QUOTAS,
     *VOLUMES,
     *ARCHIVES,
     *COPIES,

@@ -27,6 +27,7 @@ from agent.api.docker.json_lines import write_json_lines
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, is_root
 from agent.api.sockets.images import check_base
+from agent.api.sockets.quota import build_with_limits, building
 from agent.api.unnamed_file import receive
 from agent.api.ways import scope_of
 from runtime.build_caller import BuildCaller
@@ -45,6 +46,13 @@ async def build(request: web.Request) -> web.StreamResponse:
     query = _fenced(request, read_query(request.query, new_id(), is_trusted=is_root(request)))
     logins = read_logins(request.headers.get("X-Registry-Config", ""))
     ordered = Ordered(query.order, query.limits, _caller(request, logins, query.build_id))
+    with building(context, scope_of(request), query.limits):
+        return await _build(request, context, ordered, query)
+
+
+async def _build(
+    request: web.Request, context: Context, ordered: Ordered, query: BuildQuery
+) -> web.StreamResponse:
     if not query.has_body:
         return await write_json_lines(request, _lines(request, context, ordered, query))
     directory = context.settings.layout.data
@@ -65,7 +73,8 @@ def _fenced(request: web.Request, query: BuildQuery) -> BuildQuery:
         return query
     if query.order.cache_from:
         raise Forbidden(f"cachefrom is not allowed at the socket {scope.name}")
-    return replace(query, order=replace(query.order, space=scope.name))
+    limits = build_with_limits(scope, query.limits)
+    return replace(query, order=replace(query.order, space=scope.name), limits=limits)
 
 
 def _caller(request: web.Request, logins: dict[str, Credential], build_id: str) -> BuildCaller:

@@ -28,6 +28,8 @@ from agent.api.docker.references import container_named, mounts_named, network_n
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, flag
 from agent.api.sockets.bodies import admit
+from agent.api.sockets.quota import claim_change, claim_container
+from agent.api.sockets.scope import SOCKET_LABEL
 from agent.api.ways import is_seen, scope_of
 from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
@@ -65,6 +67,7 @@ async def create(request: web.Request) -> web.Response:
     profiles: dict[Path, str] = {}
     spec = spec_of(name, body, image, _lookup(context, volumes, profiles))
     spec = admit(context, scope_of(request), spec, volumes)
+    claim_container(context, scope_of(request), spec, image, len(volumes))
     _keep(profiles)
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
     # No wait between the looks above and this: of many that ask for one name, one gets it; and what it names
@@ -216,6 +219,7 @@ async def update(request: web.Request) -> web.Response:
         restart = body_limits.restart_of(body)
         fields["restart"] = restart.model_dump()
     before = context.loop.verdict_of(key)
+    claim_change(context, scope_of(request), key, wishes.changed(context, key, **fields))
     wanted = await wishes.change(context, key, **fields)
     await _wait_limits(context, key, state, wanted, before)
     return json_answer({"Warnings": []})
@@ -290,8 +294,13 @@ async def remove(request: web.Request) -> web.Response:
     record = context.loop.objects().get(key)
     if record is None:
         raise Conflict("", "", f"removal of container {state.id} is already in progress")
-    await completed(_remove(context, key, state, record, with_volumes=flag(request, "v")))
+    await completed(_remove(context, key, state, record, with_volumes=_takes_volumes(request, state)))
     return no_content()
+
+
+def _takes_volumes(request: web.Request, state: ContainerState) -> bool:
+    """Those without a name. What a scoped socket made takes its own along: nobody there could see them."""
+    return flag(request, "v") or (scope_of(request) is not None and SOCKET_LABEL in state.labels)
 
 
 async def _remove(
@@ -338,6 +347,6 @@ async def prune(request: web.Request) -> web.Response:
             if verdict is None or verdict.phase not in ("Completed", "Failed", "Stalled"):
                 continue  # it is on its way to be started
         freed += await written_bytes(context, state.id)
-        await auto_remove.remove(context, key, record, with_volumes=False)
+        await auto_remove.remove(context, key, record, with_volumes=_takes_volumes(request, state))
         removed.append(state.id)
     return json_answer({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})

@@ -61,16 +61,18 @@ class Process(Protocol):
 
 
 class Exec:
-    """One of them. exit: done, with the code, when its process has ended or could not be started."""
+    """One of them. made_at: a scoped socket, or "". exit: done, with the code, when its process has ended or
+    could not be started."""
 
     __slots__ = (
-        "_drain", "_has_client", "_watching", "container", "exit", "has_begun", "has_detached", "id", "pid",
-        "process", "started", "wish",
+        "_drain", "_has_client", "_watching", "container", "exit", "has_begun", "has_detached", "id",
+        "made_at", "pid", "process", "started", "wish",
     )  # fmt: skip
 
-    def __init__(self, container: str, wish: ExecWish) -> None:
+    def __init__(self, container: str, wish: ExecWish, made_at: str = "") -> None:
         self.id = secrets.token_hex(32)
         self.container = container
+        self.made_at = made_at
         self.wish = wish
         self.has_begun = False
         self.pid = 0
@@ -171,10 +173,10 @@ class ExecRegistry:
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, container: str, wish: ExecWish) -> Exec:
+    def add(self, container: str, wish: ExecWish, made_at: str = "") -> Exec:
         self._forget_old()
         self._make_room(wish.size_bytes)
-        made = Exec(container, wish)
+        made = Exec(container, wish, made_at)
         self._all[made.id] = made
         self._bytes += wish.size_bytes
         self._live.setdefault(container, {})[made.id] = made
@@ -192,6 +194,10 @@ class ExecRegistry:
     def ids_of(self, container: str) -> list[str]:
         """Those of a container that have not ended."""
         return list(self._live.get(container, ()))
+
+    def count_of(self, made_at: str) -> int:
+        """Those of a scoped socket that have not ended."""
+        return sum(each.made_at == made_at for live in self._live.values() for each in live.values())
 
     def can_remove(self, each: Exec) -> bool:
         ended_at = self._ended.get(each.id)

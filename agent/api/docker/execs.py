@@ -24,7 +24,10 @@ from agent.api.docker.hijack import hijack, take_head
 from agent.api.docker.pumps import FRAME, send_output, take_input
 from agent.api.docker.terminal_size import read_console_size, read_size
 from agent.api.requests import context_of
+from agent.api.sockets.quota import claim
 from agent.api.upgrade import Connection, Upgraded
+from agent.api.ways import scope_of
+from agent.policy.quota import Use
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from runtime.model import ContainerState
 
@@ -39,7 +42,9 @@ async def create(request: web.Request) -> web.StreamResponse:
     wish = read_wish(body)
     state = find_container(context, request.match_info["id"])
     check_running(state)
-    id = context.execs.add(state.id, wish).id
+    scope = scope_of(request)
+    claim(context, scope, Use(execs=1))
+    id = context.execs.add(state.id, wish, scope.name if scope is not None else "").id
     note_container(context, state, f"exec_create: {' '.join(wish.argv)}", execID=id)
     return json_answer({"Id": id}, 201)
 

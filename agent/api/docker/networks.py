@@ -25,7 +25,10 @@ from agent.api.docker.network_view import FILTERS, Seen, fits, summary
 from agent.api.docker.network_view import inspect as view_of
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of
+from agent.api.sockets.quota import claim
+from agent.api.ways import scope_of
 from agent.manifest.spec import NetworkSpec
+from agent.policy.quota import Use
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from agent.reconcile.inventory import spec_of as stored_spec
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
@@ -71,6 +74,7 @@ async def create(request: web.Request) -> web.Response:
     if not _asked_before(context, key, spec):
         if spec.name in _names(context):
             raise Conflict("", "", f"network with name {spec.name} already exists")
+        claim(context, scope_of(request), Use(networks=1))
         await wishes.put(context, key, spec)
     await _wait_made(context, key, spec)
     id = network_id(context.settings.layout.instance, spec.name)

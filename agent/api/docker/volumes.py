@@ -32,8 +32,11 @@ from agent.api.docker.volume_view import (
 )
 from agent.api.requests import context_of
 from agent.api.sockets.bodies import admit_volume
+from agent.api.sockets.quota import claim
+from agent.api.sockets.scope import Scope
 from agent.api.ways import scope_of
 from agent.manifest.spec import VolumeSpec
+from agent.policy.quota import Use
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from agent.reconcile.observe import key_of
 from runtime import disk_use
@@ -69,7 +72,7 @@ async def create(request: web.Request) -> web.Response:
     key = Key(API_PROJECT, "volume", spec.name)
     await _going_is_gone(context, key)
     if (there := _find(context, spec.name)) is None:
-        await _make(context, key, spec)
+        await _make(context, key, spec, scope_of(request))
     else:
         check_options(there, spec.driver_opts)
     return json_answer(volume(_found(context, spec.name)), 201)
@@ -103,10 +106,11 @@ async def _going_is_gone(context: Context, key: Key) -> None:
         await wishes.wait(context, key, is_not_going, "create volume")
 
 
-async def _make(context: Context, key: Key, spec: VolumeSpec) -> None:
+async def _make(context: Context, key: Key, spec: VolumeSpec, scope: Scope | None) -> None:
     """Where a manifest wants one of that name, that one is waited for."""
     wanted = _wanted_as(context, spec.name)
     if wanted is None:
+        claim(context, scope, Use(volumes=1), but=key)
         await wishes.put(context, key, spec)
     try:
         await wishes.wait(

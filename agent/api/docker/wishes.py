@@ -59,14 +59,19 @@ def container_spec_of(record: ObjectRecord) -> ContainerSpec:
 
 async def change(context: Context, key: Key, *, starts: bool = False, **fields: object) -> ContainerSpec:
     """Want the same container with other fields; the spec as it is now."""
+    wanted = changed(context, key, **fields)
+    await put(context, key, wanted, starts=starts)
+    return wanted
+
+
+def changed(context: Context, key: Key, **fields: object) -> ContainerSpec:
+    """The container's spec with other fields."""
     record = context.loop.objects().get(key)
     if record is None or record.deleting:
         raise NotFound("", "", f"No such container: {key.name}")
     spec = container_spec_of(record)
     # A dump knows which fields were set, which hashes are over; a copy would not.
-    wanted = ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), **fields})
-    await put(context, key, wanted, starts=starts)
-    return wanted
+    return ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), **fields})
 
 
 async def wait(

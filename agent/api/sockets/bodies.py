@@ -13,6 +13,7 @@ from agent.api.docker.answers import Forbidden
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of, texts_of
 from agent.api.docker.finding import find_container
 from agent.api.sockets.images import check_here
+from agent.api.sockets.quota import with_limits
 from agent.api.sockets.scope import Scope
 from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.manifest.topology import BRIDGE_OPTION
@@ -90,7 +91,7 @@ def admit(
         held = admit_volume(scope, volume)
         labels = scope.labelled(held.labels)
         volumes[name] = VolumeSpec.model_validate({**held.model_dump(exclude_unset=True), "labels": labels})
-    return _held(policy, spec)
+    return _held(policy, with_limits(scope, spec))
 
 
 def admit_volume(scope: Scope | None, spec: VolumeSpec) -> VolumeSpec:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.manifest.socket_limits import allow_of
-from agent.manifest.spec import SocketSpec
+from agent.manifest.spec import Quota, SocketSpec
 from agent.policy.permissions import ANYBODY, expanded
 from agent.policy.policy import Allow, Policy
 from store.records import Key
@@ -22,7 +22,7 @@ EXPIRES_LABEL = "io.setpoint.expires-at"  # Unix seconds
 class Scope:
     """name: project/name of the socket's object. allowed: permissions. label, value: what all that it sees
     bears, and what it creates gets. allow: what may be asked for, as a policy has it. seconds: how long what
-    is made lives, None for ever."""
+    is made lives, None for ever. quota: how much there may be of it."""
 
     name: str
     allowed: frozenset[str]
@@ -30,6 +30,7 @@ class Scope:
     value: str
     allow: Allow
     seconds: float | None
+    quota: Quota | None = None
 
     def permits(self, permission: str | None) -> bool:
         """None is a permission that nobody has."""
@@ -65,7 +66,9 @@ class Scope:
 def scope_of_spec(key: Key, spec: SocketSpec) -> Scope:
     name = f"{key.project}/{key.name}"
     label, _, value = (spec.label or f"{SOCKET_LABEL}={name}").partition("=")
-    return Scope(name, expanded(spec.allow), label, value, allow_of(spec.limits), spec.time_to_live)
+    return Scope(
+        name, expanded(spec.allow), label, value, allow_of(spec.limits), spec.time_to_live, spec.quota
+    )
 
 
 def expires_at(labels: Mapping[str, str]) -> int | None:

@@ -9,7 +9,15 @@ import jsonschema
 import pytest
 import yaml
 
-from agent.manifest import parse_build, parse_mounts, parse_network, parse_ports, parse_run, parse_secrets
+from agent.manifest import (
+    parse_build,
+    parse_mounts,
+    parse_network,
+    parse_ports,
+    parse_run,
+    parse_secrets,
+    parse_socket,
+)
 from agent.manifest.descriptions import (
     ATTACHMENT,
     BUILD,
@@ -21,7 +29,10 @@ from agent.manifest.descriptions import (
     MOUNT,
     NETWORK,
     PORT,
+    QUOTA,
     SECRET,
+    SHARE,
+    SOCKET,
     VOLUME,
     Description,
 )
@@ -49,6 +60,9 @@ from runtime.errors import NotFound
         (BUILD, parse_build.FIELDS),
         (BUILD_SECRET, parse_secrets.ITEM_FIELDS),
         (SECRET, parse_secrets.SECTION_FIELDS),
+        (SOCKET, parse_socket.FIELDS),
+        (QUOTA, parse_socket.QUOTA),
+        (SHARE, parse_socket.SHARE),
     ],
 )
 def test_every_field_is_described(described: dict[str, Description], read: dict[str, Any]) -> None:
