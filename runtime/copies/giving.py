@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 
 from runtime.copies.outlet import Outlet
 from runtime.copies.places import Place, is_kernels, place_of
 from runtime.images.layer_writer import TreeEntries
 from runtime.images.limits import Limits
-from runtime.images.tarwriter import END, write_entry
+from runtime.images.tarwriter import END
 from runtime.images.walk import Found, walk
 
 # What is given goes to who may read it all anyway: bounds are there for what is taken.
@@ -23,12 +22,10 @@ LIMITS = Limits(entries=1 << 40, unpacked_bytes=1 << 62)
 
 def give(root: int, path: str, outlet: Outlet, subject: str) -> None:
     """`NotFound`, `Invalid`; OSError of the disk, or of a reader that went away."""
-    entries = TreeEntries(subject, limits=LIMITS)
+    entries = TreeEntries(subject, outlet.write, outlet.send, limits=LIMITS)
     with place_of(root, path) as place:
         for found in _found(root, place, subject):
-            named = replace(found, path=_named(place.base, found.path))
-            for entry, descriptor in entries.of(named):
-                write_entry(outlet.write, entry, descriptor, outlet.send)
+            entries.add(found, _named(place.base, found.path))
     outlet.write(END)
     outlet.flush()
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,12 +28,13 @@ from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.images.names import OPAQUE_MARK, WHITEOUT_PREFIX
 from runtime.images.packed_file import NewLayer, PackedFile
 from runtime.images.tarheaders import Entry, Kind
-from runtime.images.tarwriter import END, write_entry
+from runtime.images.tarwriter import END, Send, Write, send_nothing, write_entry
 from runtime.images.walk import Found, walk
 from runtime.images.xattrs import allowed_xattrs
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ELSEWHERE = ("trusted.overlay.redirect", "trusted.overlay.metacopy")
+_NO_XATTRS: Mapping[bytes, bytes] = {}
 _KINDS: Mapping[int, Kind] = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink",
     stat.S_IFCHR: "char", stat.S_IFBLK: "block", stat.S_IFIFO: "fifo",
@@ -80,17 +81,14 @@ def write_tree(
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """The layer's plain tar, piece by piece. root: a descriptor of the upper directory."""
-    entries = TreeEntries(subject, epoch, limits)
+    entries = TreeEntries(subject, write, epoch=epoch, limits=limits, is_of_overlay=True)
     for found in walk([root], subject, limits):
-        if leaves_out(found.path):
-            continue
-        refuse_elsewhere(found, subject)
-        for entry, descriptor in _of_layer(found, entries, subject):
-            write_entry(write, entry, descriptor)
+        if not leaves_out(found.path):
+            _add_of_layer(found, entries, write, subject)
     write(END)
 
 
-def _of_layer(found: Found, entries: TreeEntries, subject: str) -> Iterator[tuple[Entry, int]]:
+def _add_of_layer(found: Found, entries: TreeEntries, write: Write, subject: str) -> None:
     directory, _, base = found.path.rpartition(b"/")
     if base.startswith(WHITEOUT_PREFIX):
         raise Unsupported(
@@ -99,11 +97,11 @@ def _of_layer(found: Found, entries: TreeEntries, subject: str) -> Iterator[tupl
         )  # fmt: skip
     if found.is_whiteout:
         name = WHITEOUT_PREFIX + base
-        yield _mark(b"/".join(filter(None, (directory, name)))), -1
+        write_entry(write, _mark(b"/".join(filter(None, (directory, name)))))
         return
-    yield from entries.of(found)
+    entries.add(found, found.path)
     if found.is_opaque:
-        yield _mark(found.path + b"/" + OPAQUE_MARK), -1
+        write_entry(write, _mark(found.path + b"/" + OPAQUE_MARK))
 
 
 def _mark(name: bytes) -> Entry:
@@ -111,83 +109,108 @@ def _mark(name: bytes) -> Entry:
     return Entry(name, "file", 0, 0, 0, 0, 0, b"", 0, 0, {})
 
 
-def refuse_elsewhere(found: Found, subject: str) -> None:
-    """`Unsupported` for what overlayfs keeps in another place than it shows it in."""
-    if not found.is_directory and not stat.S_ISREG(found.status.st_mode):
-        return
-    for name in found.xattr_names():
-        if name in _ELSEWHERE:
-            raise Unsupported(
-                "write layer", subject, f"{_shown(found.path)!r} has its content in a layer below ({name})",
-                "echo N >/sys/module/overlay/parameters/redirect_dir (and metacopy), and start it anew",
-            )  # fmt: skip
-
-
 class TreeEntries:
-    """What is found as entries of one tar: with the names seen so far, so that a second one is a link."""
+    """Writes what is found as entries of one tar: with the names seen so far, so that a second one is a link.
 
-    def __init__(self, subject: str, epoch: int | None = None, limits: Limits = DEFAULT_LIMITS) -> None:
+    write, send: as for `tarwriter.write_entry`. epoch: no time is later. is_of_overlay: what is found lies in
+    the directories of an overlay; `Unsupported` for what that keeps in another place than it shows it in."""
+
+    def __init__(
+        self,
+        subject: str,
+        write: Write,
+        send: Send = send_nothing,
+        *,
+        epoch: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        is_of_overlay: bool = False,
+    ) -> None:
         self._subject = subject
+        self._write = write
+        self._send = send
         self._epoch = epoch
         self._limits = limits
+        self._is_of_overlay = is_of_overlay
         self._names: dict[tuple[int, int], bytes] = {}
         self._bytes = 0
 
-    def of(self, found: Found) -> Iterator[tuple[Entry, int]]:
-        """(entry, descriptor of its content or -1); nothing for a socket."""
+    def add(self, found: Found, name: bytes) -> None:
+        """name: in the archive, b"" is the root. Nothing for a socket."""
         kind = _KINDS.get(stat.S_IFMT(found.status.st_mode))
         if kind is None:
             return
-        link = self._first_name(found) if kind != "directory" else b""
+        link = self._first_name(found, name) if kind != "directory" else b""
         if link:
-            yield self._entry(found, "hardlink", link), -1
+            write_entry(self._write, self._entry(found, name, "hardlink", link=link))
         elif kind == "file":
-            yield from self._file(found)
+            self._add_file(found, name)
+        elif kind == "directory":
+            write_entry(self._write, self._entry(found, name, kind, self._xattrs(found)))
         else:
             target = os.readlink(b"", dir_fd=found.descriptor) if kind == "symlink" else b""
-            yield self._entry(found, kind, target), -1
+            write_entry(self._write, self._entry(found, name, kind, link=target))
 
-    def _first_name(self, found: Found) -> bytes:
+    def _first_name(self, found: Found, name: bytes) -> bytes:
         """The name that this file was found by before, or b""."""
         if found.status.st_nlink < 2:
             return b""
         identity = (found.status.st_dev, found.status.st_ino)
-        first = self._names.setdefault(identity, found.path)
-        return first if first != found.path else b""
+        first = self._names.setdefault(identity, name)
+        return first if first != name else b""
 
-    def _file(self, found: Found) -> Iterator[tuple[Entry, int]]:
+    def _add_file(self, found: Found, name: bytes) -> None:
         self._bytes += found.status.st_size
         if self._bytes > self._limits.unpacked_bytes:
             reason = f"over {self._limits.unpacked_bytes} bytes with {_shown(found.path)!r}"
             raise Invalid("write layer", self._subject, reason, "keep large and sparse files in a volume")
         if not found.status.st_size:
-            yield self._entry(found, "file"), -1
+            write_entry(self._write, self._entry(found, name, "file", self._xattrs(found)))
             return
         descriptor = found.open()
         try:
-            yield self._entry(found, "file"), descriptor
+            entry = self._entry(found, name, "file", self._xattrs(found, descriptor))
+            write_entry(self._write, entry, descriptor, self._send)
         finally:
             os.close(descriptor)
 
-    def _entry(self, found: Found, kind: Kind, link: bytes = b"") -> Entry:
+    def _entry(
+        self,
+        found: Found,
+        name: bytes,
+        kind: Kind,
+        xattrs: Mapping[bytes, bytes] = _NO_XATTRS,
+        link: bytes = b"",
+    ) -> Entry:
         status = found.status
-        seconds = int(status.st_mtime_ns // 10**9)
+        seconds = status.st_mtime_ns // 10**9
         if self._epoch is not None:
             seconds = min(seconds, self._epoch)
         device = status.st_rdev if kind in ("char", "block") else 0
-        size = status.st_size if kind == "file" else 0
         return Entry(
-            found.path or b"./", kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
-            seconds * 10**9, size, link, os.major(device), os.minor(device),
-            self._xattrs(found) if kind in ("file", "directory") else {},
+            name or b"./", kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
+            seconds * 10**9, status.st_size if kind == "file" else 0, link,
+            os.major(device), os.minor(device), xattrs,
         )  # fmt: skip
 
-    def _xattrs(self, found: Found) -> Mapping[bytes, bytes]:
+    def _xattrs(self, found: Found, opened: int = -1) -> Mapping[bytes, bytes]:
         """As an image may have them; sorted, since the disk has an order of its own."""
-        names = sorted(found.xattr_names())
+        names = sorted(found.xattr_names(opened))
+        if not names:
+            return _NO_XATTRS
+        if self._is_of_overlay:
+            _refuse_elsewhere(found, names, self._subject)
         values = {os.fsencode(name): value for name in names if (value := found.xattr(name)) is not None}
         allowed, _ = allowed_xattrs(values, self._limits)
         return {os.fsencode(name): value for name, value in allowed}
+
+
+def _refuse_elsewhere(found: Found, names: Sequence[str], subject: str) -> None:
+    for name in names:
+        if name in _ELSEWHERE:
+            raise Unsupported(
+                "write layer", subject, f"{_shown(found.path)!r} has its content in a layer below ({name})",
+                "echo N >/sys/module/overlay/parameters/redirect_dir (and metacopy), and start it anew",
+            )  # fmt: skip
 
 
 def _shown(path: bytes) -> str:

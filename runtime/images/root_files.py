@@ -8,34 +8,13 @@ what it has mounted where, or which ids it was given, for on the disk are its ow
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runtime.errors import NotFound
-from runtime.images.layer_writer import TreeEntries, refuse_elsewhere
+from runtime.images.layer_writer import TreeEntries
 from runtime.images.limits import DEFAULT_LIMITS, Limits
-from runtime.images.tarwriter import END, write_entry
-from runtime.images.walk import walk
-
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@contextlib.contextmanager
-def opened(directories: Sequence[Path]) -> Iterator[list[int]]:
-    """Their descriptors. NotFound when one of them was removed meanwhile, with its container."""
-    descriptors: list[int] = []
-    try:
-        for directory in directories:
-            try:
-                descriptors.append(os.open(directory, _DIRECTORY))
-            except FileNotFoundError as error:
-                raise NotFound("read root", str(directory), "it was removed meanwhile") from error
-        yield descriptors
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+from runtime.images.tarwriter import END, Send, send_nothing
+from runtime.images.walk import opened, walk
 
 
 def export_root(
@@ -46,10 +25,19 @@ def export_root(
 ) -> None:
     """Write the tar of what `layers` show, topmost first: the container's upper directory, then its image's.
     `Invalid`, `Unsupported` for what no archive can hold. Sockets are left out."""
-    entries = TreeEntries(subject, limits=limits)
     with opened(layers) as roots:
-        for found in walk(roots, subject, limits, is_merged=True):
-            refuse_elsewhere(found, subject)
-            for entry, descriptor in entries.of(found):
-                write_entry(write, entry, descriptor)
+        export_opened(roots, write, subject, limits=limits)
+
+
+def export_opened(
+    roots: Sequence[int],
+    write: Callable[[bytes], object],
+    subject: str,
+    send: Send = send_nothing,
+    limits: Limits = DEFAULT_LIMITS,
+) -> None:
+    """The same of layers that are open. send: as for `tarwriter.write_entry`."""
+    entries = TreeEntries(subject, write, send, limits=limits, is_of_overlay=True)
+    for found in walk(roots, subject, limits, is_merged=True):
+        entries.add(found, found.path)
     write(END)

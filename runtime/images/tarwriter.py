@@ -10,11 +10,12 @@ name of an owner, no padding that varies.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterator, Mapping
 
 from runtime.errors import Unsupported
 from runtime.images.limits import DEFAULT_LIMITS
-from runtime.images.tarheaders import BLOCK_BYTES, HEADER, Entry, Kind
+from runtime.images.tarheaders import BLOCK_BYTES, HEADER, Entry, Kind, sum_of
 
 Write = Callable[[bytes], object]
 Send = Callable[[int, int], int]
@@ -28,21 +29,33 @@ _NAME_BYTES = 100
 _MAX_ID = 8**7 - 1  # seven octal digits and a NUL
 _MAX_SIZE = 8**11 - 1
 _CHUNK_BYTES = 1024 * 1024
+_SMALL_BYTES = 64 * 1024  # files up to this are read at once, and go with their header in one piece
+# The same block as HEADER, for an entry that needs no more than numbers and names that fit.
+_PLAIN = struct.Struct("100s48s8s1s100s8s64x16s167x")
+_NO_DEVICE = b"0000000\x000000000\x00"
 _NO_XATTRS: Mapping[bytes, bytes] = {}
 
 
-def write_entry(
-    write: Write, entry: Entry, descriptor: int = -1, send: Send = lambda _file, _size: 0
-) -> None:
+def send_nothing(_file: int, _size: int) -> int:
+    return 0
+
+
+def write_entry(write: Write, entry: Entry, descriptor: int = -1, send: Send = send_nothing) -> None:
     """A header, and for a file entry.size bytes of its descriptor: one that got shorter meanwhile ends in
     zeros, of one that got longer the rest is left out. send: passes on as much as it can by a way of its own,
     from where the descriptor is, and gives how much that was."""
-    write(header(entry))
-    if entry.kind != "file" or not entry.size:
+    head, size = header(entry), entry.size if entry.kind == "file" else 0
+    if not size:
+        write(head)
         return
-    for piece in _exactly(descriptor, entry.size - send(descriptor, entry.size)):
+    padding = bytes(-size % BLOCK_BYTES)
+    if size < _SMALL_BYTES:
+        write(b"".join((head, *_exactly(descriptor, size), padding)))
+        return
+    write(head)
+    for piece in _exactly(descriptor, size - send(descriptor, size)):
         write(piece)
-    write(bytes(-entry.size % BLOCK_BYTES))
+    write(padding)
 
 
 def member(name: str, size: int, *, mode: int = 0o644) -> Entry:
@@ -57,6 +70,8 @@ def folder(name: str) -> Entry:
 def header(entry: Entry) -> bytes:
     """The 512 bytes of an entry, with what must come before them. `Unsupported` for what readers refuse."""
     name = entry.name + b"/" if entry.kind == "directory" and not entry.name.endswith(b"/") else entry.name
+    if _is_plain(entry, name):
+        return _plain_header(entry, name)
     records = _records(entry, name)
     seconds = min(max(entry.mtime_ns // 10**9, 0), _MAX_SIZE)
     size = entry.size if entry.kind == "file" else 0
@@ -66,6 +81,32 @@ def header(entry: Entry) -> bytes:
         b"ustar\x0000", b"", b"", _octal(entry.major, 7), _octal(entry.minor, 7), b"",
     )  # fmt: skip
     return (_extension(entry, records) if records else b"") + _with_checksum(fields)
+
+
+def _is_plain(entry: Entry, name: bytes) -> bool:
+    """Nearly all are."""
+    return (
+        len(name) <= _NAME_BYTES
+        and name.isascii()
+        and len(entry.link) <= _NAME_BYTES
+        and entry.link.isascii()
+        and not entry.xattrs
+        and entry.uid <= _MAX_ID
+        and entry.gid <= _MAX_ID
+        and entry.size <= _MAX_SIZE
+        and not entry.major
+        and not entry.minor
+    )
+
+
+def _plain_header(entry: Entry, name: bytes) -> bytes:
+    """In a third of the time, which is most of what a small file costs."""
+    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+        entry.mode & 0o7777, entry.uid, entry.gid, entry.size if entry.kind == "file" else 0,
+        min(max(entry.mtime_ns // 10**9, 0), _MAX_SIZE),
+    )  # fmt: skip
+    block = _PLAIN.pack(name, numbers, b" " * 8, _TYPES[entry.kind], entry.link, b"ustar\x0000", _NO_DEVICE)
+    return b"%b%06o\0 %b" % (block[:148], sum_of(block), block[156:])
 
 
 def _records(entry: Entry, name: bytes) -> list[tuple[bytes, bytes]]:
@@ -107,7 +148,7 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 def _with_checksum(fields: tuple[bytes, ...]) -> bytes:
     block = HEADER.pack(*fields)
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return block[:148] + b"%06o\0 " % sum_of(block) + block[156:]
 
 
 def _octal(value: int, digits: int) -> bytes:

@@ -17,8 +17,10 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
-from runtime.errors import Invalid
+from runtime.errors import Invalid, NotFound
 from runtime.images.limits import DEFAULT_LIMITS, Limits
 from runtime.syscalls import (
     RESOLVE_BENEATH,
@@ -35,8 +37,7 @@ _NAME = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EAGAIN})
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Something below the root, itself b"". descriptor: O_PATH, open until the next one is asked for."""
 
     path: bytes
@@ -66,9 +67,9 @@ class Found:
                 return None
             raise
 
-    def xattr_names(self) -> list[str]:
-        """Of a file or a directory."""
-        return os.listxattr(f"/proc/self/fd/{self.descriptor}")
+    def xattr_names(self, opened: int = -1) -> list[str]:
+        """Of a file or a directory. opened: from `open`, which is quicker."""
+        return os.listxattr(opened if opened >= 0 else f"/proc/self/fd/{self.descriptor}")
 
     def open(self) -> int:
         """A descriptor to read a file with: of what was found, whatever its name means by now."""
@@ -120,11 +121,12 @@ def walk(
 
 @dataclass(slots=True)
 class _Directory:
-    """One that is being walked. roots: of those that it is made of. left: names still to come, last first."""
+    """One that is being walked. roots: of those that it is made of. left: names still to come, last first,
+    each with the positions among `roots` that had it when they were listed."""
 
     path: bytes
     roots: tuple[int, ...]
-    left: list[bytes] | None = None
+    left: list[tuple[bytes, Sequence[int]]] | None = None
 
 
 def _entries(
@@ -133,53 +135,77 @@ def _entries(
     """The entries that are left, each with those of the roots that it is made of when it is a directory."""
     path = directory.path
     with contextlib.ExitStack() as stack:
-        found_in = [
-            (root, each)
-            for root in directory.roots
-            if (each := open_directory(root, path, stack, crosses=crosses)) >= 0
-        ]
+        places = [(root, open_directory(root, path, stack, crosses=crosses)) for root in directory.roots]
         if directory.left is None:
-            names = {os.fsencode(name) for _, each in found_in for name in os.listdir(each)}  # noqa: PTH208
-            directory.left = sorted(names, reverse=True)
-        while directory.left:
-            name = directory.left.pop()
-            whole = path + b"/" + name if path else name
-            with contextlib.ExitStack() as held:
-                found, layers = look(whole, name, found_in, held, is_merged=is_merged)
-                if found is not None:
-                    yield found, layers
+            directory.left = _names(places)
+        left, prefix = directory.left, path + b"/" if path else b""
+        while left:
+            name, having = left.pop()
+            found, layers = look(prefix + name, name, [places[each] for each in having], is_merged=is_merged)
+            if found is None:
+                continue
+            try:
+                yield found, layers
+            finally:
+                os.close(found.descriptor)
+
+
+def _names(places: Sequence[tuple[int, int]]) -> list[tuple[bytes, Sequence[int]]]:
+    """What the directories of several layers have, the last name first, and in which of them it is."""
+    if len(places) == 1:
+        first = listed(places[0][1]) if places[0][1] >= 0 else []
+        return [(name, (0,)) for name in sorted(first, reverse=True)]
+    having: dict[bytes, list[int]] = {}
+    for position, (_, each) in enumerate(places):
+        for name in listed(each) if each >= 0 else ():
+            having.setdefault(name, []).append(position)
+    return sorted(having.items(), reverse=True)
+
+
+def listed(directory: int) -> list[bytes]:
+    return [os.fsencode(name) for name in os.listdir(directory)]
 
 
 def look(
-    path: bytes,
-    name: bytes,
-    opened: Sequence[tuple[int, int]],
-    held: contextlib.ExitStack,
-    *,
-    is_merged: bool,
+    path: bytes, name: bytes, places: Sequence[tuple[int, int]], *, is_merged: bool
 ) -> tuple[Found | None, tuple[int, ...]]:
-    """The topmost entry of that name, and the roots that a merged directory is made of. opened: (root,
-    descriptor of the directory in it). What is opened lives as long as `held`."""
+    """The topmost entry of that name, whose descriptor is the caller's to close, and the roots that a merged
+    directory is made of. places: (root, descriptor of the directory in it, -1 where there is none)."""
     first: Found | None = None
     layers: list[int] = []
-    for root, directory in opened:
-        found = open_name(path, name, directory, held)
-        if found is None:
-            continue
-        if first is not None and not found.is_directory:
-            break  # a file, or a whiteout, below a directory: nothing of what is below it is seen
-        if is_merged and found.is_whiteout:
-            break
-        first = first or found
-        layers.append(root)
-        if not found.is_directory or (is_merged and found.is_opaque):
-            break
+    try:
+        for root, directory in places:
+            found = open_name(path, name, directory) if directory >= 0 else None
+            if found is None:
+                continue
+            goes_on = _adds(first, found, is_merged=is_merged)
+            if goes_on is not None:
+                layers.append(root)
+            if first is None and goes_on is not None:
+                first = found
+            else:
+                os.close(found.descriptor)
+            if not goes_on:
+                break
+    except BaseException:
+        if first is not None:
+            os.close(first.descriptor)
+        raise
     return first, tuple(layers)
 
 
-def open_name(path: bytes, name: bytes, directory: int, held: contextlib.ExitStack) -> Found | None:
+def _adds(first: Found | None, found: Found, *, is_merged: bool) -> bool | None:
+    """Whether what is below an entry of a layer is seen, too; None when it is not seen itself."""
+    if first is not None and not found.is_directory:
+        return None  # a file, or a whiteout, below a directory: nothing of what is below it is seen
+    if is_merged and found.is_whiteout:
+        return None
+    return found.is_directory and not (is_merged and found.is_opaque)
+
+
+def open_name(path: bytes, name: bytes, directory: int) -> Found | None:
     try:
-        descriptor = held.enter_context(owned(os.open(name, _NAME, dir_fd=directory)))
+        descriptor = os.open(name, _NAME, dir_fd=directory)
     except FileNotFoundError:
         return None
     return Found(path, os.fstat(descriptor), descriptor)
@@ -197,6 +223,22 @@ def open_directory(root: int, path: bytes, stack: contextlib.ExitStack, *, cross
 
 
 @contextlib.contextmanager
+def opened(directories: Sequence[Path]) -> Iterator[list[int]]:
+    """Their descriptors. NotFound when one of them was removed meanwhile, with its container."""
+    descriptors: list[int] = []
+    try:
+        for directory in directories:
+            try:
+                descriptors.append(os.open(directory, _DIRECTORY))
+            except FileNotFoundError as error:
+                raise NotFound("read root", str(directory), "it was removed meanwhile") from error
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
 def owned(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor
@@ -206,10 +248,13 @@ def owned(descriptor: int) -> Iterator[int]:
 
 def check(path: bytes, count: int, subject: str, limits: Limits) -> None:
     """`Invalid` for more than an image can hold."""
-    shown = path[:200].decode(errors="replace")
     if count > limits.entries:
         raise Invalid("read files", subject, f"more than {limits.entries} files", "keep them in a volume")
     if path.count(b"/") >= limits.depth:
-        raise Invalid("read files", subject, f"{shown!r} is deeper than {limits.depth} directories")
+        raise Invalid("read files", subject, f"{_shown(path)} is deeper than {limits.depth} directories")
     if len(path) > limits.name_bytes:
-        raise Invalid("read files", subject, f"{shown!r} is longer than {limits.name_bytes} bytes")
+        raise Invalid("read files", subject, f"{_shown(path)} is longer than {limits.name_bytes} bytes")
+
+
+def _shown(path: bytes) -> str:
+    return repr(path[:200].decode(errors="replace"))

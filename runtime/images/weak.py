@@ -13,8 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from runtime.images.root_files import opened
-from runtime.images.walk import Found, walk
+from runtime.images.walk import Found, opened, walk
 
 _ACCOUNTS = (b"etc/passwd", b"etc/shadow")
 _MAX_ACCOUNTS_BYTES = 1024 * 1024
