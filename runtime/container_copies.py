@@ -13,63 +13,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from runtime import pipes, user_namespaces
 from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.copies.lines import Given, Lines
 from runtime.copies.nursery import Nursery, Worker
 from runtime.copies.places import PathStat, stat_of
 from runtime.copies.running import Running, open_running
 from runtime.errors import NotFound, Temporary
-from runtime.fence import Fence
-from runtime.images.error_view import to_error
 from runtime.volume_mounts import VolumeMounts
 
 AT_ONCE = 8  # copies under way; more of them wait
 STAT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """The lines of a worker. oom_kills: as many as there were before it."""
-
-    lines: asyncio.StreamReader
-    name: str
-    fence: Fence
-    oom_kills: int
-
-    async def line(self) -> dict[str, Any]:
-        """Raises the error that the worker tells of, and Temporary when it ended without a word."""
-        line = await self.lines.readline()
-        if not line:
-            error = Temporary("copy", self.name, "it was given up", "do it again")
-            raise self.fence.explained(error, self.oom_kills)
-        found: dict[str, Any] = json.loads(line)
-        if "error" in found:
-            raise to_error(found["error"])
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A tar that is being written. pipe: where it comes from; closed by who gave it. end: called when the
-    pipe is at its end, it raises unless that is the end of all of it: else what came is no archive."""
-
-    pipe: int
-    end: Callable[[], Awaitable[object]]
-
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        async with pipes.reader_of(os.dup(self.pipe)) as pipe:
-            while data := await pipe.read(pipes.READ_BYTES):
-                yield data
-        await self.end()
 
 
 class ContainerCopies:
@@ -78,17 +39,14 @@ class ContainerCopies:
         index: ContainerIndex,
         assembly: Assembly,
         volume_mounts: VolumeMounts,
-        fence: Fence | None = None,
+        nursery: Nursery,
     ) -> None:
         self._index = index
         self._assembly = assembly
         self._volume_mounts = volume_mounts
         self._numbers = itertools.count()
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._nursery = Nursery(fence)
-
-    def close(self) -> None:
-        self._nursery.close()
+        self._nursery = nursery
 
     async def stat(self, id: str, path: str) -> PathStat:
         """`NotFound` with op "find file" for a path that leads nowhere."""
@@ -155,7 +113,7 @@ class ContainerCopies:
                     os.close(descriptor)
 
     @contextlib.asynccontextmanager
-    async def _begun(self, entry: Entry, told: dict[str, Any]) -> AsyncIterator[_Copy]:
+    async def _begun(self, entry: Entry, told: dict[str, Any]) -> AsyncIterator[Lines]:
         """A worker that looks at the container's files; it is gone at the end."""
         async with self._slots:
             async with entry.lock:  # whether it runs does not change meanwhile
@@ -173,16 +131,15 @@ class ContainerCopies:
                 gone = entry.copies[worker] = asyncio.get_running_loop().create_future()
             try:
                 async with pipes.reader_of(reading) as lines:
-                    yield _Copy(lines, entry.config.name, self._nursery.fence, oom_kills)
+                    yield Lines(lines, "copy", entry.config.name, self._nursery.fence, oom_kills)
             finally:
                 await asyncio.shield(self._end(entry, worker, gone))
                 self._volume_mounts.let_go(holder)
 
     async def _end(self, entry: Entry, worker: Worker, gone: asyncio.Future[None]) -> None:
-        await worker.end()
+        await self._nursery.end_of(worker)
         entry.copies.pop(worker, None)
         gone.set_result(None)
-        self._nursery.left()
 
     async def _start(self, entry: Entry, told: dict[str, Any]) -> tuple[int, Worker]:
         """A worker, and where its lines come from."""
@@ -196,15 +153,9 @@ class ContainerCopies:
             whole |= {"overlay": overlay.to_json(), "mounts": mounts, "read_only": config.read_only}
         else:
             passed |= {"root": running.root} | ({"users": running.process} if has_ids else {})
-        reading, passed["lines"] = os.pipe2(os.O_CLOEXEC)
         try:
-            told = {**whole, "descriptors": list(passed)}
-            return reading, await self._nursery.begin(told, list(passed.values()))
-        except BaseException:
-            os.close(reading)
-            raise
+            return await self._nursery.start(whole, passed)
         finally:
-            os.close(passed["lines"])
             if running is not None:
                 running.close()
 

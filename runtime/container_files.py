@@ -1,6 +1,7 @@
 """What is read of containers' root file systems: the whole as a tar, what changed, an image of it.
 
-    index ─> the directories of its layers ─> a worker (`images.container_work`) reads them
+    index ─> the directories of its layers ─> a worker reads them (`copies.worker`; `images.worker` for an
+                                              image); what few changes there are, a thread of our own
 
 Called by the agent through the engine. Nothing here enters a container or its mounts: a container that runs
 is read as it changes, and paused while an image is made of it, unless that is not wanted.
@@ -13,18 +14,19 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from runtime import pipes
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
-from runtime.errors import Conflict, NotFound, SetpointError
+from runtime.copies.lines import Given, Lines
+from runtime.copies.nursery import Nursery
+from runtime.errors import Conflict, NotFound
 from runtime.images.snapshots import UPPER
-from runtime.images.stop import Stop
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from runtime.life import Life
@@ -40,54 +42,80 @@ AT_ONCE = 8  # exports, diffs and commits under way; more of them wait
 
 
 class ContainerFiles:
-    def __init__(self, layout: Layout, index: ContainerIndex, images: IsolatedImages, life: Life) -> None:
+    def __init__(
+        self, layout: Layout, index: ContainerIndex, images: IsolatedImages, life: Life, nursery: Nursery
+    ) -> None:
         self._layout = layout
         self._index = index
         self._images = images
         self._life = life
-        self._threads = ThreadPoolExecutor(AT_ONCE, "container-files")
+        self._nursery = nursery
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE, "container-files")  # of our own: what waits for a disk
+        self._lookers = ThreadPoolExecutor(2, "container-changes")  # must not keep those that all share
 
     async def changes(self, id: str) -> list[tuple[str, str]]:
         """(A, C or D; path) of what a container changed of its image's files, sorted by path. What is no
         UTF-8 in a path is escaped as by os.fsdecode."""
         entry = self._index.get("diff", id)
         layers = self._layers("diff", entry)
-        found = await self._run("diff", entry.config.name, layers)
+        look = functools.partial(_quick_changes, layers, entry.config.name)
+        found = await asyncio.get_running_loop().run_in_executor(self._lookers, look)
+        if found is None:
+            found = await self._many_changes(entry, layers)
         self._check_there("diff", entry)
-        return [(change["kind"], change["path"]) for change in found]
+        return found
 
-    async def export(self, id: str) -> AsyncIterator[bytes]:
-        """The tar of a container's root, without its mounts, piece by piece. An error may come after the
-        first pieces: what was given so far is no archive then. A reader that is slow, or goes away, holds up
+    async def _many_changes(self, entry: Entry, layers: Sequence[str]) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        async with self._begun("diff", entry.config.name, layers, {}) as lines:
+            while "changes" in (line := await lines.line()):
+                found += map(tuple, line["changes"])
+        return found
+
+    @contextlib.asynccontextmanager
+    async def exporting(self, id: str) -> AsyncIterator[Given]:
+        """The tar of a container's root, without its mounts. A reader that is slow, or goes away, holds up
         nothing but the worker."""
         entry = self._index.get("export", id)
         layers = self._layers("export", entry)
-        stop = Stop()
         reading, writing = pipes.wide()
-        work = asyncio.ensure_future(self._run("export", entry.config.name, layers, writing, stop))
         try:
-            async with pipes.reader_of(reading) as pipe:
-                while data := await pipe.read(pipes.READ_BYTES):
-                    yield data
-            await work
-            self._check_there("export", entry)
-        finally:
-            stop.ask()
-            with contextlib.suppress(SetpointError, asyncio.CancelledError):  # it is for nobody any more
-                await asyncio.shield(work)
+            async with self._begun("export", entry.config.name, layers, {"pipe": writing}) as lines:
+                os.close(writing)
+                writing = -1
 
-    async def _run(
-        self, verb: str, name: str, layers: Sequence[str], pipe: int = -1, stop: Stop | None = None
-    ) -> list[dict[str, Any]]:
-        """In a thread of our own: a client that reads slowly must not keep those that all the agent shares.
-        The worker has its own descriptor of the pipe; with ours open, its end would never be seen."""
-        loop = asyncio.get_running_loop()
-        begin = functools.partial(self._images.work, verb, name, layers, pipe, stop)
-        try:
-            return await loop.run_in_executor(self._threads, begin)
+                async def end() -> None:
+                    await lines.line()
+                    self._check_there("export", entry)
+
+                yield Given(reading, end)
         finally:
-            if pipe >= 0:
-                os.close(pipe)
+            for descriptor in (reading, writing):
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+    async def export(self, id: str) -> AsyncGenerator[bytes, None]:
+        """The same, piece by piece. An error may come after the first pieces: what was given so far is no
+        archive then."""
+        async with self.exporting(id) as given, contextlib.aclosing(given.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    @contextlib.asynccontextmanager
+    async def _begun(
+        self, verb: str, name: str, layers: Sequence[str], passed: Mapping[str, int]
+    ) -> AsyncIterator[Lines]:
+        """A worker that reads layers; it is gone at the end."""
+        async with self._slots:
+            oom_kills = self._nursery.fence.oom_kills()
+            told = {"verb": verb, "name": name, "layers": list(layers)}
+            reading, worker = await self._nursery.start(told, passed)
+            try:
+                async with pipes.reader_of(reading) as lines:
+                    yield Lines(lines, verb, name, self._nursery.fence, oom_kills)
+            finally:
+                await asyncio.shield(self._nursery.end_of(worker))
 
     async def commit(
         self, id: str, wanted: Commit, *, pauses: bool = True, report: Report | None = None
@@ -159,3 +187,11 @@ class ContainerFiles:
         """What is deleted while it is read has fewer and fewer files."""
         if self._index.find(entry.config.id) is not entry:
             raise NotFound(op, entry.config.name, "it was deleted meanwhile", "do it again with the new one")
+
+
+def _quick_changes(layers: Sequence[str], name: str) -> list[tuple[str, str]] | None:
+    from runtime.images.root_diff import quick_changes  # late: few agents are ever asked
+
+    upper, *lowers = map(Path, layers)
+    found = quick_changes(upper, lowers, name)
+    return None if found is None else [(change.kind, os.fsdecode(change.path)) for change in found]

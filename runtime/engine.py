@@ -30,6 +30,7 @@ from runtime.container_copies import ContainerCopies
 from runtime.container_files import ContainerFiles
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.copies.nursery import Nursery
 from runtime.denials import Denials
 from runtime.drift.drifts import Drifts
 from runtime.errors import Conflict, SetpointError
@@ -117,10 +118,9 @@ class NativeEngine:
             self.confinement, self.checkpoints, self.volume_mounts,
         )  # fmt: skip
         self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
-        self.files = ContainerFiles(layout, self._index, self.images, self._life)
-        self.copies = ContainerCopies(
-            self._index, self._assembly, self.volume_mounts, self.fences[layout.copy_cgroup]
-        )
+        self._nursery = Nursery(self.fences[layout.copy_cgroup])
+        self.files = ContainerFiles(layout, self._index, self.images, self._life, self._nursery)
+        self.copies = ContainerCopies(self._index, self._assembly, self.volume_mounts, self._nursery)
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,
@@ -174,7 +174,7 @@ class NativeEngine:
             await self._clear_leftovers(stack)
             await self.builds.open()
             stack.push_async_callback(self.builds.close)
-            stack.callback(self.copies.close)
+            stack.callback(self._nursery.close)
             self._denials.open()
             stack.callback(self._denials.close)
             self._drifts.open()

@@ -18,7 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,23 @@ class Nursery:
         self._timer: asyncio.TimerHandle | None = None
         self._living = 0
         self._is_closed = False
+
+    async def start(self, told: dict[str, Any], passed: Mapping[str, int]) -> tuple[int, Worker]:
+        """A worker that has been told what to do, and where its lines come from. passed: descriptors that it
+        is given, too, by name. To be ended by `end_of`."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            whole = {**passed, "lines": writing}
+            return reading, await self.begin({**told, "descriptors": list(whole)}, list(whole.values()))
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+
+    async def end_of(self, worker: Worker) -> None:
+        await worker.end()
+        self.left()
 
     async def begin(self, told: dict[str, Any], descriptors: Sequence[int]) -> Worker:
         """A worker that has been told what to do. `left` has to be called when it has ended."""

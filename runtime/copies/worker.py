@@ -1,16 +1,17 @@
-"""The process that reads and writes a container's files for `docker cp`, one for each copy: what they hold
-and what their names are, strangers decide.
+"""The process that reads and writes a container's files, one for each `docker cp`, `diff` and `export`: what
+they hold and what their names are, strangers decide.
 
     nursery ─ a line of JSON, descriptors, on a socket in place of stdin ─> main ─ fork ─> work ─> lines
 
     stat  {"stat": …}
     get   {"stat": …}, the tar into the pipe, {"done": …}
     put   the tar out of the pipe, {"done": …}                        any of them: {"error": …} in its place
+    export, diff  of its layers: the tar into the pipe; {"changes": […]} …, {"done": …}
 
-It has found the container's root, and entered its user namespace if it has one of its own, before it binds
-itself: by Landlock to what is below that root, to the few capabilities that its work needs, to a bounded
-memory, and to its parent's life. From there on it imports nothing and runs nothing. Started by `nursery`
-alone.
+It has found the container's root, or its layers, and entered its user namespace if it has one of its own,
+before it binds itself: by Landlock to what is below them, and to reading unless it is to write, to the few
+capabilities that its work needs, to a bounded memory, and to its parent's life. From there on it imports
+nothing and runs nothing. Started by `nursery` alone.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
 from runtime import landlock, mounts, syscalls, users, worker_bounds
+from runtime.copies import layers
 from runtime.copies.composed import compose
 from runtime.copies.giving import give
 from runtime.copies.outlet import Outlet
@@ -37,11 +39,15 @@ from runtime.images.error_view import to_view
 from runtime.images.limits import Limits
 from runtime.images.streams import ByteStream, unpack_chunks
 from runtime.images.tarheaders import read_entries
+from runtime.images.walk import open_root as open_layer
 from runtime.supervisor.process import enter_users
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB
-_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP = 0, 1, 2, 3, 4, 27, 31
+_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _SETFCAP = (
+    0, 1, 2, 3, 4, 21, 27, 31,
+)  # fmt: skip
 READS = (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER)
+LAYER_READS = (*READS, _SYS_ADMIN)  # trusted.overlay.opaque is shown to nobody else (xattr(7))
 WRITES = (_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP)
 LIMITS = Limits()
 
@@ -84,20 +90,25 @@ def _be_worker(gate: int, told: dict[str, Any]) -> NoReturn:
 
 def work(told: dict[str, Any]) -> int:
     """One copy. Its end is the last line."""
+    verb, op = told["verb"], op_of(told)
     try:
-        root = open_root(told)
-        confine(root, WRITES if told["verb"] == "put" else READS)
-        worker_bounds.limit_cpu("copy", told["name"], _fail)
-        _VERBS[told["verb"]](root, told)
+        roots = list(map(open_layer, told["layers"])) if "layers" in told else [open_root(told)]
+        confine(roots, LAYER_READS if "layers" in told else WRITES if verb == "put" else READS)
+        worker_bounds.limit_cpu(op, told["name"], lambda error: _fail(error, op))
+        _VERBS[verb](roots, told)
     except SetpointError as error:
-        return _fail(error)
+        return _fail(error, op)
     except MemoryError:
-        return _fail(
-            Invalid("copy", told["name"], "it takes too much memory", "the archive looks like a bomb")
-        )
+        bomb = Invalid(op, told["name"], "it takes too much memory", "the archive looks like a bomb")
+        return _fail(bomb, op)
     except OSError as error:
-        return _fail(_explained(error, told["name"]))
+        return _fail(_explained(error, op, told["name"]), op)
     return 0
+
+
+def op_of(told: Mapping[str, Any]) -> str:
+    """What it is called in errors."""
+    return str(told["verb"]) if "layers" in told else "copy"
 
 
 def hear(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -122,29 +133,45 @@ def open_root(told: Mapping[str, Any]) -> int:
     return compose(overlay, told["mounts"], read_only=told["read_only"])
 
 
-def confine(root: int, capabilities: tuple[int, ...]) -> None:
+def confine(roots: Sequence[int], capabilities: tuple[int, ...]) -> None:
     """For good. Where the kernel has no Landlock, descriptors and capabilities have to do."""
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     worker_bounds.limit_memory(MEMORY_BYTES)
     os.umask(0)
-    landlock.restrict(landlock.Reach(read=("/proc/self",), whole=(f"/proc/self/fd/{root}",)))
+    paths = tuple(f"/proc/self/fd/{root}" for root in roots)
+    is_writing = capabilities == WRITES
+    landlock.restrict(
+        landlock.Reach(read=("/proc/self", *(() if is_writing else paths)), whole=paths if is_writing else ())
+    )
     mask = sum(1 << number for number in capabilities) & syscalls.capget().permitted
     syscalls.capset(mask, mask, 0)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten as a user namespace was entered
 
 
-def _stat(root: int, told: Mapping[str, Any]) -> None:
-    _say({"stat": asdict(stat_of(root, told["path"]))})
+def _stat(roots: Sequence[int], told: Mapping[str, Any]) -> None:
+    _say({"stat": asdict(stat_of(roots[0], told["path"]))})
 
 
-def _get(root: int, told: Mapping[str, Any]) -> None:
-    _stat(root, told)
-    give(root, told["path"], Outlet(int(told["pipe"])), told["name"])
+def _get(roots: Sequence[int], told: Mapping[str, Any]) -> None:
+    _stat(roots, told)
+    give(roots[0], told["path"], Outlet(int(told["pipe"])), told["name"])
     _say({"done": "get"})
 
 
-def _put(root: int, told: Mapping[str, Any]) -> None:
+def _export(roots: Sequence[int], told: Mapping[str, Any]) -> None:
+    layers.export(roots, int(told["pipe"]), told["name"])
+    _say({"done": "export"})
+
+
+def _diff(roots: Sequence[int], told: Mapping[str, Any]) -> None:
+    for piece in layers.diff(roots, told["name"]):
+        _say({"changes": piece})
+    _say({"done": "diff"})
+
+
+def _put(roots: Sequence[int], told: Mapping[str, Any]) -> None:
+    root = roots[0]
     subject, parts = told["name"], real_parts(root, told["path"])
     with place_of(root, "/" + "/".join(parts)) as dest:
         if not dest.is_directory:
@@ -174,7 +201,9 @@ def _put(root: int, told: Mapping[str, Any]) -> None:
     _say({"done": "put"})
 
 
-_VERBS: Mapping[str, Callable[[int, Mapping[str, Any]], None]] = {"stat": _stat, "get": _get, "put": _put}
+_VERBS: Mapping[str, Callable[[Sequence[int], Mapping[str, Any]], None]] = {
+    "stat": _stat, "get": _get, "put": _put, "export": _export, "diff": _diff
+}  # fmt: skip
 
 
 def _refuse_read_only(root: int, dest: int) -> None:
@@ -192,20 +221,20 @@ def _owner(root: int, user: str) -> tuple[int, int] | None:
     return found.uid, found.gid
 
 
-def _explained(error: OSError, name: str) -> SetpointError:
+def _explained(error: OSError, op: str, name: str) -> SetpointError:
     if error.errno == errno.EROFS:
         return Invalid("", "", "mounted volume is marked read-only")
     if error.errno == errno.EPIPE:
-        return Temporary("copy", name, "nobody reads it any more")
+        return Temporary(op, name, "nobody reads it any more")
     if error.errno in (errno.EPERM, errno.EACCES):
         reason = f"{error.strerror}: {str(error.filename or '')[:200]}"
-        return Invalid("copy", name, reason, "the container may not have such a file")
-    return Temporary("copy", name, error.strerror or str(error))
+        return Invalid(op, name, reason, "the container may not have such a file")
+    return Temporary(op, name, error.strerror or str(error))
 
 
-def _fail(error: SetpointError) -> int:
+def _fail(error: SetpointError, op: str) -> int:
     if error.op in ("unpack layer", "read tar", "unpack", "write layer", "read files"):
-        error = type(error)("copy", *error.args[1:])
+        error = type(error)(op, *error.args[1:])
     _say({"error": to_view(error)})
     return 1
 

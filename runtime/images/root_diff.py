@@ -66,7 +66,8 @@ class _Names:
 def quick_changes(upper: Path, lowers: Sequence[Path], subject: str) -> list[Change] | None:
     """None when it is not quickly told; `changes` tells it."""
     try:
-        return _changes(upper, lowers, subject, DEFAULT_LIMITS, _Names(QUICK_NAMES))
+        with opened([upper, *lowers]) as roots:
+            return changes_of(roots, subject, names=_Names(QUICK_NAMES))
     except _TooMany:
         return None
 
@@ -75,26 +76,28 @@ def changes(
     upper: Path, lowers: Sequence[Path], subject: str, limits: Limits = DEFAULT_LIMITS
 ) -> list[Change]:
     """Of a whole root. lowers: the layers below, topmost first."""
-    return _changes(upper, lowers, subject, limits, _Names(sys.maxsize))
+    with opened([upper, *lowers]) as roots:
+        return changes_of(roots, subject, limits)
 
 
-def _changes(
-    upper: Path, lowers: Sequence[Path], subject: str, limits: Limits, names: _Names
+def changes_of(
+    roots: Sequence[int], subject: str, limits: Limits = DEFAULT_LIMITS, names: _Names | None = None
 ) -> list[Change]:
+    """The same of layers that are open."""
+    names = names or _Names(sys.maxsize)
     told: dict[bytes, Change] = {}
     size = count = 0
-    with opened([upper, *lowers]) as roots:
-        waiting = [_Directory(b"", tuple(roots[1:]), hides=False)]
-        while waiting:
-            below: list[_Directory] = []
-            for change in _in_directory(roots[0], waiting.pop(), names, below):
-                count += 1
-                check(change.path, count, subject, limits)
-                size += sum(map(len, _tell(change, told)))
-                if size > MAX_PATH_BYTES or count > MAX_CHANGES:
-                    reason = f"over {MAX_CHANGES} changes, or {MAX_PATH_BYTES >> 20} MiB of their names"
-                    raise Invalid("diff", subject, reason, "setpoint export shows all of its files")
-            waiting += reversed(below)
+    waiting = [_Directory(b"", tuple(roots[1:]), hides=False)]
+    while waiting:
+        below: list[_Directory] = []
+        for change in _in_directory(roots[0], waiting.pop(), names, below):
+            count += 1
+            check(change.path, count, subject, limits)
+            size += sum(map(len, _tell(change, told)))
+            if size > MAX_PATH_BYTES or count > MAX_CHANGES:
+                reason = f"over {MAX_CHANGES} changes, or {MAX_PATH_BYTES >> 20} MiB of their names"
+                raise Invalid("diff", subject, reason, "setpoint export shows all of its files")
+        waiting += reversed(below)
     return sorted(told.values(), key=lambda change: change.path)
 
 

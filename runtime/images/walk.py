@@ -225,17 +225,15 @@ def open_directory(root: int, path: bytes, stack: contextlib.ExitStack, *, cross
 @contextlib.contextmanager
 def opened(directories: Sequence[Path]) -> Iterator[list[int]]:
     """Their descriptors. NotFound when one of them was removed meanwhile, with its container."""
-    descriptors: list[int] = []
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(owned(open_root(directory))) for directory in directories]
+
+
+def open_root(directory: str | Path) -> int:
     try:
-        for directory in directories:
-            try:
-                descriptors.append(os.open(directory, _DIRECTORY))
-            except FileNotFoundError as error:
-                raise NotFound("read root", str(directory), "it was removed meanwhile") from error
-        yield descriptors
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        return os.open(directory, _DIRECTORY)
+    except FileNotFoundError as error:
+        raise NotFound("read root", str(directory), "it was removed meanwhile") from error
 
 
 @contextlib.contextmanager

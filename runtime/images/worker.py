@@ -135,13 +135,6 @@ class IsolatedImages(Images):
     def commit(self, wanted: Commit, progress: Callable[[Progress], None] | None = None) -> ImageInfo:
         return self._run(["commit", wanted.container], progress, json.dumps(asdict(wanted)).encode())[0]
 
-    def work(
-        self, verb: str, name: str, layers: Sequence[str], pipe: int = -1, stop: Stop | None = None
-    ) -> list[dict[str, Any]]:
-        """`export` and `diff` of `container_work`. layers: of the container called name, topmost first."""
-        told = json.dumps({"layers": list(layers), "name": name, "pipe": pipe}).encode()
-        return self._workers.run([verb, name], None, told, stop, pipe)
-
     def _run(
         self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
     ) -> tuple[ImageInfo, ...]:
@@ -195,12 +188,10 @@ class _Workers:
         progress: Callable[[Progress], None] | None,
         told: bytes,
         stop: Stop | None = None,
-        pipe: int = -1,
     ) -> list[dict[str, Any]]:
-        """pipe: a descriptor that the worker is given, too."""
         last: dict[str, Any] = {}
         oom_kills = self._fence.oom_kills()
-        with self._begun(arguments, pipe) as process:
+        with self._begun(arguments) as process:
             if stop is not None:
                 stop.hold(process)
             assert process.stdin is not None and process.stdout is not None
@@ -239,7 +230,7 @@ class _Workers:
         return {}
 
     @contextlib.contextmanager
-    def _begun(self, arguments: Sequence[str], pipe: int) -> Iterator[subprocess.Popen[bytes]]:
+    def _begun(self, arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         command = [
             sys.executable, "-P", "-m", "runtime.images.worker",
             self._layout.instance, str(self._layout.data_root), str(self._layout.run_root), *arguments,
@@ -250,7 +241,6 @@ class _Workers:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 env=environment() | self._fence.environment(),
-                pass_fds=(pipe,) if pipe >= 0 else (),
             )  # fmt: skip
             self._living.add(process)
         oom_score.unprotect(process.pid)
@@ -326,10 +316,11 @@ def main(arguments: Sequence[str]) -> int:
             found = _ask(rest[0], path, told)
         elif verb == "check":
             found = _check(layout, told)
-        elif verb in ("export", "diff", "commit"):
-            from runtime.images import container_work
+        elif verb == "commit":
+            from runtime.images.container_commit import Commit
 
-            found = container_work.run(verb, images, json.loads(told), _Reporter())
+            wanted = json.loads(told)
+            found = (images.commit(Commit(**{**wanted, "changes": tuple(wanted["changes"])}), _Reporter()),)
         else:
             moves = _MOVES_NAMES in rest[1:]
             found = (

@@ -26,8 +26,11 @@ COPIES = (
         f"{KERNEL}::test_what_is_mounted_is_not_replaced",
     ),
     Mutation(
-        "B1", WORKER, '    landlock.restrict(landlock.Reach(read=("/proc/self",), whole=(f"/proc/self/fd/{root}",)))\n',
-        "", f"{THREAT}::test_b1_the_worker_reaches_nothing_else",
+        "B1", WORKER, "    landlock.restrict(\n", "    str(\n", f"{THREAT}::test_b1_the_worker_reaches_nothing_else",
+    ),
+    Mutation(
+        "B1", WORKER, "    is_writing = capabilities == WRITES\n", "    is_writing = True\n",
+        f"{THREAT}::test_b1_the_worker_reaches_nothing_else",
     ),
     Mutation(
         "B1", WORKER, "    syscalls.capset(mask, mask, 0)\n", "",

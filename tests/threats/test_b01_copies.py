@@ -144,8 +144,12 @@ import os, sys
 from runtime import syscalls
 from runtime.copies import worker
 root = os.open(sys.argv[1], os.O_PATH | os.O_DIRECTORY)
-worker.confine(root, worker.READS)
+worker.confine([root], worker.READS)
 os.close(os.open("inside", os.O_RDONLY, dir_fd=root))
+try:
+    os.open("inside", os.O_WRONLY, dir_fd=root)
+except PermissionError:
+    print("refused")
 for path, flags in (("/etc/passwd", os.O_RDONLY), (sys.argv[2], os.O_WRONLY), ("/", os.O_RDONLY)):
     try:
         os.open(path, flags)
@@ -166,7 +170,7 @@ def test_b1_the_worker_reaches_nothing_else(root: Path, canary: Path) -> None:
         [sys.executable, "-c", CONFINED, root, canary / "marker"], capture_output=True, text=True, check=True,
         cwd=Path(__file__).parents[2], timeout=60,
     )  # fmt: skip
-    assert done.stdout.split() == ["refused"] * 5 + ["True"]
+    assert done.stdout.split() == ["refused"] * 6 + ["True"]
 
 
 # --- a container that runs ------------------------------------------------------------------------

@@ -42,7 +42,7 @@ WORKERS = (
         f"{B5}::test_b5_a_layer_has_so_much_time[clock-load]",
     ),
     Mutation(
-        "B5", "runtime/copies/worker.py", '        worker_bounds.limit_cpu("copy", told["name"], _fail)\n', "",
+        "B5", "runtime/copies/worker.py", '        worker_bounds.limit_cpu(op, told["name"], lambda error: _fail(error, op))\n', "",
         f"{B5}::test_b5_a_copy_has_so_much_processor_time",
     ),
     Mutation(

@@ -15,6 +15,7 @@ from agent.api.docker.finding import find_container
 from agent.api.docker.pouring import available, can_pour, pour
 from agent.api.docker.query_words import truth
 from agent.api.requests import context_of
+from runtime.copies.lines import Given
 from runtime.errors import Invalid, NotFound, SetpointError
 from runtime.model import ContainerState
 
@@ -37,16 +38,19 @@ async def get(request: web.Request) -> web.StreamResponse:
     with _worded(request, path):
         async with context.engine.copies.get(state.id, path) as (found, given):
             headers = {"Content-Type": "application/x-tar", path_stat.HEADER: path_stat.header_of(found)}
-            response = web.StreamResponse(headers=headers)
-            if not can_pour(request) or not await available(given.pipe):
-                return await write_pieces(request, response, given.pieces())
-            await response.prepare(request)
-            await pour(request, given.pipe)
-            try:
-                await given.end()
-            except SetpointError as error:
-                _break_off(request, error)
-            return response
+            return await _give(request, web.StreamResponse(headers=headers), given)
+
+
+async def _give(request: web.Request, response: web.StreamResponse, given: Given) -> web.StreamResponse:
+    if not can_pour(request) or not await available(given.pipe):
+        return await write_pieces(request, response, given.pieces())
+    await response.prepare(request)
+    await pour(request, given.pipe)
+    try:
+        await given.end()
+    except SetpointError as error:
+        _break_off(request, error)
+    return response
 
 
 async def put(request: web.Request) -> web.StreamResponse:
@@ -98,7 +102,8 @@ async def export(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
-    return await write_pieces(request, response, context.engine.files.export(state.id))
+    async with context.engine.files.exporting(state.id) as given:
+        return await _give(request, response, given)
 
 
 async def write_pieces(
