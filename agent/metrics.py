@@ -134,6 +134,7 @@ class Metrics:
         self._requests = Counter(
             "setpoint_api_requests_total", "Requests answered by the API.", ("code",), registry=registry
         )
+        self._answered: dict[int, Counter] = {}  # by code: a label costs more to look up
 
     # --- what the loop, the source and the API tell --------------------------------------------
 
@@ -167,7 +168,9 @@ class Metrics:
         self._source_failures.inc()
 
     def on_request(self, code: int) -> None:
-        self._requests.labels(str(code)).inc()
+        if code not in self._answered:
+            self._answered[code] = self._requests.labels(str(code))
+        self._answered[code].inc()
 
     # --- the page -----------------------------------------------------------------------------
 

@@ -18,22 +18,20 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from agent import metrics
-from agent.api import errors, guards, native_routes
+from agent.api import guards, native_routes
+from agent.api.answering import AtOnce, add_headers, answer_errors
 from agent.api.context import CONTEXT, Context
-from agent.api.docker import routes, versions
-from agent.api.docker.answers import json_answer, message_of
-from agent.api.docker.host_facts import can_checkpoint
+from agent.api.docker import routes
+from agent.api.docker.router import Router
 from agent.api.listen import Address, plain_names, read_address
 from agent.api.own_socket import OwnSocket
 from agent.api.sockets.gate import fence
 from agent.api.sockets.listeners import Listeners
 from agent.api.ways import Runner, Site, Way
-from agent.client import PREFIX
 from agent.settings import Settings
 from runtime.errors import Conflict, Invalid
 
@@ -42,7 +40,6 @@ log = logging.getLogger("setpoint.api")
 METRICS_HINT = "another instance's agent? choose one with --metrics HOST:PORT"
 LISTEN_HINT = "another instance's agent, or a daemon? choose one with --listen tcp://HOST:PORT"
 MAX_LINE_BYTES = 65536  # of the request line, where `docker build` puts all arguments, and of a header
-_BEGUN = web.RequestKey("the answer has begun", bool)
 SCRAPE_KEPT_SECONDS = 0.5  # two scrapers at once look once
 
 
@@ -59,7 +56,8 @@ class Servers:
     async def start(self) -> None:
         """Listen. Raises Conflict when the metrics address is taken, Invalid for a path too long."""
         settings = self._context.settings
-        await self._serve(make_app(self._context), bind(settings), _local(settings))
+        app = make_app(self._context)
+        await self._serve(app, bind(settings), _local(settings), AtOnce(app))
         self._own_socket.open()
         self._listeners.serve_by(self._runners[0])
         for text in settings.listen:
@@ -91,9 +89,12 @@ class Servers:
         self._context.addresses += (way.name,)
         log.info("the API is on %s", way.name)
 
-    async def _serve(self, app: web.Application, connection: socket.socket, way: Way) -> None:
+    async def _serve(
+        self, app: web.Application, connection: socket.socket, way: Way, at_once: AtOnce | None = None
+    ) -> None:
         runner = Runner(
             app,
+            at_once,
             handler_cancellation=True,  # a client that goes away ends its stream
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
@@ -128,74 +129,14 @@ class Servers:
 def make_app(context: Context) -> web.Application:
     """The application behind the UNIX socket."""
     app = web.Application(
-        middlewares=[_answer_errors, guards.guard, fence], client_max_size=guards.MAX_BODY_BYTES
+        middlewares=[answer_errors, guards.guard, fence], client_max_size=guards.MAX_BODY_BYTES
     )
+    app._router = Router()  # aiohttp has no other way left to choose one
     app[CONTEXT] = context
     native_routes.add_routes(app)
     routes.add_routes(app)
-    app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(add_headers)
     return app
-
-
-def _is_native(request: web.BaseRequest) -> bool:
-    return request.path.startswith(PREFIX + "/")
-
-
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    request[_BEGUN] = True
-    if not _is_native(request):
-        response.headers.update(versions.headers(is_experimental=can_checkpoint()))
-
-
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Errors become answers here and nowhere else."""
-    context = request.app[CONTEXT]
-    try:
-        if version := request.match_info.get("version"):
-            versions.check(version)
-        response: web.StreamResponse = await handler(request)
-    except web.HTTPException as error:
-        response = _refused(request, error)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:
-        if isinstance(error, ConnectionError) and _is_gone(request):
-            raise  # aiohttp ends the connection; there is nobody to answer
-        if errors.is_bug(error):
-            log.exception("a bug in answering %s %s", request.method, request.path)
-            context.metrics.on_bug(None, error)
-        status = errors.status_of(error)
-        if request.get(_BEGUN):  # a second head would be read as its body: the client sees that it broke off
-            if request.transport is not None:
-                request.transport.close()
-            raise ConnectionResetError("the answer had begun") from error
-        if _is_native(request):
-            response = _refusal(status, errors.to_json(error))
-        else:
-            response = json_answer({"message": message_of(error)}, status)
-    context.metrics.on_request(response.status)
-    return response
-
-
-def _is_gone(request: web.BaseRequest) -> bool:
-    """The client has closed, while it was being answered."""
-    return request.transport is None or request.transport.is_closing()
-
-
-def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
-    """No such path or method, or a body that is too long: what aiohttp itself says."""
-    if _is_native(request):
-        answer = _refusal(error.status, {"kind": "Invalid", "reason": error.reason, "subject": request.path})
-        if allow := error.headers.get("Allow"):
-            answer.headers["Allow"] = allow
-        return answer
-    return json_answer({"message": "page not found" if error.status == 404 else error.reason}, error.status)
-
-
-def _refusal(status: int, error: dict[str, Any]) -> web.Response:
-    whole = {"kind": "Invalid", "op": "answer", "subject": "", "reason": "", "hint": "", **error}
-    return web.json_response({"error": whole}, status=status)
 
 
 def _local(settings: Settings) -> Way:

@@ -24,6 +24,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from agent.api import early_reader
+from agent.api.early_reader import EarlyReader
 from agent.api.tls_connection import TlsConnection
 from agent.api.trimming import Trimming
 from runtime.errors import SetpointError
@@ -49,6 +51,7 @@ BACKLOG = 1024
 MAX_EARLY_BYTES = 1 << 16  # that a client may say before it is told that it has left HTTP; then it waits
 _END_OF_HEAD = b"\r\n\r\n"
 LOG = "setpoint.api.http"
+Answer = Callable[[web.Request], web.Response | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,17 @@ class Way:
 class Inbound(RequestHandler):
     """One connection of a client, until it is upgraded."""
 
-    __slots__ = ("_body", "_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_last", "way")
+    __slots__ = (
+        "_body", "_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_is_answered", "_last",
+        "way",
+    )  # fmt: skip
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
         super().__init__(door, **options)
         self.way = way
+        if door.at_once is not None:
+            self._parser = EarlyReader(self._parser, self._answer)  # type: ignore[assignment]
+        self._is_answered = False  # what was read last
         self._head_bytes = 0
         self._hangup: Hangup | None = None
         self._has_said_all = False
@@ -93,8 +102,10 @@ class Inbound(RequestHandler):
             self._manager.end(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._body_left is None and self.is_waiting:
+        if self._body_left is None and self.is_waiting and data:
             data = self._take_head(data)
+            if not data:
+                return
         if self._body_left is None:
             self._feed(data)
             return
@@ -110,7 +121,7 @@ class Inbound(RequestHandler):
         """Have a head parsed up to its end and no further; what follows it. aiohttp's parser throws away what
         comes after a request that upgrades to anything but a websocket."""
         end = (self._last + data).find(_END_OF_HEAD) - len(self._last) + len(_END_OF_HEAD)
-        if end <= 0 or not data:
+        if end <= 0:
             self._last = (self._last + data)[1 - len(_END_OF_HEAD) :]
             return data
         self._last = b""
@@ -121,17 +132,36 @@ class Inbound(RequestHandler):
 
     def _feed(self, data: bytes) -> None:
         """To the parser, with a bound on a head that does not end."""
-        is_head = self.is_waiting
+        is_head, self._is_answered = self.is_waiting, False
         super().data_received(data)
         if self._messages:
             self._body = self._messages[-1][1]
-        if not is_head or not self.is_waiting:
+        if not is_head or not self.is_waiting or self._is_answered:
             self._head_bytes = 0
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n")
             self.force_close()
+
+    def _answer(self, message: Any, payload: Any) -> bool:
+        """Whether a request that was just read is answered: one that the connection waits for, of a client
+        that has taken what it was told before."""
+        door, transport = self._manager, self.transport
+        if not isinstance(door, Door) or door.at_once is None or transport is None:
+            return False
+        if not self.is_waiting or self._close or self._force_close or transport.get_write_buffer_size():
+            return False
+        request = self._request_factory(message, payload, self, None, self._task_handler)  # type: ignore[misc, arg-type]
+        response = door.at_once(request)  # type: ignore[arg-type]
+        if response is None:
+            return False
+        self._is_answered = True
+        transport.write(early_reader.written(response, message.method))
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        door.begin(self)
+        door.end(self)
+        return True
 
     def leave(self) -> tuple[bytes, bool]:
         """What the client said after a request that asked to leave HTTP, and whether that was all: it need
@@ -199,10 +229,11 @@ class Hangup:
 
 
 class Door(web.Server):
-    """Makes and counts the connections of one application."""
+    """Makes and counts the connections of one application. at_once: the answer to what needs no wait."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, at_once: Answer | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.at_once = at_once
         self._idle: dict[RequestHandler, float] = {}  # since when; the longest idle one first
         self._handshakes: dict[Inbound, float] = {}
         self._scoped: Counter[str] = Counter()
@@ -289,9 +320,9 @@ class Door(web.Server):
 class Runner(web.AppRunner):
     """An application behind a door."""
 
-    __slots__ = ()
+    __slots__ = ("_at_once",)
 
-    def __init__(self, app: web.Application, **options: Any) -> None:
+    def __init__(self, app: web.Application, at_once: Answer | None = None, **options: Any) -> None:
         logger = logging.getLogger(LOG)
         if not logger.filters:
             logger.addFilter(_is_ours)
@@ -305,6 +336,7 @@ class Runner(web.AppRunner):
             auto_decompress=False,  # what is checked is what was sent
             **options,
         )
+        self._at_once = at_once
 
     async def _make_server(self) -> Door:
         plain = await super()._make_server()
@@ -312,6 +344,7 @@ class Runner(web.AppRunner):
             plain.request_handler,
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
+            at_once=self._at_once,
             loop=asyncio.get_running_loop(),
             **plain._kwargs,
         )

@@ -15,12 +15,17 @@ BODIES, GATE, SCOPED = (
     "agent/api/sockets/gate.py",
     "agent/api/sockets/bodies.py",
 )
+ANSWERING, AT_ONCE = "agent/api/answering.py", "tests/unit/api/test_at_once.py"
 SCOPE, LISTENERS = "agent/api/sockets/scope.py", "agent/api/sockets/listeners.py"
 T, S = "tests/threats", "tests/api/test_scoped_sockets.py"
 F1, F2, F3 = f"{T}/test_f01_open_tcp.py", f"{T}/test_f02_web_pages.py", f"{T}/test_f03_bodies.py"
 F4, F6, F9 = f"{T}/test_f04_privileges.py", f"{T}/test_f06_hostile_http.py", f"{T}/test_f09_names.py"
 
 ACCESS = (
+    Mutation("F2", ANSWERING, "            guards.check_head(request, way)\n", "", AT_ONCE),
+    Mutation("F4", ANSWERING, "        if way.scope is not None:\n            return None\n", "", S),
+    Mutation("F6", WAYS, " or transport.get_write_buffer_size():\n", ":\n", AT_ONCE),
+    Mutation("F6", WAYS, "not self.is_waiting or self._is_answered:\n", "not self.is_waiting:\n", AT_ONCE),
     Mutation("F6", WAYS, "        return self._body is None or self._body.is_eof()\n",
              "        request = self._current_request\n        return request is None or request.content.is_eof()\n",
              f"{F6}::test_f6_a_body_that_broke_off_is_not_waited_for"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.threats.mutation import Mutation
 
 LOGS, REGISTRY = "agent/api/docker/logs.py", "agent/api/docker/exec_registry.py"
-UPGRADE, SERVER = "agent/api/upgrade.py", "agent/api/server.py"
+UPGRADE, ANSWERING = "agent/api/upgrade.py", "agent/api/answering.py"
 BLOCKS, CONTAINER = "runtime/log_blocks.py", "runtime/supervisor/container.py"
 _BREAKS = "tests/threats/test_f_streams.py::test_f5_clients_that_break_off_leave_nothing"
 _UNIT = "tests/unit/docker_api/test_exec_registry.py"
@@ -18,7 +18,7 @@ STREAMS = (
     Mutation("F5", REGISTRY, "        if len(self._ended) > MAX_ENDED:\n", "        if False:\n", _UNIT),
     Mutation("F5", REGISTRY, "len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES", "len(self._all) >= MAX_EXECS", _UNIT),
     Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", "tests/threats/test_f_streams.py::test_f5_clients_that_listened_to_silence_leave_nothing"),
-    Mutation("F5", SERVER, "        if isinstance(error, ConnectionError) and _is_gone(request):\n            raise", "        if False:\n            raise", _BREAKS),
+    Mutation("F5", ANSWERING, "    if isinstance(error, ConnectionError) and _is_gone(request):\n", "    if False:\n", _BREAKS),
     Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),
     Mutation(
         "F5", CONTAINER, "        if not self.is_running:  # its terminal may not be there yet, to take what is typed ahead\n            attachment.hold_input(held=True)\n",

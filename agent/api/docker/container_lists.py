@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api.at_once import at_once_or
 from agent.api.context import Context
 from agent.api.docker import container_view
 from agent.api.docker.answers import json_answer
@@ -30,8 +31,21 @@ WORDS = {
 }
 
 
-async def list_containers(request: web.Request) -> web.Response:
+async def _list_with_sizes(request: web.Request) -> web.Response:
+    context = context_of(request)
+    found = [view | await sizes_of(context, state) for state, view in _listed(request)]
+    return json_answer(found)
+
+
+@at_once_or(_list_with_sizes)
+def list_containers(request: web.Request) -> web.Response | None:
     """?all= ?limit= ?size= ?filters=. Newest first."""
+    if flag(request, "size"):
+        return None
+    return json_answer([view for _state, view in _listed(request)])
+
+
+def _listed(request: web.Request) -> list[tuple[ContainerState, dict[str, Any]]]:
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), LIST_FILTERS)
     check_words(filters)
@@ -41,7 +55,7 @@ async def list_containers(request: web.Request) -> web.Response:
     seen = [state for state in context.engine.list() if is_seen(request, state.labels)]
     states = sorted(seen, key=lambda state: (-state.created_at, state.id))
     states = _between(request, states, filters)
-    found: list[dict[str, Any]] = []
+    found: list[tuple[ContainerState, dict[str, Any]]] = []
     for state in states:
         if not is_all and state.phase not in ("running", "paused"):
             continue
@@ -50,12 +64,10 @@ async def list_containers(request: web.Request) -> web.Response:
         view = container_view.summary(look_at(context, state, networks), now, paths)
         if not _fits(context, view, state, filters):
             continue
-        if flag(request, "size"):
-            view |= await sizes_of(context, state)
-        found.append(view)
+        found.append((state, view))
         if 0 < limit <= len(found):
             break
-    return json_answer(found)
+    return found
 
 
 def check_words(filters: Mapping[str, tuple[str, ...]]) -> None:

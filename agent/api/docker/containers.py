@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api.at_once import at_once_or
 from agent.api.context import Context
 from agent.api.docker import auto_remove, body_limits, config_view, container_view, wishes
 from agent.api.docker.answers import json_answer, json_bytes, json_bytes_answer, no_content
@@ -189,20 +190,35 @@ async def _forget(context: Context, key: Key) -> None:
 # --- shown ----------------------------------------------------------------------------------------
 
 
-async def inspect(request: web.Request) -> web.Response:
+async def _inspect_with_sizes(request: web.Request) -> web.Response:
+    context = context_of(request)
+    state = find_container(context, request.match_info["id"])
+    return json_answer({**_view(_parts_of(context, state)), **await sizes_of(context, state)})
+
+
+@at_once_or(_inspect_with_sizes)
+def inspect(request: web.Request) -> web.Response | None:
     """?size="""
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
-    seen, execs = look_at(context, state), context.execs.ids_of(state.id)
-    paths = volume_paths(context) if seen.may_have_volumes else {}
-
-    def view() -> dict[str, Any]:
-        return {**container_view.inspect(seen, paths), "ExecIDs": execs or None}
-
     if flag(request, "size"):
-        return json_answer({**view(), **await sizes_of(context, state)})
-    body = context.rendered.get(state.id, (seen, paths, execs), lambda: json_bytes(view()))
-    return json_bytes_answer(body)
+        return None
+    parts = _parts_of(context, state)
+    return json_bytes_answer(context.rendered.get(state.id, parts, lambda: json_bytes(_view(parts))))
+
+
+Parts = tuple[container_view.Seen, Mapping[str, str], list[str]]
+
+
+def _parts_of(context: Context, state: ContainerState) -> Parts:
+    """What an inspection is made of: the container, the paths of volumes, the execs that have not ended."""
+    seen = look_at(context, state)
+    return seen, volume_paths(context) if seen.may_have_volumes else {}, context.execs.ids_of(state.id)
+
+
+def _view(parts: Parts) -> dict[str, Any]:
+    seen, paths, execs = parts
+    return {**container_view.inspect(seen, paths), "ExecIDs": execs or None}
 
 
 # --- changed --------------------------------------------------------------------------------------

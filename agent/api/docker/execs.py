@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api.at_once import at_once
 from agent.api.context import Context
 from agent.api.docker import exec_registry
 from agent.api.docker.answers import json_answer, message_of
@@ -247,7 +248,8 @@ async def resize(request: web.Request) -> web.StreamResponse:
     return web.Response(status=200)
 
 
-async def inspect(request: web.Request) -> web.StreamResponse:
+@at_once
+def inspect(request: web.Request) -> web.Response:
     context = context_of(request)
     each = _find(context, request.match_info["id"])
     return json_answer(exec_registry.view(each, can_remove=context.execs.can_remove(each)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
 import platform
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from runtime.checkpoints import criu
 
 OS_RELEASE = (Path("/etc/os-release"), Path("/usr/lib/os-release"))
 MACHINE_ID = Path("/etc/machine-id")
+CRIU_SECONDS = 2.0  # every answer says whether it is here
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -118,6 +121,11 @@ def _read(path: Path) -> str:
 
 
 def can_checkpoint() -> bool:
-    """Whether CRIU is here. It is what this engine calls experimental: the docker CLI knows no other word by
-    which a daemon could say that it takes checkpoints."""
+    """Whether CRIU is here, as it was a moment ago. It is what this engine calls experimental: the docker CLI
+    knows no other word by which a daemon could say that it takes checkpoints."""
+    return _finds_criu(int(time.monotonic() / CRIU_SECONDS))
+
+
+@functools.lru_cache(maxsize=1)
+def _finds_criu(_moment: int) -> bool:
     return bool(criu.find_program())

@@ -6,6 +6,7 @@ import time
 
 from aiohttp import web
 
+from agent.api.at_once import at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden, json_answer, no_content
@@ -39,7 +40,8 @@ PRUNE_FILTERS = frozenset(("until", "label", "label!"))
 _BOOLEANS = frozenset(["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"])
 
 
-async def list_networks(request: web.Request) -> web.Response:
+@at_once
+def list_networks(request: web.Request) -> web.Response:
     """?filters="""
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), FILTERS)
@@ -53,7 +55,8 @@ async def list_networks(request: web.Request) -> web.Response:
     )
 
 
-async def inspect(request: web.Request) -> web.Response:
+@at_once
+def inspect(request: web.Request) -> web.Response:
     """?verbose= (there are no services to show), ?scope="""
     context, reference = context_of(request), request.match_info["id"]
     verbose = request.query.get("verbose", "")

@@ -1,4 +1,4 @@
-"""The table of the Docker Engine API: every path, with and without a version before it.
+"""The table of the Docker Engine API: every path, without the version that may be before it.
 
 Order counts where a name may hold slashes: what is fixed comes first.
 """
@@ -37,7 +37,6 @@ from agent.api.docker import (
 from agent.api.docker.overrides import may
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-VERSION = "/v{version:[0-9]+[.][0-9]+}"
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/containers/json", container_lists.list_containers),
@@ -132,7 +131,6 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 
 def add_routes(app: web.Application) -> None:
-    """All of them, each twice: clients ask `/v1.43/info`, and `/info` before they know the version."""
+    """All of them. Clients ask `/v1.43/info`, and `/info` before they know the version: see `Router`."""
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler)
-        app.router.add_route(method, VERSION + path, handler)

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api.at_once import at_once_or
 from agent.api.docker import process_table
 from agent.api.docker.answers import json_answer
 from agent.api.docker.finding import find_container
@@ -20,18 +21,23 @@ from runtime.errors import Conflict, Invalid
 from runtime.model import ContainerState
 
 
-async def stats(request: web.Request) -> web.StreamResponse:
+async def _follow(request: web.Request) -> web.StreamResponse:
+    state = find_container(context_of(request), request.match_info["id"])
+    if truth(request.query, "stream", default=True):
+        return await _stream(request, state)
+    return json_answer(await _second(request, state))
+
+
+@at_once_or(_follow)
+def stats(request: web.Request) -> web.Response | None:
     """A line of JSON a second, until the container is deleted. `stream=0`: one, with the sample before it, so
     that a second is waited for; `one-shot=1`: without."""
     state = find_container(context_of(request), request.match_info["id"])
-    is_stream = truth(request.query, "stream", default=True)
-    if truth(request.query, "one-shot"):
-        if is_stream:
-            raise Invalid("", "", "cannot have stream=true and one-shot=true")
-        return json_answer(stats_view(state.id, state.name, _samples(request).once(state.id)))
-    if not is_stream:
-        return json_answer(await _second(request, state))
-    return await _stream(request, state)
+    if not truth(request.query, "one-shot"):
+        return None
+    if truth(request.query, "stream", default=True):
+        raise Invalid("", "", "cannot have stream=true and one-shot=true")
+    return json_answer(stats_view(state.id, state.name, _samples(request).once(state.id)))
 
 
 def _samples(request: web.Request) -> Samples:

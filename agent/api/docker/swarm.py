@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from agent.api.at_once import at_once
 from agent.api.docker.answers import json_answer
 from agent.api.docker.filters import read_filters
 from runtime.errors import NotFound, Temporary, Unsupported
@@ -23,7 +24,8 @@ REFUSED = {
 PLUGIN_HINT = "networks, volumes and logs are built in; for others, Docker's own engine"
 
 
-async def list_plugins(request: web.Request) -> web.StreamResponse:
+@at_once
+def list_plugins(request: web.Request) -> web.Response:
     read_filters(request.query.get("filters", ""), PLUGIN_FILTERS)
     return json_answer([])
 

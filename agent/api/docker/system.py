@@ -9,6 +9,7 @@ import time
 
 from aiohttp import web
 
+from agent.api.at_once import at_once
 from agent.api.context import Context
 from agent.api.docker import versions
 from agent.api.docker.answers import json_answer
@@ -61,13 +62,15 @@ PING_HEADERS = {
 }
 
 
-async def ping(request: web.Request) -> web.StreamResponse:
+@at_once
+def ping(request: web.Request) -> web.Response:
     """What clients ask first: its headers say which version to speak."""
     body = b"" if request.method == "HEAD" else b"OK"
     return web.Response(body=body, headers=PING_HEADERS, content_type="text/plain", charset="utf-8")
 
 
-async def version(request: web.Request) -> web.StreamResponse:
+@at_once
+def version(request: web.Request) -> web.Response:
     return json_answer(
         version_view(
             context_of(request).version,

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
 
 from runtime.errors import Invalid
 
 NEWEST = "1.52"
 OLDEST = "1.24"
-_HEADERS = {"Api-Version": NEWEST, "Ostype": "linux", "Server": "Setpoint (linux)"}
+_HEADERS = {
+    is_experimental: {
+        "Api-Version": NEWEST, "Ostype": "linux", "Server": "Setpoint (linux)",
+        "Docker-Experimental": str(is_experimental).lower(),
+    }
+    for is_experimental in (False, True)
+}  # fmt: skip
 _VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
 
 
-def headers(*, is_experimental: bool) -> dict[str, str]:
+def headers(*, is_experimental: bool) -> Mapping[str, str]:
     """is_experimental: the docker CLI has its `checkpoint` commands only where this is said."""
-    return {**_HEADERS, "Docker-Experimental": str(is_experimental).lower()}
+    return _HEADERS[is_experimental]
 
 
 def parsed(text: str) -> tuple[int, int]:
@@ -25,6 +33,7 @@ def parsed(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+@functools.lru_cache(maxsize=64)
 def check(text: str) -> None:
     """Refuse what is not served, in the daemon's words: clients look for them when they negotiate."""
     version = parsed(text)

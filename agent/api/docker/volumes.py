@@ -13,6 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from agent.api.at_once import at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import json_answer, no_content
@@ -48,7 +49,8 @@ COUNT_SECONDS = 2.0  # for all that a prune takes; what is not counted by then i
 ANONYMOUS_ALONE = (1, 42)  # the version from which on a prune leaves those with a name
 
 
-async def list_volumes(request: web.Request) -> web.Response:
+@at_once
+def list_volumes(request: web.Request) -> web.Response:
     """?filters="""
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), FILTERS)
@@ -61,7 +63,8 @@ async def list_volumes(request: web.Request) -> web.Response:
     return json_answer({"Volumes": found, "Warnings": []})
 
 
-async def inspect(request: web.Request) -> web.Response:
+@at_once
+def inspect(request: web.Request) -> web.Response:
     return json_answer(volume(_found(context_of(request), request.match_info["name"])))
 
 

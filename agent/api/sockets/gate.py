@@ -34,7 +34,6 @@ from agent.policy.permissions import needed
 from runtime.errors import Invalid, NotFound
 from store.records import Key
 
-VERSION = "/v{version}"
 FILTERED = frozenset((
     "/containers/json", "/containers/prune", "/networks", "/networks/prune", "/volumes", "/volumes/prune",
     "/events",
@@ -77,8 +76,7 @@ async def fence(request: web.Request, handler: Handler) -> web.StreamResponse:
 def path_of(request: web.Request) -> str:
     """The route's path as the tables have it; "" for what is no route."""
     resource = request.match_info.route.resource
-    path = resource.canonical if resource is not None else ""
-    return path.removeprefix(VERSION)
+    return resource.canonical if resource is not None else ""
 
 
 def permission_of(request: web.Request) -> str | None:

@@ -1,0 +1,200 @@
+"""What is answered where it was read: the same answers, behind the same guards, as in a task of aiohttp's,
+where `Connection: close` sends every request."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from agent.api import answering
+
+from .agents import Agent
+
+ASKED = {
+    "ping": "GET /_ping",
+    "ping of a version": "GET /v1.43/_ping",
+    "head": "HEAD /_ping",
+    "version": "GET /version",
+    "containers": "GET /v1.24/containers/json?all=1",
+    "a container": "GET /containers/shop-web-1/json",
+    "no container": "GET /v1.52/containers/nobody/json",
+    "no exec": "GET /exec/nobody/json",
+    "networks": "GET /networks",
+    "no network": "GET /networks/nobody",
+    "volumes": "GET /volumes",
+    "a bad filter": 'GET /volumes?filters={"nobody":["x"]}',
+    "plugins": "GET /plugins",
+    "a version too new": "GET /v1.99/version",
+    "a version too old": "GET /v1.2/version",
+    "no version": "GET /v9/version",
+    "two versions": "GET /v1.43/v1.43/version",
+    "ours with a version": "GET /v1.43/setpoint/v1/status",
+    "a method too many": "PATCH /v1.43/version",
+    "a dot": "GET /v1.43/containers/../json",
+    "a NUL": "GET /v1.43/containers/json?all=%00",
+}
+HEADS = {
+    "nothing": ("", 200),
+    "a page's": ("Origin: http://evil.example\r\n", 403),
+    "a page's, by another sign": ("Sec-Fetch-Site: same-origin\r\n", 403),
+    "an encoding": ("Content-Encoding: gzip\r\n", 415),
+    "a body that is none": ("Content-Length: 0\r\n", 200),
+    "an expectation": ("Expect: 100-continue\r\n", 200),
+}
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wire:
+    """A connection that is kept, and what is read of it."""
+
+    def __init__(self, path: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(20)
+        self.socket.connect(path)
+        self._file = self.socket.makefile("rb")
+
+    def answer(self, method: str = "GET") -> Answer:
+        found = http.client.HTTPResponse(_Said(self._file), method=method)  # type: ignore[arg-type]
+        found.begin()
+        while found.status == 100:
+            found.begin()
+        body = found.read()
+        headers = {name: value for name, value in found.getheaders() if name not in ("Date", "Connection")}
+        return Answer(found.status, headers, body)
+
+
+class _Said:
+    """What http.client takes for a socket."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def makefile(self, _mode: str) -> _Said:
+        return self
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        """The next answer is read of it."""
+
+
+@pytest.fixture
+def wire(agent: Agent) -> Iterator[Wire]:
+    made = Wire(agent.client.path)
+    yield made
+    made.socket.close()
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths that were answered at once."""
+    found: list[str] = []
+    whole = answering.AtOnce.__call__
+
+    def count(self: answering.AtOnce, request: object) -> object:
+        answer = whole(self, request)  # type: ignore[arg-type]
+        found.extend([request.path] if answer is not None else [])  # type: ignore[attr-defined]
+        return answer
+
+    monkeypatch.setattr(answering.AtOnce, "__call__", count)
+    return found
+
+
+def said(asked: str, headers: str = "") -> bytes:
+    return f"{asked} HTTP/1.1\r\nHost: docker\r\n{headers}\r\n".encode()
+
+
+def in_a_task(agent: Agent, asked: str, headers: str = "") -> Answer:
+    wire = Wire(agent.client.path)
+    wire.socket.sendall(said(asked, f"{headers}Connection: close\r\n"))
+    answer = wire.answer(asked.partition(" ")[0])
+    wire.socket.close()
+    return answer
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_both_ways_say_the_same(agent: Agent, wire: Wire, asked: str) -> None:
+    wire.socket.sendall(said(asked))
+    assert wire.answer(asked.partition(" ")[0]) == in_a_task(agent, asked)
+
+
+@pytest.mark.parametrize(("headers", "status"), HEADS.values(), ids=HEADS)
+def test_both_ways_have_the_same_guards(agent: Agent, wire: Wire, headers: str, status: int) -> None:
+    wire.socket.sendall(said("GET /version", headers))
+    answer = wire.answer()
+    assert answer == in_a_task(agent, "GET /version", headers)
+    assert answer.status == status
+
+
+def test_a_host_that_is_not_ours_is_refused_both_ways(wire: Wire) -> None:
+    wire.socket.sendall(b"GET /version HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+    assert wire.answer().status == 403
+
+
+def test_requests_without_a_pause_are_answered_in_their_order(wire: Wire, counted: list[str]) -> None:
+    asked = [
+        "GET /_ping",
+        "GET /setpoint/v1/version",
+        "GET /version",
+        "GET /nowhere",
+        "HEAD /_ping",
+        "GET /_ping",
+    ]
+    wire.socket.sendall(b"".join(map(said, asked)))
+    answers = [wire.answer(each.partition(" ")[0]) for each in asked]
+    assert [answer.status for answer in answers] == [200, 200, 200, 404, 200, 200]
+    assert [len(answer.body) for answer in answers][::5] == [2, 2]
+    assert b"started_at" in answers[1].body
+    assert b"ApiVersion" in answers[2].body
+    assert "/_ping" in counted
+
+
+def test_a_request_that_comes_in_pieces_is_answered_once(wire: Wire, counted: list[str]) -> None:
+    for byte in said("GET /version"):
+        wire.socket.sendall(bytes([byte]))
+    assert wire.answer().status == 200
+    wire.socket.sendall(said("GET /_ping"))
+    assert wire.answer().body == b"OK"
+    assert counted == ["/version", "/_ping"]
+
+
+def test_thousands_on_one_connection_are_no_head_that_does_not_end(wire: Wire, counted: list[str]) -> None:
+    for _ in range(6):
+        wire.socket.sendall(said("GET /_ping", "X: " + "x" * 60000 + "\r\n"))
+        assert wire.answer().body == b"OK"
+    assert len(counted) == 6
+
+
+def test_who_does_not_read_is_not_read_either(agent: Agent, wire: Wire) -> None:
+    """His answers do not pile up in the agent's memory."""
+    wire.socket.settimeout(2)
+    with pytest.raises(TimeoutError):
+        for _ in range(20_000):
+            wire.socket.sendall(said("GET /version"))
+    wire.socket.shutdown(socket.SHUT_RDWR)
+    assert in_a_task(agent, "GET /_ping").status == 200  # by then it is seen that he is gone
+
+
+def test_a_bug_is_told_as_such_and_in_the_log(
+    agent: Agent, wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from agent.api.docker import containers
+
+    monkeypatch.setattr(containers, "find_container", lambda *_: 1 / 0)
+    wire.socket.sendall(said("GET /containers/web/json"))
+    answer = wire.answer()
+    assert answer == in_a_task(agent, "GET /containers/web/json")
+    assert answer.status == 500
+    assert b"a bug in the agent: ZeroDivisionError" in answer.body
+    assert "a bug in answering GET /containers/web/json" in caplog.text
