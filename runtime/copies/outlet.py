@@ -14,6 +14,7 @@ import os
 from runtime.images.content import write_all
 
 BUFFER_BYTES = 256 * 1024
+PIECES = 1024  # that go at once (writev(2), IOV_MAX)
 SENT_BYTES = 64 * 1024  # smaller files are copied: a system call more would cost more than that
 # What has no pages to give (splice(2)), as some file systems of others'.
 _NOT_THIS_WAY = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP))
@@ -24,14 +25,13 @@ class Outlet:
 
     def __init__(self, pipe: int) -> None:
         self._pipe = pipe
-        self._waiting = bytearray()
+        self._waiting: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
-        if len(data) >= BUFFER_BYTES and not self._waiting:
-            write_all(self._pipe, data)
-            return
-        self._waiting += data
-        if len(self._waiting) >= BUFFER_BYTES:
+        self._waiting.append(data)
+        self._size += len(data)
+        if self._size >= BUFFER_BYTES or len(self._waiting) >= PIECES:
             self.flush()
 
     def send(self, file: int, size: int) -> int:
@@ -50,6 +50,11 @@ class Outlet:
         return size - left
 
     def flush(self) -> None:
-        if self._waiting:
-            write_all(self._pipe, bytes(self._waiting))
-            self._waiting.clear()
+        """In one go, and without copying them together."""
+        waiting, left = self._waiting, self._size
+        self._waiting, self._size = [], 0
+        if not left:
+            return
+        written = os.writev(self._pipe, waiting)
+        if written < left:
+            write_all(self._pipe, memoryview(b"".join(waiting))[written:])

@@ -187,19 +187,21 @@ class TreeEntries:
             seconds = min(seconds, self._epoch)
         device = status.st_rdev if kind in ("char", "block") else 0
         return Entry(
-            name or b"./", kind, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
+            name or b"./", kind, status.st_mode & 0o7777, status.st_uid, status.st_gid,
             seconds * 10**9, status.st_size if kind == "file" else 0, link,
-            os.major(device), os.minor(device), xattrs,
+            os.major(device) if device else 0, os.minor(device) if device else 0, xattrs,
         )  # fmt: skip
 
     def _xattrs(self, found: Found, opened: int = -1) -> Mapping[bytes, bytes]:
         """As an image may have them; sorted, since the disk has an order of its own."""
-        names = sorted(found.xattr_names(opened))
+        names = found.xattr_names(opened)
         if not names:
             return _NO_XATTRS
         if self._is_of_overlay:
             _refuse_elsewhere(found, names, self._subject)
-        values = {os.fsencode(name): value for name in names if (value := found.xattr(name)) is not None}
+        values = {
+            os.fsencode(name): value for name in sorted(names) if (value := found.xattr(name)) is not None
+        }
         allowed, _ = allowed_xattrs(values, self._limits)
         return {os.fsencode(name): value for name, value in allowed}
 

@@ -50,7 +50,8 @@ def write_entry(write: Write, entry: Entry, descriptor: int = -1, send: Send = s
         return
     padding = bytes(-size % BLOCK_BYTES)
     if size < _SMALL_BYTES:
-        write(b"".join((head, *_exactly(descriptor, size), padding)))
+        data = os.read(descriptor, size)
+        write(b"".join((head, data, *_exactly(descriptor, size - len(data)), padding)))
         return
     write(head)
     for piece in _exactly(descriptor, size - send(descriptor, size)):
@@ -73,7 +74,7 @@ def header(entry: Entry) -> bytes:
     if _is_plain(entry, name):
         return _plain_header(entry, name)
     records = _records(entry, name)
-    seconds = min(max(entry.mtime_ns // 10**9, 0), _MAX_SIZE)
+    seconds = _seconds(entry.mtime_ns)
     size = entry.size if entry.kind == "file" else 0
     fields = (
         _short(name), b"%07o\0" % (entry.mode & 0o7777), _octal(entry.uid, 7), _octal(entry.gid, 7),
@@ -103,10 +104,14 @@ def _plain_header(entry: Entry, name: bytes) -> bytes:
     """In a third of the time, which is most of what a small file costs."""
     numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
         entry.mode & 0o7777, entry.uid, entry.gid, entry.size if entry.kind == "file" else 0,
-        min(max(entry.mtime_ns // 10**9, 0), _MAX_SIZE),
+        _seconds(entry.mtime_ns),
     )  # fmt: skip
     block = _PLAIN.pack(name, numbers, b" " * 8, _TYPES[entry.kind], entry.link, b"ustar\x0000", _NO_DEVICE)
     return b"%b%06o\0 %b" % (block[:148], sum_of(block), block[156:])
+
+
+def _seconds(mtime_ns: int) -> int:
+    return min(max(mtime_ns // 10**9, 0), _MAX_SIZE)
 
 
 def _records(entry: Entry, name: bytes) -> list[tuple[bytes, bytes]]:

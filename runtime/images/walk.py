@@ -171,6 +171,19 @@ def look(
 ) -> tuple[Found | None, tuple[int, ...]]:
     """The topmost entry of that name, whose descriptor is the caller's to close, and the roots that a merged
     directory is made of. places: (root, descriptor of the directory in it, -1 where there is none)."""
+    if len(places) == 1:  # as nearly always
+        root, directory = places[0]
+        first = open_name(path, name, directory) if directory >= 0 else None
+        if first is None or not is_merged or not first.is_whiteout:
+            return first, (root,)
+        os.close(first.descriptor)
+        return None, ()
+    return _look_in_all(path, name, places, is_merged=is_merged)
+
+
+def _look_in_all(
+    path: bytes, name: bytes, places: Sequence[tuple[int, int]], *, is_merged: bool
+) -> tuple[Found | None, tuple[int, ...]]:
     first: Found | None = None
     layers: list[int] = []
     try:
