@@ -34,6 +34,7 @@ BUSY_TIMEOUT_SECONDS = 5.0
 KEEP_REVISIONS = 1000
 MAX_EVENT_ID = 1 << 53  # what JSON's readers can still tell apart
 MAX_NOTES = 20
+Listener = Callable[[tuple[EventRecord, ...]], None]
 
 
 class Store:
@@ -67,7 +68,7 @@ class Store:
         self.notes: tuple[str, ...] = ()
         self.last_event_id = 0
         self._upserts: dict[str, Any] = {}
-        self._listeners: tuple[Callable[[int], None], ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
         try:
             self._open_or_begin_afresh()
         except TooNew:
@@ -372,18 +373,19 @@ class Store:
         with self._lock:
             try:
                 self._return_to_file()
-                self._write_once(batch)
+                written = self._write_once(batch)
             except Damaged as error:
                 self._engine.dispose()
                 self._begin_afresh(error)
                 raise
-        if batch.events:
-            for listener in self._listeners:
-                listener(self.last_event_id)
+        if written and (listeners := self._listeners):
+            told = tuple(map(rows.event_record, written))
+            for listener in listeners:
+                listener(told)
 
-    def subscribe(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call listener(last_event_id) after each commit that has events, in the writer's thread: it must
-        return at once and not raise. Returns what ends it."""
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call listener(events) after each commit that has some, with them as they are stored, in the
+        writer's thread: it must return at once and not raise. Returns what ends it."""
         self._listeners = (*self._listeners, listener)
 
         def unsubscribe() -> None:
@@ -391,18 +393,19 @@ class Store:
 
         return unsubscribe
 
-    def _write_once(self, batch: Batch) -> None:
+    def _write_once(self, batch: Batch) -> list[dict[str, Any]]:
         with self._errors("write"):
             try:
-                self._write(batch, _as_it_is)
+                return self._write(batch, _as_it_is)
             except UnicodeEncodeError:
                 self._caps.forget()
-                self._write(batch, rows.scrubbed)
+                return self._write(batch, rows.scrubbed)
             except BaseException:
                 self._caps.forget()
                 raise
 
-    def _write(self, batch: Batch, scrub: Any) -> None:
+    def _write(self, batch: Batch, scrub: Any) -> list[dict[str, Any]]:
+        """The rows of its events."""
         last = self.last_event_id
         with self._connection.begin():
             self._delete(batch.removed)
@@ -422,6 +425,7 @@ class Store:
             if self._caps.trim(self._connection, last):
                 self._trim_revisions()
         self.last_event_id = last
+        return numbered
 
     def _delete(self, keys: Sequence[Key]) -> None:
         if not keys:

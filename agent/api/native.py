@@ -235,7 +235,7 @@ async def _follow(context: Context, query: dict[str, Any]) -> AsyncIterator[Even
     none comes twice, and a follower that does not read costs no memory."""
     loop = asyncio.get_running_loop()
     written = asyncio.Event()
-    unsubscribe = context.store.subscribe(lambda _last: _call_soon(loop, written.set))
+    unsubscribe = context.store.subscribe(lambda _events: _call_soon(loop, written.set))
     try:
         after = context.store.last_event_id
         if query["after_id"] is None:

@@ -1,7 +1,7 @@
 """What happened, handed to however many follow it: each row is read from the store once and encoded once.
 
-    commit ─> one read of what is new ─> the newest few ─> followers that keep up, each by one call
-                                         the store      ─> those that do not, where they were
+    commit ─> what it stored ─> the newest few ─> followers that keep up, each by one call
+                                the store      ─> those that do not, where they were
 
 A follower costs the place where it is, and what its connection holds: it has no queue. Nobody misses one,
 and nobody is told twice.
@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from agent.api.docker.event_view import Telling, tellings
 from store.errors import StoreError
+from store.records import EventRecord
 from store.store import Store
 
 Window = tuple[float | None, float | None]  # since and until, Unix seconds, inclusive
@@ -97,7 +98,9 @@ class EventFeed:
         if self._followers == 1:
             self._last = self._complete_after = self._store.last_event_id
             loop = asyncio.get_running_loop()
-            self._unsubscribe = self._store.subscribe(lambda _last: _call_soon(loop, self._on_commit))
+            self._unsubscribe = self._store.subscribe(
+                lambda events: _call_soon(loop, lambda: self._on_commit(events))
+            )
             self._on_followed(True)
         try:
             yield
@@ -122,17 +125,34 @@ class EventFeed:
         return mine.after
 
     def _hand_on(self) -> None:
+        newer: dict[int, tuple[Telling, ...]] = {}  # most are at the same place
         for woken, each in self._waiting.items():
             if woken.done():
                 continue
-            if each.after >= self._complete_after and each.hand_on(self._newer(each.after)):
+            if each.after not in newer:
+                newer[each.after] = self._newer(each.after)
+            if each.after >= self._complete_after and each.hand_on(newer[each.after]):
                 each.after = max(each.after, self._last)
             else:
                 woken.set_result(None)
 
-    def _on_commit(self) -> None:
-        if self._followers and (self._reading is None or self._reading.done()):
+    def _on_commit(self, events: tuple[EventRecord, ...]) -> None:
+        """What was stored is told as it is; where something before it was not told, or it is much, it is read
+        from the store."""
+        if not self._followers or not (self._reading is None or self._reading.done()):
+            return
+        if events[0].id == self._last + 1 and len(events) <= AT_ONCE:
+            self._keep(events, events[-1].id)
+        elif self._last < events[-1].id:
             self._reading = asyncio.get_running_loop().create_task(self._read())
+
+    def _keep(self, events: Sequence[EventRecord], last: int) -> None:
+        for record in events:
+            self._recent.extend(tellings(record, self._instance))
+        self._last = last
+        while len(self._recent) > KEPT:
+            self._complete_after = self._recent.popleft().record_id
+        self._hand_on()
 
     async def _read(self) -> None:
         """Until there is nothing new; what cannot be read now is read after the next commit."""
@@ -148,12 +168,8 @@ class EventFeed:
                 return
             if not self._followers or self._last != after:
                 return  # all went, and others came, meanwhile
-            for record in found:
-                self._recent.extend(tellings(record, self._instance))
-            self._last = found[-1].id if len(found) == AT_ONCE else max((newest, *(r.id for r in found[-1:])))
-            while len(self._recent) > KEPT:
-                self._complete_after = self._recent.popleft().record_id
-            self._hand_on()
+            is_all = len(found) < AT_ONCE
+            self._keep(found, max((newest, *(r.id for r in found[-1:]))) if is_all else found[-1].id)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

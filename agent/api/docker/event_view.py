@@ -20,7 +20,7 @@ WITH_DETAILS = frozenset({"exec_create", "exec_start", "health_status"})  # "exe
 SCOPE = "local"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Telling:
     """One event as it is told. record_id: of the record that it is of. Its lines are made once, for all."""
 

@@ -5,15 +5,17 @@ past the loop.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 
 from agent.api.context import Context
 from agent.api.docker.event_feed import EventFeed
 from agent.api.docker.event_view import KNOWN_FILTERS, Telling, fits
-from agent.api.docker.filters import Filters, read_filters
+from agent.api.docker.filters import read_filters
 from agent.api.docker.finding import record_of
 from agent.api.docker.stamps import read_moment
 from agent.api.docker.versions import NEWEST, parsed
@@ -107,7 +109,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     kind = _content_type(request, is_old=is_old)
     response = web.StreamResponse(headers={"Content-Type": kind})
     await response.prepare(request)
-    wanted = Wanted(since, until, filters, is_old, RECORD_SEPARATOR if kind == SEQUENCE else b"")
+    before = RECORD_SEPARATOR if kind == SEQUENCE else b""
+    wanted = Wanted(since, until, tuple(filters.items()), is_old, before)
     with feed.joined(), contextlib.suppress(ConnectionError):
         await _send(context, request, response, after, wanted)
     return response
@@ -120,7 +123,7 @@ async def _send(
     feed, window, is_over = feed_of(context), (wanted.since, wanted.until), False
     while True:
         told, reached = await (feed.read(after, window) if is_over else feed.take(after, window))
-        if data := wanted.lines(told):
+        if data := lines(told, wanted):
             await response.write(data)
         is_all, after = reached <= after, reached
         if not is_all:
@@ -129,7 +132,7 @@ async def _send(
             return
         left = wanted.left_seconds
         if left is None or left > 0:
-            after = await feed.wait(after, lambda told: _hand_on(request, wanted.lines(told)), left)
+            after = await feed.wait(after, lambda told: _hand_on(request, lines(told, wanted)), left)
         else:
             await context.loop.flush()  # what happened until then is stored now
             is_over = True
@@ -169,24 +172,29 @@ def _content_type(request: web.Request, *, is_old: bool) -> str:
     return SEQUENCE if SEQUENCE in accepted and LINES not in accepted.partition(SEQUENCE)[0] else LINES
 
 
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Which events a follower is told, and how they are written. before: what stands before each."""
 
-    def __init__(
-        self, since: float | None, until: float | None, filters: Filters, is_old: bool, before: bytes
-    ) -> None:
-        self.since, self.until = since, until
-        self._filters, self._is_old, self._before = filters, is_old, before
-
-    def lines(self, told: tuple[Telling, ...]) -> bytes:
-        return b"".join(
-            self._before + telling.line(is_old=self._is_old)
-            for telling in told
-            if (self.since is None or telling.at >= self.since)
-            and (self.until is None or telling.at <= self.until)
-            and fits(telling.happening, self._filters)
-        )
+    since: float | None
+    until: float | None
+    filters: tuple[tuple[str, tuple[str, ...]], ...]
+    is_old: bool
+    before: bytes
 
     @property
     def left_seconds(self) -> float | None:
         return None if self.until is None else self.until - time.time()
+
+
+@functools.lru_cache(maxsize=2)
+def lines(told: tuple[Telling, ...], wanted: Wanted) -> bytes:
+    """What a follower reads of these. Of a hundred followers most want the same."""
+    filters = dict(wanted.filters)
+    return b"".join(
+        wanted.before + telling.line(is_old=wanted.is_old)
+        for telling in told
+        if (wanted.since is None or telling.at >= wanted.since)
+        and (wanted.until is None or telling.at <= wanted.until)
+        and fits(telling.happening, filters)
+    )

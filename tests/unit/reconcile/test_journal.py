@@ -77,7 +77,7 @@ async def test_what_happens_is_written_at_once_while_somebody_follows_it(tmp_pat
     written = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def on_commit(_last: int) -> None:
+    def on_commit(_events: tuple[EventRecord, ...]) -> None:
         loop.call_soon_threadsafe(written.set)
 
     store.subscribe(on_commit)

@@ -170,8 +170,8 @@ def test_threads_may_share_it(store: Store) -> None:
 
 
 def test_listeners_hear_of_committed_events_only(store: Store) -> None:
-    heard: list[int] = []
-    unsubscribe = store.subscribe(heard.append)
+    heard: list[list[int]] = []
+    unsubscribe = store.subscribe(lambda events: heard.append([event.id for event in events]))
     store.write(Batch(events=(an_event(), an_event())))
     store.write(Batch(statuses=(a_status(),)))
     with pytest.raises(StoreError):
@@ -179,7 +179,7 @@ def test_listeners_hear_of_committed_events_only(store: Store) -> None:
     store.write(Batch(events=(an_event(),)))
     unsubscribe()
     store.write(Batch(events=(an_event(),)))
-    assert heard == [2, 3]
+    assert heard == [[1, 2], [3]]
 
 
 def test_every_record_of_the_tables_has_a_column() -> None:
