@@ -16,6 +16,7 @@ from agent.reconcile import actions as do
 from agent.reconcile.actions import Action, KeyPlan
 from agent.reconcile.apply import Outcome, apply
 from agent.reconcile.knowledge import Knowledge
+from agent.reconcile.policy import Exit
 from agent.reconcile.removal import token_of, way_to_stop
 from agent.reconcile.world import DEFAULT_BRIDGE, Desired
 from runtime.errors import SetpointError
@@ -147,6 +148,8 @@ class Applying:
                     know.observed.add_sandbox(action.sandbox, action.key, action.networks)
                 if action.is_restart:
                     know.observer.on_restart(action.key, action.cause.seen)
+            case do.StopContainer():
+                self._tell_end(action)
             case do.AdoptContainer():
                 self._after_adoption(action)
             case do.PullImage() | do.BuildImage():
@@ -164,6 +167,17 @@ class Applying:
             case do.RepairDrift():
                 know.observed.drop_drift(action.key, action.drift)
                 know.observer.on_drift_repair(action.drift.kind, action.key, "ok")
+
+    def _tell_end(self, action: do.StopContainer) -> None:
+        """An end that we made is remembered as such, and no look finds it new: who waits hears of it here."""
+        know, state = self._know, self._engine.state(action.id)
+        if state is None or know.told_exits.get(action.id, ()) == (action.started_at,):
+            return
+        know.told_exits[action.id] = (action.started_at,)
+        ended = Exit(
+            action.index, action.id, action.started_at, know.clock.now(), state.exit_code, by=action.by
+        )
+        know.on_exit(action.key, ended)
 
     def _after_adoption(self, action: do.AdoptContainer) -> None:
         """What is known of its past goes with it; its former key sees that it has nothing left."""

@@ -29,6 +29,7 @@ from agent.reconcile.journal import Journal, Remembers
 from agent.reconcile.memory import NOTHING, Memory, by_this_clock, from_json
 from agent.reconcile.observe import Observed
 from agent.reconcile.observer import Observer
+from agent.reconcile.policy import Exit
 from agent.reconcile.queue import KeyedQueue
 from agent.reconcile.relabelled import relabelled
 from agent.reconcile.removal import is_unasked
@@ -104,6 +105,7 @@ class Knowledge:
         self.on_disk_trouble: Callable[[bool], None] = lambda _needs_ballast: None
         self.on_settled: Callable[[Key], None] = lambda _key: None
         self.on_verdict: Callable[[Key], None] = lambda _key: None
+        self.on_exit: Callable[[Key, Exit], None] = lambda _key, _exit: None
         self.world = World(
             instance=instance,
             desired=self.inventory.desired,

@@ -75,7 +75,6 @@ class Loop:
         self._applying = Applying(engine, know)
         self._watching = Watching(engine, know)
         self._probing = Probing(engine, self._settings.probes_at_once, self._clock.now, self._after_probe)
-        self._on_exit: Callable[[Key, Exit], None] = lambda _key, _exit: None
         self._is_started = False
         self._is_stopping = False
         self._is_going_down = False
@@ -196,7 +195,7 @@ class Loop:
             subject = know.subject(key, exit.container)
             told = happenings.of_exit(exit, subject) if subject is not None else ()
             know.event(key, "Normal" if exit.code == 0 else "Warning", "Exited", text, happenings=told)
-            self._on_exit(key, exit)
+            know.on_exit(key, exit)
 
     def _end_override(self, key: Key, now: float) -> None:
         know = self._know
@@ -509,8 +508,8 @@ class Loop:
         self._know.on_verdict = tell
 
     def on_exit(self, tell: Callable[[Key, Exit], None]) -> None:
-        """Have `tell(key, exit)` called for each end of a run that nobody had seen."""
-        self._on_exit = tell
+        """Have `tell(key, exit)` called for each end of a run, once, whoever ended it."""
+        self._know.on_exit = tell
 
     def spec_of(self, key: Key) -> AnySpec | None:
         """What is wanted of an object, read; None for what is not wanted, or cannot be read."""

@@ -169,6 +169,24 @@ def test_wait_answers_its_head_at_once_and_the_code_later(either: Host, name: st
     assert bad.status in (400, 404)
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("kill",), 137), (("stop", "-t", "0"), 137), (("restart", "-t", "0"), 137), (("rm", "-f"), 137)],
+)
+@pytest.mark.parametrize("condition", ["not-running", "next-exit"])
+def test_who_waits_hears_of_an_end_that_was_asked_for(
+    either: Host, name: str, condition: str, words: tuple[str, ...], code: int
+) -> None:
+    """Whoever asked for it: `docker wait`, and a `docker run` in the foreground that another one stops."""
+    either.docker("run", "-d", "--name", name, "busybox", "sleep", "1000")
+    path = f"/containers/{name}/wait"
+    connection, answer = either.http.stream("POST", path, query={"condition": condition})
+    assert answer.status == 200
+    either.docker(*words, name)
+    assert json.loads(answer.read())["StatusCode"] == code
+    connection.close()
+
+
 def test_one_name_for_one(either: Host, name: str) -> None:
     """100 at once: one gets it."""
     answers: list[int] = []
