@@ -570,8 +570,13 @@ LIMITS = {
     "unconfined": D("Which fences may be left out.", "unconfined: [seccomp]", LIST),
     "ports": D("Ports of the host; any without it.", "ports: [8000-8999/tcp]", LIST),
     "sysctls": D("Kernel settings; any without it.", "sysctls: [net.core.somaxconn]", LIST),
-    "images": D("Images that may be used and pulled; any without it.", "images: [docker.io/library/*]", LIST),
-    "external": D("Networks and volumes of others; any without it.", "external: []", LIST),
+    "images": D(
+        "Images to use, pull, change and remove, with this host's logins. Without it any that is here, and "
+        "those that anybody may pull; but no change of those that manifests run.",
+        "images: [docker.io/library/*]",
+        LIST,
+    ),
+    "external": D("Networks and volumes of others; none without it.", "external: [proxy]", LIST),
 }
 SHARE = {
     "memory": D("Bytes. Swap is as much again at most.", "memory: 4g", SIZE),
@@ -629,7 +634,7 @@ SOCKET = {
     ),
     "suspend": SUSPEND,
     "time_to_live": D(
-        "What is made there goes after this time, with what is in it. Without it: never.",
+        "What is made there goes after this time: killed, with its volumes. Without it: never.",
         "time_to_live: 2h",
         DURATION,
     ),

@@ -17,7 +17,8 @@ BODIES, GATE, SCOPED = (
 )
 ANSWERING, AT_ONCE = "agent/api/answering.py", "tests/unit/api/test_at_once.py"
 SCOPE, LISTENERS = "agent/api/sockets/scope.py", "agent/api/sockets/listeners.py"
-T, S = "tests/threats", "tests/api/test_scoped_sockets.py"
+IMAGES = "agent/api/sockets/images.py"
+T, S, SI = "tests/threats", "tests/api/test_scoped_sockets.py", "tests/api/test_scoped_images.py"
 F1, F2, F3 = f"{T}/test_f01_open_tcp.py", f"{T}/test_f02_web_pages.py", f"{T}/test_f03_bodies.py"
 F4, F6, F9 = f"{T}/test_f04_privileges.py", f"{T}/test_f06_hostile_http.py", f"{T}/test_f09_names.py"
 
@@ -85,6 +86,27 @@ ACCESS = (
     Mutation("F4", "agent/api/docker/container_lists.py", " if is_seen(request, state.labels)]", "]", S),
     Mutation("F4", "agent/api/docker/container_lists.py", "            if not is_seen(request, other.labels):\n",
              "            if False:\n", S),
+    Mutation("F4", IMAGES, "        _check_manifests(request, scope, path)\n", "", SI),
+    Mutation("F4", IMAGES, "        names = _names_of(request)\n", "        names = set()\n", f"{SI}::test_nor_is_it_taken_away"),
+    Mutation("F4", IMAGES, "    if not (all if every else any)(are_in) or not are_in:\n", "    if not any(are_in):\n",
+             f"{SI}::test_a_removal_by_id_takes_no_name_that_is_not_in_the_limits"),
+    Mutation("F4", IMAGES, "return ANYBODY if said is None and", "return ANYBODY if False and",
+             f"{SI}::test_the_host_s_logins_are_for_what_is_in_the_limits"),
+    Mutation("F4", "runtime/images/registry/origin.py", "    if credential == ANYBODY:\n", "    if False:\n",
+             f"{SI}::test_the_host_s_logins_are_for_what_is_in_the_limits"),
+    Mutation("F4", "agent/api/docker/images.py", "if is_listed(request, each.name)]", "]",
+             f"{SI}::test_a_list_names_only_what_is_in_the_limits"),
+    Mutation("F4", "agent/api/docker/image_archives.py", "places = {**_not_to_be_moved(request), **wanted_names(context)}",
+             "places = wanted_names(context)", f"{SI}::test_an_archive_moves_no_name_that_is_not_in_the_limits"),
+    Mutation("F4", GATE, 'and not request.query.get("fromImage"):\n', 'and request.query.get("fromSrc"):\n',
+             f"{SI}::test_a_pull_is_a_pull_whatever_else_is_said"),
+    Mutation("F4", "agent/api/docker/build.py", 'return f"{scope.name} {name}" if scope is not None and name else name',
+             "return name", f"{SI}::test_builds_of_others_are_not_cancelled"),
+    Mutation("F4", "agent/api/sockets/expiry.py", "auto_remove.remove_now(", "auto_remove.remove(",
+             f"{S}::test_nothing_stays_longer"),
+    Mutation("F4", SCOPED, "    _check_weight(scope, spec)\n", "", f"{S}::test_what_the_limits_do_not_allow_is_refused"),
+    Mutation("F4", SCOPED, "    _check_addresses(context, scope, spec)\n", "",
+             f"{S}::test_nor_on_a_network_of_others_that_one_may_be_on"),
     Mutation("F6", "agent/api/docker/body_mounts.py", "    _check_count(config, host)\n", "", F6),
     Mutation("F6", "agent/api/docker/buildkit/http2.py", "if stream is None or not event.data:", "if stream is None:",
              "tests/unit/docker_api/test_build_http2.py"),

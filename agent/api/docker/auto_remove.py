@@ -14,7 +14,8 @@ from agent.api.docker import wishes
 from agent.manifest.spec import Asked, ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.api_objects import API_OWNER
-from runtime.errors import SetpointError
+from runtime.errors import Conflict, NotFound, SetpointError
+from runtime.model import ContainerState
 from store.records import Key, ObjectRecord
 
 log = logging.getLogger("setpoint.api")
@@ -81,6 +82,24 @@ def _with_asked(record: ObjectRecord, more: dict[str, object]) -> ContainerSpec:
     spec = wishes.container_spec_of(record)
     asked = (spec.asked or Asked()).model_dump(exclude_unset=True)
     return ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), "asked": {**asked, **more}})
+
+
+async def remove_now(context: Context, key: Key, record: ObjectRecord, *, with_volumes: bool) -> None:
+    """The same, and what runs of it is killed, even in the middle of a stop that has more time."""
+    state = context.engine.state(container_id(context, key))
+    is_live = state is not None and state.phase in ("running", "paused")
+    work = remove(context, key, record, with_volumes=with_volumes, at_once=is_live)
+    # In this order: it is let go before it is killed, so that nothing brings it back.
+    await asyncio.gather(work, *([_kill(context, state)] if state is not None and is_live else ()))
+
+
+async def _kill(context: Context, state: ContainerState) -> None:
+    if state.phase == "paused":
+        await context.engine.resume(state.id)
+    try:
+        await context.engine.signal(state.id, "KILL")
+    except (Conflict, NotFound):
+        return  # it has ended meanwhile
 
 
 def _going_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:

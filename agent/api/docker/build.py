@@ -26,7 +26,7 @@ from agent.api.docker.filters import read_filters
 from agent.api.docker.json_lines import write_json_lines
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, is_root
-from agent.api.sockets.images import check_base
+from agent.api.sockets.images import check_base, known_as
 from agent.api.sockets.quota import build_with_limits, building
 from agent.api.unnamed_file import receive
 from agent.api.ways import scope_of
@@ -79,12 +79,12 @@ def _fenced(request: web.Request, query: BuildQuery) -> BuildQuery:
 
 def _caller(request: web.Request, logins: dict[str, Credential], build_id: str) -> BuildCaller:
     async def credential(domain: str) -> Credential | None:
-        return logins.get(domain)
+        return known_as(request, logins.get(domain))
 
     scope = scope_of(request)
     return BuildCaller(
-        credential=credential if logins else None,
-        name=build_id,
+        credential=credential if logins or scope is not None else None,
+        name=_own_name(request, build_id),
         check_image=partial(check_base, scope) if scope is not None else None,
     )
 
@@ -154,12 +154,18 @@ def _prune_wish(request: web.Request) -> PruneWish:
     return PruneWish(unused, keep, ids[0] if ids else "")
 
 
+def _own_name(request: web.Request, name: str) -> str:
+    """What a client calls its build is no name of another's, who calls it the same."""
+    scope = scope_of(request)
+    return f"{scope.name} {name}" if scope is not None and name else name
+
+
 async def cancel(request: web.Request) -> web.StreamResponse:
     """POST /build/cancel?id= of a build that was given that name. One that is not there has ended."""
     name = request.query.get("id", "")
     if not name:
         raise Invalid("", "", "build ID not provided")
-    context_of(request).engine.builds.cancel(name)
+    context_of(request).engine.builds.cancel(_own_name(request, name))
     return web.Response(status=200, headers={"Content-Type": "application/json"})
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import secrets
@@ -310,32 +309,13 @@ async def remove(request: web.Request) -> web.Response:
     record = context.loop.objects().get(key)
     if record is None:
         raise Conflict("", "", f"removal of container {state.id} is already in progress")
-    await completed(_remove(context, key, state, record, with_volumes=_takes_volumes(request, state)))
+    await completed(auto_remove.remove_now(context, key, record, with_volumes=_takes_volumes(request, state)))
     return no_content()
 
 
 def _takes_volumes(request: web.Request, state: ContainerState) -> bool:
     """Those without a name. What a scoped socket made takes its own along: nobody there could see them."""
     return flag(request, "v") or (scope_of(request) is not None and SOCKET_LABEL in state.labels)
-
-
-async def _remove(
-    context: Context, key: Key, state: ContainerState, record: ObjectRecord, *, with_volumes: bool
-) -> None:
-    is_live = state.phase in ("running", "paused")
-    work = auto_remove.remove(context, key, record, with_volumes=with_volumes, at_once=is_live)
-    # In this order: it is let go before it is killed, so that nothing brings it back.
-    await asyncio.gather(work, *([_kill(context, state)] if is_live else ()))
-
-
-async def _kill(context: Context, state: ContainerState) -> None:
-    """Now, if a stop with more time is under way."""
-    if state.phase == "paused":
-        await context.engine.resume(state.id)
-    try:
-        await context.engine.signal(state.id, "KILL")
-    except (Conflict, NotFound):
-        return  # it has ended meanwhile
 
 
 async def prune(request: web.Request) -> web.Response:

@@ -7,7 +7,6 @@ A client that goes away before all of it came leaves nothing; from then on the w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,10 @@ from agent.api.docker.image_query import is_on
 from agent.api.docker.json_lines import Report, Work, write_json_lines
 from agent.api.docker.platforms import read_one, read_platform
 from agent.api.docker.progress_lines import Line, LoadLines, NoLines, status
+from agent.api.docker.wanted_images import wanted_names
 from agent.api.requests import context_of
+from agent.api.sockets.images import is_listed
 from agent.api.unnamed_file import receive
-from agent.reconcile.api_objects import API_OWNER
 from runtime.errors import Conflict, Invalid, SetpointError, Unsupported
 from runtime.images.images import host_platform
 from runtime.images.progress import NAMED, Progress
@@ -64,7 +64,7 @@ async def load(request: web.Request) -> web.StreamResponse:
         finally:
             os.close(descriptor)
 
-    places = wanted_names(context)
+    places = {**_not_to_be_moved(request), **wanted_names(context)}
     lines = LoadLines(_ids_by_name(context), quiet=quiet)
     work = Work(request, lines, begin, goes_on=True)
     try:
@@ -102,15 +102,10 @@ def check_host(platform: str) -> None:
         )
 
 
-def wanted_names(context: Context) -> dict[str, str]:
-    """Canonical names of images that manifests run, and where each is written."""
-    found = {}
-    for record in context.loop.objects().values():
-        reference = record.spec.get("image")
-        if record.owner != API_OWNER and isinstance(reference, str) and not record.deleting:
-            with contextlib.suppress(Invalid):
-                found[parse_reference(reference).canonical] = f"{record.file}:{record.line}"
-    return found
+def _not_to_be_moved(request: web.Request) -> dict[str, str]:
+    """Names that are here and that the limits of a scoped socket do not have."""
+    names = (record.name for record in context_of(request).engine.images.records())
+    return {name: "" for name in names if name and not is_listed(request, name)}
 
 
 def of_archive(error: SetpointError, path: Path, places: Mapping[str, str] | None = None) -> SetpointError:
@@ -119,7 +114,8 @@ def of_archive(error: SetpointError, path: Path, places: Mapping[str, str] | Non
         error.subject = "the archive"
     if isinstance(error, Conflict) and places:
         place = places.get(parse_reference(error.subject).canonical, "a manifest")
-        reason = f"{place} runs it, and the archive has another image of that name"
+        why = f"{place} runs it" if place else "it is not in the limits of this socket"
+        reason = f"{why}, and the archive has another image of that name"
         return Conflict("load image", error.subject, reason, "setpoint image load --force")
     return error
 

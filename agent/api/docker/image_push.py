@@ -19,6 +19,7 @@ from agent.api.docker.platforms import read_platform
 from agent.api.docker.progress_lines import Line, PushLines, pushed_lines, status
 from agent.api.docker.registry_auth import HEADER, read_header
 from agent.api.requests import context_of
+from agent.api.sockets.images import known_as
 from runtime.errors import Invalid, NotFound, SetpointError
 from runtime.images.index import Record
 from runtime.images.pushed import Pushed
@@ -35,7 +36,7 @@ async def push(request: web.Request) -> web.StreamResponse:
     if reference.digest:
         raise Invalid("", "", "cannot push a digest reference")
     platform = read_platform(request.query.get("platform", "")) if version_of(request) >= (1, 46) else ""
-    credential = read_header(request.headers.get(HEADER, ""), reference)
+    credential = known_as(request, read_header(request.headers.get(HEADER, ""), reference))
     found = _here(context, reference, all_tags=not tag and not has_tag(name))
     for record in found:
         check_platform(find_image(context, record.name), platform)

@@ -19,6 +19,7 @@ from agent.api.docker.platforms import read_platform
 from agent.api.docker.progress_lines import Line, PullLines, status
 from agent.api.docker.registry_auth import HEADER, read_header
 from agent.api.requests import context_of
+from agent.api.sockets.images import known_as
 from runtime.errors import Invalid, NotFound, SetpointError
 from runtime.images.index import Record
 from runtime.images.reference import Reference
@@ -49,7 +50,9 @@ async def create(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden(reason="'scratch' is a reserved name")
     context.loop.check_image("pull image", reference.canonical)
     platform = request.query.get("platform", "") if version_of(request) >= (1, 32) else ""
-    wish = Wish(read_platform(platform), read_header(request.headers.get(HEADER, ""), reference))
+    wish = Wish(
+        read_platform(platform), known_as(request, read_header(request.headers.get(HEADER, ""), reference))
+    )
     if tag or has_tag(name.removesuffix(":")):
         return await write_json_lines(request, _pull(request, [reference], reference.familiar, wish))
     tagged = [with_tag(reference.repository, each) for each in await _tags(context, reference, wish)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -17,12 +17,14 @@ from agent.api.docker.answers import json_answer
 from agent.api.docker.completing import completed
 from agent.api.docker.filters import read_filters
 from agent.api.docker.image_filters import ListWish
-from agent.api.docker.image_finding import check_platform, find_image
+from agent.api.docker.image_finding import check_platform, find_image, no_such_image
 from agent.api.docker.image_names import checked_tag, read_name, shown, with_tag
 from agent.api.docker.image_query import is_on, version_of
 from agent.api.docker.image_view import Counted, Version
 from agent.api.docker.platforms import read_one, read_platform
 from agent.api.requests import context_of
+from agent.api.sockets.images import is_listed
+from agent.api.ways import is_seen
 from runtime.errors import Invalid
 from runtime.images.collection import Asked, Holding
 from runtime.images.index import Record
@@ -40,19 +42,24 @@ async def list_images(request: web.Request) -> web.StreamResponse:
         filters["reference"] = (text,)
 
     def created_at(name: str) -> float:
-        return find_image(context, name).info.created_at
+        found = find_image(context, name)
+        if not any(is_listed(request, record.name) for record in found.records):
+            raise no_such_image(name)
+        return found.info.created_at
 
     wish = image_filters.list_wish(filters, created_at, time.time())
     wants_shared = version >= (1, 42) and is_on(request, "shared-size")
     wants_manifests = version >= (1, 47) and is_on(request, "manifests")
-    users = _users(context.engine.list())
+    users = _users(state for state in context.engine.list() if is_seen(request, state.labels))
+    records = [each for each in context.engine.images.records() if is_listed(request, each.name)]
     rows = await asyncio.to_thread(
-        _rows, context, wish, users, version, wants_shared=wants_shared, wants_manifests=wants_manifests
-    )
+        _rows, context, records, wish, users, version,
+        wants_shared=wants_shared, wants_manifests=wants_manifests,
+    )  # fmt: skip
     return json_answer(rows)
 
 
-def _users(states: tuple[ContainerState, ...]) -> dict[str, list[str]]:
+def _users(states: Iterable[ContainerState]) -> dict[str, list[str]]:
     """Image -> its containers."""
     found: dict[str, list[str]] = {}
     for state in states:
@@ -62,6 +69,7 @@ def _users(states: tuple[ContainerState, ...]) -> dict[str, list[str]]:
 
 def _rows(
     context: Context,
+    listed: Iterable[Record],
     wish: ListWish,
     users: Mapping[str, list[str]],
     version: Version,
@@ -72,7 +80,7 @@ def _rows(
     """In a thread: the documents of 1,000 images may have to be read."""
     images = context.engine.images
     records: dict[str, list[Record]] = {}
-    for record in images.records():
+    for record in listed:
         records.setdefault(record.image_id, []).append(record)
     holdings = images.holdings() if wants_shared or wants_manifests else ()
     shared = _shared(holdings) if wants_shared else {}
@@ -119,7 +127,8 @@ async def inspect(request: web.Request) -> web.StreamResponse:
     view = image_view.inspection(info, found.shown, found.record, details, layers, version)
     if wants_manifests:
         packed = sum(layer.packed_bytes for layer in details.layers if layer.is_kept)
-        users = _users(context.engine.list()).get(info.id, [])
+        seen = (state for state in context.engine.list() if is_seen(request, state.labels))
+        users = _users(seen).get(info.id, [])
         view["Manifests"] = [image_view.manifest_summary(info, found.record, packed, users)]
     return json_answer(view)
 

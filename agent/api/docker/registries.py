@@ -14,6 +14,7 @@ from agent.api.docker.image_query import whole_word
 from agent.api.docker.image_transfer import pull_error
 from agent.api.docker.registry_auth import HEADER, credential_of, domain_of, read_header
 from agent.api.requests import context_of
+from agent.api.sockets.images import known_as
 from runtime.errors import Invalid, SetpointError
 from runtime.images.reference import DEFAULT_DOMAIN, Reference, parse_reference
 from runtime.images.registry.endpoints import host_of
@@ -45,7 +46,7 @@ async def authenticate(request: web.Request) -> web.StreamResponse:
 async def distribution(request: web.Request) -> web.StreamResponse:
     """What the registry has under a name now, and for which platforms."""
     context, reference = context_of(request), read_name(request.match_info["name"])
-    credential = read_header(request.headers.get(HEADER, ""), reference)
+    credential = known_as(request, read_header(request.headers.get(HEADER, ""), reference))
     context.loop.check_image("inspect image", reference.canonical)
     try:
         found = await context.engine.registries.resolve(reference.canonical, credential)
@@ -71,7 +72,7 @@ async def search(request: web.Request) -> web.StreamResponse:
     is_official, is_automated = flag_of(filters, "is-official"), flag_of(filters, "is-automated")
     stars = max(map(_stars, filters.get("stars", ())), default=0)
     domain, word = split_term(term)
-    credential = read_header(request.headers.get(HEADER, ""), Reference(domain, ""))
+    credential = known_as(request, read_header(request.headers.get(HEADER, ""), Reference(domain, "")))
     found = await context.engine.registries.search(domain, word, most, credential)
     rows = [_row(each) for each in found]
     return json_answer([

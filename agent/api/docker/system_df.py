@@ -97,8 +97,9 @@ async def _images(context: Context, use: Part, version: Version) -> Part:
     users: dict[str, list[str]] = {}
     for state in states:
         users.setdefault(state.image, []).append(state.id)
+    wish = list_wish({}, lambda _name: 0.0, time.time())
     rows = await asyncio.to_thread(
-        images._rows, context, list_wish({}, lambda _name: 0.0, time.time()), users, max(version, (1, 51)),
+        images._rows, context, context.engine.images.records(), wish, users, max(version, (1, 51)),
         wants_shared=True, wants_manifests=False,
     )  # fmt: skip
     found = use["images"]

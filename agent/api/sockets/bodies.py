@@ -5,6 +5,7 @@ containers.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,11 +65,35 @@ def _check_subnet(scope: Scope, body: dict[str, Any]) -> None:
         raise Forbidden(f"a bridge's name is not allowed at the socket {scope.name}: leave it out")
 
 
+def _check_weight(scope: Scope, spec: ContainerSpec) -> None:
+    """Where memory is short, the kernel ends who comes first: nobody puts others before itself."""
+    if (spec.oom_score_adj or 0) < 0 and not scope.allow.privileged:
+        raise Forbidden(f"an oom_score_adj below 0 is not allowed at the socket {scope.name}: leave it out")
+
+
+def _check_addresses(context: Context, scope: Scope, spec: ContainerSpec) -> None:
+    """Of one's own on networks that others are on, whose place they would take."""
+    if "network" in scope.allow.namespaces:
+        return
+    for name, attachment in spec.networks.items():
+        has_own = attachment.ipv4_address or attachment.ipv6_address or attachment.mac_address
+        if has_own and not _is_in_scope(context, scope, "network", name):
+            what = f"an address of one's own on the network {name}"
+            raise Forbidden(f"{what} is not allowed at the socket {scope.name}: leave it out")
+
+
 def _check_volume_name(context: Context, scope: Scope, name: str) -> None:
-    """One that is there already would be the answer. Also one that nobody wants any more: a volume outlives
-    the manifest that made it, and is no less its writer's for that."""
-    found = next((each for each in context.engine.list_volumes() if each.name == name), None)
-    if name and found is not None and not scope.has(found.labels):
+    """One that is there already, or comes, would be the answer. Also one that nobody wants any more: a volume
+    outlives the manifest that made it, and is no less its writer's for that."""
+    there = [each.labels for each in context.engine.list_volumes() if each.name == name]
+    wanted = [
+        record.spec.get("labels", {})
+        for key, record in context.loop.objects().items()
+        if key.kind == "volume"
+        and not record.spec.get("external")
+        and (record.spec.get("name") or f"{key.project}_{key.name}") == name
+    ]
+    if name and not all(map(scope.has, (*there, *wanted))):
         raise Conflict("", "", f"volume name {name[:128]} is taken")
 
 
@@ -83,6 +108,8 @@ def admit(
     check_here(context, scope, spec.asked.image if spec.asked is not None else spec.image)
     for violation in judge(policy, Key(API_PROJECT, "container", "new"), spec):
         raise Forbidden(violation.message(policy))
+    _check_weight(scope, spec)
+    _check_addresses(context, scope, spec)
     for kind, name in used_by(spec):
         if not (kind == "volume" and name in volumes):
             _check_used(context, scope, kind, name)
@@ -135,14 +162,20 @@ def used_by(spec: ContainerSpec) -> Iterator[tuple[str, str]]:
         yield "container", name
 
 
+def _is_in_scope(context: Context, scope: Scope, kind: str, name: str) -> bool:
+    record = context.loop.objects().get(named_key(API_PROJECT, kind, name))
+    return record is not None and scope.has(record.spec.get("labels", {}))
+
+
 def _check_used(context: Context, scope: Scope, kind: str, name: str) -> None:
     """In scope, or named in the socket's limits."""
+    if _is_in_scope(context, scope, kind, name):
+        return
     key = named_key(API_PROJECT, kind, name)
     record = context.loop.objects().get(key)
-    if record is not None and scope.has(record.spec.get("labels", {})):
-        return
     real = str(record.spec.get("name") or f"{key.project}_{key.name}") if record is not None else key.name
-    if kind != "container" and scope.allow.external is not None and real in scope.allow.external:
+    patterns = scope.allow.external if kind != "container" else None
+    if patterns is not None and any(fnmatch.fnmatchcase(real, pattern) for pattern in patterns):
         return
     words = {"network": f"network {real} not found", "volume": f"get {real}: no such volume"}
     raise NotFound("", "", words.get(kind, f"No such container: {name}"))

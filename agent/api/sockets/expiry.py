@@ -76,7 +76,7 @@ class Expiry:
 
     async def _let_go(self, key: Key, record: ObjectRecord) -> None:
         if key.kind == "container":
-            await auto_remove.remove(self._context, key, record, with_volumes=True)
+            await auto_remove.remove_now(self._context, key, record, with_volumes=True)
             return
         is_volume = key.kind == "volume"  # it goes with what is in it
         last = VolumeSpec.model_validate({**record.spec, "keep": False}) if is_volume else None

@@ -84,7 +84,7 @@ def permission_of(request: web.Request) -> str | None:
     path = path_of(request)
     if path.startswith(PREFIX):
         return None
-    if path == "/images/create" and request.query.get("fromSrc"):
+    if path == "/images/create" and not request.query.get("fromImage"):
         return "images:change"
     return needed(request.method, path)
 

@@ -20,3 +20,7 @@ class Credential:
         """The value of an Authorization header (RFC 7617)."""
         pair = f"{self.username}:{self.password}".encode()
         return "Basic " + base64.b64encode(pair).decode("ascii")
+
+
+ANYBODY = Credential()
+"""Asks as anybody, whoever we are known to be there."""
