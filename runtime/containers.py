@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from runtime import steady
-from runtime.model import ContainerConfig, ContainerState, Phase, PortConfig, Resources
+from runtime.model import ContainerConfig, ContainerState, Phase, PortConfig, Resources, SandboxState
 from runtime.supervisor import records
 
 COPY_END_SECONDS = 5.0  # after SIGKILL; then it waits in the kernel
@@ -146,8 +146,9 @@ class Entry:
         if self.copies:
             await asyncio.wait(self.copies.values(), timeout=COPY_END_SECONDS)
 
-    def state(self, addresses: Mapping[str, str], ports: tuple[PortConfig, ...]) -> ContainerState:
+    def state(self, sandbox: SandboxState | None, ports: tuple[PortConfig, ...]) -> ContainerState:
         config = self.config
+        where = sandbox if self.is_running else None
         return ContainerState(
             id=config.id,
             name=config.name,
@@ -164,7 +165,8 @@ class Entry:
             ran_seconds=self.ran_seconds,
             exit_code=self.exit_code,
             oom_killed=self.oom_killed,
-            addresses=addresses if self.is_running else {},
+            addresses=where.addresses if where else {},
+            addresses6=where.addresses6 if where else {},
             resources=config.resources,
             ports=ports or config.sandbox.ports,
             endpoints=config.sandbox.endpoints,

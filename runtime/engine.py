@@ -381,7 +381,7 @@ class NativeEngine:
     def _state(self, entry: Entry) -> ContainerState:
         sandbox = self._life.sandboxes.get(entry.config.sandbox.id)
         ports = self.networks.ports(entry.config.sandbox.id) if entry.config.sandbox.ports else ()
-        return entry.state(sandbox.addresses if sandbox else {}, ports)
+        return entry.state(sandbox, ports)
 
     def list(self) -> tuple[ContainerState, ...]:
         return tuple(map(self._state, self._index))

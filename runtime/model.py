@@ -40,7 +40,8 @@ class MountConfig:
 
 @dataclass(frozen=True, slots=True)
 class PortConfig:
-    """A published port. host_ip "" means all addresses of the host. host_port 0 is one that the kernel gives.
+    """A published port. host_ip "" means all addresses of the host, those of IPv6 where the container has it.
+    host_port 0 is one that the kernel gives.
     among: (first, last) of the host ports of which a free one is taken, host_port before all others."""
 
     container_port: int
@@ -202,10 +203,20 @@ class ContainerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Ipv6Config:
+    """The IPv6 of a network. subnet "" lets the runtime choose one of the instance's own range."""
+
+    subnet: str = ""
+    gateway: str = ""
+    ip_range: str = ""
+    aux_addresses: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """A bridge network. subnet "" lets the runtime find a free one. ip_range: the part of it that containers
     get addresses of, unless they name one. aux_addresses: those that none gets. bridge: the link's name, ""
-    for one of the runtime's own."""
+    for one of the runtime's own. ipv6: None is IPv4 alone."""
 
     name: str
     subnet: str = ""
@@ -217,6 +228,7 @@ class NetworkConfig:
     ip_range: str = ""
     aux_addresses: Mapping[str, str] = field(default_factory=dict)
     bridge: str = ""
+    ipv6: Ipv6Config | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +250,8 @@ class ContainerState:
     """One container as the kernel and its bundle show it.
 
     exit_code: 0..255, 128+signal when a signal ended it, None while it runs or where it is unknown.
-    addresses: network name -> IPv4 address. endpoints: as they were asked for, of one that does not run too.
+    addresses, addresses6: network name -> IPv4, IPv6 address. endpoints: as they were asked for, of one that
+    does not run too.
     began_at, ended_at: when the latest run did, by the clock that never jumps (`runtime.steady`), for what is
     decided by time; None where it is unknown, and after a reboot. ran_seconds: how long it ran.
     """
@@ -262,6 +275,7 @@ class ContainerState:
     resources: Resources = Resources()
     ports: tuple[PortConfig, ...] = ()
     endpoints: tuple[EndpointConfig, ...] = ()
+    addresses6: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +285,7 @@ class SandboxState:
     id: str
     labels: Mapping[str, str]
     addresses: Mapping[str, str]
+    addresses6: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +297,8 @@ class NetworkState:
     bridge: str
     internal: bool = False
     created_at: float = 0.0
+    subnet6: str = ""
+    gateway6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

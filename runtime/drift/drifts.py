@@ -139,7 +139,7 @@ class Drifts:
         self._tripwires.forget(name)
         for network in self._networks.list():
             if network.name == name:
-                for path in bridges.sysctl_paths(network.bridge):
+                for path in bridges.sysctl_paths(network.bridge, has_ipv6=bool(network.subnet6)):
                     self._tripwires.watch(name, path)
 
     def _watch_volume(self, volume: str) -> None:

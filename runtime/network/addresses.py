@@ -1,17 +1,20 @@
 """Which subnet a network gets and which address an endpoint gets. Pure functions.
 
 Called by `networks`, which keeps no list of its own: what is taken are the networks and endpoints
-that are on disk, and the routes and addresses of the host. IPv4 addresses are integers inside and
-strings at the edge.
+that are on disk, and the routes and addresses of the host. Addresses are integers inside and strings at the
+edge: those of IPv6 are the integers of more than 32 bits. Which IPv6 subnet a network gets is in `ula`.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import ipaddress
+import socket
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network, NetmaskValueError
+from typing import TypeVar
 
 from runtime.errors import Conflict, Invalid
 
@@ -20,20 +23,26 @@ DEFAULT_POOLS = ("10.201.0.0/16", "172.28.0.0/14")
 DEFAULT_PREFIX = 24
 _FIRST_PUBLIC_PREFIX = 1  # a default route covers everything and takes nothing
 _SMALLEST_PREFIX = 29  # five endpoints beside the gateway; /30 has one, /31 and /32 have no broadcast
+BITS, BITS6 = 32, 128
+_LARGEST_PREFIX6, _SMALLEST_PREFIX6 = 16, 125
+_EMBEDDED = (IPv6Network("::/96"), IPv6Network("::ffff:0:0/96"))  # IPv4 addresses, written as IPv6's
+_LINK_LOCAL = 0xFE80 << 112
+_Network = TypeVar("_Network", IPv4Network, IPv6Network)
 
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """A network's range and its gateway, as integers, worked out once."""
+    """A network's range and its gateway, as integers, worked out once. bits: of an address."""
 
     first: int
     prefix: int
     gateway: int
+    bits: int = BITS
 
     @property
     def last(self) -> int:
-        """The broadcast address."""
-        return self.first + (1 << (32 - self.prefix)) - 1
+        """The broadcast address. IPv6 has none; there no host gets it all the same, nor the first."""
+        return self.first + (1 << (self.bits - self.prefix)) - 1
 
     def __str__(self) -> str:
         return f"{text_of(self.first)}/{self.prefix}"
@@ -49,15 +58,37 @@ def parse_network(op: str, subject: str, value: str) -> IPv4Network:
         ) from None
 
 
-def parse_address(op: str, subject: str, value: str) -> int:
+def parse_network6(op: str, subject: str, value: str) -> IPv6Network:
     try:
-        return int(IPv4Address(value))
+        return IPv6Network(value)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise Invalid(
+            op, subject, f"{value!r} is not an IPv6 subnet: {error}", "as in fd00:1:2:3::/64"
+        ) from None
+
+
+def parse_address(op: str, subject: str, value: str, bits: int = BITS) -> int:
+    try:
+        if bits == BITS6 and "%" in value:
+            raise AddressValueError("a zone is of one host alone")
+        return int(IPv4Address(value) if bits == BITS else IPv6Address(value))
     except AddressValueError as error:
-        raise Invalid(op, subject, f"{value!r} is not an IPv4 address: {error}") from None
+        version = 4 if bits == BITS else 6
+        raise Invalid(op, subject, f"{value!r} is not an IPv{version} address: {error}") from None
 
 
-def subnet_of(name: str, subnet: str, gateway: str) -> Subnet:
+def subnet_of(name: str, subnet: str, gateway: str, bits: int = BITS) -> Subnet:
     """The Subnet of a network's own words; gateway "" is the first address. Invalid when they disagree."""
+    network = _checked4(name, subnet) if bits == BITS else _checked6(name, subnet)
+    first = int(network.network_address)
+    chosen = parse_address("create network", name, gateway, bits) if gateway else first + 1
+    result = Subnet(first, network.prefixlen, chosen, bits)
+    if not first < chosen < result.last:
+        raise Invalid("create network", name, f"gateway {gateway} is not a host address of {subnet}")
+    return result
+
+
+def _checked4(name: str, subnet: str) -> IPv4Network:
     network = parse_network("create network", name, subnet)
     if network.prefixlen > _SMALLEST_PREFIX:
         raise Invalid(
@@ -65,12 +96,23 @@ def subnet_of(name: str, subnet: str, gateway: str) -> Subnet:
         )
     if network.is_loopback or network.is_multicast or network.is_unspecified or network.is_link_local:
         raise Invalid("create network", name, f"subnet {subnet} is not for hosts", "use a private range")
-    first = int(network.network_address)
-    chosen = parse_address("create network", name, gateway) if gateway else first + 1
-    result = Subnet(first, network.prefixlen, chosen)
-    if not first < chosen < result.last:
-        raise Invalid("create network", name, f"gateway {gateway} is not a host address of {subnet}")
-    return result
+    return network
+
+
+def _checked6(name: str, subnet: str) -> IPv6Network:
+    network = parse_network6("create network", name, subnet)
+    if not _LARGEST_PREFIX6 <= network.prefixlen <= _SMALLEST_PREFIX6:
+        size = "small" if network.prefixlen > _SMALLEST_PREFIX6 else "large"
+        raise Invalid(
+            "create network", name, f"subnet {subnet} is too {size}",
+            f"from /{_LARGEST_PREFIX6} to /{_SMALLEST_PREFIX6}; /64 is usual",
+        )  # fmt: skip
+    is_for_hosts = not (network.is_multicast or network.is_link_local or network.is_unspecified)
+    if not is_for_hosts or any(network.overlaps(each) for each in _EMBEDDED):
+        raise Invalid(
+            "create network", name, f"subnet {subnet} is not for hosts", "use a unique local one, fdXX:…/64"
+        )
+    return network
 
 
 def choose_subnet(
@@ -115,7 +157,7 @@ def _spans(taken: Iterable[IPv4Network]) -> list[tuple[int, int]]:
     return merged
 
 
-def check_overlap(name: str, wanted: IPv4Network, taken: Iterable[tuple[IPv4Network, str]]) -> None:
+def check_overlap(name: str, wanted: _Network, taken: Iterable[tuple[_Network, str]]) -> None:
     """Conflict when `wanted` overlaps one of (network, whose it is in words)."""
     for network, whose in taken:
         if network.prefixlen >= _FIRST_PUBLIC_PREFIX and network.overlaps(wanted):
@@ -127,24 +169,26 @@ def check_overlap(name: str, wanted: IPv4Network, taken: Iterable[tuple[IPv4Netw
 
 def check_parts(name: str, subnet: Subnet, ip_range: str, reserved: Iterable[str]) -> None:
     """Invalid for a range or an address that is to be reserved and is not of the subnet."""
-    whole = IPv4Network((subnet.first, subnet.prefix))
-    if ip_range and not parse_network("create network", name, ip_range).subnet_of(whole):
-        raise Invalid("create network", name, f"range {ip_range} is not a part of {subnet}")
+    if ip_range:
+        parse = parse_network if subnet.bits == BITS else parse_network6
+        part = parse("create network", name, ip_range)
+        if not subnet.first <= int(part.network_address) <= int(part.broadcast_address) <= subnet.last:
+            raise Invalid("create network", name, f"range {ip_range} is not a part of {subnet}")
     for address in reserved:
-        if IPv4Address(parse_address("create network", name, address)) not in whole:
+        if not subnet.first <= parse_address("create network", name, address, subnet.bits) <= subnet.last:
             raise Invalid("create network", name, f"{address} is not an address of {subnet}")
 
 
 @functools.lru_cache(maxsize=256)
 def part_of(ip_range: str) -> Subnet:
     """A range as the first and last of its addresses."""
-    network = IPv4Network(ip_range)
-    return Subnet(int(network.network_address), network.prefixlen, 0)
+    network = ipaddress.ip_network(ip_range)
+    return Subnet(int(network.network_address), network.prefixlen, 0, network.max_prefixlen)
 
 
 @functools.lru_cache(maxsize=256)
 def numbers_of(reserved: tuple[str, ...]) -> frozenset[int]:
-    return frozenset(int(IPv4Address(address)) for address in reserved)
+    return frozenset(int(ipaddress.ip_address(address)) for address in reserved)
 
 
 def choose_address(
@@ -174,7 +218,7 @@ def choose_address(
 
 def check_static(name: str, subnet: Subnet, used: Collection[int], wanted: str) -> int:
     """The address asked for; Invalid when it can't be on this network, Conflict when it is taken."""
-    value = parse_address("give an address on", name, wanted)
+    value = parse_address("give an address on", name, wanted, subnet.bits)
     if not subnet.first < value < subnet.last:
         raise Invalid("give an address on", name, f"{wanted} is not a host address of {subnet}")
     if value == subnet.gateway:
@@ -185,12 +229,21 @@ def check_static(name: str, subnet: Subnet, used: Collection[int], wanted: str) 
 
 
 def text_of(address: int) -> str:
+    if address >> BITS:
+        return socket.inet_ntop(socket.AF_INET6, address.to_bytes(16, "big"))
     return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
 
 
 def mac_of(address: int) -> str:
     """02:42 (locally administered) and the address: unique where the address is, as Docker has it."""
     return f"02:42:{address >> 24:02x}:{address >> 16 & 255:02x}:{address >> 8 & 255:02x}:{address & 255:02x}"
+
+
+def link_local_of(mac: str) -> int:
+    """The address that the kernel gives an interface of that MAC by itself (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return _LINK_LOCAL | int.from_bytes(identifier, "big")
 
 
 def host_mac_of(link: str) -> str:

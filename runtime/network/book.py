@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.layout import Layout
-from runtime.model import EndpointConfig, PortConfig, SandboxConfig
+from runtime.model import EndpointConfig, Ipv6Config, NetworkConfig, PortConfig, SandboxConfig
 from runtime.network import addresses, names, ports
-from runtime.network.firewall import Element, NetworkRule, element_of, elements_of, guarding
+from runtime.network.firewall import Element, NetworkRule, element_of, elements_of, guarding, guarding6
 from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord, check_name
-from runtime.network.sandboxes import default_of
+from runtime.network.sandboxes import default6_of, default_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Book:
         self._lines: dict[str, dict[int, str]] = {}  # network -> address -> line of the hosts files
         self._used: dict[str, dict[int, str]] = {}  # network -> address -> sandbox
         self._last: dict[str, int] = {}  # network -> the address given out last
+        self._used6: dict[str, dict[int, str]] = {}
+        self._last6: dict[str, int] = {}
         self._claims: dict[tuple[str, int], dict[str, str]] = {}  # (protocol, port) -> host ip -> sandbox
 
     # --- records ---
@@ -63,12 +65,15 @@ class Book:
         self.networks[record.name] = record
         self._links[record.bridge] = record.name
         self._used.setdefault(record.name, {})
+        self._used6.setdefault(record.name, {})
 
     def drop_network(self, name: str) -> None:
         self._links.pop(self.networks.pop(name).bridge, None)
-        self._used.pop(name, None)
-        self._lines.pop(name, None)
-        self._last.pop(name, None)
+        for held in (self._used, self._lines, self._last, self._used6, self._last6):
+            held.pop(name, None)
+
+    def has_ipv6_network(self) -> bool:
+        return any(record.subnet6 is not None for record in list(self.networks.values()))
 
     def put(self, record: SandboxRecord) -> None:
         """Enter a sandbox, in place of what was entered under its id."""
@@ -77,10 +82,13 @@ class Book:
         for endpoint in record.endpoints:
             self._used.setdefault(endpoint.network, {})[endpoint.ipv4] = record.id
             self._last[endpoint.network] = endpoint.ipv4
+            if endpoint.ipv6:
+                self._used6.setdefault(endpoint.network, {})[endpoint.ipv6] = record.id
+                self._last6[endpoint.network] = endpoint.ipv6
             self._links[endpoint.link] = record.id
-            line = names.host_line(addresses.text_of(endpoint.ipv4), (*record.names, *endpoint.aliases))
+            line = _host_lines(endpoint, (*record.names, *endpoint.aliases))
             self._lines.setdefault(endpoint.network, {})[endpoint.ipv4] = line
-        for port in record.ports:
+        for port in self.bound(record):
             claims = self._claims.setdefault((port.protocol, port.host_port), {})
             claims[_any_ip(port.host_ip)] = record.id
 
@@ -91,10 +99,11 @@ class Book:
         for endpoint in record.endpoints:
             self._links.pop(endpoint.link, None)
             self._lines.get(endpoint.network, {}).pop(endpoint.ipv4, None)
-            used = self._used.get(endpoint.network, {})
-            if used.get(endpoint.ipv4) == id:
-                del used[endpoint.ipv4]
-        for port in record.ports:
+            for held, address in ((self._used, endpoint.ipv4), (self._used6, endpoint.ipv6)):
+                used = held.get(endpoint.network, {})
+                if used.get(address) == id:
+                    del used[address]
+        for port in self.bound(record):
             claims = self._claims.get((port.protocol, port.host_port), {})
             if claims.get(_any_ip(port.host_ip)) == id:
                 del claims[_any_ip(port.host_ip)]
@@ -149,29 +158,39 @@ class Book:
         planned = []
         for name, endpoint in wanted.items():
             before = had.get(name)
-            if before is not None and endpoint.ipv4 in (None, addresses.text_of(before.ipv4)):
+            if before is not None and self._is_kept(before, endpoint):
                 planned.append(dataclasses.replace(before, aliases=tuple(endpoint.aliases)))
                 continue
             interface = before.interface if before is not None else next(free)
             planned.append(self._new_endpoint(config.id, endpoint, interface))
         return tuple(planned)
 
+    def _is_kept(self, before: Endpoint, wanted: EndpointConfig) -> bool:
+        """Whether an endpoint has the addresses already that are asked for."""
+        network = self.networks.get(before.network)
+        return (
+            wanted.ipv4 in (None, addresses.text_of(before.ipv4))
+            and wanted.ipv6 in (None, addresses.text_of(before.ipv6))
+            and network is not None
+            and (network.subnet6 is not None) == bool(before.ipv6)
+        )
+
     def _new_endpoint(self, sandbox: str, endpoint: EndpointConfig, interface: str) -> Endpoint:
         network = self.networks.get(endpoint.network)
         if network is None:
             raise NotFound("make sandbox", sandbox, f"there is no network {endpoint.network!r}")
-        if endpoint.ipv6:
-            raise Invalid("make sandbox", sandbox, f"network {endpoint.network} has no IPv6")
-        used: Collection[int] = self._used[endpoint.network]
-        if network.config.aux_addresses:
-            used = {*used, *addresses.numbers_of(tuple(network.config.aux_addresses.values()))}
-        if endpoint.ipv4:
-            address = addresses.check_static(endpoint.network, network.subnet, used, endpoint.ipv4)
-        else:
-            ip_range = network.config.ip_range
-            within = addresses.part_of(ip_range) if ip_range else None
-            last = self._last.get(endpoint.network, 0)
-            address = addresses.choose_address(endpoint.network, network.subnet, used, last, within)
+        if endpoint.ipv6 and network.subnet6 is None:
+            raise Invalid(
+                "make sandbox", sandbox, f"network {endpoint.network} has no IPv6",
+                "enable_ipv6: true on it, or no ipv6_address",
+            )  # fmt: skip
+        config, six = network.config, network.config.ipv6
+        used, last = self._used[network.name], self._last.get(network.name, 0)
+        address = _address(network.name, network.subnet, config, used, last, endpoint.ipv4)
+        address6 = 0
+        if network.subnet6 is not None and six is not None:
+            used, last = self._used6[network.name], self._last6.get(network.name, 0)
+            address6 = _address(network.name, network.subnet6, six, used, last, endpoint.ipv6)
         return Endpoint(
             network=endpoint.network,
             interface=interface,
@@ -179,6 +198,7 @@ class Book:
             ipv4=address,
             mac=addresses.check_mac(sandbox, endpoint.mac) if endpoint.mac else addresses.mac_of(address),
             aliases=tuple(endpoint.aliases),
+            ipv6=address6,
         )
 
     def _plan_ports(
@@ -187,21 +207,29 @@ class Book:
         planned: dict[tuple[str, int, str], PortConfig] = {}
         for asked in wanted:
             ports.check(record.id, asked)
-            port = asked if _is_fixed(asked) else self._chosen(record.id, asked, old, planned)
+            port = asked if _is_fixed(asked) else self._chosen(record, asked, old, planned)
             key = (port.protocol, port.host_port, _any_ip(port.host_ip))
             if planned.get(key, port).container_port != port.container_port:
                 raise Invalid("publish port", record.id, f"{ports.describe(port)} is named twice")
-            self._check_claim(record.id, record.names[0] if record.names else record.id, port)
+            for each in self._spread(record, (port,)):
+                self._check_claim(record.id, record.names[0] if record.names else record.id, each)
             planned[key] = port
         if planned and default_of(record.endpoints, self.networks) is None:
             raise Invalid(
                 "publish port", record.id, "none of its networks has a way out to publish on",
                 "add a network that is not internal, or remove ports",
             )  # fmt: skip
+        lost = [port for port in planned.values() if ":" in port.host_ip]
+        if lost and default6_of(record.endpoints, self.networks) is None:
+            raise Invalid(
+                "publish port", record.id,
+                f"{ports.describe(lost[0])}: none of its networks has IPv6 and a way out",
+                "enable_ipv6: true on one that is not internal, or an IPv4 address of the host",
+            )  # fmt: skip
         return tuple(planned.values())
 
     def _chosen(
-        self, sandbox: str, asked: PortConfig, old: Iterable[PortConfig],
+        self, record: SandboxRecord, asked: PortConfig, old: Iterable[PortConfig],
         planned: Mapping[tuple[str, int, str], PortConfig],
     ) -> PortConfig:  # fmt: skip
         """The port that was chosen for the same words the last time, else a free one."""
@@ -211,35 +239,41 @@ class Book:
                 return port
         taken = {number for protocol, number, _ in planned if protocol == asked.protocol}
         number = (
-            self._free_port(sandbox, asked)
-            if asked.among is None
-            else self._free_among(sandbox, asked, taken)
+            self._free_port(record, asked) if asked.among is None else self._free_among(record, asked, taken)
         )
         return dataclasses.replace(asked, host_port=number)
 
-    def _free_among(self, sandbox: str, port: PortConfig, taken: Collection[int]) -> int:
+    def _free_among(self, record: SandboxRecord, port: PortConfig, taken: Collection[int]) -> int:
         """The first that is free of the ports that it may have; the preferred one before all others."""
         first, last = port.among or (0, 0)
         for number in (port.host_port, *range(first, last + 1)):
             if number in taken or (port.protocol, number) in self._claims:
                 continue
             with contextlib.suppress(Conflict):
-                return self._choose_port(sandbox, dataclasses.replace(port, host_port=number))
+                return self._choose(record, dataclasses.replace(port, host_port=number))
         raise Conflict(
-            "publish port", sandbox, f"none of the ports {first}-{last}/{port.protocol} is free",
+            "publish port", record.id, f"none of the ports {first}-{last}/{port.protocol} is free",
             "publish a wider range, or stop what has them",
         )  # fmt: skip
 
-    def _free_port(self, sandbox: str, port: PortConfig) -> int:
+    def _free_port(self, record: SandboxRecord, port: PortConfig) -> int:
         for _ in range(64):
-            chosen = self._choose_port(sandbox, port)
-            if (port.protocol, chosen) not in self._claims:
-                return chosen
-        raise Temporary("publish port", sandbox, f"no free {port.protocol} port was found on the host")
+            with contextlib.suppress(Conflict):  # free in one family, and in use in the other
+                chosen = self._choose(record, port)
+                if (port.protocol, chosen) not in self._claims:
+                    return chosen
+        raise Temporary("publish port", record.id, f"no free {port.protocol} port was found on the host")
+
+    def _choose(self, record: SandboxRecord, port: PortConfig) -> int:
+        """A port that is free in each family that it is published in."""
+        number = port.host_port
+        for each in self._spread(record, (port,)):
+            number = self._choose_port(record.id, dataclasses.replace(each, host_port=number))
+        return number
 
     def _check_claim(self, sandbox: str, name: str, port: PortConfig) -> None:
         for host_ip, holder in self._claims.get((port.protocol, port.host_port), {}).items():
-            if holder != sandbox and (not host_ip or not _any_ip(port.host_ip) or host_ip == port.host_ip):
+            if holder != sandbox and _is_met(host_ip, _any_ip(port.host_ip)):
                 shown = self.sandboxes[holder].names[:1] or (holder,)
                 raise Conflict(
                     "publish port", name, f"{ports.describe(port)} is published by {shown[0]}",
@@ -256,13 +290,37 @@ class Book:
     def has_way_out(self, record: SandboxRecord) -> bool:
         return default_of(record.endpoints, self.networks) is not None
 
+    def bound(self, record: SandboxRecord) -> tuple[PortConfig, ...]:
+        """Its published ports by family: what is published on every address is two, where it has IPv6."""
+        return self._spread(record, record.ports)
+
+    def _spread(self, record: SandboxRecord, wanted: Iterable[PortConfig]) -> tuple[PortConfig, ...]:
+        has_ipv6 = self._target6(record) is not None
+        return tuple(each for port in wanted for each in ports.by_family(port, has_ipv6))
+
+    def bound_config(self, config: SandboxConfig) -> tuple[PortConfig, ...]:
+        """The same of a sandbox that is to be made."""
+        found = (self.networks.get(each.network) for each in config.endpoints)
+        has_ipv6 = any(each and each.subnet6 and not each.config.internal for each in found)
+        return tuple(each for port in config.ports for each in ports.by_family(port, has_ipv6))
+
+    def _target6(self, record: SandboxRecord) -> Endpoint | None:
+        if not any(each.ipv6 for each in record.endpoints):
+            return None
+        return default6_of(record.endpoints, self.networks)
+
     def port_elements(self, record: SandboxRecord) -> set[Element]:
-        """The firewall's elements of a sandbox: one a published port."""
-        target = default_of(record.endpoints, self.networks)
-        if target is None:
+        """The firewall's elements of a sandbox: one a published port and family."""
+        if not record.ports:
             return set()
-        address = addresses.text_of(target.ipv4)
-        return {element_of(ports.published(port, address)) for port in record.ports}
+        target, target6 = default_of(record.endpoints, self.networks), self._target6(record)
+        found = set()
+        for port in self.bound(record):
+            if ":" in port.host_ip and target6 is not None:
+                found.add(element_of(ports.published(port, addresses.text_of(target6.ipv6))))
+            elif ":" not in port.host_ip and target is not None:
+                found.add(element_of(ports.published(port, addresses.text_of(target.ipv4))))
+        return found
 
     def guard_elements(self, record: SandboxRecord) -> set[Element]:
         """Those that hold a sandbox's interfaces to their own frames; none for a router's. A shared sandbox
@@ -278,7 +336,9 @@ class Book:
         return self.port_elements(record) | _guards(record)
 
     def network_elements(self, record: NetworkRecord) -> set[Element]:
-        rule = NetworkRule(record.bridge, str(record.subnet), record.config.internal, record.config.isolated)
+        six = str(record.subnet6) if record.subnet6 is not None else ""
+        config = record.config
+        rule = NetworkRule(record.bridge, str(record.subnet), config.internal, config.isolated, six)
         return set(elements_of(rule))
 
     def elements(self) -> set[Element]:
@@ -301,19 +361,15 @@ class Book:
             for endpoint in record.endpoints:
                 for other in self.sandboxes_on(endpoint.network):
                     if name in _names_on(other, endpoint.network) and other.id != record.id:
-                        address = self._address_on(other, endpoint.network)
-                        lines.append(names.host_line(addresses.text_of(address), [alias]))
+                        there = next(each for each in other.endpoints if each.network == endpoint.network)
+                        lines.append(_host_lines(there, [alias]))
         return "".join(lines)
-
-    @staticmethod
-    def _address_on(record: SandboxRecord, network: str) -> int:
-        return next(each.ipv4 for each in record.endpoints if each.network == network)
 
     def hosts_text(self, record: SandboxRecord, blocks: Mapping[str, str]) -> str:
         """A sandbox's hosts file. blocks: `peer_lines` of its networks."""
         own = (record.hostname, *record.names)
         if record.endpoints:
-            head = "".join(names.host_line(addresses.text_of(each.ipv4), own) for each in record.endpoints)
+            head = "".join(_host_lines(each, own) for each in record.endpoints)
         else:
             head = names.host_line("127.0.1.1", own)
         extra = names.extra_lines(record.extra_hosts, self.gateway_of(record))
@@ -330,15 +386,42 @@ def _names_on(record: SandboxRecord, network: str) -> set[str]:
     }
 
 
+def _address(
+    name: str, subnet: addresses.Subnet, config: NetworkConfig | Ipv6Config, used: Collection[int],
+    last: int, wanted: str | None,
+) -> int:  # fmt: skip
+    """The one that is asked for, or the next free one."""
+    if config.aux_addresses:
+        used = {*used, *addresses.numbers_of(tuple(config.aux_addresses.values()))}
+    if wanted:
+        return addresses.check_static(name, subnet, used, wanted)
+    within = addresses.part_of(config.ip_range) if config.ip_range else None
+    return addresses.choose_address(name, subnet, used, last, within)
+
+
+def _host_lines(endpoint: Endpoint, called: Collection[str]) -> str:
+    lines = names.host_line(addresses.text_of(endpoint.ipv4), called)
+    return lines + names.host_line(addresses.text_of(endpoint.ipv6), called) if endpoint.ipv6 else lines
+
+
 def _guards(record: SandboxRecord) -> set[Element]:
     found: set[Element] = set()
     for each in record.endpoints:
         found.update(guarding(each.link, each.mac, addresses.text_of(each.ipv4)))
+        if each.ipv6:
+            found.update(guarding6(each.link, each.mac, (each.ipv6, addresses.link_local_of(each.mac))))
     return found
 
 
 def _any_ip(host_ip: str) -> str:
     return "" if host_ip == "0.0.0.0" else host_ip
+
+
+def _is_met(one: str, other: str) -> bool:
+    """Whether two addresses of the host to publish on meet: "" is each of IPv4, "::" each of IPv6."""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or bool({one, other} & {"", "::"})
 
 
 def _is_fixed(port: PortConfig) -> bool:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 
 from runtime.errors import Conflict, Temporary
 from runtime.layout import Layout
 from runtime.network import links, namespaces
-from runtime.network.addresses import mac_of, text_of
+from runtime.network.addresses import link_local_of, mac_of, text_of
 from runtime.network.links import Link
-from runtime.network.netlink import Netlink, NetlinkError
+from runtime.network.netlink import Netlink, NetlinkError, Request
 from runtime.network.records import NetworkRecord
 
+log = logging.getLogger(__name__)
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
+_CONF6 = "/proc/sys/net/ipv6/conf"
+_LINK_LOCAL_PREFIX = 64
 
 
 def alias_of(layout: Layout, name: str, sandbox: str = "") -> str:
@@ -65,10 +69,25 @@ def make(netlink: Netlink, layout: Layout, record: NetworkRecord) -> Link:
         links.set_link(found.index, mtu=record.config.mtu),
         links.set_alias(name, alias_of(layout, record.name)),
     )
-    _settle_sysctls(name)
-    refused = netlink.send([links.add_address(found.index, text_of(subnet.gateway), subnet.prefix)])
-    if refused and refused[0].errno != errno.EEXIST:
+    _settle_sysctls(record)
+    wanted = [_add(found.index, address, prefix) for address, prefix in addresses_of(record)]
+    refused = [error for error in netlink.send(wanted) if error.errno != errno.EEXIST]
+    if refused:
         raise refused[0]
+    return found
+
+
+def _add(index: int, address: str, prefix: int) -> Request:
+    return links.add_address(index, address, prefix)
+
+
+def addresses_of(record: NetworkRecord) -> list[tuple[str, int]]:
+    """A bridge's addresses. With IPv6 the one of its link too, which the kernel gives it by itself, but not
+    before the first port: by it the host asks for a container on behalf of others (ndisc_solicit())."""
+    found = [(text_of(record.subnet.gateway), record.subnet.prefix)]
+    if record.subnet6 is not None:
+        found.append((text_of(record.subnet6.gateway), record.subnet6.prefix))
+        found.append((text_of(link_local_of(mac_of(record.subnet.gateway))), _LINK_LOCAL_PREFIX))
     return found
 
 
@@ -80,26 +99,33 @@ def _sysctls(name: str) -> dict[str, str]:
     }
 
 
-def _sysctls_v6(name: str) -> dict[str, str]:
-    """Not there in a kernel booted with ipv6.disable=1."""
-    return {f"net.ipv6.conf.{name}.accept_ra": "0", f"net.ipv6.conf.{name}.disable_ipv6": "1"}
+def _sysctls_v6(name: str, has_ipv6: bool) -> dict[str, str]:
+    """Not there in a kernel booted with ipv6.disable=1. In this order: with IPv6 come addresses."""
+    found = {f"net.ipv6.conf.{name}.accept_ra": "0"}
+    if has_ipv6:
+        found |= {f"net.ipv6.conf.{name}.accept_dad": "0", f"net.ipv6.conf.{name}.forwarding": "1"}
+    return found | {f"net.ipv6.conf.{name}.disable_ipv6": str(int(not has_ipv6))}
 
 
-def _settle_sysctls(name: str) -> None:
-    namespaces.write_sysctls(_sysctls(name))
+def _settle_sysctls(record: NetworkRecord) -> None:
+    namespaces.write_sysctls(_sysctls(record.bridge))
     with contextlib.suppress(FileNotFoundError):
-        namespaces.write_sysctls(_sysctls_v6(name))
+        namespaces.write_sysctls(_sysctls_v6(record.bridge, record.subnet6 is not None))
 
 
-def sysctl_paths(name: str) -> tuple[str, ...]:
+def _all_sysctls(name: str, has_ipv6: bool) -> dict[str, str]:
+    return {**_sysctls(name), **_sysctls_v6(name, has_ipv6)}
+
+
+def sysctl_paths(name: str, *, has_ipv6: bool) -> tuple[str, ...]:
     """The files of a bridge's settings that are ours."""
-    return tuple(f"/proc/sys/{key.replace('.', '/')}" for key in (*_sysctls(name), *_sysctls_v6(name)))
+    return tuple(f"/proc/sys/{key.replace('.', '/')}" for key in _all_sysctls(name, has_ipv6))
 
 
-def changed_sysctls(name: str) -> list[str]:
+def changed_sysctls(record: NetworkRecord) -> list[str]:
     """A bridge's settings that are not as we set them, in words."""
     told = []
-    for key, value in {**_sysctls(name), **_sysctls_v6(name)}.items():
+    for key, value in _all_sysctls(record.bridge, record.subnet6 is not None).items():
         with contextlib.suppress(OSError):
             found = _read(f"/proc/sys/{key.replace('.', '/')}")
             if found != value:
@@ -127,3 +153,34 @@ def forward() -> None:
     namespaces.write_sysctls({"net.ipv4.ip_forward": "1"})
     if not is_forwarding():
         raise Temporary("enable forwarding on", "this host", "net.ipv4.ip_forward stays 0")
+
+
+def is_forwarding6() -> bool:
+    """The same of IPv6."""
+    return _read(f"{_CONF6}/all/forwarding") == "1"
+
+
+def forward6(netlink: Netlink) -> None:
+    """The same of IPv6. A host that forwards believes no router any more, and drops at once the way out that
+    one told it of (ip-sysctl, accept_ra): its interfaces that did go on by the setting 2."""
+    if is_forwarding6():
+        return
+    kept = [name for name in _own_interfaces(netlink) if _believes_routers(name)]
+    namespaces.write_sysctls({f"net.ipv6.conf.{name.replace('.', '/')}.accept_ra": "2" for name in kept})
+    if kept:
+        log.info("accept_ra is 2 on %s now: else IPv6 forwarding would end router discovery", ", ".join(kept))
+    namespaces.write_sysctls({"net.ipv6.conf.all.forwarding": "1"})
+    if not is_forwarding6():
+        raise Temporary("enable forwarding on", "this host", "net.ipv6.conf.all.forwarding stays 0")
+
+
+def _own_interfaces(netlink: Netlink) -> list[str]:
+    """Not ports of bridges, by which the host takes no packets."""
+    found = map(links.read_link, netlink.dump(links.get_links()))
+    return [link.name for link in found if not link.master and link.index != links.LOOPBACK_INDEX]
+
+
+def _believes_routers(name: str) -> bool:
+    with contextlib.suppress(OSError):
+        return _read(f"{_CONF6}/{name}/accept_ra") == "1"
+    return False

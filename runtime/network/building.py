@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from runtime.errors import Conflict
 from runtime.network import bridges, links, namespaces, sandboxes
@@ -16,7 +17,7 @@ from runtime.network.book import SandboxRequest
 from runtime.network.firewall import Element
 from runtime.network.instance import Instance
 from runtime.network.links import Link
-from runtime.network.netlink import Request
+from runtime.network.netlink import Netlink, Request
 from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord
 from runtime.network.sandboxes import Wire
 
@@ -25,13 +26,14 @@ def ensure(instance: Instance, request: SandboxRequest) -> SandboxRecord:
     """The sandbox as it is asked for. What it has and is still wanted, it keeps."""
     old = instance.book.sandboxes.get(request.config.id)
     new = instance.book.plan(request)
-    added = set(new.ports) - set(old.ports if old else ())
+    had = instance.book.bound(old) if old else ()
+    added = set(instance.book.bound(new)) - set(had)
     try:
         for port in added:
             instance.reservations.take(new.names[0] if new.names else new.id, port)
         return change(instance, old, new)
     except BaseException:
-        instance.reservations.give_back(added, kept=old.ports if old else ())
+        instance.reservations.give_back(added, kept=had)
         raise
 
 
@@ -55,8 +57,8 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
     instance.whole.add(new.id)
     if not new.ids:
         instance.ranges.release(new.id)
-    if old is not None and old.ports != new.ports:
-        instance.reservations.give_back(old.ports, kept=new.ports)
+    if old is not None and (old.ports != new.ports or old.endpoints != new.endpoints):
+        instance.reservations.give_back(instance.book.bound(old), kept=instance.book.bound(new))
     after = instance.book.sandbox_elements(new)
     instance.table.change(removed=before - after, added=after - before - early)
     for endpoint in (*(old.endpoints if old else ()), *new.endpoints):
@@ -105,12 +107,18 @@ def build(instance: Instance, record: SandboxRecord) -> SandboxRecord:
     try:
         record = dataclasses.replace(record, inode=os.fstat(netns).st_ino, boot=instance.boot)
         instance.enter(record)
-        sandboxes.attach(instance.netlink, inside, instance.layout, record, instance.wires(record), netns)
+        _attach(instance, inside, record, instance.wires(record), netns)
         sandboxes.apply_sysctls(instance.home, netns, record.sysctls)
     finally:
         inside.close()
         os.close(netns)
     return record
+
+
+def _attach(
+    instance: Instance, inside: Netlink, record: SandboxRecord, wires: Sequence[Wire], netns: int
+) -> None:
+    sandboxes.attach(instance.netlink, inside, instance.home, instance.layout, record, wires, netns)
 
 
 def _alter(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> SandboxRecord:
@@ -125,7 +133,7 @@ def _alter(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> Sandbo
     if new.endpoints != old.endpoints or new.id not in instance.whole:
         repair_sandbox(instance, new)
     elif bool(new.ports) != bool(old.ports):
-        wires = [wire for wire in instance.wires(new) if wire.is_default]
+        wires = [wire for wire in instance.wires(new) if wire.is_default or wire.is_default6]
         instance.netlink.request(*(sandboxes.set_port(instance.layout, new, wire) for wire in wires))
     if new.sysctls != old.sysctls:
         with instance.opened(new.id) as netns:
@@ -134,14 +142,21 @@ def _alter(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> Sandbo
 
 
 def _drop_default(instance: Instance, old: SandboxRecord, new: SandboxRecord) -> None:
-    """Take away the way out by an interface that stays but is no longer the first one out."""
+    """Take away the ways out by an interface that stays but is no longer the first one out."""
     networks = instance.book.networks
-    before = sandboxes.default_of(old.endpoints, networks)
-    after = sandboxes.default_of(new.endpoints, networks)
-    if before is None or (after is not None and before.link == after.link):
-        return
-    with instance.opened(new.id) as netns, instance.home.netlink_in(netns) as inside:
-        sandboxes.drop_default(inside, before, networks[before.network])
+    dropped: list[tuple[Endpoint, int]] = []
+    for find in (sandboxes.default_of, sandboxes.default6_of):
+        before, after = find(old.endpoints, networks), find(new.endpoints, networks)
+        if before is None or (after is not None and before.link == after.link):
+            continue
+        network = networks[before.network]
+        subnet = network.subnet if find is sandboxes.default_of else network.subnet6
+        if subnet is not None:
+            dropped.append((before, subnet.gateway))
+    if dropped:
+        with instance.opened(new.id) as netns, instance.home.netlink_in(netns) as inside:
+            for endpoint, gateway in dropped:
+                sandboxes.drop_default(inside, endpoint, gateway)
 
 
 def take_down(instance: Instance, id: str) -> None:
@@ -149,7 +164,7 @@ def take_down(instance: Instance, id: str) -> None:
     record = instance.book.sandboxes[id]
     instance.whole.discard(id)
     instance.table.change(removed=instance.book.possible_elements(record) & instance.table.wanted)
-    instance.reservations.give_back(record.ports)
+    instance.reservations.give_back(instance.book.bound(record))
     # Its addresses stay taken until the links are gone; by no name, for the peers' files are written now.
     unnamed = tuple(dataclasses.replace(each, aliases=()) for each in record.endpoints)
     going = dataclasses.replace(record, endpoints=unnamed, ports=(), names=(), hostname="")
@@ -161,9 +176,9 @@ def take_down(instance: Instance, id: str) -> None:
     namespaces.remove(instance.netns_path(id))
 
 
-def _identity(endpoint: Endpoint) -> tuple[str, int, str]:
+def _identity(endpoint: Endpoint) -> tuple[str, int, int, str]:
     """What an interface is known by: with another of these it is another interface."""
-    return endpoint.link, endpoint.ipv4, endpoint.mac
+    return endpoint.link, endpoint.ipv4, endpoint.ipv6, endpoint.mac
 
 
 # --- putting back ---
@@ -217,8 +232,8 @@ def repair_sandbox(instance: Instance, record: SandboxRecord) -> None:
     with instance.opened(record.id) as netns, instance.home.netlink_in(netns) as inside:
         present = {link.name for link in map(links.read_link, inside.dump(links.get_links()))}
         missing = [wire for wire in wires if not _put_back(instance, record, wire, present)]
-        sandboxes.attach(instance.netlink, inside, instance.layout, record, missing, netns)
-        sandboxes.settle_again(inside, wires)
+        _attach(instance, inside, record, missing, netns)
+        sandboxes.settle_again(inside, instance.home, netns, wires)
     sandboxes.settle_carrier(instance.netlink, wires)
 
 

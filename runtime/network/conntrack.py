@@ -25,7 +25,9 @@ _PROTO_NUM, _PROTO_DST_PORT = 1, 3
 _FILTER_ORIG_FLAGS = 1
 # net/netfilter/nf_internals.h, CTA_FILTER_F_*: protocol number, destination port
 _BY_PROTOCOL_AND_PORT = 1 << 3 | 1 << 5
-_HEAD = struct.pack("=BBH", socket.AF_INET, 0, 0)  # struct nfgenmsg
+_HEADS = [
+    struct.pack("=BBH", family, 0, 0) for family in (socket.AF_INET, socket.AF_INET6)
+]  # struct nfgenmsg
 
 
 def forget_udp(ports: Iterable[int]) -> None:
@@ -38,17 +40,17 @@ def forget_udp(ports: Iterable[int]) -> None:
     except OSError:
         return
     with netlink, contextlib.suppress(NetlinkError):
-        for port in ports:
-            refused = netlink.send(_entries_to(netlink, port))
+        for port, head in ((port, head) for port in ports for head in _HEADS):
+            refused = netlink.send(_entries_to(netlink, port, head))
             for error in refused:
                 if error.errno != errno.ENOENT:  # it ended meanwhile
                     raise error
 
 
-def _entries_to(netlink: Netlink, port: int) -> list[Request]:
+def _entries_to(netlink: Netlink, port: int, head: bytes) -> list[Request]:
     number, wanted = bytes([socket.IPPROTO_UDP]), struct.pack(">H", port)
     parts = (
-        _HEAD,
+        head,
         nested(
             _TUPLE_ORIG,
             nested(_TUPLE_PROTO, attribute(_PROTO_NUM, number), attribute(_PROTO_DST_PORT, wanted)),
@@ -57,11 +59,11 @@ def _entries_to(netlink: Netlink, port: int) -> list[Request]:
     )
     requests = []
     for answer in netlink.dump(Request(_GET, b"".join(parts), f"list flows to udp port {port}")):
-        found = attributes(answer.body, len(_HEAD))
+        found = attributes(answer.body, len(head))
         flow = attributes(attributes(found.get(_TUPLE_ORIG, b"")).get(_TUPLE_PROTO, b""))
         if flow.get(_PROTO_NUM) != number or flow.get(_PROTO_DST_PORT) != wanted:
             continue
-        body = _HEAD + nested(_TUPLE_ORIG, found[_TUPLE_ORIG])
+        body = head + nested(_TUPLE_ORIG, found[_TUPLE_ORIG])
         for kind in (_ID, _ZONE):
             body += attribute(kind, found[kind]) if kind in found else b""
         requests.append(Request(_DELETE, body, f"forget a flow to udp port {port}"))

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator
 from runtime.errors import NotFound, Temporary
 from runtime.model import Drift
 from runtime.network import bridges, building, links, namespaces, sandboxes
-from runtime.network.addresses import text_of
 from runtime.network.instance import Instance
 from runtime.network.links import Link
 from runtime.network.netlink import Netlink
@@ -40,10 +39,7 @@ def _find(instance: Instance, only: Collection[str] | None) -> Iterator[Drift]:
         return
     with Netlink() as netlink:
         found = _links(instance, netlink, networks, boxes)
-        addresses = {
-            (address.index, address.address, address.prefix)
-            for address in map(links.read_address, netlink.dump(links.get_addresses()))
-        }
+        addresses = sandboxes.addresses_in(netlink, any(each.subnet6 for each in networks))
     for network in networks:
         yield from _bridge_drift(instance, network, found.get(network.bridge), addresses)
     blocks: dict[str, str] = {}
@@ -58,6 +54,8 @@ def _find(instance: Instance, only: Collection[str] | None) -> Iterator[Drift]:
 def _host_drift(instance: Instance) -> Iterator[Drift]:
     if instance.book.networks and not bridges.is_forwarding():
         yield Drift("forwarding", "", "net.ipv4.ip_forward is 0")
+    if instance.book.has_ipv6_network() and not bridges.is_forwarding6():
+        yield Drift("forwarding", "", "net.ipv6.conf.all.forwarding is 0")
     told = list(instance.table.differences())
     if told:
         more = f" and {len(told) - _MAX_TOLD} more" if len(told) > _MAX_TOLD else ""
@@ -104,18 +102,16 @@ def _is_kept(instance: Instance, record: SandboxRecord) -> bool:
 def _bridge_drift(
     instance: Instance, network: NetworkRecord, link: Link | None, addresses: set[tuple[int, str, int]]
 ) -> Iterator[Drift]:
-    gateway = text_of(network.subnet.gateway)
     if link is None:
         yield Drift("bridge", network.name, f"bridge {network.bridge} is missing")
     elif not link.is_up:
         yield Drift("bridge", network.name, f"bridge {network.bridge} is down")
-    elif (link.index, gateway, network.subnet.prefix) not in addresses:
-        yield Drift(
-            "bridge", network.name, f"{gateway}/{network.subnet.prefix} is missing on {network.bridge}"
-        )
+    elif lost := [each for each in bridges.addresses_of(network) if (link.index, *each) not in addresses]:
+        shown = ", ".join(f"{address}/{prefix}" for address, prefix in lost)
+        yield Drift("bridge", network.name, f"{shown} is missing on {network.bridge}")
     elif network.config.mtu is not None and link.mtu != network.config.mtu:
         yield Drift("bridge", network.name, f"bridge {network.bridge} has MTU {link.mtu}")
-    elif told := bridges.changed_sysctls(network.bridge):
+    elif told := bridges.changed_sysctls(network):
         yield Drift("bridge", network.name, "; ".join(told))
     if not instance.has_network_record(network.name):
         yield Drift("record", network.name, "its record on the disk is missing")
@@ -154,7 +150,7 @@ def repair(instance: Instance, found: Drift) -> None:
     """Make the finding's subject whole. NotFound when it is gone meanwhile."""
     match found.kind:
         case "forwarding":
-            bridges.forward()
+            instance.forward(has_ipv6=instance.book.has_ipv6_network())
         case "firewall":
             instance.table.sync()
         case "bridge":

@@ -14,8 +14,12 @@ One table (family inet) of our own, never a line in another's:
 A second table of the same name (family bridge, see `guard`) lets in at a container's port only what is
 honestly its own. Both are changed in one transaction.
 
-All that varies is in sets and maps, so that a port costs one element and the chains never change.
-`networks` applies it by `libnftables`. Names of sets end in 4 where an IPv6 twin will stand beside.
+IPv6 is led as IPv4 is, by sets of its own whose names end in 6; but nothing leads from ::1 to a container:
+the kernel takes no answer for it from a bridge (no route_localnet, rt6_need_strict()), so that who calls
+[::1]:PORT is to be refused at once, not to wait.
+
+All that varies is in sets and maps, so that a port costs one element a family and the chains never change.
+`networks` applies it by `libnftables`.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from runtime.network import guard
+from runtime.network.addresses import text_of
 
 FAMILY = "inet"
 FAMILIES = (FAMILY, guard.FAMILY)
@@ -40,22 +45,31 @@ class Element(NamedTuple):
 
     def __str__(self) -> str:
         target = f" -> {':'.join(map(str, self.value))}" if self.value else ""
-        return f"{self.set}: {' '.join(map(str, self.key))}{target}"
+        return f"{self.set}: {' '.join(map(_shown, self.key))}{target}"
+
+
+def _shown(part: str | int) -> str:
+    """As people write it: a MAC and an address of IPv6 may be numbers."""
+    if isinstance(part, str) or part < 1 << 32:
+        return str(part)
+    return part.to_bytes(6, "big").hex(":") if part < 1 << 48 else text_of(part)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkRule:
-    """What the firewall knows of a network. subnet: `a.b.c.d/n`."""
+    """What the firewall knows of a network. subnet: `a.b.c.d/n`. subnet6 "": it has no IPv6."""
 
     bridge: str
     subnet: str
     internal: bool = False
     isolated: bool = False
+    subnet6: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A port of the host that leads to a container. host_ip "" is every address of the host."""
+    """A port of the host that leads to a container. host_ip "" is every address of the host, of the family
+    of `address`."""
 
     protocol: str
     host_ip: str
@@ -67,6 +81,8 @@ class Published:
 def elements_of(network: NetworkRule) -> tuple[Element, ...]:
     """The set elements that a network takes."""
     found = [Element("bridges", (network.bridge,)), Element("subnets4", (network.subnet,))]
+    if network.subnet6:
+        found += [Element("bridges6", (network.bridge,)), Element("subnets6", (network.subnet6,))]
     if network.internal:
         found.append(Element("internal", (network.bridge,)))
     if not network.isolated:
@@ -77,14 +93,21 @@ def elements_of(network: NetworkRule) -> tuple[Element, ...]:
 def element_of(port: Published) -> Element:
     """The map element that a published port takes."""
     protocol, target = PROTOCOLS[port.protocol], (port.address, port.port)
-    if port.host_ip in ("", "0.0.0.0"):
-        return Element("published4", (protocol, port.host_port), target)
-    return Element("published_on4", (port.host_ip, protocol, port.host_port), target)
+    family = 6 if ":" in port.address else 4
+    if port.host_ip in ("", "0.0.0.0", "::"):
+        return Element(f"published{family}", (protocol, port.host_port), target)
+    return Element(f"published_on{family}", (port.host_ip, protocol, port.host_port), target)
 
 
 def guarding(link: str, mac: str, address: str) -> tuple[Element, Element]:
     """The set elements that a guarded port of a bridge takes."""
     return Element("guarded", (link,)), Element("honest4", (link, mac, address))
+
+
+def guarding6(link: str, mac: str, addresses: Iterable[int]) -> tuple[Element, ...]:
+    """Those that a guarded port with IPv6 takes beside. Numbers, for what the set holds has no type."""
+    number = int(mac.replace(":", ""), 16)
+    return tuple(Element("honest6", (link, number, address)) for address in addresses)
 
 
 def is_guarding(element: Element) -> bool:
@@ -201,9 +224,10 @@ def _on_elements(verb: str, table: str, elements: Iterable[Element]) -> str:
 
 
 def _word(part: str | int) -> str:
-    """Numbers and addresses as they are, names of links quoted."""
-    text = str(part)
-    return text if isinstance(part, int) or text[0].isdigit() or ":" in text else f'"{text}"'
+    """Numbers and addresses as they are, names of links quoted. Large numbers have to be hexadecimal."""
+    if isinstance(part, int):
+        return str(part) if part < 1 << 32 else hex(part)
+    return part if part[0].isdigit() or ":" in part else f'"{part}"'
 
 
 # Priorities are those of linux/netfilter_ipv4.h: raw -300, dstnat -100, filter 0, srcnat 100.
@@ -211,13 +235,21 @@ _TRANSLATE = """
     meta nfproto ipv4 meta l4proto { tcp, udp, sctp } dnat ip to ip daddr . meta l4proto . th dport map @published_on4
     meta nfproto ipv4 meta l4proto { tcp, udp, sctp } fib daddr type local dnat ip to meta l4proto . th dport map @published4
 """  # noqa: E501
+_PORTS = "meta l4proto . th dport map"
+_TRANSLATE += f"""    meta nfproto ipv6 meta l4proto {{ tcp, udp, sctp }} dnat ip6 to ip6 daddr . {_PORTS} @published_on6
+    meta nfproto ipv6 meta l4proto {{ tcp, udp, sctp }} ip6 daddr != ::1 fib daddr type local dnat ip6 to {_PORTS} @published6
+"""  # noqa: E501
 _TABLE = f"""
   set bridges {{ type ifname; }}
   set internal {{ type ifname; }}
   set neighbours {{ type ifname . ifname; }}
   set subnets4 {{ type ipv4_addr; flags interval; }}
+  set bridges6 {{ type ifname; }}
+  set subnets6 {{ type ipv6_addr; flags interval; }}
   map published4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
   map published_on4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map published6 {{ type inet_proto . inet_service : ipv6_addr . inet_service; }}
+  map published_on6 {{ type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }}
 
   chain ingress {{
     type filter hook prerouting priority -300; policy accept;
@@ -226,8 +258,10 @@ _TABLE = f"""
     ip daddr 127.0.0.0/8 drop
     ip saddr 127.0.0.0/8 drop
     iifname != @bridges ip daddr @subnets4 drop
+    iifname != @bridges ip6 daddr @subnets6 drop
     # By the host's routes, not by our subnets: a container may be a router that the host knows of.
     iifname @bridges meta nfproto ipv4 fib saddr . iif oif missing drop
+    iifname @bridges6 meta nfproto ipv6 fib saddr . iif oif missing drop
   }}
   chain publish {{
     type nat hook prerouting priority -100; policy accept;{_TRANSLATE}  }}
@@ -253,6 +287,8 @@ _TABLE = f"""
     # Hairpin, and a caller that has another way back to the callee than by the host.
     oifname @bridges ip saddr @subnets4 ct status dnat masquerade
     oifname != @bridges oifname != "lo" ip saddr @subnets4 masquerade
+    oifname @bridges ip6 saddr @subnets6 ct status dnat masquerade
+    oifname != @bridges oifname != "lo" ip6 saddr @subnets6 masquerade
   }}
 """
 
@@ -264,12 +300,19 @@ def _read_parts(part: Any) -> tuple[str | int, ...]:
     if isinstance(part, dict) and "elem" in part:
         return _read_parts(part["elem"]["val"])
     if isinstance(part, dict) and "concat" in part:
-        return tuple(value if isinstance(value, str | int) else str(value) for value in part["concat"])
+        return tuple(map(_read_part, part["concat"]))
     if isinstance(part, dict) and "prefix" in part:
         return (f"{part['prefix']['addr']}/{part['prefix']['len']}",)
     if isinstance(part, str | int):
         return (part,)
     return () if not part else (str(part),)
+
+
+def _read_part(value: Any) -> str | int:
+    """Of a concatenation. A number that is too large for JSON is a text: 0x…"""
+    if isinstance(value, str):
+        return int(value, 16) if value.startswith("0x") else value
+    return value if isinstance(value, int) else str(value)
 
 
 def _plain(value: Any) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime import id_ranges
-from runtime.errors import Conflict, Invalid, NotFound
+from runtime.errors import Conflict, Invalid, NotFound, Unsupported
 from runtime.id_ranges import IdRanges
 from runtime.layout import Layout
 from runtime.network import bridges, links, namespaces, ports, records, sandboxes
@@ -26,6 +26,13 @@ from runtime.network.reservations import Reservations
 from runtime.network.table import Table
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def no_ipv6(network: str) -> Unsupported:
+    return Unsupported(
+        "create network", network, "this kernel has no IPv6",
+        "boot it without ipv6.disable=1, or leave out enable_ipv6",
+    )  # fmt: skip
 
 
 class Instance:
@@ -90,7 +97,8 @@ class Instance:
         for record in list(self.book.networks.values()):
             try:
                 self.make_bridge(record)
-            except Conflict:  # another's link has the name of its bridge: said when it is made again
+            # Another's link has the name of its bridge, or IPv6 is gone: said when it is made again.
+            except (Conflict, Unsupported):
                 self.book.drop_network(record.name)
 
     def _read_sandboxes(self) -> None:
@@ -100,7 +108,7 @@ class Instance:
                 is_known = all(each.network in self.book.networks for each in record.endpoints)
                 if record.boot == self.boot and is_known:
                     self.book.put(record)
-                    self.reservations.take_again(record.ports)
+                    self.reservations.take_again(self.book.bound(record))
 
     def _take_over_ids(self) -> None:
         """The ranges of sandboxes, by their records; those of containers in the host's network, which have a
@@ -129,8 +137,16 @@ class Instance:
 
     def make_bridge(self, record: NetworkRecord) -> None:
         """The bridge in the kernel, and the host passing packets on."""
-        bridges.forward()  # first: the kernel then sets every interface's own switch
+        if record.subnet6 is not None and not sandboxes.HAS_IPV6:
+            raise no_ipv6(record.name)
+        self.forward(has_ipv6=record.subnet6 is not None)
         self.bridge_indexes[record.name] = bridges.make(self.netlink, self.layout, record).index
+
+    def forward(self, *, has_ipv6: bool) -> None:
+        """Before a bridge is made: the kernel sets every interface's own switch by it."""
+        bridges.forward()
+        if has_ipv6:
+            bridges.forward6(self.netlink)
 
     def wires(self, record: SandboxRecord) -> tuple[sandboxes.Wire, ...]:
         return sandboxes.wires_of(record, self.book.networks, self.bridge_indexes)

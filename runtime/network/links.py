@@ -1,7 +1,8 @@
 """The rtnetlink messages that Setpoint sends and reads: links, addresses, routes. Pure.
 
 Each function gives a `Request` for `netlink.Netlink`, or reads an `Answer`. Numbers are those of
-linux/rtnetlink.h, if_link.h and if_addr.h. IPv4 addresses are strings, as people write them.
+linux/rtnetlink.h, if_link.h and if_addr.h. Addresses are strings, as people write them; one with a colon is
+IPv6's.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA =
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33
 _VETH_INFO_PEER = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _RT_TABLE_MAIN = 254
 _RTPROT_BOOT = 3
@@ -201,9 +203,12 @@ def get_links(*, statistics: bool = False) -> Request:
 
 
 def add_address(index: int, address: str, prefix: int) -> Request:
-    packed = socket.inet_aton(address)
+    """One of IPv6 is there at once: who gives it out knows that nobody else has it, and to ask the
+    neighbours first (duplicate address detection, RFC 4862) would take a second."""
+    family, packed = _packed(address)
+    flags = _IFA_F_NODAD if family == socket.AF_INET6 else 0
     parts = (
-        _IFADDR.pack(socket.AF_INET, prefix, 0, 0, index),
+        _IFADDR.pack(family, prefix, flags, 0, index),
         attribute(_IFA_LOCAL, packed),
         attribute(_IFA_ADDRESS, packed),
     )
@@ -216,14 +221,21 @@ def delete_address(index: int, address: str, prefix: int) -> Request:
     return Request(RTM_DELADDR, request.body, f"delete address {address}/{prefix}")
 
 
-def get_addresses() -> Request:
-    return Request(RTM_GETADDR, _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0), "list addresses")
+def _packed(address: str) -> tuple[int, bytes]:
+    if ":" in address:
+        return socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address)
+    return socket.AF_INET, socket.inet_aton(address)
+
+
+def get_addresses(family: int = socket.AF_INET) -> Request:
+    return Request(RTM_GETADDR, _IFADDR.pack(family, 0, 0, 0, 0), "list addresses")
 
 
 def add_default_route(gateway: str, index: int) -> Request:
+    family, packed = _packed(gateway)
     parts = (
-        _RTMSG.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0),
-        attribute(_RTA_GATEWAY, socket.inet_aton(gateway)),
+        _RTMSG.pack(family, 0, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, 0, _RTN_UNICAST, 0),
+        attribute(_RTA_GATEWAY, packed),
         number(_RTA_OIF, index),
     )
     return Request(RTM_NEWROUTE, b"".join(parts), f"add route by {gateway}", NLM_F_CREATE | NLM_F_EXCL)
@@ -234,8 +246,8 @@ def delete_default_route(gateway: str, index: int) -> Request:
     return Request(RTM_DELROUTE, request.body, f"delete route by {gateway}")
 
 
-def get_routes() -> Request:
-    return Request(RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0), "list routes")
+def get_routes(family: int = socket.AF_INET) -> Request:
+    return Request(RTM_GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0), "list routes")
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -303,17 +315,22 @@ def read_address(answer: Answer) -> Address:
     _family, prefix, _flags, _scope, index = _IFADDR.unpack_from(answer.body)
     found = attributes(answer.body, _IFADDR.size)
     packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, bytes(4))
-    return Address(index, socket.inet_ntoa(packed), prefix)
+    return Address(index, _address_text(packed), prefix)
+
+
+def _address_text(packed: bytes | None) -> str:
+    if not packed:
+        return ""
+    return socket.inet_ntoa(packed) if len(packed) == 4 else socket.inet_ntop(socket.AF_INET6, packed)
 
 
 def read_route(answer: Answer) -> Route:
     fields = _RTMSG.unpack_from(answer.body)
     found = attributes(answer.body, _RTMSG.size)
-    destination, gateway = found.get(_RTA_DST), found.get(_RTA_GATEWAY)
     return Route(
-        destination=socket.inet_ntoa(destination) if destination else "",
+        destination=_address_text(found.get(_RTA_DST)),
         prefix=fields[1],
-        gateway=socket.inet_ntoa(gateway) if gateway else "",
+        gateway=_address_text(found.get(_RTA_GATEWAY)),
         index=_u32(found.get(_RTA_OIF)),
         table=_u32(found.get(_RTA_TABLE), fields[4]),
     )

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from runtime.network import links
+from runtime.network import bridges, links
 from runtime.network.addresses import text_of
 from runtime.network.book import Book
 from runtime.network.inside import Inside
@@ -26,9 +26,11 @@ from runtime.network.netlink import NETLINK_ROUTE, Answer, attributes, messages
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
-# linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF
+# linux/rtnetlink.h: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_NETCONF; those of IPv6
 _ROUTE_GROUPS = (1, 5, 7, 24)
 _INSIDE_GROUPS = (1, 5, 7)
+_ROUTE_GROUPS6 = (9, 11, 25)
+_INSIDE_GROUPS6 = (9, 11)
 _NFT_GROUP = 7  # linux/netfilter/nfnetlink.h, NFNLGRP_NFTABLES
 _NFT_SUBSYSTEM = 10
 _NFT_NEWGEN = 15
@@ -76,10 +78,20 @@ class Monitor:
         self._nft = _listen(_NETLINK_NETFILTER, (_NFT_GROUP,))
         self._losses = _listen(NETLINK_ROUTE, _INSIDE_GROUPS)
         self._inside = Inside(self._losses, namespace_ids)
+        self._hears_ipv6 = False
+        self._hear_ipv6()
         self._touched = False  # our table, in a transaction whose end has not been read yet
         self._epoll = select.epoll()
         for listening in (self._route, self._nft, self._losses):
             self._epoll.register(listening, select.EPOLLIN)
+
+    def _hear_ipv6(self) -> None:
+        """From the first network with IPv6 on: links that have only link-local addresses tell much, too."""
+        if self._hears_ipv6 or not self._book.has_ipv6_network():
+            return
+        self._hears_ipv6 = True
+        for listening, groups in ((self._route, _ROUTE_GROUPS6), (self._losses, _INSIDE_GROUPS6)):
+            _join(listening, groups)
 
     def fileno(self) -> int:
         """Readable when there is something to read."""
@@ -94,6 +106,7 @@ class Monitor:
     def read(self) -> frozenset[Hint]:
         """What to look at since the last read(). Does not block."""
         hints: set[Hint] = set()
+        self._hear_ipv6()  # its bridge's link has just been told of
         try:
             hints |= self._read_route()
         except _OverflowError:
@@ -142,12 +155,13 @@ class Monitor:
         return {
             Hint("network", name)
             for name, record in self._book.networks.items()
-            if route.destination == text_of(record.subnet.first) and route.prefix == record.subnet.prefix
+            for subnet in (record.subnet, record.subnet6)
+            if subnet and (route.destination, route.prefix) == (text_of(subnet.first), subnet.prefix)
         }
 
     def _networks_with(self, gateway: str) -> Iterator[str]:
         for name, record in self._book.networks.items():
-            if text_of(record.subnet.gateway) == gateway:
+            if gateway in (address for address, _prefix in bridges.addresses_of(record)):
                 yield name
 
     def _read_nft(self) -> set[Hint]:
@@ -176,9 +190,13 @@ def _listen(protocol: int, groups: Collection[int]) -> socket.socket:
     listening = socket.socket(socket.AF_NETLINK, flags, protocol)
     listening.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE_BYTES)
     listening.bind((0, 0))
+    _join(listening, groups)
+    return listening
+
+
+def _join(listening: socket.socket, groups: Collection[int]) -> None:
     for group in groups:
         listening.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
-    return listening
 
 
 def _attach_filter(listening: socket.socket) -> None:

@@ -16,9 +16,9 @@ import dataclasses
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
@@ -26,6 +26,7 @@ from runtime.layout import Layout
 from runtime.model import (
     Drift,
     InterfaceStats,
+    Ipv6Config,
     NetworkConfig,
     NetworkState,
     PortConfig,
@@ -40,13 +41,15 @@ from runtime.network import (
     links,
     namespaces,
     records,
+    sandboxes,
     states,
+    ula,
 )
 from runtime.network import names as naming
 from runtime.network.book import SandboxRequest
 from runtime.network.failures import translated
 from runtime.network.going import Going
-from runtime.network.instance import Instance
+from runtime.network.instance import Instance, no_ipv6
 from runtime.network.libnftables import FirewallError
 from runtime.network.link_names import check_link_name
 from runtime.network.monitor import Monitor
@@ -156,26 +159,57 @@ class Networks:
             wanted = addresses.choose_subnet(config.name, (network for network, _ in taken), self._pools)
         subnet = addresses.subnet_of(config.name, str(wanted), config.gateway)
         addresses.check_parts(config.name, subnet, config.ip_range, config.aux_addresses.values())
-        record = NetworkRecord(config, subnet, bridge, time.time())
+        subnet6 = self._plan_ipv6(config.name, config.ipv6, bridge) if config.ipv6 is not None else None
+        record = NetworkRecord(config, subnet, bridge, time.time(), subnet6)
         bridges.check_free(self.layout, record, bridges.find(self._instance.netlink, bridge))
         return record
 
+    def _plan_ipv6(self, name: str, config: Ipv6Config, bridge: str) -> addresses.Subnet:
+        if not sandboxes.HAS_IPV6:
+            raise no_ipv6(name)
+        taken = self._taken6(bridge)
+        if config.subnet:
+            addresses.subnet_of(name, config.subnet, "", addresses.BITS6)  # before whose it is: fe80::/64
+            wanted = addresses.parse_network6("create network", name, config.subnet)
+            addresses.check_overlap(name, wanted, taken)
+        elif config.gateway or config.ip_range or config.aux_addresses:
+            raise Invalid("create network", name, "an IPv6 gateway or range without a subnet", "name it too")
+        else:
+            whole = ula.range_of(self.layout.instance, ula.machine_seed())
+            wanted = ula.choose_subnet(name, whole, (network for network, _ in taken))
+        subnet = addresses.subnet_of(name, str(wanted), config.gateway, addresses.BITS6)
+        addresses.check_parts(name, subnet, config.ip_range, config.aux_addresses.values())
+        return subnet
+
     def _taken(self, bridge: str) -> Sequence[tuple[IPv4Network, str]]:
         """Ranges that a new network must not overlap, with whose they are."""
-        found = [
-            (IPv4Network((record.subnet.first, record.subnet.prefix)), f"network {record.name}")
-            for record in self._book.networks.values()
+        subnets = ((record.subnet, record.name) for record in self._book.networks.values())
+        found = [(IPv4Network((each.first, each.prefix)), f"network {name}") for each, name in subnets]
+        return found + [
+            (IPv4Network((text, prefix), strict=False), whose)
+            for text, prefix, whose in self._taken_by_host(bridge, socket.AF_INET)
         ]
-        own = bridges.find(self._instance.netlink, bridge)
+
+    def _taken6(self, bridge: str) -> Sequence[tuple[IPv6Network, str]]:
+        subnets = ((record.subnet6, record.name) for record in self._book.networks.values())
+        found = [
+            (IPv6Network((each.first, each.prefix)), f"network {name}") for each, name in subnets if each
+        ]
+        return found + [
+            (IPv6Network((text, prefix), strict=False), whose)
+            for text, prefix, whose in self._taken_by_host(bridge, socket.AF_INET6)
+        ]
+
+    def _taken_by_host(self, bridge: str, family: int) -> Iterator[tuple[str, int, str]]:
+        netlink = self._instance.netlink
+        own = bridges.find(netlink, bridge)
         skipped = own.index if own else 0
-        for route in map(links.read_route, self._instance.netlink.dump(links.get_routes())):
+        for route in map(links.read_route, netlink.dump(links.get_routes(family))):
             if route.prefix and route.destination and route.index != skipped:
-                found.append((IPv4Network((route.destination, route.prefix)), "a route of this host"))
-        for address in map(links.read_address, self._instance.netlink.dump(links.get_addresses())):
+                yield route.destination, route.prefix, "a route of this host"
+        for address in map(links.read_address, netlink.dump(links.get_addresses(family))):
             if address.index != skipped:
-                network = IPv4Network((address.address, address.prefix), strict=False)
-                found.append((network, "an address of this host"))
-        return found
+                yield address.address, address.prefix, "an address of this host"
 
     async def delete(self, name: str) -> None:
         """Remove a network; nothing when it is gone. Conflict while a sandbox is on it."""
@@ -290,7 +324,7 @@ class Networks:
         """Conflict when a process of the host or another instance has a port that a sandbox is to publish:
         for who is about to stop what it would replace. name: of the container, for the error."""
         if config.mode != "join" and config.ports:
-            self._instance.reservations.check(name, config.ports)
+            self._instance.reservations.check(name, self._book.bound_config(config))
 
     def ports(self, id: str) -> tuple[PortConfig, ...]:
         """What a sandbox has published, with the host ports that were chosen for it."""
@@ -485,6 +519,7 @@ def _relabelled(record: NetworkRecord, config: NetworkConfig) -> NetworkRecord:
         and (config.internal, config.isolated, config.mtu) == (had.internal, had.isolated, had.mtu)
         and (config.ip_range, dict(config.aux_addresses)) == (had.ip_range, dict(had.aux_addresses))
         and config.bridge == had.bridge
+        and _is_same_ipv6(record, config.ipv6)
     )
     if not is_same:
         raise Conflict(
@@ -492,6 +527,17 @@ def _relabelled(record: NetworkRecord, config: NetworkConfig) -> NetworkRecord:
             "delete it first, when no container is on it",
         )  # fmt: skip
     return dataclasses.replace(record, config=dataclasses.replace(had, labels=dict(config.labels)))
+
+
+def _is_same_ipv6(record: NetworkRecord, wanted: Ipv6Config | None) -> bool:
+    had, subnet = record.config.ipv6, record.subnet6
+    if wanted is None or had is None or subnet is None:
+        return wanted is had
+    return (
+        wanted.subnet in ("", had.subnet, str(subnet))
+        and wanted.gateway in ("", addresses.text_of(subnet.gateway))
+        and (wanted.ip_range, dict(wanted.aux_addresses)) == (had.ip_range, dict(had.aux_addresses))
+    )
 
 
 def _sum(total: Counters, found: tuple[str, int, int, int, int]) -> Counters:

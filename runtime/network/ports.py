@@ -7,7 +7,9 @@ a port that a process of the host listens on would be taken from it in silence; 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
+import ipaddress
 import json
 import socket
 from pathlib import Path
@@ -19,11 +21,18 @@ from runtime.model import PortConfig
 from runtime.network.firewall import PROTOCOLS, Published
 
 _TABLES = {"tcp": ("/proc/net/tcp", "/proc/net/tcp6"), "udp": ("/proc/net/udp", "/proc/net/udp6")}
+_ANY = ("", "0.0.0.0", "::")
 _TCP_LISTEN = "0A"  # include/net/tcp_states.h
 
 
 def describe(port: PortConfig) -> str:
-    return f"{port.host_ip or '0.0.0.0'}:{port.host_port}/{port.protocol}"
+    host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip or "0.0.0.0"
+    return f"{host}:{port.host_port}/{port.protocol}"
+
+
+def by_family(port: PortConfig, has_ipv6: bool) -> tuple[PortConfig, ...]:
+    """A port that is published on every address, as one of each family that its container has."""
+    return (port, dataclasses.replace(port, host_ip="::")) if has_ipv6 and not port.host_ip else (port,)
 
 
 def check(subject: str, port: PortConfig) -> None:
@@ -36,15 +45,32 @@ def check(subject: str, port: PortConfig) -> None:
         first, last = port.among
         raise Invalid("publish port", subject, f"{port.host_port} is not one of the ports {first}-{last}")
     if ":" in port.host_ip:
-        raise Unsupported("publish port", subject, f"IPv6 address {port.host_ip}", "use an IPv4 address")
+        _check_address6(subject, port)
+        return
     try:
         socket.inet_pton(socket.AF_INET, port.host_ip or "0.0.0.0")
     except OSError:
         raise Invalid("publish port", subject, f"{port.host_ip!r} is not an IPv4 address") from None
 
 
+def _check_address6(subject: str, port: PortConfig) -> None:
+    try:
+        found = ipaddress.IPv6Address(port.host_ip)
+    except ValueError:
+        found = None
+    if found is None or found.scope_id or found.ipv4_mapped is not None or port.host_ip != str(found):
+        raise Invalid("publish port", subject, f"{port.host_ip!r} is not an IPv6 address")
+    if found.is_loopback:
+        raise Unsupported(
+            "publish port", subject, f"{describe(port)}: the kernel leads nothing from ::1 to a container",
+            "publish on 127.0.0.1",
+        )  # fmt: skip
+    if found.is_link_local or found.is_multicast:
+        raise Invalid("publish port", subject, f"{port.host_ip} is not an address to publish on")
+
+
 def published(port: PortConfig, address: str) -> Published:
-    host_ip = "" if port.host_ip == "0.0.0.0" else port.host_ip
+    host_ip = "" if port.host_ip in _ANY else port.host_ip
     return Published(port.protocol, host_ip, port.host_port, address, port.container_port)
 
 
@@ -56,8 +82,7 @@ def bind(subject: str, port: PortConfig, layout: Layout) -> socket.socket:
     only connections that are winding down are in the way (tcp: for udp it would let two share the port).
     """
     kind = socket.SOCK_STREAM if port.protocol == "tcp" else socket.SOCK_DGRAM
-    bound = socket.socket(socket.AF_INET, kind)
-    address = (port.host_ip or "0.0.0.0", port.host_port)
+    bound, address = _socket(port, kind), (port.host_ip or "0.0.0.0", port.host_port)
     try:
         try:
             bound.bind(address)
@@ -76,13 +101,22 @@ def choose(subject: str, port: PortConfig) -> int:
     """A free host port for one that names none (host_port 0), as the kernel gives it; else the one that is
     named, Conflict when it is in use."""
     kind = socket.SOCK_DGRAM if port.protocol == "udp" else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probing:
+    with _socket(port, kind) as probing:
         try:
             probing.bind((port.host_ip or "0.0.0.0", port.host_port))
         except OSError as error:
             _refuse(subject, port, error, "")
         chosen: int = probing.getsockname()[1]
         return chosen
+
+
+def _socket(port: PortConfig, kind: int) -> socket.socket:
+    """Of the family that a port is published in, and of no other."""
+    if ":" not in port.host_ip:
+        return socket.socket(socket.AF_INET, kind)
+    made = socket.socket(socket.AF_INET6, kind)
+    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return made
 
 
 def _refuse(subject: str, port: PortConfig, error: OSError, holder: str) -> NoReturn:
@@ -124,7 +158,7 @@ def instance_of(subject: str, port: PortConfig, layout: Layout) -> str:
             data = json.loads(path.read_bytes())
             if (instance != layout.instance or subject not in data["names"]) and any(
                 tuple(each[1:3]) == (port.host_port, port.protocol)
-                and (each[3] in ("", "0.0.0.0", port.host_ip) or port.host_ip in ("", "0.0.0.0"))
+                and (each[3] in (*_ANY, port.host_ip) or port.host_ip in _ANY)
                 for each in data["ports"]
             ):
                 other = f" of instance {instance}" if instance != layout.instance else ""

@@ -18,20 +18,21 @@ from typing import Any
 
 from runtime import disk
 from runtime.errors import Invalid
-from runtime.model import NetworkConfig, PortConfig, Protocol_
-from runtime.network.addresses import Subnet, subnet_of
+from runtime.model import Ipv6Config, NetworkConfig, PortConfig, Protocol_
+from runtime.network.addresses import BITS6, Subnet, subnet_of
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkRecord:
-    """A network: what was asked for, and the subnet and bridge that it got."""
+    """A network: what was asked for, and the subnets and bridge that it got. subnet6 None: it has no IPv6."""
 
     config: NetworkConfig
     subnet: Subnet
     bridge: str
     created_at: float = 0.0
+    subnet6: Subnet | None = None
 
     @property
     def name(self) -> str:
@@ -40,7 +41,7 @@ class NetworkRecord:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One interface of a sandbox. link: the host's end; interface: the name inside."""
+    """One interface of a sandbox. link: the host's end; interface: the name inside. ipv6 0: it has none."""
 
     network: str
     interface: str
@@ -48,6 +49,7 @@ class Endpoint:
     ipv4: int
     mac: str
     aliases: tuple[str, ...] = ()
+    ipv6: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,30 @@ def network_json(record: NetworkRecord) -> dict[str, Any]:
     config["aux_addresses"] = dict(record.config.aux_addresses)
     if not record.config.bridge:
         del config["bridge"]  # releases that do not know it read the rest
+    if record.config.ipv6 is None:
+        del config["ipv6"]
+    six = record.subnet6
     return {
         "config": config,
         "subnet": str(record.subnet),
         "gateway": record.subnet.gateway,
         "bridge": record.bridge,
         "created_at": record.created_at,
-    }
+    } | ({"subnet6": str(six), "gateway6": six.gateway} if six else {})
 
 
 def network_from(data: Mapping[str, Any]) -> NetworkRecord:
     """The inverse of network_json. KeyError, TypeError, ValueError or Invalid when it is not one."""
     config = NetworkConfig(**data["config"])
+    if config.ipv6 is not None:
+        config = dataclasses.replace(config, ipv6=Ipv6Config(**data["config"]["ipv6"]))
     check_name("read network", config.name)
     subnet = dataclasses.replace(subnet_of(config.name, data["subnet"], ""), gateway=int(data["gateway"]))
-    return NetworkRecord(config, subnet, str(data["bridge"]), float(data.get("created_at", 0.0)))
+    six = None
+    if config.ipv6 is not None:
+        six = subnet_of(config.name, data["subnet6"], "", BITS6)
+        six = dataclasses.replace(six, gateway=int(data["gateway6"]))
+    return NetworkRecord(config, subnet, str(data["bridge"]), float(data.get("created_at", 0.0)), six)
 
 
 def sandbox_json(record: SandboxRecord) -> dict[str, Any]:
@@ -114,6 +125,7 @@ def sandbox_json(record: SandboxRecord) -> dict[str, Any]:
                 "mac": endpoint.mac,
                 "aliases": endpoint.aliases,
             }
+            | ({"ipv6": endpoint.ipv6} if endpoint.ipv6 else {})
             for endpoint in record.endpoints
         ],
         "ports": [

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +44,7 @@ class Wire:
     network: NetworkRecord
     bridge: int  # the bridge's index
     is_default: bool  # the way out goes by it
+    is_default6: bool  # that of IPv6
     # A container calls itself by a port that it publishes. Where br_netfilter is on, such a frame is turned
     # around within the bridge. Not for others: a network nested in a container would see its own frames.
     is_hairpin: bool
@@ -52,14 +54,15 @@ def wires_of(
     record: SandboxRecord, networks: Mapping[str, NetworkRecord], bridges: Mapping[str, int]
 ) -> tuple[Wire, ...]:
     """A sandbox's endpoints with their networks. The way out is by the first network that has one."""
-    default = default_of(record.endpoints, networks)
+    default, default6 = default_of(record.endpoints, networks), default6_of(record.endpoints, networks)
     return tuple(
         Wire(
             endpoint,
             networks[endpoint.network],
             bridges[endpoint.network],
             is_default=endpoint is default,
-            is_hairpin=endpoint is default and bool(record.ports),
+            is_default6=endpoint is default6,
+            is_hairpin=(endpoint is default or endpoint is default6) and bool(record.ports),
         )
         for endpoint in record.endpoints
     )
@@ -70,14 +73,20 @@ def default_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkReco
     return next((each for each in endpoints if not networks[each.network].config.internal), None)
 
 
+def default6_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkRecord]) -> Endpoint | None:
+    """The same of IPv6: networks without it are passed over."""
+    return default_of((each for each in endpoints if each.ipv6), networks)
+
+
 def create(home: Home, path: str, ids: int = 0) -> tuple[int, Netlink]:
     """A namespace with nothing but its sysctls: (descriptor, netlink inside)."""
     return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if HAS_IPV6 else DEFAULT_SYSCTLS, ids)
 
 
 def attach(
-    host: Netlink, inside: Netlink, layout: Layout, record: SandboxRecord, wires: Sequence[Wire], netns: int
-) -> None:
+    host: Netlink, inside: Netlink, home: Home, layout: Layout, record: SandboxRecord, wires: Sequence[Wire],
+    netns: int,
+) -> None:  # fmt: skip
     """Make the interfaces `wires` of a sandbox, with addresses and the way out; lo comes up too.
 
     A link of that name is a left-over of the same sandbox (names are hashes), so it is replaced.
@@ -91,8 +100,20 @@ def attach(
         refused = host.send(requests)
     if refused:
         raise refused[0]
+    _switch_ipv6_on(home, netns, wires)
     inside.request(*_settle(inside, wires))
     settle_carrier(host, wires)
+
+
+def _switch_ipv6_on(home: Home, netns: int, wires: Iterable[Wire]) -> None:
+    """On the interfaces that have it, before they are up: no router is believed, and no address is held back
+    until the neighbours were asked (DAD, a second): the guard lets nobody have another's."""
+    names = [wire.endpoint.interface for wire in wires if wire.endpoint.ipv6]
+    if names:
+        with home.inside(netns):
+            for name in names:
+                settings = {"accept_ra": "0", "accept_dad": "0", "disable_ipv6": "0"}
+                namespaces.write_sysctls({f"net.ipv6.conf.{name}.{key}": settings[key] for key in settings})
 
 
 def settle_carrier(host: Netlink, wires: Sequence[Wire]) -> None:
@@ -134,7 +155,18 @@ def _settle(inside: Netlink, wires: Sequence[Wire]) -> list[Request]:
         requests.append(links.add_address(index, text_of(wire.endpoint.ipv4), subnet.prefix))
         if wire.is_default:
             requests.append(links.add_default_route(text_of(subnet.gateway), index))
+        requests += _settle6(index, wire)
     return requests
+
+
+def _settle6(index: int, wire: Wire) -> list[Request]:
+    subnet = wire.network.subnet6
+    if not wire.endpoint.ipv6 or subnet is None:
+        return []
+    address = links.add_address(index, text_of(wire.endpoint.ipv6), subnet.prefix)
+    if not wire.is_default6:
+        return [address]
+    return [address, links.add_default_route(text_of(subnet.gateway), index)]
 
 
 def index_in(netlink: Netlink, name: str) -> int:
@@ -154,12 +186,10 @@ def apply_sysctls(home: Home, netns: int, sysctls: Mapping[str, str]) -> None:
 def lacks(inside: Netlink, wires: Sequence[Wire]) -> list[tuple[str, str]]:
     """What is not as it was made in a living namespace: (drift kind, in words)."""
     found = {link.name: link for link in map(links.read_link, inside.dump(links.get_links()))}
-    addresses = {
-        (address.index, address.address, address.prefix)
-        for address in map(links.read_address, inside.dump(links.get_addresses()))
-    }
-    # A container that may set routes may have another way out on purpose (a VPN): any will do.
-    has_default = any(links.read_route(answer).prefix == 0 for answer in inside.dump(links.get_routes()))
+    has_ipv6 = any(wire.endpoint.ipv6 for wire in wires)
+    addresses = addresses_in(inside, has_ipv6)
+    has_default = _has_default(inside, socket.AF_INET)
+    has_default6 = has_ipv6 and _has_default(inside, socket.AF_INET6)
     told: list[tuple[str, str]] = []
     if "lo" in found and not found["lo"].is_up:
         told.append(("address", "lo is down"))
@@ -171,24 +201,48 @@ def lacks(inside: Netlink, wires: Sequence[Wire]) -> list[tuple[str, str]]:
             continue
         if not link.is_up:
             told.append(("address", f"{endpoint.interface} is down"))
-        if (link.index, text_of(endpoint.ipv4), subnet.prefix) not in addresses:
-            told.append(
-                ("address", f"{text_of(endpoint.ipv4)}/{subnet.prefix} is missing on {endpoint.interface}")
-            )
+        for address, prefix in addresses_of(wire):
+            if (link.index, address, prefix) not in addresses:
+                told.append(("address", f"{address}/{prefix} is missing on {endpoint.interface}"))
         if wire.is_default and not has_default:
             told.append(("route", f"the route by {text_of(subnet.gateway)} is missing"))
+        if wire.is_default6 and not has_default6 and wire.network.subnet6 is not None:
+            told.append(("route", f"the route by {text_of(wire.network.subnet6.gateway)} is missing"))
     return told
 
 
-def settle_again(inside: Netlink, wires: Sequence[Wire]) -> None:
+def addresses_of(wire: Wire) -> list[tuple[str, int]]:
+    """Those that we gave an interface."""
+    endpoint, network = wire.endpoint, wire.network
+    found = [(text_of(endpoint.ipv4), network.subnet.prefix)]
+    if endpoint.ipv6 and network.subnet6 is not None:
+        found.append((text_of(endpoint.ipv6), network.subnet6.prefix))
+    return found
+
+
+def addresses_in(netlink: Netlink, has_ipv6: bool) -> set[tuple[int, str, int]]:
+    """The addresses in the namespace of a netlink socket: (link, address, prefix). has_ipv6: those too."""
+    answers = netlink.dump(links.get_addresses())
+    if has_ipv6:
+        answers += netlink.dump(links.get_addresses(socket.AF_INET6))
+    return {(each.index, each.address, each.prefix) for each in map(links.read_address, answers)}
+
+
+def _has_default(inside: Netlink, family: int) -> bool:
+    """A container that may set routes may have another way out on purpose (a VPN): any will do."""
+    return any(links.read_route(answer).prefix == 0 for answer in inside.dump(links.get_routes(family)))
+
+
+def settle_again(inside: Netlink, home: Home, netns: int, wires: Sequence[Wire]) -> None:
     """Give the interfaces of a living namespace back what they lack. What is there stays."""
+    _switch_ipv6_on(home, netns, wires)
     for error in inside.send(_settle(inside, wires)):
         if error.errno != errno.EEXIST:
             raise error
 
 
-def drop_default(inside: Netlink, endpoint: Endpoint, network: NetworkRecord) -> None:
+def drop_default(inside: Netlink, endpoint: Endpoint, gateway: int) -> None:
     """Take the way out by an interface away; nothing when it, or the interface, is gone."""
     with contextlib.suppress(OSError):
         index = index_in(inside, endpoint.interface)
-        inside.send([links.delete_default_route(text_of(network.subnet.gateway), index)])
+        inside.send([links.delete_default_route(text_of(gateway), index)])

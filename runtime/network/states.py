@@ -16,9 +16,12 @@ def of_network(record: NetworkRecord) -> NetworkState:
         bridge=record.bridge,
         internal=record.config.internal,
         created_at=record.created_at,
+        subnet6=str(record.subnet6) if record.subnet6 else "",
+        gateway6=text_of(record.subnet6.gateway) if record.subnet6 else "",
     )
 
 
 def of_sandbox(record: SandboxRecord) -> SandboxState:
     found = {each.network: text_of(each.ipv4) for each in record.endpoints}
-    return SandboxState(id=record.id, labels=record.labels, addresses=found)
+    six = {each.network: text_of(each.ipv6) for each in record.endpoints if each.ipv6}
+    return SandboxState(id=record.id, labels=record.labels, addresses=found, addresses6=six)

@@ -57,8 +57,8 @@ FOUND = (
     _network("    if told:\n        more", "    if False:\n        more", "ruleset flushed"),
     _network('yield Drift("bridge", network.name, f"bridge {network.bridge} is missing")', "pass", "bridge deleted"),
     _network("    elif not link.is_up:\n", "    elif False:\n", "bridge down"),
-    _network("(link.index, gateway, network.subnet.prefix) not in addresses:", "False:", "gateway address removed"),
-    _network("elif told := bridges.changed_sysctls(network.bridge):", "elif told := ():", "setting of a bridge changed"),
+    _network("if (link.index, *each) not in addresses]:", "if False]:", "gateway address removed"),
+    _network("elif told := bridges.changed_sysctls(network):", "elif told := ():", "setting of a bridge changed"),
     Mutation(
         "drift", NETWORK, "elif network.config.mtu is not None and link.mtu", "elif False and link.mtu",
         "tests/kernel/network/test_drift.py::test_a_bridges_mtu",
@@ -108,7 +108,7 @@ PUT_BACK = (
     _found(CONTAINERS, "        if container_record.NAME in lost:\n", "        if False:\n", "record-removed"),
     _found(CONTAINERS, "        if records.STATE in lost:\n", "        if False:\n", "state-removed"),
     Mutation(
-        "drift", NETWORK, "            bridges.forward()\n", "            pass\n",
+        "drift", NETWORK, "            instance.forward(has_ipv6=instance.book.has_ipv6_network())\n", "            pass\n",
         "tests/kernel/network/test_drift.py::test_forwarding_by_itself",
     ),
     _network("            instance.table.sync()\n", "            pass\n", "rule added"),

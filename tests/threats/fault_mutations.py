@@ -98,7 +98,7 @@ NETWORK = (
         f"{K}/network/test_published_ports.py::test_port_of_a_host_process_is_refused_with_its_name",
     ),
     Mutation(
-        "R28", "runtime/network/instance.py", "                    self.reservations.take_again(record.ports)\n", "",
+        "R28", "runtime/network/instance.py", "                    self.reservations.take_again(self.book.bound(record))\n", "",
         f"{K}/network/test_published_ports.py::test_published_port_is_held_against_the_host_until_it_is_released",
     ),
     Mutation(

@@ -47,6 +47,42 @@ def icmp6(source: str, target: str, message: bytes) -> bytes:
     return struct.pack("!IHBB", 6 << 28, len(message), socket.IPPROTO_ICMPV6, 255) + ends + message
 
 
+def packet6(source: str, target: str, kind: int, content: bytes) -> bytes:
+    """kind: of the first header in content."""
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+    return struct.pack("!IHBB", 6 << 28, len(content), kind, 255) + ends + content
+
+
+def behind(kind: int, packet: bytes, header: bytes = b"\0\1\4\0\0\0\0") -> bytes:
+    """A packet of IPv6 with one more header at its front, of which `header` is all but what is next: as it
+    stands, eight bytes of options that say nothing."""
+    content = packet[6:7] + header + packet[40:]
+    return packet[:4] + struct.pack("!HB", len(content), kind) + packet[7:40] + content
+
+
+def udp6(source: str, target: str, ports: tuple[int, int], data: bytes) -> bytes:
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+    inner = struct.pack("!HHHH", *ports, 8 + len(data), 0) + data
+    checksum = _checksum(ends + struct.pack("!II", len(inner), socket.IPPROTO_UDP) + inner)
+    inner = inner[:6] + struct.pack("!H", checksum) + inner[8:]
+    return packet6(source, target, socket.IPPROTO_UDP, inner)
+
+
+def neighbour_solicitation(of: str, at: str) -> bytes:
+    """at: the MAC of who asks, "" for a question that does not say."""
+    option = struct.pack("!BB", 1, 1) + mac(at) if at else b""
+    return struct.pack("!BBHI", 135, 0, 0, 0) + socket.inet_pton(socket.AF_INET6, of) + option
+
+
+def redirect(target: str, to: str) -> bytes:
+    ends = socket.inet_pton(socket.AF_INET6, target) + socket.inet_pton(socket.AF_INET6, to)
+    return struct.pack("!BBHI", 137, 0, 0, 0) + ends
+
+
+def listener_query() -> bytes:
+    return struct.pack("!BBHHH", 130, 0, 0, 1000, 0) + bytes(16) + struct.pack("!BBH", 2, 125, 0)
+
+
 def router_advertisement(prefix: str) -> bytes:
     """A router's word for a prefix, for half an hour."""
     option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 1800, 1800, 0) + socket.inet_pton(

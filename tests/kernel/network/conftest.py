@@ -25,6 +25,7 @@ from tests import leaks
 from tests.native import PATIENCE_SECONDS
 
 HOST_ADDRESS, LAN_ADDRESS = "198.51.100.1", "198.51.100.2"
+HOST_ADDRESS6, LAN_ADDRESS6 = "2001:db8:9::1", "2001:db8:9::2"  # where a test gives them: `wire6`
 _OWN = "/proc/thread-self/ns/net"
 _SILENCE_SECONDS = 0.25  # after which nothing is taken to come
 
@@ -66,14 +67,16 @@ class Lab:
 
     # --- sockets, by where they are: "lan", "host" or a sandbox ---
 
-    def socket_at(self, place: str, kind: int = socket.SOCK_STREAM) -> socket.socket:
+    def socket_at(self, place: str, kind: int = socket.SOCK_STREAM, address: str = "") -> socket.socket:
+        """address: of the family that it is to be of."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         if place == "lan":
             with self.lan():
-                made = socket.socket(socket.AF_INET, kind)
+                made = socket.socket(family, kind)
         elif place == "host":
-            made = socket.socket(socket.AF_INET, kind)
+            made = socket.socket(family, kind)
         else:
-            made = self.networks.socket_in(place, socket.AF_INET, kind)
+            made = self.networks.socket_in(place, family, kind)
         made.settimeout(PATIENCE_SECONDS)
         self._sockets.append(made)
         return made
@@ -81,7 +84,7 @@ class Lab:
     def serve(
         self, place: str, port: int, kind: int = socket.SOCK_STREAM, address: str = ""
     ) -> socket.socket:
-        server = self.socket_at(place, kind)
+        server = self.socket_at(place, kind, address)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((address, port))
         if kind == socket.SOCK_STREAM:
@@ -90,7 +93,7 @@ class Lab:
 
     def call(self, place: str, address: str, port: int, server: socket.socket) -> str:
         """Send from a place to an address and back: the peer's address as the server sees it."""
-        client = self.socket_at(place, server.type)
+        client = self.socket_at(place, server.type, address)
         client.connect((address, port))
         if server.type == socket.SOCK_STREAM:
             answering, peer = server.accept()
@@ -105,7 +108,7 @@ class Lab:
 
     def is_reached(self, place: str, address: str, port: int, server: socket.socket) -> bool:
         """Whether anything sent from a place gets to the server."""
-        client = self.socket_at(place, server.type)
+        client = self.socket_at(place, server.type, address)
         client.settimeout(_SILENCE_SECONDS)
         try:
             client.connect((address, port))
@@ -120,6 +123,13 @@ class Lab:
         finally:
             server.settimeout(PATIENCE_SECONDS)
         return True
+
+    def wire6(self) -> None:
+        """IPv6 on the wire to the other host, which knows where containers live, too."""
+        run("ip", "address", "add", f"{HOST_ADDRESS6}/64", "dev", "wan0", "nodad")
+        with self.lan():
+            run("ip", "address", "add", f"{LAN_ADDRESS6}/64", "dev", "lan0", "nodad")
+            run("ip", "route", "add", "default", "via", HOST_ADDRESS6)
 
     # --- shorthand ---
 
@@ -190,9 +200,10 @@ def _wire(lan: int) -> None:
 @pytest.fixture(params=[False, True], ids=["routed", "br_netfilter"])
 def bridged(request: pytest.FixtureRequest, lab: Lab) -> bool:
     """Both kinds of host: on many, bridged frames go through the firewall too (net.bridge)."""
-    switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-    if request.param and not switch.exists():
-        pytest.skip("br_netfilter is not loaded")
-    if switch.exists():
-        switch.write_text("1" if request.param else "0")
+    for name in ("iptables", "ip6tables"):
+        switch = Path(f"/proc/sys/net/bridge/bridge-nf-call-{name}")
+        if request.param and not switch.exists():
+            pytest.skip("br_netfilter is not loaded")
+        if switch.exists():
+            switch.write_text("1" if request.param else "0")
     return bool(request.param)
