@@ -12,19 +12,18 @@ Streams: 0 stdin (empty: its end), 1 stdout, 2 stderr, 3 exit ({"exit_code": n})
 
 from __future__ import annotations
 
-import contextlib
-import json
+import _socket
 import os
-import socket
-import struct
-from collections.abc import Mapping, Sequence
+from _collections_abc import Mapping  # collections.abc is the same, and imports collections
 
+from agent import small_json as json
 from runtime import errors
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from socket import socket
     from typing import IO, Any
 
     Query = Mapping[str, str | int | float | bool | None]
@@ -37,7 +36,7 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 CONNECT_SECONDS = 5.0
 STDIN, STDOUT, STDERR, EXIT, RESIZE, ERROR, SIGNAL = range(7)
-HEADER = struct.Struct("!BxxxI")
+HEADER_BYTES = 8
 
 
 class AgentDown(errors.SetpointError):
@@ -111,8 +110,8 @@ class Client:
     def frames(self, path: str, query: Query | None = None) -> Iterator[tuple[int, bytes]]:
         """GET, and yield (stream, bytes) as they come."""
         with self._ask("GET", path, query, None, None) as answer:
-            while header := answer.read_exactly(HEADER.size, may_end=True):
-                stream, length = HEADER.unpack(header)
+            while header := answer.read_exactly(HEADER_BYTES, may_end=True):
+                stream, length = header[0], int.from_bytes(header[4:], "big")
                 if length > MAX_FRAME_BYTES:
                     raise AgentDown(self.path, "broke the protocol")
                 content = answer.read_exactly(length)
@@ -167,7 +166,7 @@ class Client:
         """Of the header: a TCP address has names of its own, at all others there is one agent."""
         return self.path.removeprefix("tcp://") if self.path.startswith("tcp://") else "setpoint"
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> socket | _socket.socket:
         if self.is_remote:
             from agent import remote
 
@@ -175,7 +174,8 @@ class Client:
                 return remote.connect(self.path)
             except OSError as error:
                 raise AgentDown(self.path, error.strerror or str(error)) from error
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # What `socket` wraps, since that imports as much as all of this.
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         connection.settimeout(CONNECT_SECONDS)
         try:
             connection.connect(self.path)
@@ -488,7 +488,7 @@ class Client:
 class Answer:
     """The reading side of one request: the head, then the body as it comes."""
 
-    def __init__(self, connection: socket.socket, name: str) -> None:
+    def __init__(self, connection: socket | _socket.socket, name: str) -> None:
         self.connection = connection
         self._buffer = b""
         self._name = name
@@ -628,10 +628,10 @@ class Session:
     @property
     def has_buffered(self) -> bool:
         """A whole frame is here: `receive` will not block."""
-        return len(self._buffer) >= HEADER.size and len(self._buffer) >= HEADER.size + self._length()
+        return len(self._buffer) >= HEADER_BYTES and len(self._buffer) >= HEADER_BYTES + self._length()
 
     def _length(self) -> int:
-        return int(HEADER.unpack_from(self._buffer)[1]) if len(self._buffer) >= HEADER.size else 0
+        return int.from_bytes(self._buffer[4:8], "big") if len(self._buffer) >= HEADER_BYTES else 0
 
     def receive(self) -> tuple[int, bytes] | None:
         """The next frame, or None at the end. Raises what an error frame says."""
@@ -642,15 +642,16 @@ class Session:
             self._buffer += data
             if self._length() > MAX_FRAME_BYTES:
                 raise AgentDown("", "broke the protocol")
-        end = HEADER.size + self._length()
-        stream, content = self._buffer[0], self._buffer[HEADER.size : end]
+        end = HEADER_BYTES + self._length()
+        stream, content = self._buffer[0], self._buffer[HEADER_BYTES:end]
         self._buffer = self._buffer[end:]
         if stream == ERROR:
             raise error_from(json.loads(content), 500)
         return stream, content
 
     def send(self, stream: int, content: bytes) -> None:
-        self._answer.connection.sendall(HEADER.pack(stream, len(content)) + content)
+        header = bytes((stream, 0, 0, 0)) + len(content).to_bytes(4, "big")
+        self._answer.connection.sendall(header + content)
 
     def send_stdin(self, content: bytes) -> None:
         """b"" would be the end: use close_stdin for that."""
@@ -668,10 +669,12 @@ class Session:
 
     def run(self, stdin: bytes | None = None) -> tuple[int, bytes, bytes]:
         """Send stdin (or end it at once), read all: (exit code, stdout, stderr). For scripts and tests."""
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and what it said is there
+        try:
             if stdin:
                 self.send_stdin(stdin)
             self.close_stdin()
+        except BrokenPipeError:  # it has ended, and what it said is there
+            pass
         output: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         while frame := self.receive():
             stream, content = frame
@@ -737,7 +740,7 @@ def quote(text: str, also_plain: str = "") -> str:
 
 
 def _send_request(
-    connection: socket.socket, host: str, method: str, target: str, body: Body, upgrade: bool
+    connection: socket | _socket.socket, host: str, method: str, target: str, body: Body, upgrade: bool
 ) -> None:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Accept: application/json"]
     lines.append("Connection: Upgrade\r\nUpgrade: setpoint" if upgrade else "Connection: close")
@@ -758,7 +761,7 @@ def _send_request(
         _send_chunks(connection, body)
 
 
-def _send_chunks(connection: socket.socket, file: IO[bytes]) -> None:
+def _send_chunks(connection: socket | _socket.socket, file: IO[bytes]) -> None:
     """An agent that refuses early closes its end: stop sending, its answer says why."""
     connection.settimeout(None)
     try:

@@ -91,19 +91,21 @@ install_pins() {
   cp "$ROOT/$1" "$stamp"
 }
 
-# The launcher is a script of four lines and the checkout is on the path by a .pth file: nothing to
-# build, nothing to install again after an edit, and the quickest start that Python has.
+# The launcher is a script of five lines and the checkout is on the path by a .pth file: nothing to
+# build, nothing to install again after an edit, and the quickest start that Python has: without `site`
+# (-S), which the verbs that need it call (agent/cli/main.py).
 write_launcher() {
   local launcher=$VENV/bin/setpoint site text
-  text="#!$VENV/bin/python -I
+  text="#!$VENV/bin/python -IS
 import sys
 
+sys.path.append(sys.executable.removesuffix('/.venv/bin/python'))
 from agent.cli.main import main
 
 sys.exit(main())"
   case $VENV in
-    *[[:space:]]*) text=${text/#"#!$VENV/bin/python -I"/"#!/bin/sh
-'''exec' '$VENV/bin/python' -I \"\$0\" \"\$@\"
+    *[[:space:]]*) text=${text/#"#!$VENV/bin/python -IS"/"#!/bin/sh
+'''exec' '$VENV/bin/python' -IS \"\$0\" \"\$@\"
 ' '''"} ;;
   esac
   [ "$(cat "$launcher" 2>/dev/null)" = "$text" ] && [ -e "$VENV/.pth.stamp" ] && return 0

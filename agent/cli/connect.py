@@ -8,15 +8,14 @@ would be a third of what a `status` costs. tests/unit/cli holds the two to the s
 from __future__ import annotations
 
 import os
-import re
-from argparse import Namespace
-from collections.abc import Iterable
 
 from agent.client import AgentDown, Client
 from runtime.errors import Invalid, NotFound
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
 if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterable
     from typing import Any
 
 __all__ = ["AgentDown", "Client", "connect", "database_path", "match_keys", "socket_path"]
@@ -24,13 +23,21 @@ __all__ = ["AgentDown", "Client", "connect", "database_path", "match_keys", "soc
 HOST = "SETPOINT_HOST"  # as `setpoint --host` sets it: tcp://HOST:PORT or ssh://USER@HOST
 
 
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+
+
 def check_instance(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+    if not 0 < len(name) <= 31 or name[0] not in _LETTERS or not _LETTERS.issuperset(name.replace("-", "")):
         raise Invalid(
             "use instance", name, "not a valid instance name",
             "lower-case letters, digits and '-', at most 31 characters",
         )  # fmt: skip
     return name
+
+
+def instance_of(said: str) -> str:
+    """The instance that a command line means: as said before or after the verb, else the environment's."""
+    return said or os.environ.get("SETPOINT_INSTANCE") or "setpoint"
 
 
 def socket_path(instance: str) -> str:
@@ -41,7 +48,18 @@ def database_path(instance: str) -> str:
     return f"/var/lib/{check_instance(instance)}/setpoint.db"
 
 
-def connect(arguments: Namespace) -> Client:
+class Plain:
+    """What argparse.Namespace is."""
+
+    def __init__(self, **said: Any) -> None:
+        self.__dict__.update(said)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+def connect(arguments: Namespace | Plain) -> Client:
     """A client of the instance's agent, or of one on another host. Nothing is sent yet."""
     return Client(os.environ.get(HOST) or socket_path(arguments.instance))
 

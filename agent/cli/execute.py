@@ -1,27 +1,23 @@
 """`setpoint exec`: a command in a running container, with or without a terminal. Its exit code is ours.
 
-One thread reads stdin and sends it; the main thread writes what comes, so that neither waits for the
-other. The terminal is put back whatever happens.
+Imports nothing that costs (see connect.py): `terminal` when there is one to care for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
 import sys
-import termios
-import threading
-import tty
-from argparse import REMAINDER, Namespace
-from collections.abc import Iterator
 
-from agent.cli.connect import connect
-from agent.cli.logs import write
-from agent.cli.parser import Parser
+from agent import small_json as json
+from agent.cli.connect import Plain, connect, instance_of
+from agent.cli.output import write
 from agent.client import EXIT, STDERR, Session
 from runtime.errors import Invalid, SetpointError
+
+TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from agent.cli.parser import Parser
 
 
 def add_exec(parser: Parser) -> None:
@@ -35,7 +31,7 @@ def add_exec(parser: Parser) -> None:
     )
     parser.add_argument("--replica", type=int, default=1, metavar="N", help="which replica (from 1)")
     parser.add_argument("name", metavar="NAME", help="project/name or a key")
-    parser.add_argument("command", nargs=REMAINDER, metavar="COMMAND ...", help="and its arguments")
+    parser.add_argument("command", nargs="...", metavar="COMMAND ...", help="and its arguments")
     parser.examples(
         "setpoint exec shop/web ls /",
         "setpoint exec -it shop/web sh",
@@ -43,7 +39,17 @@ def add_exec(parser: Parser) -> None:
     )
 
 
-def run_exec(arguments: Namespace) -> int:
+def plain_exec(words: list[str], instance: str) -> Plain | None:
+    """As the parser would have it; None for words that it is to read."""
+    if not words or words[0].startswith("-") or "--" in words:
+        return None
+    return Plain(
+        instance=instance_of(instance), name=words[0], command=words[1:], interactive=False, tty=False,
+        user="", workdir="", env=[], replica=1,
+    )  # fmt: skip
+
+
+def run_exec(arguments: Namespace | Plain) -> int:
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if not command:
         raise Invalid("exec in", arguments.name, "no command", "setpoint exec shop/web ls /")
@@ -61,46 +67,32 @@ def run_exec(arguments: Namespace) -> int:
         replica=arguments.replica,
         size=_size() if arguments.tty else None,
     )
-    with session, _raw_terminal(session, arguments.tty):
+    with session:
+        return _talk(session, arguments) if arguments.tty or arguments.interactive else _receive(session)
+
+
+def _talk(session: Session, arguments: Namespace | Plain) -> int:
+    from agent.cli import terminal
+
+    if arguments.interactive and not arguments.tty:
+        terminal.pass_stdin_on(session)
+        return _receive(session)
+    with terminal.raw(session):
         if arguments.interactive:
-            threading.Thread(target=_send_stdin, args=(session,), daemon=True).start()
-        return _receive(session, raw=arguments.tty)
+            terminal.pass_stdin_on(session)
+        return _receive(session, raw=True)
 
 
-def _receive(session: Session, *, raw: bool) -> int:
+def _size() -> tuple[int, int]:
+    from agent.cli import terminal
+
+    return terminal.size()
+
+
+def _receive(session: Session, *, raw: bool = False) -> int:
     while frame := session.receive():
         stream, content = frame
         if stream == EXIT:
             return int(json.loads(content)["exit_code"])
         write(2 if stream == STDERR else 1, content, raw=raw)
     raise SetpointError("exec", "", "the connection ended before the command did", "setpoint status")
-
-
-def _send_stdin(session: Session) -> None:
-    # The other end may be gone already: the main thread knows its exit code.
-    with contextlib.suppress(OSError):
-        while content := os.read(0, 65536):
-            session.send_stdin(content)
-        session.close_stdin()
-
-
-@contextlib.contextmanager
-def _raw_terminal(session: Session, is_wanted: bool) -> Iterator[None]:
-    """Every key goes to the container's terminal, and its size follows ours."""
-    if not is_wanted:
-        yield
-        return
-    before = termios.tcgetattr(0)
-    resized = signal.signal(signal.SIGWINCH, lambda *_: session.resize(*_size()))
-    tty.setraw(0)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
-        signal.signal(signal.SIGWINCH, resized)
-
-
-def _size() -> tuple[int, int]:
-    """(rows, columns)."""
-    columns, rows = os.get_terminal_size(0)
-    return rows, columns

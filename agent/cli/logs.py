@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from argparse import ArgumentTypeError, Namespace
 from datetime import datetime
@@ -47,17 +46,8 @@ def run_logs(arguments: Namespace) -> int:
         prefix=arguments.replica is None,
     )
     for stream, content in frames:
-        write(2 if stream == 2 else 1, content, raw=arguments.raw)
+        output.write(2 if stream == 2 else 1, content, raw=arguments.raw)
     return 0
-
-
-def write(stream: int, content: bytes, *, raw: bool = False) -> None:
-    """Bytes as they are into a file or pipe; onto a terminal nothing that can steer it."""
-    target = sys.stderr if stream == 2 else sys.stdout
-    if not raw and target.isatty():
-        content = harmless(content.decode(errors="replace")).encode()
-    target.buffer.write(content)
-    target.buffer.flush()
 
 
 def harmless(text: str) -> str:

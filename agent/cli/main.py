@@ -56,6 +56,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "version": ("version", "versions of the program and of the running agent"),
 }
 
+PLAIN = frozenset({"status", "exec"})  # verbs with a `plain_NAME`; they need no packages
 OCI_ENTERS = frozenset({"create", "run", "exec"})  # verbs of `oci` after which something is in a container
 
 GROUPS = (
@@ -93,6 +94,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _run(words)
         sys.stdout.flush()  # a full disk is found here, and not after the exit code is decided
+        if (
+            "site" not in sys.modules
+        ):  # a plain verb: what Python tidies up at its end, the kernel does sooner
+            os._exit(code)
         return code
     except KeyboardInterrupt:
         return 130
@@ -140,21 +145,41 @@ def _run(words: list[str]) -> int:
 
 def run_verb(verb: str, words: list[str], instance: str) -> int:
     """Parse the words after a verb and run it."""
-    from importlib import import_module
-
+    if verb not in PLAIN:
+        find_packages()
     if verb == "oci":
         protect_oci(words)
-    module = import_module(f"agent.cli.{VERBS[verb][0]}")
+    name = f"agent.cli.{VERBS[verb][0]}"
+    __import__(name)  # importlib would do the same, and imports warnings
+    module = sys.modules[name]
     if verb == "oci":
         # The OCI command line is a contract of its own, with its own parser.
         return run_oci(module, words, instance)
+    run = getattr(module, f"run_{verb.replace('-', '_')}")
+    return int(run(_arguments(module, verb, words, instance)))
+
+
+def _arguments(module: object, verb: str, words: list[str], instance: str) -> object:
+    """What a verb is asked for. The few that are run in loops read words without options by themselves:
+    argparse costs more to import than all that they do."""
+    name = verb.replace("-", "_")
+    if verb in PLAIN and (arguments := getattr(module, f"plain_{name}")(words, instance)) is not None:
+        return arguments
+    find_packages()
     from agent.cli.parser import Parser
 
     parser = Parser(verb, VERBS[verb][1], instance)
-    name = verb.replace("-", "_")
     getattr(module, f"add_{name}")(parser)
-    arguments = parser.parse_args(words)
-    return int(getattr(module, f"run_{name}")(arguments))
+    return parser.parse_args(words)
+
+
+def find_packages() -> None:
+    """What `site` does at the start of Python (site(7)), where the launcher has left it out: it takes longer
+    than a look at the agent."""
+    if sys.flags.no_site and "site" not in sys.modules:
+        import site
+
+        site.main()
 
 
 def protect_oci(words: list[str]) -> None:

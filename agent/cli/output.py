@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from _collections_abc import Mapping  # collections.abc is the same, and imports collections
 
 from runtime.errors import Invalid
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
 # C0 and DEL, C1, and the controls that reorder or hide text (Unicode TR9, TR36): all shown escaped.
@@ -92,14 +93,19 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, width: i
     room = terminal_width() if width is None else width
     if room:
         widths[-1] = max(12, min(widths[-1], room - sum(widths[:-1]) - 2 * (len(widths) - 1)))
-    return "\n".join(_line(line, widths) for line in lines)
+    show = paint if is_colourful() else _plain  # asked for once, and not for each cell
+    return "\n".join(_line(line, widths, show) for line in lines)
 
 
-def _line(cells: Sequence[Cell], widths: Sequence[int]) -> str:
+def _plain(text: str, _colour: str) -> str:
+    return text
+
+
+def _line(cells: Sequence[Cell], widths: Sequence[int], show: Callable[[str, str], str]) -> str:
     parts = []
     for cell, width in zip(cells, widths, strict=True):
         text = cell if len(cell) <= width else cell[: width - 1] + "…"
-        parts.append(paint(text, cell.colour) + " " * (width - len(text)))
+        parts.append(show(text, cell.colour) + " " * (width - len(text)))
     return "  ".join(parts).rstrip()
 
 
@@ -111,6 +117,17 @@ def terminal_width() -> int:
         return os.get_terminal_size(1).columns
     except OSError:
         return 0
+
+
+def write(stream: int, content: bytes, *, raw: bool = False) -> None:
+    """Bytes as they are into a file or pipe; onto a terminal nothing that can steer it."""
+    target = sys.stderr if stream == 2 else sys.stdout
+    if not raw and target.isatty():
+        from agent.cli.logs import harmless  # late: few look at it, and it imports re
+
+        content = harmless(content.decode(errors="replace")).encode()
+    target.buffer.write(content)
+    target.buffer.flush()
 
 
 def print_data(value: Any, form: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 
+from agent.cli.connect import instance_of
 from runtime.errors import Invalid
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
@@ -73,7 +74,7 @@ class Parser(Words):
         self.add_argument(
             "--instance",
             metavar="NAME",
-            default=instance or os.environ.get("SETPOINT_INSTANCE") or "setpoint",
+            default=instance_of(instance),
             help="which engine on this host ($SETPOINT_INSTANCE; setpoint)",
         )
 

@@ -5,16 +5,16 @@ Reads only; imports nothing that costs (see connect.py).
 
 from __future__ import annotations
 
-from argparse import Namespace
-
 from agent.cli import output
-from agent.cli.connect import AgentDown, connect, last_known, match_objects
+from agent.cli.connect import AgentDown, Plain, connect, instance_of, last_known, match_objects
 from agent.cli.output import Cell
-from agent.cli.parser import Parser
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
 if TYPE_CHECKING:
+    from argparse import Namespace
     from typing import Any
+
+    from agent.cli.parser import Parser
 
 # phase -> colour; what is missing here is on its way and stays plain.
 PHASES = {
@@ -41,7 +41,14 @@ def add_status(parser: Parser) -> None:
     )
 
 
-def run_status(arguments: Namespace) -> int:
+def plain_status(words: list[str], instance: str) -> Plain | None:
+    """As the parser would have it; None for words that it is to read."""
+    if any(word.startswith("-") for word in words):
+        return None
+    return Plain(instance=instance_of(instance), names=words, not_ready=False, output="")
+
+
+def run_status(arguments: Namespace | Plain) -> int:
     """Always 0 when there is something to say: `wait` is the verb that answers by its exit code."""
     status = look(arguments)
     if arguments.names:
@@ -58,7 +65,7 @@ def run_status(arguments: Namespace) -> int:
     return 0
 
 
-def look(arguments: Namespace) -> dict[str, Any]:
+def look(arguments: Namespace | Plain) -> dict[str, Any]:
     """The agent's word, or the store's when no agent answers. AgentDown when neither has one."""
     try:
         return connect(arguments).status()

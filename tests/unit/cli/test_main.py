@@ -140,28 +140,75 @@ def test_the_paths_known_by_heart_are_the_layouts() -> None:
     assert connect.database_path("lab-1") == str(layout.database)
 
 
-def test_a_look_imports_nothing_that_costs() -> None:
-    code = (
-        "import sys; from agent.cli.main import main; main(['--instance', 'nobody-here', 'status']);"
-        "print([m for m in sys.argv[1:] if m in sys.modules])"
-    )
-    heavy = [
-        "asyncio",
-        "shutil",
-        "click",
-        "rich",
-        "yaml",
-        "pydantic",
-        "aiohttp",
-        "sqlalchemy",
-        "http.client",
-        "subprocess",
-        "logging",
-    ]
+HEAVY = (
+    "aiohttp", "argparse", "asyncio", "click", "collections", "enum", "http.client", "json", "logging",
+    "pydantic", "re", "rich", "shutil", "site", "socket", "sqlalchemy", "subprocess", "typing", "warnings",
+    "yaml",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["--instance", "nobody-here", "status", "shop"], ["exec", "shop/web", "true"]],
+    ids=" ".join,
+)
+def test_a_look_imports_nothing_that_costs(words: list[str]) -> None:
+    """As the launcher begins it, up to where the agent is asked."""
+    code = f"""
+import sys
+sys.path.append({str(ROOT)!r})
+from agent.client import Client
+def tell(*_arguments, **_options):
+    print([name for name in sys.argv[1:] if name in sys.modules], flush=True)
+    raise SystemExit(0)
+Client._connect = tell
+from agent.cli.main import main
+main({words!r})
+"""
     done = subprocess.run(
-        [sys.executable, "-c", code, *heavy], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-IS", "-c", code, *HEAVY], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_look_without_an_agent_needs_no_packages() -> None:
+    code = f"import sys; sys.path.append({str(ROOT)!r}); from agent.cli.main import main; sys.exit(main())"
+    words = ["--instance", "nobody-here", "status"]
+    done = subprocess.run([sys.executable, "-IS", "-c", code, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no agent answers" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("status", []),
+        ("status", ["shop", "shop/web"]),
+        ("exec", ["shop/web", "ls", "-l", "/"]),
+        ("exec", ["shop/web", "-i", "ls"]),
+        ("exec", ["shop/web", "sh", "-c", "echo --instance x"]),
+        ("exec", ["shop/web"]),
+    ],
+)
+def test_plain_words_are_read_as_the_parser_reads_them(verb: str, words: list[str]) -> None:
+    module, parser = import_module(f"agent.cli.{main.VERBS[verb][0]}"), Parser(verb, "x", "lab")
+    getattr(module, f"add_{verb}")(parser)
+    assert vars(getattr(module, f"plain_{verb}")(words, "lab")) == vars(parser.parse_args(words))
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("status", ["-q"]),
+        ("status", ["shop", "-o", "json"]),
+        ("exec", ["-i", "x", "ls"]),
+        ("exec", ["x", "--", "ls"]),
+        ("exec", []),
+    ],
+)
+def test_words_with_options_are_the_parsers(verb: str, words: list[str]) -> None:
+    module = import_module(f"agent.cli.{main.VERBS[verb][0]}")
+    assert getattr(module, f"plain_{verb}")(words, "") is None
 
 
 @pytest.mark.parametrize(
