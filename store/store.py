@@ -29,6 +29,7 @@ from store.event_caps import EventCaps
 from store.image_memory import ImageMemory
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 from store.standin import copy_database, is_full, remove_copy
+from store.write_ahead import make_room
 
 BUSY_TIMEOUT_SECONDS = 5.0
 KEEP_REVISIONS = 1000
@@ -149,6 +150,8 @@ class Store:
                 self._check()
                 self._to_head()
                 self._read_last_event_id()
+            if path is not None and path == self._path:
+                make_room(Path(f"{path}-wal"))
         except BaseException:
             self._engine.dispose()
             raise
