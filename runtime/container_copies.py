@@ -27,6 +27,7 @@ from runtime.copies.nursery import Nursery, Worker
 from runtime.copies.places import PathStat, stat_of
 from runtime.copies.running import Running, open_running
 from runtime.errors import NotFound, Temporary
+from runtime.roots import Roots
 from runtime.volume_mounts import VolumeMounts
 
 AT_ONCE = 8  # copies under way; more of them wait
@@ -40,8 +41,10 @@ class ContainerCopies:
         assembly: Assembly,
         volume_mounts: VolumeMounts,
         nursery: Nursery,
+        roots: Roots,
     ) -> None:
         self._index = index
+        self._roots = roots
         self._assembly = assembly
         self._volume_mounts = volume_mounts
         self._numbers = itertools.count()
@@ -123,6 +126,7 @@ class ContainerCopies:
                 holder = f"copy {next(self._numbers)}"
                 try:
                     if not entry.is_running:
+                        await self._roots.wait_gone("copy", entry.config.id, entry.config.name)
                         await self._volume_mounts.take(entry.config, holder)
                     reading, worker = await self._start(entry, told)
                 except BaseException:

@@ -120,7 +120,9 @@ class NativeEngine:
         self._changes = Changes(self._index, self._assembly, self._life.sandboxes, self._life.make_sandbox)
         self._nursery = Nursery(self.fences[layout.copy_cgroup])
         self.files = ContainerFiles(layout, self._index, self.images, self._life, self._nursery)
-        self.copies = ContainerCopies(self._index, self._assembly, self.volume_mounts, self._nursery)
+        self.copies = ContainerCopies(
+            self._index, self._assembly, self.volume_mounts, self._nursery, self._client.roots
+        )
         self._execs = Execs(self._index, self._assembly, self._client)
         self._drifts = Drifts(
             layout,

@@ -115,6 +115,7 @@ class Life:
                 return
             self._index.get("start", id)  # it may have been deleted while we waited
             await entry.end_copies(COPY_SECONDS)
+            await self._client.roots.wait_gone("start", id, entry.config.name)
             await self._confinement.ready(entry.config.security)
             try:
                 if entry.config.mounts:
@@ -284,6 +285,7 @@ class Life:
             if self._index.find(id) is not entry:
                 return
             await entry.end_copies(0)
+            await self._client.roots.wait_gone("delete", id, entry.config.name)
             await asyncio.to_thread(self._remove, id)
             self._assembly.forget(id)
             self._networks.give_back_ids(id)

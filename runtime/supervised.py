@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from runtime import cgroups
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.copies.running import open_running
 from runtime.errors import SetpointError, Temporary
 from runtime.event_stream import EventStream
 from runtime.layout import Layout
@@ -66,6 +68,8 @@ class Supervised:
         self.watch_memory(entry)
         if entry.is_running:
             self.on_running(entry.config.id, True)
+        else:  # its end came with the answer
+            self.client.roots.let_go(entry.config.id)
 
     def watch_memory(self, entry: Entry) -> None:
         """Have its out-of-memory kills told, if it can have any of its own."""
@@ -86,6 +90,7 @@ class Supervised:
             entry.is_paused = cgroups.is_frozen(self._cgroup(id))
             with contextlib.suppress(SetpointError):
                 await self.client.hold(id)
+        self._chore(self._open_roots())
         for entry in self._index:
             id = entry.config.id
             if id in listed:
@@ -96,6 +101,22 @@ class Supervised:
             elif entry.finished_at is None and (record := self._index.exit_record(id)):
                 # It ended after the index was read, and before we were told of ends.
                 self._on_exit(id, record)
+
+    async def _open_roots(self) -> None:
+        """Of containers that an agent before this one started: their ends are not to wait either."""
+        for entry in [each for each in self._index if each.is_running]:
+            id, process = entry.config.id, entry.process
+            if id in self.client.roots:
+                continue
+            try:
+                running = await asyncio.to_thread(open_running, process)
+            except OSError:  # it has just ended
+                continue
+            os.close(running.process)
+            if entry.is_running and entry.process == process and id not in self.client.roots:
+                self.client.roots.keep(id, running.root)
+            else:
+                await asyncio.to_thread(os.close, running.root)
 
     async def _end_stray(self, id: str) -> None:
         """A container whose bundle is gone: nobody can want it."""
@@ -132,6 +153,7 @@ class Supervised:
             return
         entry.ended(record)
         if not entry.is_running:
+            self.client.roots.let_go(id)
             self._oom.discard(id)
             self.on_running(id, False)
         if entry.config.pid_mode:  # what it left in another's pid namespace does not end with it

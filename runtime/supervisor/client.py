@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import SetpointError, Temporary
 from runtime.layout import Layout
+from runtime.roots import Roots
 from runtime.supervisor import starter
 from runtime.supervisor.protocol import Closed, Wire, error_from_json
 
@@ -39,6 +40,7 @@ class Client:
         self._pending: dict[int, asyncio.Future[Result]] = {}
         self._execs: dict[int, asyncio.Future[Message]] = {}
         self._held: dict[str, dict[str, int]] = {}
+        self.roots = Roots()
         self._last_id = 0
         self._is_closing = False
         self._reconnecting: asyncio.Task[None] | None = None
@@ -80,6 +82,7 @@ class Client:
         self._disconnect()
         for name in list(self._held):
             self._let_go(name)
+        self.roots.close()
 
     def _disconnect(self) -> None:
         """Every open request fails as Temporary; the supervisor may or may not have done it."""
@@ -186,12 +189,13 @@ class Client:
     def _on_message(self, message: Message, fds: list[int]) -> None:
         future = self._pending.pop(message.get("id", 0), None) if "id" in message else None
         if future is not None and not future.cancelled():
-            if "error" in message:
+            if "error" in message and not fds:
                 future.set_exception(error_from_json(message["error"]))
             else:
-                if "exec" in message["result"]:
-                    self._expect_exec(message["result"]["exec"])
-                future.set_result((message["result"], fds))
+                result = message.get("result", message)
+                if "exec" in result:
+                    self._expect_exec(result["exec"])
+                future.set_result((result, fds))
                 return
         for fd in fds:
             os.close(fd)
@@ -215,7 +219,12 @@ class Client:
 
     async def start(self, name: str, bundle: str, **fields: Any) -> Message:
         """Start a container; keep copies of its descriptors, so that a killed supervisor loses nothing."""
-        result, fds = await self.send("start", name=name, bundle=bundle, hold=True, **fields)
+        result, fds = await self.send("start", name=name, bundle=bundle, hold=True, root=True, **fields)
+        if "error" in result or "root" in result["held"]:
+            self.roots.keep(name, _move_up(fds.pop()))
+        if "error" in result:  # it was mounted, for a program that is not there
+            self.roots.let_go(name)
+            raise error_from_json(result["error"])
         self._keep(name, result, fds)
         return result
 
@@ -226,7 +235,8 @@ class Client:
 
     def _keep(self, name: str, result: Message, fds: list[int]) -> None:
         self._let_go(name)
-        self._held[name] = dict(zip(result["held"], map(_move_up, fds), strict=True))
+        kinds = [kind for kind in result["held"] if kind != "root"]
+        self._held[name] = dict(zip(kinds, map(_move_up, fds), strict=True))
 
     def _let_go(self, name: str) -> None:
         for fd in self._held.pop(name, {}).values():

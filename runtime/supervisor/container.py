@@ -53,6 +53,8 @@ class Container:
         self.pidfd = -1
         self.console_fd = -1
         self.stdin_fd = -1
+        self.root_fd = -1
+        self.wants_root = bool(record.get("root"))
         self.outputs: list[Output | Console] = []
         self.attachments: list[Attachment] = []
         self.on_started: list[Callable[[BaseException | None], None]] = []
@@ -91,6 +93,20 @@ class Container:
         callbacks, self.on_started = self.on_started, []
         for callback in callbacks:
             callback(error)
+        self._close_root()
+
+    # --- the root, for who asked for it
+
+    def keep_root(self, root: int) -> None:
+        """Until the start is answered. Whoever has it open when the container ends waits for the unmount in
+        the place of the process that ends, and of all that hear of it: see `runtime.roots`."""
+        with contextlib.suppress(OSError):  # out of descriptors: the end waits, then
+            self.root_fd = os.dup(root)
+
+    def _close_root(self) -> None:
+        if self.root_fd >= 0:
+            os.close(self.root_fd)
+            self.root_fd = -1
 
     def make_fifos(self) -> tuple[int, int, int]:
         """The container's ends of its stdio. stdout and stderr are opened read-write, so that a dead
@@ -322,6 +338,7 @@ class Container:
     def close(self) -> None:
         """Let go of everything, without an opinion on how it ended."""
         self.end_outputs()
+        self._close_root()
         if self.pidfd >= 0:
             self.loop.forget(self.pidfd)
             os.close(self.pidfd)

@@ -34,9 +34,11 @@ def ping(server: Supervisor, _message: Message, _fds: list[int], reply: Reply) -
 
 
 def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
-    """{name, bundle, stdin, log_bytes, log_files, hold, restore} -> the container, once its program runs.
+    """{name, bundle, stdin, log_bytes, log_files, hold, root, restore} -> the container, once its program
+    runs.
 
-    Answers at once for one that runs. With hold the answer carries the descriptors `held` names.
+    Answers at once for one that runs. With hold the answer carries the descriptors `held` names. With root,
+    too, that of its root, which an error comes with as well: see `runtime.roots`.
     warnings: what this host did not allow, and the program runs without. restore: {program, images, mounts,
     files} of a checkpoint that it begins from.
     """
@@ -61,10 +63,11 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
 
 
 def _answer_started(container: Container, reply: Reply, error: BaseException | None, is_held: bool) -> None:
+    root = {"root": container.root_fd} if container.root_fd >= 0 else {}
     if error is not None:
-        reply.error(error)
+        reply.error(error, tuple(root.values()))
         return
-    held = container.held_fds() if is_held else {}
+    held = {**container.held_fds(), **root} if is_held else {}
     answer = {**container.to_record(), "held": list(held), "warnings": container.warnings}
     reply.result(answer, tuple(held.values()))
 

@@ -64,9 +64,9 @@ class Reply:
     def result(self, result: Message, fds: tuple[int, ...] = ()) -> None:
         self._server.send(self._connection, {"id": self.id, "result": result}, fds)
 
-    def error(self, error: BaseException) -> None:
+    def error(self, error: BaseException, fds: tuple[int, ...] = ()) -> None:
         body = error_to_json(error, self.op, self.subject)
-        self._server.send(self._connection, {"id": self.id, "error": body})
+        self._server.send(self._connection, {"id": self.id, "error": body}, fds)
 
 
 class Supervisor:

@@ -80,6 +80,8 @@ def start(server: Supervisor, container: Container) -> None:
             config=config, bundle=container.bundle, stdio=stdio, gate=True, says_ready=False
         )
         prepared = launch.build(request)
+        if container.wants_root and prepared.built is not None:
+            container.keep_root(prepared.built.root)
     except BaseException:
         container.close()
         close(stdio)

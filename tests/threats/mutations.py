@@ -25,6 +25,7 @@ from tests.threats.quota_mutations import QUOTAS
 from tests.threats.source_fault_mutations import SOURCE_FAULTS
 from tests.threats.spoofing_mutations import SPOOFING
 from tests.threats.stream_mutations import STREAMS
+from tests.threats.unmount_mutations import UNMOUNTS
 from tests.threats.volume_mutations import VOLUMES
 from tests.threats.worker_mutations import WORKERS
 
@@ -673,6 +674,7 @@ MUTATIONS = (
     *API_IMAGES,
     *ACCESS,
     *QUOTAS,
+    *UNMOUNTS,
     *VOLUMES,
     *ARCHIVES,
     *COPIES,

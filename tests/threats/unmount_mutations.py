@@ -1,0 +1,62 @@
+"""What lets go of a container's root where nobody waits, each part taken away. See `mutations`."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+KERNEL, STORE = "tests/kernel/engine/test_roots.py", "tests/unit/store/test_write_ahead.py"
+SUPERVISED, LIFE, ROOTS = "runtime/supervised.py", "runtime/life.py", "runtime/roots.py"
+CONTAINER, WRITE_AHEAD = "runtime/supervisor/container.py", "store/write_ahead.py"
+
+
+def _waits(file: str, op: str, name: str, test: str) -> Mutation:
+    line = f'await self._{name}roots.wait_gone("{op}", '
+    return Mutation(
+        "R27", file, line, f'await self._{name}roots.wait_gone("{op}", "" and ', f"{KERNEL}::{test}"
+    )
+
+
+UNMOUNTS = (
+    Mutation(
+        "R27", "runtime/supervisor/starting.py", "        if container.wants_root and prepared.built is not None:\n",
+        "        if False:\n", f"{KERNEL}::test_an_end_is_heard_before_the_unmount",
+    ),
+    _waits(LIFE, "start", "client.", "test_whoever_needs_its_layers_again_waits"),
+    _waits(LIFE, "delete", "client.", "test_a_removal_waits_for_the_room_on_the_disk"),
+    _waits("runtime/container_copies.py", "copy", "", "test_a_copy_of_one_that_ended_waits"),
+    Mutation(
+        "R27", ROOTS, "asyncio.wrap_future(gone)), GONE_SECONDS)", "asyncio.wrap_future(gone)), None)",
+        f"{KERNEL}::test_a_disk_that_stands_still_is_told",
+    ),
+    Mutation(
+        "R27", SUPERVISED, "        if not entry.is_running:\n            self.client.roots.let_go(id)\n",
+        "        if not entry.is_running:\n", f"{KERNEL}::test_an_end_is_heard_before_the_unmount",
+    ),
+    Mutation(
+        "R27", SUPERVISED, "            self.client.roots.let_go(entry.config.id)\n", "            pass\n",
+        f"{KERNEL}::test_an_answer_that_is_taken_after_the_end",
+    ),
+    Mutation(
+        "R27", SUPERVISED, "        self._chore(self._open_roots())\n", "",
+        f"{KERNEL}::test_the_next_agent_holds_them_too",
+    ),
+    Mutation(
+        "R27", "runtime/supervisor/operations.py", "        reply.error(error, tuple(root.values()))\n",
+        "        reply.error(error)\n", f"{KERNEL}::test_a_program_that_is_not_there_holds_nothing_and_nobody",
+    ),
+    Mutation(
+        "R27", CONTAINER, "            callback(error)\n        self._close_root()\n", "            callback(error)\n",
+        f"{KERNEL}::test_none_is_held_by_who_did_not_ask",
+    ),
+    Mutation(
+        "R27", "runtime/supervisor/client.py", "        self.roots.close()\n", "",
+        f"{KERNEL}::test_an_agent_that_goes_holds_none",
+    ),
+    Mutation("R5", WRITE_AHEAD, "bytes(WAL_BYTES - size), size)", "bytes(WAL_BYTES - size), 0)", STORE),
+    Mutation("R5", WRITE_AHEAD, "        if space.f_bavail * space.f_frsize >= SPARE_BYTES and ", "        if ", STORE),
+    Mutation("R5", WRITE_AHEAD, " | os.O_NOFOLLOW)", ")", STORE),
+    Mutation(
+        "R5", "store/store.py", '                make_room(Path(f"{path}-wal"))\n', "                pass\n",
+        f"{STORE}::test_it_is_as_large_as_it_gets_and_does_not_grow",
+    ),
+)  # fmt: skip
