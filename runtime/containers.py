@@ -27,9 +27,27 @@ class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "began_at", "config", "copies", "created_at", "ended_at", "ending", "exit_code", "finished_at",
-        "has_started", "io_bytes", "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid",
-        "process", "ran_seconds", "started_at", "waiters",
+        "began_at",
+        "config",
+        "copies",
+        "created_at",
+        "ended_at",
+        "ending",
+        "exit_code",
+        "finished_at",
+        "has_started",
+        "io_bytes",
+        "is_held",
+        "is_paused",
+        "is_running",
+        "lock",
+        "oom_killed",
+        "pid",
+        "process",
+        "ran_seconds",
+        "said",
+        "started_at",
+        "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
@@ -51,6 +69,7 @@ class Entry:
         self.exit_code: int | None = None
         self.oom_killed = False
         self.io_bytes = (0, 0)  # read and written, as stats saw them last
+        self.said: tuple[object, ContainerState] | None = None  # the last state, and what it was made of
         self.waiters: list[asyncio.Future[None]] = []
         self.ending: asyncio.Timeout | None = None  # of a stop that is under way: its time for the process
 
@@ -147,6 +166,18 @@ class Entry:
             await asyncio.wait(self.copies.values(), timeout=COPY_END_SECONDS)
 
     def state(self, sandbox: SandboxState | None, ports: tuple[PortConfig, ...]) -> ContainerState:
+        """The same object while nothing has changed: all containers are looked at by every list, and to make
+        one takes longer than to see that it need not be made."""
+        made_of = (
+            self.config, sandbox, ports, self.is_running, self.is_paused, self.has_started, self.pid,
+            self.created_at, self.started_at, self.finished_at, self.began_at, self.ended_at,
+            self.ran_seconds, self.exit_code, self.oom_killed,
+        )  # fmt: skip
+        if self.said is None or self.said[0] != made_of:
+            self.said = (made_of, self._state(sandbox, ports))
+        return self.said[1]
+
+    def _state(self, sandbox: SandboxState | None, ports: tuple[PortConfig, ...]) -> ContainerState:
         config = self.config
         where = sandbox if self.is_running else None
         return ContainerState(

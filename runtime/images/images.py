@@ -151,6 +151,11 @@ class Images:
                 found.append(self._info(known.index, image_id))
         return tuple(sorted(found, key=lambda info: (-info.created_at, info.names, info.id)))
 
+    def are_read(self, most: int) -> bool:
+        """They are no more than so many, and to list them reads nothing but the index."""
+        found = self._current().index.records
+        return len(found) <= most and all(record.image_id in self._parsed for record in found)
+
     def records(self) -> tuple[Record, ...]:
         """Every name, and every image without one, as the index has them."""
         return self._current().index.records

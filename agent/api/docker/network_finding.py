@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from agent.api.context import Context
 from agent.api.docker.network_body import BUILT_IN
 from agent.api.docker.network_view import Seen
@@ -65,24 +63,21 @@ def _built_in(context: Context, name: str) -> Seen:
 
 def running_on(context: Context, seen: Seen) -> list[ContainerState]:
     """The containers that are on it now, with an interface of their own."""
-    return [state for state in containers_of(context, seen) if state.phase in ("running", "paused")]
+    live = (state for state in context.engine.list() if state.phase in ("running", "paused"))
+    return [state for state in live if _is_on(context, seen, state)]
 
 
 def containers_of(context: Context, seen: Seen) -> list[ContainerState]:
     """Those that are on it, or will be when they run."""
-    return list(_containers_of(context, seen))
+    return [state for state in context.engine.list() if _is_on(context, seen, state)]
 
 
-def _containers_of(context: Context, seen: Seen) -> Iterator[ContainerState]:
-    for state in context.engine.list():
-        if seen.is_built_in and seen.name == "host":
-            is_on = not state.sandbox
-        elif seen.is_built_in and seen.name == "none":
-            is_on = _network_mode(context, state) == "none"
-        else:
-            is_on = any(endpoint.network == seen.name for endpoint in state.endpoints)
-        if is_on:
-            yield state
+def _is_on(context: Context, seen: Seen, state: ContainerState) -> bool:
+    if seen.is_built_in and seen.name == "host":
+        return not state.sandbox
+    if seen.is_built_in and seen.name == "none":
+        return _network_mode(context, state) == "none"
+    return any(endpoint.network == seen.name for endpoint in state.endpoints)
 
 
 def _network_mode(context: Context, state: ContainerState) -> str:

@@ -19,11 +19,17 @@ class Rendered:
 
     def get(self, name: str, parts: object, make: Callable[[], bytes]) -> bytes:
         """make: called unless the parts are equal to those of the last time."""
+        return self.kept(name, parts) or self.keep(name, parts, make())
+
+    def kept(self, name: str, parts: object) -> bytes | None:
+        """The last answer, where its parts are the same."""
         had = self._kept.get(name)
-        if had is not None and had[0] == parts:
-            self._kept.move_to_end(name)
-            return had[1]
-        body = make()
+        if had is None or had[0] != parts:
+            return None
+        self._kept.move_to_end(name)
+        return had[1]
+
+    def keep(self, name: str, parts: object, body: bytes) -> bytes:
         self._kept.pop(name, None)
         if len(body) <= MAX_BYTES:
             self._kept[name] = (parts, body)

@@ -98,10 +98,11 @@ async def _images(context: Context, use: Part, version: Version) -> Part:
     for state in states:
         users.setdefault(state.image, []).append(state.id)
     wish = list_wish({}, lambda _name: 0.0, time.time())
-    rows = await asyncio.to_thread(
-        images._rows, context, context.engine.images.records(), wish, users, max(version, (1, 51)),
+    asked = images.AskedList(
+        context.engine.images.records(), wish, users, max(version, (1, 51)),
         wants_shared=True, wants_manifests=False,
     )  # fmt: skip
+    rows = await asyncio.to_thread(images.rows, context, asked)
     found = use["images"]
     return _part(
         rows, sum(row["Containers"] > 0 for row in rows), found["layer_bytes"], found["reclaimable_bytes"]
