@@ -183,6 +183,11 @@ def environment(config: ContainerConfig, image: ImageInfo) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in found.items())
 
 
+def _console_size(config: ContainerConfig) -> dict[str, Any]:
+    rows, columns = config.tty_size
+    return {"consoleSize": {"height": rows, "width": columns}} if config.tty and rows and columns else {}
+
+
 def _process(config: ContainerConfig, image: ImageInfo, host: HostLimits) -> dict[str, Any]:
     security_ = config.security
     caps = security.capabilities(
@@ -197,6 +202,7 @@ def _process(config: ContainerConfig, image: ImageInfo, host: HostLimits) -> dic
         "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
         "noNewPrivileges": security_.no_new_privileges,
         "rlimits": rlimits(config.ulimits, host),
+        **_console_size(config),
         "oomScoreAdj": config.resources.oom_score_adj or 0,  # and not what its parent is spared by
     }
     profile = security_.apparmor or ("" if security_.privileged else host.apparmor)
@@ -303,8 +309,9 @@ def mount_to_oci(
         source, subpath = mount.below, f"{rest}/{subpath}".rstrip("/")
     if subpath:
         options.append(f"x-setpoint.subpath={subpath}")
-    kind = "rbind" if mount.kind == "bind" or mount.source in rbinds else "bind"
-    if mount.read_only and kind == "rbind":
+    is_whole = mount.kind == "bind" or mount.source in rbinds
+    kind = "rbind" if is_whole and mount.recursive != "disabled" else "bind"
+    if mount.read_only and kind == "rbind" and mount.recursive != "writable":
         options.append("rro")  # with the mounts below it, as in Docker since 25
     return {
         "destination": target, "type": "bind", "source": source,

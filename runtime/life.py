@@ -140,7 +140,7 @@ class Life:
         net_sysctls = {name: value for name, value in config.sysctls.items() if name.startswith("net.")}
         state = await self._networks.ensure_sandbox(
             config.sandbox,
-            hostname=config.hostname or config.id[:12],
+            hostname=".".join(filter(None, (config.hostname or config.id[:12], config.domainname))),
             names=(config.name,),
             labels=config.labels,
             extra_hosts=config.extra_hosts,

@@ -22,13 +22,16 @@ Protocol_ = Literal["tcp", "udp", "sctp"]
 @dataclass(frozen=True, slots=True)
 class MountConfig:
     """One mount of a container. `source` is a host path for bind, a volume's name for volume. below: a
-    directory that source lies in and that no link on the way may lead out of; "" is none."""
+    directory that source lies in and that no link on the way may lead out of; "" is none. recursive: of a
+    bind, whether the mounts below come along: "disabled" leaves them out, "writable" has them stay so where
+    it is read-only, "" and "readonly" make them so, too."""
 
     kind: Literal["bind", "volume", "tmpfs"]
     target: str
     source: str = ""
     read_only: bool = False
     propagation: str = "rprivate"
+    recursive: Literal["", "disabled", "writable", "readonly"] = ""
     create_host_path: bool = False
     no_copy: bool = False
     subpath: str = ""
@@ -173,6 +176,7 @@ class ContainerConfig:
     group_add: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     tty: bool = False
+    tty_size: tuple[int, int] = (0, 0)  # rows and columns that a terminal begins with
     stdin_open: bool = False
     init: bool = False
     read_only: bool = False

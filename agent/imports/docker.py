@@ -168,7 +168,7 @@ def _lookup(key: Key, dump: Dump, keys: Mapping[str, Key], found: Import) -> Loo
     return Lookup(
         network=lambda name: _network(name, key, dump, found),
         container=lambda reference: _other(reference, dump),
-        volume=lambda name, _options: _volume(name, key, dump, found),
+        volume=lambda name, _options, _labels: _volume(name, key, dump, found),
         mounts=lambda reference: (),
         profile=lambda content: refused("a seccomp profile"),
     )

@@ -27,6 +27,7 @@ from agent.manifest.parse_values import to_size as parse_size
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import Device, Mount
 
+RECURSIVE = ("enabled", "disabled", "writable", "readonly")  # of the mounts below a bind
 PROPAGATIONS = ("rprivate", "private", "rshared", "shared", "rslave", "slave")
 NO_EFFECT = frozenset(("z", "Z", "cached", "delegated", "consistent"))
 _TMPFS_FLAGS = """
@@ -120,8 +121,13 @@ LONG_FIELDS: dict[str, Parser[Any]] = {
     "read_only": boolean,
     "consistency": _no_effect,
     "bind": _section(
-        {"propagation": choice(*PROPAGATIONS), "create_host_path": boolean, "selinux": _no_effect},
-        ("recursive",),
+        {
+            "propagation": choice(*PROPAGATIONS),
+            "create_host_path": boolean,
+            "selinux": _no_effect,
+            "recursive": choice(*RECURSIVE),
+        },
+        (),
     ),
     "volume": _section({"nocopy": boolean, "subpath": filled}, ("labels",)),
     "tmpfs": _section({"size": size, "mode": octal}, ()),
@@ -130,6 +136,7 @@ SECTIONS = {"propagation": "propagation", "create_host_path": "create_host_path"
     "subpath": "subpath",
     "size": "size_bytes",
     "mode": "mode",
+    "recursive": "recursive",
 }
 
 
@@ -144,6 +151,8 @@ def _long(r: Reading, node: Mapping) -> Mount:
         if section != kind:
             raise Refuse(f'"{section}" options do not go with type {kind}', at=node.entries[section].key)
         values |= {SECTIONS[name]: value for name, value in options.items() if name in SECTIONS}
+    if values.get("recursive") == "enabled":  # as it is
+        del values["recursive"]
     _check_source(r, node, kind, values)
     return Mount(**values)
 

@@ -25,6 +25,7 @@ class Mount(Spec):
     source: str = ""  # host path (absolute) for bind; the volume's key name in the project; "" is anonymous
     read_only: bool = False
     propagation: str = "rprivate"
+    recursive: Literal["", "disabled", "writable", "readonly"] = ""  # of mounts below a bind; "" has them all
     create_host_path: bool = True
     no_copy: bool = False
     subpath: str = ""
@@ -192,7 +193,8 @@ class Asked(Spec):
     stop_seconds: how long the latest stop that was asked for may take, None for its own stop_grace_period;
     stop_signal: the same, "" for its own. takes_volumes: their real names; they go with it when it is let go,
     whichever agent is there by then. is_last_run: it was sent the signal that stops it, and whatever its
-    restart policy says it stays down when it has ended, until somebody starts it.
+    restart policy says it stays down when it has ended, until somebody starts it. tty_size: rows and columns
+    that its terminal begins with.
     """
 
     image: str = ""
@@ -202,6 +204,7 @@ class Asked(Spec):
     stop_signal: str = ""
     takes_volumes: tuple[str, ...] = ()
     is_last_run: bool = False
+    tty_size: tuple[int, int] = (0, 0)
 
 
 class ContainerSpec(Spec):

@@ -367,7 +367,7 @@ class Book:
 
     def hosts_text(self, record: SandboxRecord, blocks: Mapping[str, str]) -> str:
         """A sandbox's hosts file. blocks: `peer_lines` of its networks."""
-        own = (record.hostname, *record.names)
+        own = (record.hostname, record.hostname.partition(".")[0], *record.names)
         if record.endpoints:
             head = "".join(_host_lines(each, own) for each in record.endpoints)
         else:

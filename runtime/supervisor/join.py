@@ -19,6 +19,7 @@ from runtime.supervisor.process import (
     SETUP_FAILED,
     attach_stdio,
     become,
+    check_directory,
     enter_users,
     exit_status,
     identity,
@@ -52,6 +53,7 @@ def run(
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(process, root, channel, False) if process.terminal else -1
         attach_stdio(stdio, slave)
+        check_directory(process, root)
         become(process, identity(process, root), root, keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)

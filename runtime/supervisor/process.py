@@ -226,6 +226,14 @@ def identity(process: ProcessPlan, root: int) -> users.Identity:
     return users.Identity(process.uid, process.gid, process.groups, home)
 
 
+def check_directory(process: ProcessPlan, root: int) -> None:
+    """Of a further process it must be there: a word that was mistyped makes no directory in what runs."""
+    try:
+        os.close(mounts.open_in_root(root, process.cwd, os.O_PATH | os.O_DIRECTORY))
+    except OSError as error:
+        raise failure("enter directory", process.cwd, error, "another working directory") from error
+
+
 def enter_directory(process: ProcessPlan, root: int) -> None:
     """chdir, by a descriptor opened inside root without links of /proc: a leaked descriptor of the host
     cannot be the working directory."""

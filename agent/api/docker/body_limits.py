@@ -92,11 +92,16 @@ def _cpu(host: Mapping[str, Any], processors: int) -> dict[str, Any]:
     period = whole_of(host, "CpuPeriod")
     if nano and (quota or period):
         raise Invalid("", "", "Conflicting options: Nano CPUs and CPU Period cannot both be set")
-    if nano < 0 or period < 0:
+    if nano < 0:
         raise Invalid("", "", "CPUs below 0")
+    if period and not 1000 <= period <= 1_000_000:
+        reason = "can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
+        raise Invalid("", "", f"CPU cfs period {reason}")
+    if 0 < quota < 1000:
+        raise Invalid("", "", "CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if nano and processors and not LEAST_NANO_CPUS <= nano <= processors * NANO:
         there = f"as there are only {processors} CPUs available"
-        raise Invalid("", "", f"range of CPUs is from 0.01 to {processors:.2f}, {there}")
+        raise Invalid("", "", f"Range of CPUs is from 0.01 to {processors:.2f}, {there}")
     if nano:
         found["cpus"] = nano / 1e9
     elif quota > 0:
@@ -106,19 +111,25 @@ def _cpu(host: Mapping[str, Any], processors: int) -> dict[str, Any]:
             raise Invalid("", "", "CpuShares must be from 2 to 262144")
         found["cpu_shares"] = shares
     if cpus := text_of(host, "CpusetCpus"):
-        found["cpuset"] = _cpuset(cpus, "cpus")
+        found["cpuset"] = _cpuset(cpus, "cpus", processors)
     if mems := text_of(host, "CpusetMems"):
         found["cpuset_mems"] = _cpuset(mems, "mems")
     return found
 
 
-def _cpuset(text: str, what: str) -> str:
-    """ "0-3,5". Numbers are bounded: a range is never counted out (CVE-2018-20699)."""
+def _cpuset(text: str, what: str, there: int = 0) -> str:
+    """ "0-3,5". Numbers are bounded: a range is never counted out (CVE-2018-20699). there: how many of them
+    this host has, 0 for any number."""
     for part in text.split(","):
         bounds = part.split("-")
         is_whole = all(bound.isascii() and bound.isdigit() and len(bound) <= 4 for bound in bounds)
         if len(bounds) > 2 or not is_whole or int(bounds[0]) > int(bounds[-1]):
             raise Invalid("", "", f"Invalid value {text[:40]} for cpuset {what}")
+        if there and int(bounds[-1]) >= there:
+            available = f"0-{there - 1}" if there > 1 else "0"
+            raise Invalid(
+                "", "", f"Requested CPUs are not available - requested {text[:40]}, available: {available}"
+            )
     return text
 
 

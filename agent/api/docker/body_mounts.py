@@ -13,11 +13,14 @@ from agent.manifest.spec import Device, Mount
 from runtime.devices import RULE
 from runtime.errors import Invalid, Unsupported
 
-# A volume's real name, and the options that it is to have -> what the spec calls it
-Volume = Callable[[str, Mapping[str, str]], str]
+# A volume's real name, and the options and labels that it is to have -> what the spec calls it
+Volume = Callable[[str, Mapping[str, str], Mapping[str, str]], str]
 MountsOf = Callable[[str], tuple[Mount, ...]]  # another container -> its mounts
 
 MAX_MOUNTS = 1024
+RECURSIVE = {  # how a mount says it -> how a request does
+    "disabled": "NonRecursive", "writable": "ReadOnlyNonRecursive", "readonly": "ReadOnlyForceRecursive",
+}  # fmt: skip
 _SELINUX = NO_EFFECT | {"copy", "consistency"}
 
 
@@ -61,7 +64,7 @@ def _bind(text: str, volume: Volume) -> Mount:
         return Mount(type="bind", source=source, target=target, **options)
     if "propagation" in options:
         raise Invalid("", "", f"invalid volume specification: '{text[:200]}': propagation is for bind mounts")
-    return Mount(type="volume", source=volume(source, {}), target=target, **options)
+    return Mount(type="volume", source=volume(source, {}, {}), target=target, **options)
 
 
 def _bind_options(text: str) -> dict[str, Any]:
@@ -100,13 +103,14 @@ def _mount(item: Any, volume: Volume) -> Mount:
 def _bind_mount(source: str, options: Mapping[str, Any], values: dict[str, Any]) -> Mount:
     if not source.startswith("/"):
         raise Invalid("", "", 'invalid mount config for type "bind": invalid mount path: must be absolute')
-    for name in ("ReadOnlyNonRecursive", "ReadOnlyForceRecursive"):
-        if flag_of(options, name):
-            raise Unsupported("create", f"BindOptions.{name}", "not to be had here", "leave it out")
+    ways = tuple(way for way, name in RECURSIVE.items() if flag_of(options, name))
+    if len(ways) > 1:
+        raise Invalid("", "", f"conflicting options: {' and '.join(RECURSIVE[way] for way in ways)}")
     propagation = text_of(options, "Propagation") or "rprivate"
     if propagation not in PROPAGATIONS:
         raise Invalid("", "", f"invalid propagation mode: {propagation[:20]}")
     makes = flag_of(options, "CreateMountpoint")
+    values |= {"recursive": ways[0]} if ways else {}
     return Mount(type="bind", source=source, propagation=propagation, create_host_path=makes, **values)
 
 
@@ -114,15 +118,17 @@ def _volume_mount(source: str, options: Mapping[str, Any], values: dict[str, Any
     driver = map_of(options, "DriverConfig")
     if text_of(driver, "Name") not in ("", "local"):
         raise Unsupported("create", "DriverConfig", "the local driver is the one there is")
-    wanted = text_map_of(driver, "Options")
+    wanted, labels = text_map_of(driver, "Options"), text_map_of(options, "Labels")
     if wanted and not source:
         raise Unsupported("create", "DriverConfig", "a volume without a name has no options here", "name it")
+    if labels and not source:
+        raise Unsupported("create", "Labels", "a volume without a name has no labels here", "name it")
     subpath = text_of(options, "Subpath")
     if subpath.startswith("/") or ".." in subpath.split("/"):
         raise Invalid("", "", f"subpath {subpath[:100]!r} leads out of the volume")
     return Mount(
-        type="volume", source=volume(source, wanted) if source else "", no_copy=flag_of(options, "NoCopy"),
-        subpath=subpath, **values,
+        type="volume", source=volume(source, wanted, labels) if source else "",
+        no_copy=flag_of(options, "NoCopy"), subpath=subpath, **values,
     )  # fmt: skip
 
 

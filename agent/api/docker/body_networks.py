@@ -30,14 +30,25 @@ def network_of(
         return {"network_mode": f"container:{container(mode.partition(':')[2])}"}
     others = {name: value for name, value in endpoints.items() if name not in DEFAULT_MODES}
     if mode in DEFAULT_MODES and not others:
-        for value in endpoints.values():
-            _refuse_on_default(value or {})
-        return {"network_mode": "bridge"}
+        return {"network_mode": "bridge", **_on_default(endpoints, config)}
     first = {} if mode in DEFAULT_MODES else {network(mode): attachment_of(others.pop(mode, None), config)}
     return {"networks": first | {network(name): attachment_of(value, {}) for name, value in others.items()}}
 
 
+def _on_default(endpoints: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """How it is on the default network, if anything is said of that: a hardware address."""
+    for value in endpoints.values():
+        _refuse_on_default(value or {})
+    found = attachment_of(next(iter(endpoints.values()), None), config)
+    return {"networks": {"bridge": found}} if found.mac_address else {}
+
+
 def _refuse_on_default(value: Mapping[str, Any]) -> None:
+    if texts_of(value, "Aliases"):
+        raise Invalid(
+            "", "", "network-scoped aliases are only supported for user-defined networks",
+            "docker network create, and --network",
+        )  # fmt: skip
     ipam = map_of(value, "IPAMConfig")
     if text_of(ipam, "IPv4Address") or text_of(ipam, "IPv6Address"):
         raise Invalid(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.api.docker.container_body import FOREVER_SECONDS
 from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Mount, Port
 from agent.reconcile import convert
 from runtime.model import ImageInfo
@@ -60,8 +61,11 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
     if signal := spec.stop_signal or (image.stop_signal if image else ""):
         found["StopSignal"] = signal
     if "stop_grace_period" in spec.model_fields_set:
-        found["StopTimeout"] = int(spec.stop_grace_period)
-    if spec.healthcheck is not None:
+        seconds = spec.stop_grace_period
+        found["StopTimeout"] = -1 if seconds >= FOREVER_SECONDS else int(seconds)
+    if (said := asked.get("Healthcheck")) and not (image and image.healthcheck):
+        found["Healthcheck"] = {name: value for name, value in said.items() if value}
+    elif spec.healthcheck is not None:
         found["Healthcheck"] = healthcheck_view(spec.healthcheck)
     elif image is not None and image.healthcheck:
         found["Healthcheck"] = dict(image.healthcheck)
@@ -87,8 +91,9 @@ def command_of(spec: ContainerSpec, image: ImageInfo | None) -> Words:
 
 
 def exposed_of(spec: ContainerSpec, image: ImageInfo | None) -> Words:
-    """ "80/tcp" of its own and its image's ports."""
-    names = (*spec.expose, *(image.exposed_ports if image else ()))
+    """ "80/tcp" of its own and its image's ports, and of those that are published."""
+    published = (f"{port.target}/{port.protocol}" for port in spec.ports)
+    names = (*spec.expose, *published, *(image.exposed_ports if image else ()))
     return tuple(dict.fromkeys(name if "/" in name else f"{name}/tcp" for name in names))
 
 
@@ -130,8 +135,13 @@ def host_config_of(spec: ContainerSpec) -> dict[str, Any]:
         return derived
     said = spec.asked.request.get("HostConfig") or {}
     kept = {name: value for name, value in said.items() if value not in (None, "") and name not in DERIVED}
-    if not (kept.get("LogConfig") or {}).get("Type"):
-        kept.pop("LogConfig", None)
+    logging = kept.pop("LogConfig", None) or {}
+    if logging.get("Config"):  # in its own words, and what it leaves to us
+        derived["LogConfig"]["Config"] |= logging["Config"]
+    if logging.get("Type"):
+        derived["LogConfig"]["Type"] = logging["Type"]
+    if not kept.get("ShmSize"):
+        kept.pop("ShmSize", None)
     return {**derived, **kept, "NetworkMode": network_mode_of(spec)}
 
 

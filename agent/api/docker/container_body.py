@@ -15,12 +15,14 @@ from typing import Any
 from agent.api.docker import body_limits, body_mounts, body_networks
 from agent.api.docker.bodies import (
     flag_of,
+    list_of,
     map_of,
     text_map_of,
     text_of,
     texts_of,
     whole_of,
 )
+from agent.api.docker.terminal_size import read_console_size
 from agent.manifest.parse_run import SIGNAL_NAMES
 from agent.manifest.reading import Refuse
 from agent.manifest.spec import Asked, ContainerSpec, Healthcheck, Logging, Mount
@@ -44,6 +46,7 @@ _OTHER_LOG_OPTIONS = {
 _AS_IT_IS = {"compress": ("true", "false"), "mode": ("blocking", "")}
 RUNTIMES = ("", "setpoint", "runc", "io.containerd.runc.v2")
 MAX_LABEL_BYTES = 128 * 1024
+FOREVER_SECONDS = 10.0**9  # of a stop that waits as long as it takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,19 @@ def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Looku
         container_name=name,
         restart=restart,
         ensure="stopped",
-        asked=Asked(image=text_of(body, "Image"), request=dict(body), auto_remove=removes),
+        asked=Asked(
+            image=text_of(body, "Image"),
+            request=dict(body),
+            auto_remove=removes,
+            **_optional("tty_size", _tty_size(host, is_tty=flag_of(body, "Tty"))),
+        ),
         **fields,
     )
+
+
+def _tty_size(host: Mapping[str, Any], *, is_tty: bool) -> tuple[int, int] | None:
+    size = read_console_size(list_of(host, "ConsoleSize"))
+    return size if is_tty and all(size) else None
 
 
 def _optional(field: str, value: Any) -> dict[str, Any]:
@@ -130,6 +143,8 @@ def _refuse_unknown(body: Mapping[str, Any], host: Mapping[str, Any]) -> None:
             raise Unsupported("create", name, "not to be had here", "leave it out")
     if text_of(host, "Runtime") not in RUNTIMES:
         raise Invalid("", "", f"unknown or invalid runtime name: {text_of(host, 'Runtime')[:40]}")
+    if text_of(host, "UTSMode") == "host" and text_of(body, "Hostname"):
+        raise Invalid("", "", "conflicting options: hostname and the UTS mode")
     if text_of(host, "Isolation") not in ("", "default"):
         raise Invalid("", "", f"invalid isolation {text_of(host, 'Isolation')[:40]!r} on linux")
 
@@ -157,6 +172,9 @@ def _process(body: Mapping[str, Any], image: ImageInfo) -> dict[str, Any]:
         (name for name in ("Hostname", "Domainname") if len(text_of(body, name).encode()) > 64), ""
     ):
         raise Invalid("", "", f"invalid {long}: over 64 bytes, which is the kernel's bound")
+    if not (directory := text_of(body, "WorkingDir") or "/").startswith("/"):
+        what = f"the working directory '{directory[:100]}' is invalid"
+        raise Invalid("", "", f"{what}, it needs to be an absolute path")
     environment, unset = environment_of(texts_of(body, "Env"))
     found |= _optional("environment", environment) | _optional("environment_unset", unset)
     found |= _optional("labels", labels)
@@ -166,7 +184,8 @@ def _process(body: Mapping[str, Any], image: ImageInfo) -> dict[str, Any]:
     if signal := text_of(body, "StopSignal"):
         found["stop_signal"] = checked_signal(signal)
     if body.get("StopTimeout") is not None:
-        found["stop_grace_period"] = float(max(whole_of(body, "StopTimeout"), 0))
+        seconds = whole_of(body, "StopTimeout")
+        found["stop_grace_period"] = FOREVER_SECONDS if seconds < 0 else float(seconds)
     return found
 
 
@@ -251,11 +270,17 @@ def _isolation(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
     found |= _optional("sysctls", text_map_of(host, "Sysctls"))
     found |= _optional("annotations", text_map_of(host, "Annotations"))
     found |= _optional("shm_size", whole_of(host, "ShmSize"))
-    found |= _optional("oom_score_adj", whole_of(host, "OomScoreAdj"))
+    found |= _optional("oom_score_adj", _oom_score(host))
     found |= _namespaces(host, lookup)
     for option in texts_of(host, "SecurityOpt"):
         found |= _security_option(option, lookup)
     return found | _system_paths(host)
+
+
+def _oom_score(host: Mapping[str, Any]) -> int:
+    if not -1000 <= (score := whole_of(host, "OomScoreAdj")) <= 1000:
+        raise Invalid("", "", f"Invalid value {score}, range for oom score adj is [-1000, 1000]")
+    return score
 
 
 def _system_paths(host: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,6 +337,8 @@ def _security_option(option: str, lookup: Lookup) -> dict[str, Any]:
         return {"masked_paths": False}
     if name == "label" and value == "disable":  # there are no labels here to disable
         return {}
+    if name == "label":
+        raise Unsupported("create", option[:60], "there is no SELinux here to label for", "leave it out")
     raise Invalid("", "", f"invalid --security-opt: {option[:60]!r}")
 
 

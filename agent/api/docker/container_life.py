@@ -16,7 +16,7 @@ from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import no_content, not_modified
 from agent.api.docker.completing import completed
-from agent.api.docker.container_body import checked_signal
+from agent.api.docker.container_body import FOREVER_SECONDS, checked_signal
 from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, owned_key, record_of
 from agent.api.requests import context_of
@@ -28,7 +28,6 @@ from runtime.model import ContainerState
 from runtime.signals import parse_signal
 from store.records import Key, ObjectRecord
 
-FOREVER_SECONDS = 10.0**9
 KILL = 9
 OF_ONE_RUN = ("stop_seconds", "stop_signal", "is_last_run")
 ENDING_SIGNALS = ("TERM", "INT")  # sent by those who want an end, besides the container's own

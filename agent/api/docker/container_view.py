@@ -223,6 +223,7 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
     words = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
     host = config_view.host_config_of(spec)
     ports = state.ports if state.phase in ("running", "paused") else ()
+    networks = endpoints(seen)
     return {
         "Id": state.id,
         "Created": rfc3339(state.created_at),
@@ -252,7 +253,8 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
             "Ports": ports_view(ports, tuple(config.get("ExposedPorts", ())))
             if ports or state.phase == "running"
             else {},
-            "Networks": endpoints(seen),
+            "Networks": networks,
+            **endpoint_view.of_default_network(networks),
         },
     }
 

@@ -22,6 +22,7 @@ from agent.api.docker.container_body import Lookup, spec_of
 from agent.api.docker.container_sizes import sizes_of, written_bytes
 from agent.api.docker.filters import fits_labels, read_filters
 from agent.api.docker.finding import find_container, owned_key, record_of
+from agent.api.docker.image_finding import no_such_image
 from agent.api.docker.looking import look_at, volume_paths
 from agent.api.docker.names import checked, free_name
 from agent.api.docker.references import container_named, mounts_named, network_named, volume_named
@@ -54,7 +55,7 @@ async def create(request: web.Request) -> web.Response:
         raise Invalid("", "", "config cannot be empty in order to create a container: Image is missing")
     image: ImageInfo | None = context.engine.image(reference)
     if image is None:
-        raise NotFound("", "", f"No such image: {reference[:200]}")
+        raise no_such_image(reference)
     _check_platform(request.query.get("platform", ""), image, reference)
     context.loop.check_image("create", reference)
     taken = _Taken(context)
@@ -146,7 +147,7 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
     return Lookup(
         network=lambda reference: network_named(context, reference),
         container=lambda reference: container_named(context, reference),
-        volume=lambda name, options: volume_named(context, name, options, volumes),
+        volume=lambda name, options, labels: volume_named(context, name, options, labels, volumes),
         mounts=lambda reference: mounts_named(context, reference),
         profile=lambda content: _profile(context, content, profiles),
         processors=os.cpu_count() or 0,

@@ -25,6 +25,19 @@ def endpoints(
     }
 
 
+def of_default_network(networks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What NetworkSettings said beside Networks until 1.51, of the default network alone: it is what most
+    scripts ask for, as `{{.NetworkSettings.IPAddress}}`, and without it they are given an empty line."""
+    found = networks.get(DEFAULT_BRIDGE.name, {})
+    texts = ("EndpointID", "Gateway", "GlobalIPv6Address", "IPAddress", "IPv6Gateway", "MacAddress")
+    return {
+        "Bridge": "", "HairpinMode": False, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None, "SecondaryIPv6Addresses": None,
+        **{name: found.get(name, "") for name in texts},
+        **{name: found.get(name, 0) for name in ("GlobalIPv6PrefixLen", "IPPrefixLen")},
+    }  # fmt: skip
+
+
 def _settings(
     instance: str, state: ContainerState, endpoint: EndpointConfig, network: NetworkState | None
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from agent.api.context import Context
 from agent.api.docker.finding import find_container, record_of
 from agent.api.docker.network_ids import network_id
-from agent.api.docker.volume_view import check_options, options_of
+from agent.api.docker.volume_view import check_options, labels_said, options_of
 from agent.manifest.spec import ContainerSpec, Mount, VolumeSpec
 from agent.reconcile import convert
 from agent.reconcile.api_objects import API_PROJECT
@@ -54,9 +54,11 @@ def container_named(context: Context, reference: str) -> str:
 
 
 def volume_named(
-    context: Context, name: str, options: Mapping[str, str], to_make: dict[str, VolumeSpec]
-) -> str:
-    """options: that it is to have, if any are said. to_make: gets one that is not there yet."""
+    context: Context, name: str, options: Mapping[str, str], labels: Mapping[str, str],
+    to_make: dict[str, VolumeSpec],
+) -> str:  # fmt: skip
+    """options: that it is to have, if any are said. labels: the same of one that is made. to_make: gets one
+    that is not there yet."""
     if not VOLUME_NAME.fullmatch(name) or len(name) < 2:
         what = f'create {name[:60]}: "{name[:60]}" includes invalid characters for a local volume name'
         way = "If you intended to pass a host directory, use absolute path"
@@ -68,7 +70,7 @@ def volume_named(
     record = context.loop.objects().get(key) if key is not None else None
     if key is not None and record is not None and not record.deleting:
         return _as_spec_says(key)
-    to_make[name] = VolumeSpec(name=name, **options_of(name, options))
+    to_make[name] = VolumeSpec(name=name, **options_of(name, options), **labels_said(labels))
     return name
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.api.docker.bodies import map_of, text_map_of, text_of
+from agent.api.docker.bodies import text_map_of, text_of
 from agent.api.docker.filters import Filters, fits_labels, flag_of, has_part
 from agent.api.docker.stamps import rfc3339
 from agent.manifest.spec import VolumeSpec
@@ -79,12 +79,13 @@ def spec_of(body: Mapping[str, Any], generated: str) -> VolumeSpec:
         raise NotFound(
             "", "", f'create {name[:60]}: error looking up volume plugin {shown}: plugin "{shown}" not found'
         )
-    said = options_of(name, text_map_of(body, "DriverOpts"))
-    labels = _labels(body)
+    said: dict[str, Any] = options_of(name, text_map_of(body, "DriverOpts"))
+    labels = text_map_of(body, "Labels")
+    said |= labels_said(labels)
     if not name:
-        return VolumeSpec(name=generated, labels={**labels, ANONYMOUS: ""}, **said)
+        return VolumeSpec(name=generated, **{**said, "labels": {**labels, ANONYMOUS: ""}})
     _check_name(name)
-    return VolumeSpec(name=name, **said, **({"labels": labels} if labels else {}))
+    return VolumeSpec(name=name, **said)
 
 
 def options_of(name: str, options: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -104,13 +105,13 @@ def check_options(state: VolumeState, options: Mapping[str, str]) -> None:
         )
 
 
-def _labels(body: Mapping[str, Any]) -> dict[str, str]:
-    labels = text_map_of(body, "Labels") if map_of(body, "Labels") else {}
+def labels_said(labels: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The spec's field for them, {} where none are said. Invalid."""
     if sum(len(key) + len(value) for key, value in labels.items()) > MAX_LABEL_BYTES:
         raise Invalid("read request", "Labels", f"over {MAX_LABEL_BYTES} bytes")
     if bad := next((key for key in labels if key.startswith("setpoint.")), ""):
         raise Invalid("", "", f"label {bad[:60]}: setpoint.* is this engine's own (hint: another prefix)")
-    return labels
+    return {"labels": dict(labels)} if labels else {}
 
 
 def _check_name(name: str) -> None:

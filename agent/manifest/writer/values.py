@@ -165,6 +165,8 @@ def _section(mount: Mount) -> dict[str, Any]:
     if mount.type == "bind":
         if mount.propagation != "rprivate":
             found["propagation"] = mount.propagation
+        if mount.recursive:
+            found["recursive"] = mount.recursive
         if not mount.create_host_path:
             found["create_host_path"] = False
     if mount.type == "volume":

@@ -39,7 +39,7 @@ def network(name: str) -> str:
 LOOKUP = Lookup(
     network=network,
     container=lambda name: f"key-of-{name}",
-    volume=lambda name, _options: name,
+    volume=lambda name, _options, _labels: name,
     mounts=lambda name: (Mount(type="volume", source=f"of-{name}", target="/from"),),
     profile=lambda content: f"/profiles/{len(content)}",
 )
@@ -250,7 +250,7 @@ def test_links_are_of_the_container_that_says_them() -> None:
 
 def test_no_more_processors_than_there_are() -> None:
     for nano in (1, 2_000_000_001):
-        with pytest.raises(Invalid, match=r"range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs"):
+        with pytest.raises(Invalid, match=r"Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs"):
             limits_of({"NanoCpus": nano}, 2)
     assert limits_of({"NanoCpus": 2_000_000_000}, 2) == {"cpus": 2.0}
 

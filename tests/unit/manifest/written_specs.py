@@ -78,6 +78,7 @@ def mapping(keys: Made, values: Made) -> Made:
 BIND = some(
     Mount, {"type": st.just("bind"), "source": PATHS, "target": PATHS},
     read_only=YES_NO, propagation=st.sampled_from(PROPAGATIONS), create_host_path=YES_NO,
+    recursive=st.sampled_from(("", "disabled", "writable", "readonly")),
 )  # fmt: skip
 VOLUME = some(
     Mount, {"type": st.just("volume"), "target": PATHS},
