@@ -198,8 +198,10 @@ def _slug(path: str) -> str:
 
 
 def _mode(name: str, spec: ContainerSpec, around: Surroundings) -> dict[str, str]:
-    """container:<key> by the name that the other has."""
+    """container:<key> by the name that the other has; what every container has anyway is not said."""
     kind, _, other = getattr(spec, name).partition(":")
+    if name == "ipc" and kind in ("private", "shareable"):
+        return {name: ""}
     if kind != "container":
         return {}
     return {name: f"container:{around.container_name(other)}"}

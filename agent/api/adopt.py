@@ -50,7 +50,8 @@ async def adopt(request: web.Request) -> web.Response:
     place = _place(spec, record, text_of(body, "path"), text_of(body, "project"))
     found = _describe(context, key, spec, place)
     text = _text(found, place)
-    problems = differences(found.objects, place.path, text, tree_of=context.follower.tree_of)
+    others = {each for each in context.loop.objects() if each.project == place.project}
+    problems = differences(found.objects, place.path, text, tree_of=context.follower.tree_of, declared=others)
     if not problems:
         problems = await _proof(context, key, found, place, text, hand_over=flag(request, "hand_over"))
     return web.json_response({

@@ -93,7 +93,7 @@ ACCESS = (
     Mutation("F4", IMAGES, "return ANYBODY if said is None and", "return ANYBODY if False and",
              f"{SI}::test_the_host_s_logins_are_for_what_is_in_the_limits"),
     Mutation("F4", "runtime/images/registry/origin.py", "    if credential == ANYBODY:\n", "    if False:\n",
-             f"{SI}::test_the_host_s_logins_are_for_what_is_in_the_limits"),
+             "tests/unit/images/registry/test_origin.py"),
     Mutation("F4", "agent/api/docker/images.py", "if is_listed(request, each.name)]", "]",
              f"{SI}::test_a_list_names_only_what_is_in_the_limits"),
     Mutation("F4", "agent/api/docker/image_archives.py", "places = {**_not_to_be_moved(request), **wanted_names(context)}",

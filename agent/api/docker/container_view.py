@@ -33,6 +33,7 @@ class Seen:
     spec: ContainerSpec | None = None
     image: ImageInfo | None = None
     networks: Mapping[str, NetworkState] = field(default_factory=dict)
+    volume_names: Mapping[str, str] = field(default_factory=dict)  # what its spec calls them -> real ones
     instance: str = ""
     phase: str = ""
     restarts: int = 0
@@ -165,7 +166,7 @@ def mounts_view(seen: Seen, volume_path: Mapping[str, str]) -> list[dict[str, An
         }  # fmt: skip
         if mount.type == "volume":
             name = (
-                _volume_name(seen.key, mount.source)
+                seen.volume_names.get(mount.source, mount.source)
                 if mount.source
                 else (convert.anonymous_volume_name(seen.key, index, mount.target))
             )
@@ -176,11 +177,17 @@ def mounts_view(seen: Seen, volume_path: Mapping[str, str]) -> list[dict[str, An
     return found
 
 
-def _volume_name(key: Key, source: str) -> str:
-    project, _, rest = source.partition("/")
-    if rest:
-        return f"{project}_{rest.rpartition('/')[2]}"
-    return source if key.project == "@api" else f"{key.project}_{source}"
+def _by_real_names(seen: Seen, spec: ContainerSpec) -> ContainerSpec:
+    """What a manifest calls its volumes is said by what they are called on this host."""
+    if not seen.volume_names or spec.asked is not None:
+        return spec
+    mounts = [
+        mount.model_copy(update={"source": seen.volume_names.get(mount.source, mount.source)})
+        if mount.type == "volume"
+        else mount
+        for mount in spec.mounts
+    ]
+    return spec.model_copy(update={"mounts": tuple(mounts)})
 
 
 # --- the two shapes -----------------------------------------------------------------------------------
@@ -221,7 +228,7 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
     state, spec = seen.state, seen.spec or ContainerSpec(image=seen.state.image)
     config = config_view.config_of(spec, seen.image, state.id, seen.reference)
     words = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
-    host = config_view.host_config_of(spec)
+    host = config_view.host_config_of(_by_real_names(seen, spec))
     ports = state.ports if state.phase in ("running", "paused") else ()
     networks = endpoints(seen)
     return {

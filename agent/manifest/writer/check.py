@@ -5,15 +5,17 @@ What the Docker API takes and a manifest has no word for is found here, whatever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from agent.manifest.hashing import hashes
 from agent.manifest.objects import Manifest, Revision
 from agent.manifest.reader import read
-from agent.manifest.spec import AnySpec
-from agent.manifest.writer.documents import unwritten
+from agent.manifest.spec import AnySpec, NetworkSpec, VolumeSpec
+from agent.manifest.writer.documents import unwritten, write_envelopes
 from store.records import Key
 
+_OTHERS: Mapping[str, AnySpec] = {"network": NetworkSpec(external=True), "volume": VolumeSpec(external=True)}
+_OTHERS_PATH = "others-of-the-project.yaml"
 NOT_SAID = {"asked": None}
 """How the Docker API was asked is no part of what a manifest says."""
 
@@ -24,10 +26,13 @@ def differences(
     text: str,
     *,
     tree_of: Callable[[str], str] = lambda path: "",
+    declared: Collection[Key] = (),
 ) -> tuple[str, ...]:
-    """What a reader of the text, lying at `path`, would understand otherwise; () when nothing. The objects
-    that it refers to and that others declare are no matter here."""
+    """What a reader of the text, lying at `path`, would understand otherwise; () when nothing. declared: what
+    other files declare of its project, which it may refer to."""
     files = {path: text.encode("utf-8", "surrogatepass")}
+    if others := {key: _OTHERS[key.kind] for key in declared if key.kind in _OTHERS and key not in objects}:
+        files[_OTHERS_PATH] = write_envelopes(others, _OTHERS_PATH).encode()
     manifest = read(Revision("written", "", files, base="/", tree_of=tree_of), profiles=frozenset({"*"}))
     found = [f"{error.message}" for error in manifest.errors]
     for key, spec in objects.items():

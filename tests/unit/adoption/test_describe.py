@@ -188,3 +188,30 @@ def test_project_and_service_are_composes_where_it_made_it() -> None:
     assert service_of(spec, "x", frozenset()) == "front"
     assert service_of(spec, "x", frozenset({"front"})) == "web"
     assert service_of(spec, "x", frozenset({"front", "web"})) == "x"
+
+
+def test_what_every_container_has_is_not_said() -> None:
+    for mode in ("private", "shareable"):
+        objects, _ = described(made(ipc=mode))
+        assert getattr(objects[WEB], "ipc") == ""  # noqa: B009
+    assert getattr(described(made(ipc="host"))[0][WEB], "ipc") == "host"  # noqa: B009
+
+
+def test_what_another_file_of_the_project_declares_may_be_used() -> None:
+    lab, kept = Key("shop", "network", "lab"), Key("shop", "volume", "kept")
+    others = {
+        lab: record(lab, NetworkSpec(external=True), "git"),
+        kept: record(kept, VolumeSpec(external=True), "git"),
+    }
+    spec = made(
+        networks={str(lab): Attachment()}, mounts=(Mount(type="volume", source=str(kept), target="/kept"),)
+    )
+    around = surroundings_of(others, "shop", IMAGE, replace(IMAGE, volumes=()))
+    found = describe(FORMER, spec, WEB, around)
+    text = write_compose(found.objects, "shop/w.compose.yaml")
+    assert list(found.objects) == [WEB] and "external" not in text
+    alone = differences(found.objects, "shop/w.compose.yaml", text)
+    assert alone == (
+        'service "web": network "lab" is not declared', 'service "web": volume "kept" is not declared',
+    )  # fmt: skip
+    assert differences(found.objects, "shop/w.compose.yaml", text, declared=others) == ()

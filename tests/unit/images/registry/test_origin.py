@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.images.registry.credentials import Credential
+from runtime.images.registry.credentials import ANYBODY, Credential
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.origin import Origin, asked_as
 
@@ -17,3 +17,9 @@ def test_only_the_registry_itself_hears_of_it() -> None:
 def test_nothing_was_said() -> None:
     assert asked_as(None, (MIRROR, REGISTRY)) == (MIRROR, REGISTRY)
     assert asked_as(GIVEN, ()) == ()
+
+
+def test_anybody_is_nobody_that_is_known_here() -> None:
+    asked = asked_as(ANYBODY, (MIRROR, REGISTRY))
+    assert [origin.credential for origin in asked] == [None, None]
+    assert [origin.endpoint for origin in asked] == [MIRROR.endpoint, REGISTRY.endpoint]
