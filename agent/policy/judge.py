@@ -189,7 +189,9 @@ def _mount(allow: Allow, index: int, mount: Mount) -> Iterator[Violation]:
         return
     place = ("volumes", index)
     covering = [bind for bind in allow.binds if bind.covers(mount.source)]
-    if refused := _path(covering, place, mount.source, "mount it read-only (:ro)", mount.read_only):
+    is_read_only = mount.read_only and mount.recursive != "writable"  # with what is mounted below it
+    how = "mount it read-only (:ro)" if not mount.read_only else "leave out recursive: writable"
+    if refused := _path(covering, place, mount.source, how, is_read_only):
         yield refused
     elif mount.propagation.endswith("shared") and not any(bind.shared for bind in covering):
         yield Violation("binds", place, f"propagation {mount.propagation} of {mount.source}",

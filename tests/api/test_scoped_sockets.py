@@ -31,7 +31,8 @@ kind: Socket
 metadata: {{name: ci}}
 spec:
   allow: [read, containers, networks, volumes, "images:pull"]
-  limits: {{binds: [{given}], ports: [20000-20100], images: ["busybox", "docker.io/library/busybox"]}}
+  limits:
+    {{binds: [{given}, "{given}-ro:ro"], ports: [20000-20100], images: ["busybox", "docker.io/library/busybox"]}}
 ---
 apiVersion: setpoint/v1
 kind: Socket
@@ -258,6 +259,22 @@ ASKED: dict[str, dict[str, Any]] = {
     "all capabilities": {"HostConfig": {"CapAdd": ["ALL"]}},
     "a device": {"HostConfig": {"Devices": [{"PathOnHost": "/dev/mem", "PathInContainer": "/dev/mem"}]}},
     "no filter": {"HostConfig": {"SecurityOpt": ["seccomp=unconfined"]}},
+    "what is mounted below": {
+        "HostConfig": {
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": "{given}-ro",
+                    "Target": "/x",
+                    "ReadOnly": True,
+                    "BindOptions": {"ReadOnlyNonRecursive": True},
+                },
+            ]
+        }
+    },
+    "an address of the default network": {
+        "NetworkingConfig": {"EndpointsConfig": {"bridge": {"MacAddress": "02:42:ac:00:00:09"}}},
+    },
     "a port": {"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "22"}]}}},
     "to be ended last": {"HostConfig": {"OomScoreAdj": -1}},
     "a control group": {"HostConfig": {"CgroupParent": "/docker"}},
@@ -274,6 +291,7 @@ def test_what_the_limits_do_not_allow_is_refused(fenced: Fenced, name: str) -> N
     answer = fenced.make("ci", **body)
     assert answer.status in (400, 403, 501), answer.body
     assert answer.status != 403 or re.search("is not allowed (by|at) the socket ops/ci", answer.message)
+    assert fenced.http("ci")("GET", "/containers/json", query={"all": "1"}).json == []
 
 
 @pytest.mark.parametrize("link", ["{outside}", "../outside", "/proc/1/root{outside}"])

@@ -104,6 +104,8 @@ ACCESS = (
              "return name", f"{SI}::test_builds_of_others_are_not_cancelled"),
     Mutation("F4", "agent/api/sockets/expiry.py", "auto_remove.remove_now(", "auto_remove.remove(",
              f"{S}::test_nothing_stays_longer"),
+    Mutation("F4", "agent/policy/judge.py", 'mount.read_only and mount.recursive != "writable"', "mount.read_only",
+             "tests/unit/policy/test_judge.py"),
     Mutation("F4", SCOPED, "    _check_weight(scope, spec)\n", "", f"{S}::test_what_the_limits_do_not_allow_is_refused"),
     Mutation("F4", SCOPED, "    _check_addresses(context, scope, spec)\n", "",
              f"{S}::test_nor_on_a_network_of_others_that_one_may_be_on"),

@@ -379,3 +379,20 @@ def test_devices_by_number_and_paths_of_ones_own_are_allowed_by_name() -> None:
     )
     for line in ('device_cgroup_rules: ["b 8:0 rw"]', "hidden_paths: []", "cgroup: host"):
         assert judged(service(line), policy).errors == ()
+
+
+@pytest.mark.parametrize(
+    ("recursive", "said"),
+    [
+        ("enabled", ""), ("disabled", ""), ("readonly", ""),
+        ("writable", "writing to /srv is not allowed by /etc/p.yaml (rule binds)"),
+    ],
+)  # fmt: skip
+def test_what_is_mounted_below_a_directory_is_a_part_of_it(recursive: str, said: str) -> None:
+    policy = b"apiVersion: setpoint/v1\nkind: Policy\nallow: {binds: ['/srv:ro']}\n"
+    mount = f"type: bind, source: /srv, target: /x, read_only: true, bind: {{recursive: {recursive}}}"
+    line = f"volumes: [{{{mount}}}]"
+    errors = judged(service(line), policy).errors
+    assert [said in str(error) for error in errors] == ([True] if said else [])
+    if said:
+        assert errors[0].hint == "leave out recursive: writable"
