@@ -32,7 +32,9 @@ metadata: {{name: ci}}
 spec:
   allow: [read, containers, networks, volumes, "images:pull"]
   limits:
-    {{binds: [{given}, "{given}-ro:ro"], ports: [20000-20100], images: ["busybox", "docker.io/library/busybox"]}}
+    binds: [{given}, "{given}-ro:ro"]
+    ports: [20000-20100]
+    images: ["busybox", "docker.io/library/busybox"]
 ---
 apiVersion: setpoint/v1
 kind: Socket
