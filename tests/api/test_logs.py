@@ -174,3 +174,14 @@ def test_docker_py(client: Any, name: str) -> None:
     )  # fmt: skip
     assert list(container.logs(stream=True, follow=True, stderr=False)) == [b"one\n", b"three\n"]
     assert container.logs(stdout=False) == b"two\n"
+
+
+def test_attributes_of_lines(either: Host, name: str) -> None:
+    """As the log options ask for them; a value is escaped, so that none looks like another."""
+    words = ("--label", "a=b c", "--label", "not=asked", "-e", "E=f,g=h", "--log-opt", "labels=a,none")
+    tag = ("--log-opt", "env=E", "--log-opt", "tag={{.Name}}/{{.ID}}")
+    either.docker("run", "--name", name, "--network", "none", *words, *tag, "busybox", "echo", "hi")
+    id = either.http("GET", f"/containers/{name}/json").json["Id"]
+    shown = f"E=f%2Cg%3Dh,a=b+c,tag={name}%2F{id[:12]} hi\n"
+    assert either.docker("logs", "--details", name).stdout == shown
+    assert either.docker("logs", name).stdout == "hi\n"

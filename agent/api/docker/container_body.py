@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.api.docker import body_limits, body_mounts, body_networks
+from agent.api.docker import body_limits, body_mounts, body_networks, log_attributes
 from agent.api.docker.bodies import (
     flag_of,
     list_of,
@@ -38,9 +38,8 @@ StopSignal StopTimeout Shell HostConfig NetworkingConfig Platform
 _KNOWN = frozenset(_FIELDS.split())
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
-_NO_ATTRIBUTES = ("lines are kept without attributes here", "leave it out: inspect and ps show labels")
 _OTHER_LOG_OPTIONS = {
-    **dict.fromkeys(("labels", "labels-regex", "env", "env-regex", "tag"), _NO_ATTRIBUTES),
+    **dict.fromkeys(("labels-regex", "env-regex"), ("patterns are not to be had here", "labels or env")),
     "max-buffer-size": ("nothing is buffered here, and nothing is lost", "leave it out"),
 }
 _AS_IT_IS = {"compress": ("true", "false"), "mode": ("blocking", "")}
@@ -359,6 +358,10 @@ def _logging(data: Mapping[str, Any]) -> Logging | None:
             fields["max_size_bytes"] = _size(value)
         elif name == "max-file" and value.isascii() and value.isdigit() and 1 <= int(value[:6]) <= 1000:
             fields["max_file"] = int(value[:6])
+        elif name == "tag":
+            log_attributes.check_tag(value)
+        elif name in log_attributes.NAMED:
+            continue  # shown to who reads the log; see `log_attributes`
         elif name in _OTHER_LOG_OPTIONS:
             raise Unsupported("create", f"log opt {name}={value[:40]}", *_OTHER_LOG_OPTIONS[name])
         elif (name, value) == ("mode", "non-blocking"):

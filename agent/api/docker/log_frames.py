@@ -44,8 +44,9 @@ def stamp_of(text: str, now: float) -> str:
 
 
 class LogFramer:
-    """streams: of "stdout" and "stderr". framed: with headers; a terminal has none. since, until: stamps, or
-    "". is_past: a record later than `until` was met."""
+    """streams: of "stdout" and "stderr". framed: with headers; a terminal has none. details: the attributes
+    of each line, None to leave them out. since, until: stamps, or "". is_past: a record later than `until`
+    was met."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class LogFramer:
         *,
         framed: bool,
         timestamps: bool = False,
-        details: bool = False,
+        details: str | None = None,
         since: str = "",
         until: str = "",
     ) -> None:
@@ -61,7 +62,7 @@ class LogFramer:
         self._is_silent = not streams
         self._framed = framed
         self._timestamps = timestamps
-        self._prefix = b" " if details else b""  # after the attributes of a line, of which there are none
+        self._prefix = b"" if details is None else f"{details} ".encode()
         self._since = since.encode()
         self._until = until.encode()
         self._open: set[int] = set()  # streams in the middle of a line

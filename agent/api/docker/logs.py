@@ -15,9 +15,12 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.api.context import Context
+from agent.api.docker.config_view import config_of
 from agent.api.docker.finding import find_container, record_of
 from agent.api.docker.hijack import asks, stream_type, version_of
+from agent.api.docker.log_attributes import attributes_of, fields_of
 from agent.api.docker.log_frames import LogFramer, stamp_of
+from agent.api.docker.looking import look_at
 from agent.api.requests import context_of
 from runtime.errors import Invalid, Unsupported
 from runtime.log_blocks import LogBlocks
@@ -75,8 +78,8 @@ async def logs(request: web.Request) -> web.StreamResponse:
     _check_kept(context, state)
     framed = not context.engine.has_terminal(state.id)
     framer = LogFramer(
-        wish.streams, framed=framed, timestamps=wish.has_timestamps, details=wish.has_details,
-        since=wish.since, until=wish.until,
+        wish.streams, framed=framed, timestamps=wish.has_timestamps,
+        details=_attributes(context, state) if wish.has_details else None, since=wish.since, until=wish.until,
     )  # fmt: skip
     response = web.StreamResponse(headers={"Content-Type": stream_type(version_of(request), framed=framed)})
     goes_on = run_of(context, state) if wish.is_followed else lambda: False
@@ -88,6 +91,20 @@ async def logs(request: web.Request) -> web.StreamResponse:
             await response.write(frames)
         await response.write_eof()
     return response
+
+
+def _attributes(context: Context, state: ContainerState) -> str:
+    """What the options of its log say of each of its lines."""
+    seen = look_at(context, state)
+    asked = seen.spec.asked if seen.spec is not None else None
+    logging = (asked.request.get("HostConfig") or {}).get("LogConfig") if asked is not None else None
+    options = (logging or {}).get("Config")
+    if seen.spec is None or not options:
+        return ""
+    shown = config_of(seen.spec, seen.image, state.id, seen.reference)
+    environment = dict(entry.partition("=")[::2] for entry in shown["Env"])
+    fields = fields_of(state.id, state.name, state.image, seen.reference)
+    return attributes_of(options, seen.labels(), environment, fields)
 
 
 def _check_kept(context: Context, state: ContainerState) -> None:

@@ -153,7 +153,8 @@ def test_networks_and_ports() -> None:
     {"LogConfig": {"Config": {"mode": "x"}}}, {"LogConfig": {"Config": {"whatever": "x"}}},
     {"Links": ["a"], "NetworkMode": "host"}, {"Links": ["a"], "NetworkMode": "container:b"},
     {"MaskedPaths": ["/proc"]}, {"ReadonlyPaths": ["/proc/../etc"]}, {"MaskedPaths": ["/proc/self/mem"]},
-    {"Devices": [{"PathOnHost": "dev/x"}]},
+    {"Devices": [{"PathOnHost": "dev/x"}]}, {"LogConfig": {"Config": {"tag": "{{.Nobody}}"}}},
+    {"LogConfig": {"Config": {"tag": "{{.ID"}}},
 ], ids=str)  # fmt: skip
 def test_what_makes_no_sense(host: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
@@ -163,7 +164,7 @@ def test_what_makes_no_sense(host: dict[str, Any]) -> None:
 @pytest.mark.parametrize("host", [
     {"CgroupParent": "/x"}, {"DeviceRequests": [{}]}, {"KernelMemory": 1}, {"StorageOpt": {"size": "1g"}},
     {"LogConfig": {"Type": "syslog"}}, {"LogConfig": {"Config": {"mode": "non-blocking"}}},
-    {"LogConfig": {"Config": {"tag": "x"}}}, {"LogConfig": {"Config": {"max-buffer-size": "1m"}}},
+    {"LogConfig": {"Config": {"env-regex": "x"}}}, {"LogConfig": {"Config": {"max-buffer-size": "1m"}}},
     {"Mounts": [{"Type": "npipe", "Target": "/x"}]},
 ], ids=str)  # fmt: skip
 def test_what_there_is_not(host: dict[str, Any]) -> None:

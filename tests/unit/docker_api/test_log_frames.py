@@ -38,7 +38,8 @@ def test_a_frame_for_each_line() -> None:
 def test_heads() -> None:
     framer = LogFramer(BOTH, framed=False, timestamps=True)
     assert framer.frames(THREE) == f"{STAMPS[0]} a\n{STAMPS[1]} b\n{STAMPS[2]} \n".encode()
-    assert LogFramer(BOTH, framed=False, details=True).frames(THREE) == b" a\n b\n \n"
+    assert LogFramer(BOTH, framed=False, details="").frames(THREE) == b" a\n b\n \n"
+    assert LogFramer(BOTH, framed=False, details="k=v").frames(THREE) == b"k=v a\nk=v b\nk=v \n"
 
 
 def test_a_line_in_pieces_has_one_head_over_blocks_too() -> None:

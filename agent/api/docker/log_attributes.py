@@ -1,0 +1,57 @@
+"""What `docker logs --details` shows before each line: what the log options labels, env and tag name. Pure.
+
+The same for all lines of a container, so that nothing of it need lie in its log: it is told by whoever reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import quote_plus
+
+from runtime.errors import Invalid
+
+NAMED = ("labels", "env")  # options whose value is a list of names
+_FIELD = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+_FIELDS = (".ID", ".FullID", ".Name", ".ImageName", ".ImageID", ".ImageFullID", ".DaemonName")
+_ID_DIGITS = 12
+MAX_BYTES = 1024  # of all of them: they stand before each line, and a block may have 20,000
+
+
+def check_tag(text: str) -> None:
+    """Invalid for a form that asks for more than fields."""
+    for field in _FIELD.findall(text):
+        if field not in _FIELDS:
+            raise Invalid("", "", f"log opt tag: {field[:40]!r} is no field (hint: {', '.join(_FIELDS)})")
+    if "{{" in _FIELD.sub("", text):
+        raise Invalid("", "", f"log opt tag: {text[:40]!r} has a field without an end")
+
+
+def attributes_of(
+    options: Mapping[str, str], labels: Mapping[str, str], environment: Mapping[str, str],
+    fields: Mapping[str, str],
+) -> str:  # fmt: skip
+    """ "name=value,other=value" as the daemon writes them; "" for more than can stand before a line. fields:
+    `fields_of`, for the tag."""
+    found: dict[str, str] = {}
+    for option, values in (("labels", labels), ("env", environment)):
+        for name in filter(None, options.get(option, "").split(",")):
+            if name in values:
+                found[name] = values[name]
+    if tag := options.get("tag"):
+        found["tag"] = _FIELD.sub(lambda field: fields.get(field[1], ""), tag)
+    said = ",".join(f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found))
+    return said if len(said) <= MAX_BYTES else ""
+
+
+def fields_of(id: str, name: str, image: str, image_name: str) -> dict[str, str]:
+    """What a tag may name. image: its id."""
+    return {
+        ".ID": id[:_ID_DIGITS],
+        ".FullID": id,
+        ".Name": name,
+        ".ImageName": image_name,
+        ".ImageID": image.removeprefix("sha256:")[:_ID_DIGITS],
+        ".ImageFullID": image,
+        ".DaemonName": "docker",
+    }
