@@ -145,6 +145,11 @@ class Batch:
     images: ImageMemory | None = None  # written
     images_forgotten: ImageMemory | None = None  # deleted, by their keys
 
+    @property
+    def is_history(self) -> bool:
+        """Nothing but what was seen and done: no wish that somebody was promised."""
+        return not (self.objects or self.removed or self.revisions or self.images or self.images_forgotten)
+
     def __bool__(self) -> bool:
         changed = self.objects or self.removed or self.statuses or self.events or self.revisions
         return bool(changed or self.images or self.images_forgotten)

@@ -35,6 +35,7 @@ BUSY_TIMEOUT_SECONDS = 5.0
 KEEP_REVISIONS = 1000
 MAX_EVENT_ID = 1 << 53  # what JSON's readers can still tell apart
 MAX_NOTES = 20
+SYNCED = "PRAGMA synchronous = FULL"
 Listener = Callable[[tuple[EventRecord, ...]], None]
 
 
@@ -364,8 +365,9 @@ class Store:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def write(self, batch: Batch) -> None:
-        """Write all of a batch, or on any error nothing of it. Durable when it returns.
+    def write(self, batch: Batch, *, is_synced: bool = True) -> None:
+        """Write all of a batch, or on any error nothing of it. Durable when it returns. Unless is_synced, no
+        end of this process takes it back, and no power cut once `sync` has returned, or the next write.
 
         A key that is both removed and written in one batch is written. Raises Unavailable (full
         disk, I/O error, locked; try again later) and StoreError. Damaged: the file is moved aside and a
@@ -376,7 +378,8 @@ class Store:
         with self._lock:
             try:
                 self._return_to_file()
-                written = self._write_once(batch)
+                with contextlib.nullcontext() if is_synced else self._without_sync():
+                    written = self._write_once(batch)
             except Damaged as error:
                 self._engine.dispose()
                 self._begin_afresh(error)
@@ -385,6 +388,32 @@ class Store:
             told = tuple(map(rows.event_record, written))
             for listener in listeners:
                 listener(told)
+
+    @contextlib.contextmanager
+    def _without_sync(self) -> Iterator[None]:
+        """Commits that are not waited for: those of SQLite are in the -wal then, in the kernel's memory. The
+        lock is held."""
+        raw: Any = self._connection.connection.dbapi_connection
+        if self._engine.dialect.name != "sqlite":
+            yield
+            return
+        raw.execute("PRAGMA synchronous = NORMAL").close()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # it is being given up: the next one begins so
+                raw.execute(SYNCED).close()
+
+    def sync(self) -> None:
+        """What was written is on the disk when this returns. Holds up no writer. StoreError."""
+        if self._path is None:
+            return
+        with self._errors("sync"), contextlib.suppress(FileNotFoundError):  # it is in the database itself
+            descriptor = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call listener(events) after each commit that has some, with them as they are stored, in the
@@ -540,7 +569,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     """FULL: with NORMAL a power cut may take back commits that were already acted upon."""
     for pragma in (
         "journal_mode = WAL",
-        "synchronous = FULL",
+        "synchronous = FULL",  # SYNCED
         "foreign_keys = ON",
         "cache_size = -2048",
         "journal_size_limit = 4194304",

@@ -29,7 +29,8 @@ class Remembers(Protocol):
     """What the heart needs of the store (`store.store.Store`). Called from a worker thread."""
 
     def load(self) -> tuple[Mapping[Key, ObjectRecord], Mapping[Key, StatusRecord]]: ...
-    def write(self, batch: Batch) -> None: ...
+    def write(self, batch: Batch, *, is_synced: bool = True) -> None: ...
+    def sync(self) -> None: ...
 
 
 class Journal:
@@ -61,6 +62,8 @@ class Journal:
         self._revisions: dict[str, RevisionRecord] = {}
         self.notes = Notes(self._soon)
         self._writer: asyncio.Task[None] | None = None
+        self._syncer: asyncio.Task[None] | None = None
+        self._is_unsynced = False  # something is written that a power cut would take back
         self._lock = asyncio.Lock()
         self._failures = 0
         self._soon_again = asyncio.Event()
@@ -105,12 +108,15 @@ class Journal:
     async def _write_later(self) -> None:
         """Until nothing waits; a little later each time, so that a burst is one write."""
         while self._is_waiting():
-            wait = min(self._delay * 2.0**self._failures, LONGEST_RETRY_SECONDS)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(wait, self._delay)):
+                async with asyncio.timeout(self._wait_seconds):
                     await self._soon_again.wait()
             self._soon_again.clear()
-            await self.flush()
+            await self.flush(is_synced=False)
+
+    @property
+    def _wait_seconds(self) -> float:
+        return max(self._delay, min(self._delay * 2.0**self._failures, LONGEST_RETRY_SECONDS))
 
     def tell_at_once(self, is_followed: bool) -> None:
         """Whether somebody waits for what happens: then it is not kept for what else may come. A burst is
@@ -140,25 +146,28 @@ class Journal:
     def _is_waiting(self) -> bool:
         return self.waiting > 0
 
-    async def flush(self) -> bool:
-        """Write all that waits; True when it is stored."""
+    async def flush(self, *, is_synced: bool = True) -> bool:
+        """Write all that waits; True when it is stored. Unless is_synced, what was only seen and done reaches
+        the disk itself a little later: nobody waits for that then, and no wish behind it."""
         if not self._in_thread:
-            return await self._flush()
+            return await self._flush(is_synced=True)
         # Whoever waits may go away (a client that breaks off). What was taken is then still stored, or put
         # back, and no later write overtakes it.
-        return await asyncio.shield(asyncio.get_running_loop().create_task(self._flush()))
+        return await asyncio.shield(asyncio.get_running_loop().create_task(self._flush(is_synced=is_synced)))
 
-    async def _flush(self) -> bool:
+    async def _flush(self, *, is_synced: bool) -> bool:
         async with self._lock:
             batch = self._take()
             if not batch:
-                return True
+                return not (is_synced and self._is_unsynced) or await self._sync()
+            is_synced = is_synced or not batch.is_history
             self._being_written = batch.events
             try:
                 if self._in_thread:
-                    await asyncio.to_thread(self._store.write, batch)
+                    await asyncio.to_thread(self._store.write, batch, is_synced=is_synced)
                 else:
                     self._store.write(batch)
+                self._is_unsynced = not is_synced
             except Exception as error:
                 self._put_back(batch)
                 if isinstance(error, Damaged):
@@ -169,7 +178,34 @@ class Journal:
             finally:
                 self._being_written = ()
             self._failures = 0
+            if self._is_unsynced:
+                self._sync_soon()
             return True
+
+    def _sync_soon(self) -> None:
+        if self._syncer is None or self._syncer.done():
+            self._syncer = asyncio.get_running_loop().create_task(self._sync_later())
+
+    async def _sync_later(self) -> None:
+        """Beside whoever writes meanwhile: what is written now may come to the disk with it, or is next."""
+        while self._is_unsynced:
+            await asyncio.sleep(self._wait_seconds)
+            if self._is_unsynced:
+                await self._sync()
+
+    async def _sync(self) -> bool:
+        self._is_unsynced = False  # from here on by what is written meanwhile
+        try:
+            await asyncio.to_thread(self._store.sync)
+        except BaseException as error:
+            self._is_unsynced = True
+            if not isinstance(error, Exception):
+                raise
+            self._failures += 1
+            self._on_error(error)
+            return False
+        self._failures = 0
+        return True
 
     def _take(self) -> Batch:
         images, images_forgotten = self.notes.take()
@@ -210,7 +246,8 @@ class Journal:
 
     async def close(self) -> None:
         """Write what waits, once more if need be, and end."""
-        if self._writer is not None:
-            self._writer.cancel()
+        for task in (self._writer, self._syncer):
+            if task is not None:
+                task.cancel()
         if not await self.flush():
             log.error("what happened last could not be stored")

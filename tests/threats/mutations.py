@@ -34,6 +34,7 @@ PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py
 MOUNTS, USERS, SECURITY = "runtime/mounts.py", "runtime/users.py", "runtime/security.py"
 BUNDLE, PREPARE = "runtime/bundle.py", "runtime/supervisor/prepare.py"
 T, U, F = "tests/threats", "tests/unit/runtime", "tests/faults"
+JOURNAL, UNIT_JOURNAL = "agent/reconcile/journal.py", "tests/unit/reconcile/test_journal.py"
 
 MUTATIONS = (
     Mutation("A1", PROCESS, "            _refuse_magic(path, 4)\n", "", f"{T}/test_a01_host_binary.py"),
@@ -424,6 +425,9 @@ MUTATIONS = (
         "R5", "store/store.py", '"synchronous = FULL"', '"synchronous = NORMAL"',
         f"{F}/test_power_loss.py::test_the_database",
     ),
+    Mutation("R5", JOURNAL, "            is_synced = is_synced or not batch.is_history\n", "", UNIT_JOURNAL),
+    Mutation("R5", JOURNAL, "                self._sync_soon()\n", "                pass\n", UNIT_JOURNAL),
+    Mutation("R5", JOURNAL, " or await self._sync()\n", " or True\n", UNIT_JOURNAL),
     Mutation(
         "R6", "agent/room.py", "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n        self._works.try_failed_again()\n",
         "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n", f"{F}/test_disk_failing.py::test_read_write_again",

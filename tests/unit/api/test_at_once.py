@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+from asyncio.selector_events import _SelectorTransport
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -184,6 +185,19 @@ def test_who_does_not_read_is_not_read_either(agent: Agent, wire: Wire) -> None:
             wire.socket.sendall(said("GET /version"))
     wire.socket.shutdown(socket.SHUT_RDWR)
     assert in_a_task(agent, "GET /_ping").status == 200  # by then it is seen that he is gone
+
+
+def test_who_has_not_taken_an_answer_gets_the_next_in_a_task(
+    wire: Wire, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(_SelectorTransport, "get_write_buffer_size", lambda _self: 1)
+        wire.socket.sendall(said("GET /version"))
+        assert wire.answer().status == 200
+    assert counted == []
+    wire.socket.sendall(said("GET /version"))
+    assert wire.answer().status == 200
+    assert counted == ["/version"]
 
 
 def test_a_bug_is_told_as_such_and_in_the_log(

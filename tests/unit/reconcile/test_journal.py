@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.reconcile.journal import Journal
-from store.records import EventRecord, Happening, Key, ObjectRecord, StatusRecord
+from store.records import Batch, EventRecord, Happening, Key, ObjectRecord, StatusRecord
 from store.store import Store
 
 WEB, DB = Key("shop", "container", "web"), Key("shop", "container", "db")
@@ -107,3 +108,95 @@ async def test_who_waits_for_a_write_and_goes_away_takes_nothing_along(tmp_path:
     assert [event.message for event in store.events()] == [str(number) for number in range(20)]
     await journal.close()
     store.close()
+
+
+class Disk:
+    """A store that tells what reached it, and what of that a power cut would leave."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.safe = 0
+        self.error: Exception | None = None
+
+    def load(self) -> tuple[dict[Key, ObjectRecord], dict[Key, StatusRecord]]:
+        return {}, {}
+
+    def write(self, batch: Batch, *, is_synced: bool = True) -> None:
+        self.written += [event.message for event in batch.events]
+        self.written += [str(record.key) for record in (*batch.objects, *batch.statuses)]
+        if is_synced:
+            self.safe = len(self.written)
+
+    def sync(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.safe = len(self.written)
+
+
+def an_event(message: str) -> EventRecord:
+    return EventRecord(1.0, WEB, "Normal", "Started", message)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not is_so():
+            await asyncio.sleep(0.001)
+
+
+def journal_of(disk: Disk, objects: dict[Key, ObjectRecord], errors: list[Exception]) -> Journal:
+    return Journal(disk, objects, {}, delay_seconds=0.02, in_thread=True, on_error=errors.append)
+
+
+async def test_what_only_happened_reaches_the_disk_a_little_later() -> None:
+    disk = Disk()
+    journal = journal_of(disk, {}, [])
+    journal.event(an_event("one"))
+    await until(lambda: disk.written == ["one"])
+    await until(lambda: disk.safe == 1)
+    await journal.close()
+
+
+async def test_who_asks_for_what_is_stored_is_not_answered_before() -> None:
+    """Also when somebody else wrote it a moment ago."""
+    disk = Disk()
+    journal = journal_of(disk, {}, [])
+    journal.event(an_event("one"))
+    assert await journal.flush(is_synced=False)
+    assert (disk.written, disk.safe) == (["one"], 0)
+    assert await journal.flush()
+    assert disk.safe == 1
+    await journal.close()
+    assert disk.safe == 1
+
+
+async def test_a_wish_is_on_the_disk_whoever_writes_it() -> None:
+    disk, objects = Disk(), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, [])
+    journal.event(an_event("one"))
+    journal.object_changed(WEB)
+    assert await journal.flush(is_synced=False)
+    assert disk.safe == 2
+    await journal.close()
+
+
+async def test_the_end_leaves_nothing_behind() -> None:
+    disk = Disk()
+    journal = journal_of(disk, {}, [])
+    journal.event(an_event("one"))
+    await journal.flush(is_synced=False)
+    await journal.close()
+    assert disk.safe == 1
+
+
+async def test_a_disk_that_refuses_is_told_and_asked_again() -> None:
+    disk, errors = Disk(), list[Exception]()
+    journal = journal_of(disk, {}, errors)
+    disk.error = OSError("broken")
+    journal.event(an_event("one"))
+    await until(lambda: len(errors) >= 2)
+    assert journal.is_failing
+    assert not await journal.flush()
+    disk.error = None
+    await until(lambda: not journal.is_failing)
+    assert disk.safe == 1
+    await journal.close()

@@ -6,6 +6,7 @@ import stat
 import threading
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -133,6 +134,23 @@ def test_commits_are_durable_and_readers_do_not_block(store: Store) -> None:
         assert pragma("PRAGMA journal_mode").scalar() == "wal"
         assert pragma("PRAGMA foreign_keys").scalar() == 1
         assert pragma("PRAGMA busy_timeout").scalar() == 5000
+
+
+def test_history_is_not_waited_for_where_nobody_asks_that(store: Store, path: Path) -> None:
+    said: list[str] = []
+    connection: Any = store._connection.connection.dbapi_connection
+    connection.set_trace_callback(said.append)
+    store.write(Batch(events=(an_event(),)), is_synced=False)
+    with pytest.raises(StoreError):
+        store.write(Batch(events=(an_event(type=None),)), is_synced=False)
+    connection.set_trace_callback(None)
+    pragmas = [text.partition("= ")[2] for text in said if "synchronous" in text]
+    assert pragmas == ["NORMAL", "FULL"] * 2
+    assert said.index("COMMIT") < said.index("PRAGMA synchronous = FULL")
+    assert [event.id for event in Store(path).events()] == [1]
+    store.sync()
+    (path.parent / f"{path.name}-wal").unlink()
+    store.sync()  # it is in the database then
 
 
 def test_a_symlink_in_the_files_place_is_not_followed(path: Path, tmp_path: Path) -> None:
