@@ -15,13 +15,14 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from runtime import pipes, user_namespaces
 from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.copies.inlet import Incoming, written
 from runtime.copies.lines import Given, Lines
 from runtime.copies.nursery import Nursery, Worker
 from runtime.copies.places import PathStat, stat_of
@@ -58,7 +59,7 @@ class ContainerCopies:
         if running is not None:
             self._nursery.prepare()
             return await _in_thread(entry.config.name, lambda: _stat_and_close(running, path))
-        async with self._begun(entry, {"verb": "stat", "path": path}) as copy:
+        async with self._begun(entry, {"verb": "stat", "path": path}, {}) as copy:
             return PathStat(**(await copy.line())["stat"])
 
     @contextlib.asynccontextmanager
@@ -67,7 +68,7 @@ class ContainerCopies:
         entry = self._index.get("copy", id)
         reading, writing = pipes.wide()
         try:
-            async with self._begun(entry, {"verb": "get", "path": path, "pipe": writing}) as copy:
+            async with self._begun(entry, {"verb": "get", "path": path}, {"pipe": writing}) as copy:
                 os.close(writing)
                 writing = -1
                 found = PathStat(**(await copy.line())["stat"])
@@ -81,21 +82,39 @@ class ContainerCopies:
         self,
         id: str,
         path: str,
-        pieces: AsyncIterator[bytes],
+        source: Incoming | AsyncIterator[bytes],
         *,
         keeps_kinds: bool = False,
         owner: str = "",
     ) -> None:
-        """Unpack a tar, plain or packed, into a directory. keeps_kinds: a directory and what is none do not
-        replace each other. owner: who all of it belongs to, as a user of the container; "" is as in the tar.
+        """Unpack a tar, plain or packed, into a directory. source: the connection that it comes by, or its
+        pieces where it has to pass through us. keeps_kinds: a directory and what is none do not replace each
+        other. owner: who all of it belongs to, as a user of the container; "" is as in the tar.
         What was written before an error stays, as with Docker."""
         entry = self._index.get("copy", id)
         told = {"verb": "put", "path": path, "keeps_kinds": keeps_kinds, "owner": owner}
+        if isinstance(source, Incoming):
+            await self._put_from(entry, told, source)
+        else:
+            await self._put_pieces(entry, told, source)
+
+    async def _put_from(self, entry: Entry, told: dict[str, Any], source: Incoming) -> None:
+        passed = {"connection": source.connection}
+        if source.early:
+            passed["early"] = written(source.early)
+        try:
+            async with self._begun(entry, {**told, **source.told()}, passed) as copy:
+                await copy.line()
+        finally:
+            if source.early:
+                os.close(passed["early"])
+
+    async def _put_pieces(self, entry: Entry, told: dict[str, Any], pieces: AsyncIterator[bytes]) -> None:
         reading, writing = pipes.wide()
         os.set_blocking(writing, False)
         tasks: list[asyncio.Task[Any]] = []
         try:
-            async with self._begun(entry, {**told, "pipe": reading}) as copy:
+            async with self._begun(entry, told, {"pipe": reading}) as copy:
                 os.close(reading)
                 reading = -1
                 feeding = asyncio.create_task(pipes.feed(writing, pieces))
@@ -116,7 +135,9 @@ class ContainerCopies:
                     os.close(descriptor)
 
     @contextlib.asynccontextmanager
-    async def _begun(self, entry: Entry, told: dict[str, Any]) -> AsyncIterator[Lines]:
+    async def _begun(
+        self, entry: Entry, told: dict[str, Any], passed: Mapping[str, int]
+    ) -> AsyncIterator[Lines]:
         """A worker that looks at the container's files; it is gone at the end."""
         async with self._slots:
             async with entry.lock:  # whether it runs does not change meanwhile
@@ -128,7 +149,7 @@ class ContainerCopies:
                     if not entry.is_running:
                         await self._roots.wait_gone("copy", entry.config.id, entry.config.name)
                         await self._volume_mounts.take(entry.config, holder)
-                    reading, worker = await self._start(entry, told)
+                    reading, worker = await self._start(entry, told, passed)
                 except BaseException:
                     self._volume_mounts.let_go(holder)
                     raise
@@ -145,18 +166,19 @@ class ContainerCopies:
         entry.copies.pop(worker, None)
         gone.set_result(None)
 
-    async def _start(self, entry: Entry, told: dict[str, Any]) -> tuple[int, Worker]:
+    async def _start(
+        self, entry: Entry, told: dict[str, Any], passed: Mapping[str, int]
+    ) -> tuple[int, Worker]:
         """A worker, and where its lines come from."""
         config, running = entry.config, _open(entry)
         has_ids = config.security.user_namespace == "auto"
         ids = user_namespaces.SIZE if has_ids else 1 << 32
         whole: dict[str, Any] = {"ids": ids, "name": config.name, **told}
-        passed = {"pipe": whole.pop("pipe")} if "pipe" in whole else {}
         if running is None:
             overlay, mounts = self._assembly.idle_root(config)
             whole |= {"overlay": overlay.to_json(), "mounts": mounts, "read_only": config.read_only}
         else:
-            passed |= {"root": running.root} | ({"users": running.process} if has_ids else {})
+            passed = {**passed, "root": running.root} | ({"users": running.process} if has_ids else {})
         try:
             return await self._nursery.start(whole, passed)
         finally:

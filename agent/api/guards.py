@@ -172,10 +172,12 @@ async def _heard_from(request: web.Request) -> AsyncIterator[None]:
 
 
 async def _end_silence(request: web.Request) -> None:
-    """Silent is a client of whom nothing has come while all that came was read: a slow disk is no silence."""
+    """Silent is a client of whom nothing has come while all that came was read: a slow disk is no silence.
+    Of a connection that is lent, whoever reads it sees to that."""
     content: Any = request.content
+    protocol: Any = request.protocol
     heard, silent = -1, 0.0
-    while not content.is_eof():
+    while not content.is_eof() and not protocol.is_lent:
         await asyncio.sleep(LOOK_SECONDS)
         is_silent = content.total_bytes == heard and not content._size
         heard, silent = content.total_bytes, silent + LOOK_SECONDS if is_silent else 0.0

@@ -26,6 +26,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from agent.api import early_reader
 from agent.api.early_reader import EarlyReader
+from agent.api.lent_body import is_for_others
 from agent.api.tls_connection import TlsConnection
 from agent.api.trimming import Trimming
 from runtime.errors import SetpointError
@@ -68,8 +69,8 @@ class Inbound(RequestHandler):
     """One connection of a client, until it is upgraded."""
 
     __slots__ = (
-        "_body", "_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_is_answered", "_last",
-        "way",
+        "_body", "_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_is_answered", "_kept",
+        "_last", "is_lent", "way",
     )  # fmt: skip
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
@@ -86,6 +87,9 @@ class Inbound(RequestHandler):
         # Of a request that asks to leave HTTP: what of its body is still to come, then what comes after it.
         self._body_left: int | None = None
         self._early = bytearray()
+        # Of a request whose body is for somebody else to read: what came of it.
+        self._kept: bytes | None = None
+        self.is_lent = False
 
     @property
     def is_waiting(self) -> bool:
@@ -102,6 +106,8 @@ class Inbound(RequestHandler):
             self._manager.end(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.is_lent:
+            return  # the rest of a body that was refused
         if self._body_left is None and self.is_waiting and data:
             data = self._take_head(data)
             if not data:
@@ -128,6 +134,11 @@ class Inbound(RequestHandler):
         self._feed(data[:end])
         if self._messages:
             self._body_left = _body_before_leaving(*self._messages[-1])
+            if self._body_left is None and is_for_others(*self._messages[-1], self.transport):
+                assert self.transport is not None
+                self.transport.pause_reading()
+                self._kept = data[end:]
+                return b""
         return data[end:]
 
     def _feed(self, data: bytes) -> None:
@@ -171,8 +182,22 @@ class Inbound(RequestHandler):
             self.transport.resume_reading()
         return early, self._has_said_all
 
+    def lend(self) -> bytes | None:
+        """What came of a body that is for somebody else to read, from the connection itself: from here on
+        that is not read here, and ends with the answer. None for a body that has to be read here."""
+        kept, self._kept = self._kept, None
+        self.is_lent = kept is not None
+        return kept
+
     async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
-        """One that asked to leave and was refused goes on in HTTP."""
+        """One that asked to leave and was refused goes on in HTTP, and so does a body that nobody read."""
+        if self.transport is not None and (self.is_lent or self._kept is not None):
+            self.transport.resume_reading()
+        if self.is_lent:
+            arguments[1].force_close()
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            self.data_received(kept)
         if self._body_left is not None:
             early, _ = self.leave()
             if early:

@@ -5,7 +5,7 @@ they hold and what their names are, strangers decide.
 
     stat  {"stat": …}
     get   {"stat": …}, the tar into the pipe, {"done": …}
-    put   the tar out of the pipe, {"done": …}                        any of them: {"error": …} in its place
+    put   the tar out of the pipe, or the connection, {"done": …}     any of them: {"error": …} in its place
     export, diff  of its layers: the tar into the pipe; {"changes": […]} …, {"done": …}
 
 It has found the container's root, or its layers, and entered its user namespace if it has one of its own,
@@ -23,7 +23,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -31,13 +31,14 @@ from runtime import landlock, mounts, syscalls, users, worker_bounds
 from runtime.copies import layers
 from runtime.copies.composed import compose
 from runtime.copies.giving import give
+from runtime.copies.inlet import Incoming, Inlet, read_whole
 from runtime.copies.outlet import Outlet
 from runtime.copies.places import place_of, real_parts, stat_of
 from runtime.copies.taking import Taking
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.error_view import to_view
 from runtime.images.limits import Limits
-from runtime.images.streams import ByteStream, unpack_chunks
+from runtime.images.streams import MAGIC_BYTES, ByteStream, check_limits, detect_packing, unpack_chunks
 from runtime.images.tarheaders import read_entries
 from runtime.images.walk import open_root as open_layer
 from runtime.supervisor.process import enter_users
@@ -50,6 +51,7 @@ READS = (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER)
 LAYER_READS = (*READS, _SYS_ADMIN)  # trusted.overlay.opaque is shown to nobody else (xattr(7))
 WRITES = (_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP)
 LIMITS = Limits()
+MAX_DESCRIPTORS = 8  # that come with what there is to do
 
 
 def main() -> int:
@@ -113,7 +115,7 @@ def op_of(told: Mapping[str, Any]) -> str:
 
 def hear(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """What to do, with the descriptors that came with it by their names, and they alone. None at the end."""
-    line, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 4)
+    line, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, MAX_DESCRIPTORS)
     while line and not line.endswith(b"\n"):
         more = channel.recv(1 << 16)
         line = line + more if more else b""
@@ -190,15 +192,33 @@ def _put(roots: Sequence[int], told: Mapping[str, Any]) -> None:
             keeps_kinds=told["keeps_kinds"],
         )
         try:
-            with os.fdopen(int(told["pipe"]), "rb", 0) as source:
-                stream = ByteStream(unpack_chunks(source, subject, LIMITS))
-                for entry in read_entries(stream, subject, LIMITS):
-                    taking.add(entry, stream.take(entry.size))
-                taking.end()
-                stream.drain()  # what follows the end mark is nothing, and is waited for
+            stream = ByteStream(_chunks(told))
+            for entry in read_entries(stream, subject, LIMITS):
+                taking.add(entry, stream.take(entry.size))
+            taking.end()
+            stream.drain()  # what follows the end mark is nothing, and is waited for
         finally:
             taking.close()
     _say({"done": "put"})
+
+
+def _chunks(told: Mapping[str, Any]) -> Iterator[bytes] | Iterator[memoryview]:
+    """Of the plain tar."""
+    if "pipe" in told:
+        return unpack_chunks(os.fdopen(int(told["pipe"]), "rb", 0), told["name"], LIMITS)
+    early = read_whole(told["early"]) if "early" in told else b""
+    inlet = Inlet(Incoming(int(told["connection"]), early, told["length"], told["silence"]))
+    if detect_packing(inlet.peek(MAGIC_BYTES)):
+        return unpack_chunks(inlet, told["name"], LIMITS)
+    return _views(inlet, told["name"])
+
+
+def _views(inlet: Inlet, subject: str) -> Iterator[memoryview]:
+    size = 0
+    for view in inlet.views():
+        size += len(view)
+        check_limits(size, size, "", subject, LIMITS)
+        yield view
 
 
 _VERBS: Mapping[str, Callable[[Sequence[int], Mapping[str, Any]], None]] = {

@@ -61,7 +61,7 @@ def unpack_chunks(source: Reader, subject: str, limits: Limits = DEFAULT_LIMITS)
     try:
         for chunk in _decoder(packing, limits)(counted):
             produced += len(chunk)
-            _check_limits(produced, counted.consumed, packing, subject, limits)
+            check_limits(produced, counted.consumed, packing, subject, limits)
             yield chunk
     except (_GZIP_ERROR, lzma.LZMAError, zstandard.ZstdError, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -89,7 +89,7 @@ class _Counted:
         return data
 
 
-def _check_limits(produced: int, consumed: int, packing: Packing, subject: str, limits: Limits) -> None:
+def check_limits(produced: int, consumed: int, packing: Packing, subject: str, limits: Limits) -> None:
     if produced > limits.unpacked_bytes:
         raise Invalid(
             "unpack", subject, f"more than {limits.unpacked_bytes} bytes unpacked", "it looks like a bomb"
@@ -237,9 +237,10 @@ class Pump:
 
 
 class ByteStream:
-    """Plain chunks as a stream that is read in exact lengths, without copying what is large."""
+    """Plain chunks as a stream that is read in exact lengths, without copying what is large. A chunk that is
+    a view need last until the next one only."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes] | Iterator[memoryview]) -> None:
         self._chunks = chunks
         self._view = memoryview(b"")
         self._at = 0
@@ -255,7 +256,7 @@ class ByteStream:
         if end <= len(self._view):
             self._at = end
             return self._view[at:end].tobytes()
-        return b"".join(self.take(size))
+        return b"".join(map(bytes, self.take(size)))  # one by one: join() alone would first take them all
 
     def take(self, size: int) -> Iterator[memoryview]:
         """The next `size` bytes piece by piece; fewer at the end."""

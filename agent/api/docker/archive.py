@@ -8,12 +8,14 @@ from contextlib import aclosing, contextmanager
 
 from aiohttp import web
 
+from agent.api import guards
 from agent.api.context import Context
 from agent.api.docker import path_stat
 from agent.api.docker.answers import json_answer
 from agent.api.docker.finding import find_container
 from agent.api.docker.pouring import available, can_pour, pour
 from agent.api.docker.query_words import truth
+from agent.api.lent_body import incoming
 from agent.api.requests import context_of
 from runtime.copies.lines import Given
 from runtime.errors import Invalid, NotFound, SetpointError
@@ -59,11 +61,11 @@ async def put(request: web.Request) -> web.StreamResponse:
     owner = ""
     if truth(request.query, "copyUIDGID"):
         owner = context.engine.user_of(state.id)
-    with _worded(request, path):
+    with _worded(request, path), incoming(request, guards.SILENCE_SECONDS) as body:
         await context.engine.copies.put(
             state.id,
             path,
-            request.content.iter_any(),
+            body,
             keeps_kinds=truth(request.query, "noOverwriteDirNonDir"),
             owner=owner,
         )
