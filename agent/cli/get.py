@@ -95,7 +95,8 @@ def _condition(condition: dict[str, Any]) -> str:
 
 
 def _container(container: dict[str, Any]) -> str:
-    where = ", ".join(f"{n} {a}" for n, a in output.mapping(container.get("addresses")).items())
+    families = (output.mapping(container.get(name)) for name in ("addresses", "addresses6"))
+    where = ", ".join(f"{n} {a}" for found in families for n, a in found.items())
     parts = [str(container.get("id", ""))[:12], str(container.get("phase", ""))]
     parts += [f"pid {container['pid']}"] if container.get("pid") else []
     parts += [str(container["health"])] if container.get("health") else []
@@ -110,7 +111,8 @@ def _container(container: dict[str, Any]) -> str:
 def _port(port: dict[str, Any]) -> str:
     """`127.0.0.1:8080->80`, and the protocol where it is not tcp."""
     protocol = "" if port["protocol"] == "tcp" else f"/{port['protocol']}"
-    return f"{port['host_ip'] or '0.0.0.0'}:{port['host_port']}->{port['container_port']}{protocol}"
+    host = f"[{port['host_ip']}]" if ":" in port["host_ip"] else port["host_ip"] or "0.0.0.0"
+    return f"{host}:{port['host_port']}->{port['container_port']}{protocol}"
 
 
 def _spec(spec: dict[str, Any]) -> list[str]:

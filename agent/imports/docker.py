@@ -22,6 +22,7 @@ from agent.manifest.files import PROJECT
 from agent.manifest.spec import (
     AnySpec,
     ContainerSpec,
+    Ipv6,
     NetworkSpec,
     Restart,
     VolumeSpec,
@@ -211,20 +212,12 @@ def _network_spec(data: Data, key: Key, dump: Dump, found: Import) -> NetworkSpe
         found.note(key, f"left out: the bridge's name {bridge}, until the daemon's network is gone")
     for other in sorted(set(options) - {MTU, ICC, BRIDGE_OPTION}):
         found.note(key, f"left out: option {other}")
+    if _has_static_address(name, dump, "IPv4Address"):
+        fields |= _addresses(data, 4)
     if data.get("EnableIPv6"):
-        found.note(key, "left out: IPv6")
-    config = ((data.get("IPAM") or {}).get("Config") or [{}])[0]
-    if _has_static_address(name, dump):
-        fields |= {
-            field: config[said]
-            for field, said in (
-                ("subnet", "Subnet"),
-                ("gateway", "Gateway"),
-                ("ip_range", "IPRange"),
-                ("aux_addresses", "AuxiliaryAddresses"),
-            )
-            if config.get(said)
-        }
+        fields["ipv6"] = Ipv6(
+            **(_addresses(data, 6) if _has_static_address(name, dump, "IPv6Address") else {})
+        )
     if labels := {k: v for k, v in _labels(data).items() if not k.startswith(COMPOSE)}:
         fields["labels"] = labels
     if name != convert.network_name(key, NetworkSpec()):
@@ -232,11 +225,20 @@ def _network_spec(data: Data, key: Key, dump: Dump, found: Import) -> NetworkSpe
     return NetworkSpec(**fields)
 
 
-def _has_static_address(name: str, dump: Dump) -> bool:
+def _addresses(data: Data, version: int) -> dict[str, Any]:
+    """Of a network: the subnet of a family with what is said of it. It may say the prefix with a gateway."""
+    configs = (data.get("IPAM") or {}).get("Config") or ()
+    config: Data = next((each for each in configs if (":" in str(each.get("Subnet"))) == (version == 6)), {})
+    found = {"subnet": config.get("Subnet"), "gateway": str(config.get("Gateway") or "").partition("/")[0]}
+    found |= {"ip_range": config.get("IPRange"), "aux_addresses": config.get("AuxiliaryAddresses")}
+    return {field: value for field, value in found.items() if value}
+
+
+def _has_static_address(name: str, dump: Dump, kind: str) -> bool:
     """Then its subnet was chosen by somebody, and counts."""
     for container in dump.containers:
         said = ((container.get("NetworkSettings") or {}).get("Networks") or {}).get(name) or {}
-        if (said.get("IPAMConfig") or {}).get("IPv4Address"):
+        if (said.get("IPAMConfig") or {}).get(kind):
             return True
     return False
 

@@ -88,8 +88,9 @@ def _endpoints(container: Data, host: Data) -> dict[str, Any]:
         endpoint: dict[str, Any] = {}
         if aliases := [alias for alias in said.get("Aliases") or () if alias not in own]:
             endpoint["Aliases"] = aliases
-        if address := (said.get("IPAMConfig") or {}).get("IPv4Address"):
-            endpoint["IPAMConfig"] = {"IPv4Address": address}
+        asked = said.get("IPAMConfig") or {}
+        if kept := {kind: asked[kind] for kind in ("IPv4Address", "IPv6Address") if asked.get(kind)}:
+            endpoint["IPAMConfig"] = kept
         for name_of_said in ("Links", "DriverOpts"):
             if said.get(name_of_said):
                 endpoint[name_of_said] = said[name_of_said]

@@ -244,14 +244,17 @@ def _check_addresses(
 def _address_problem(spec: object, name: str, address: str) -> tuple[str, str] | None:
     if not isinstance(spec, NetworkSpec) or spec.external:
         return None
-    if not spec.subnet:
+    found = ipaddress.ip_address(address)
+    if found.version == 6 and spec.ipv6 is None:
+        return f'network "{name}" has no IPv6', "enable_ipv6: true there, and a subnet for it"
+    said = spec.ipv6 if found.version == 6 and spec.ipv6 is not None else spec
+    if not said.subnet:
         return (
             f'a static address needs a subnet on network "{name}"',
             "write ipam: {config: [{subnet: …}]} there",
         )
-    subnet = ipaddress.ip_network(spec.subnet)
-    found = ipaddress.ip_address(address)
-    gateway = ipaddress.ip_address(spec.gateway) if spec.gateway else subnet.network_address + 1
+    subnet = ipaddress.ip_network(said.subnet)
+    gateway = ipaddress.ip_address(said.gateway) if said.gateway else subnet.network_address + 1
     if found not in subnet or found in (subnet.network_address, subnet.broadcast_address):
         return f'{address} is not an address of network "{name}" ({subnet})', ""
     if found == gateway:

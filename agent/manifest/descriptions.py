@@ -508,7 +508,11 @@ NETWORK = {
         {"type": "object"},
     ),
     "enable_ipv4": D("true is the one there is.", "enable_ipv4: true", BOOLEAN),
-    "enable_ipv6": D("false is the one there is, for now.", "enable_ipv6: false", BOOLEAN),
+    "enable_ipv6": D(
+        "IPv6 beside IPv4: of the subnet that ipam names, or of one of this host's own range (fdXX:…/64).",
+        "enable_ipv6: true",
+        BOOLEAN,
+    ),
     "ensure": ENSURE,
     "external": EXTERNAL,
     "gateway": D(
@@ -519,7 +523,8 @@ NETWORK = {
     "internal": D("No way out of it.", "internal: true", BOOLEAN),
     "ipam": D(
         "compose's place for a subnet and gateway, for the part of it that containers get addresses of "
-        "(ip_range), and for those that none gets (aux_addresses).",
+        "(ip_range), and for those that none gets (aux_addresses). One entry of IPv4, and with enable_ipv6 "
+        "one of IPv6.",
         "ipam: {config: [{subnet: 10.9.0.0/24, ip_range: 10.9.0.128/25, aux_addresses: {router: 10.9.0.9}}]}",
         {"type": "object"},
     ),

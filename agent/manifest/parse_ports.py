@@ -16,6 +16,8 @@ from agent.manifest.nodes import Mapping, Node
 from agent.manifest.parse_values import choice, fields, filled, items, text
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.spec import Port
+from runtime.errors import SetpointError
+from runtime.network.ports import check_address6
 
 MAX_PORT = 65535
 MAX_PORTS = 10_000
@@ -90,11 +92,17 @@ def _split_host(head: str, value: str) -> tuple[str, str]:
 def host_address(value: str) -> str:
     """A host address in its canonical form, as the text that two of them are compared by."""
     try:
-        return str(ipaddress.ip_address(value))
+        found = str(ipaddress.ip_address(value))
     except ValueError:
         raise Refuse(
-            f'"{value}" is not an address', "write an IPv6 address in brackets: [::1]:80:80"
+            f'"{value}" is not an address', "write an IPv6 address in brackets: [2001:db8::1]:80:80"
         ) from None
+    if ":" in found:
+        try:
+            check_address6("", found)
+        except SetpointError as error:
+            raise Refuse(error.reason, error.hint) from None
+    return found
 
 
 def port_range(value: str, whole: str) -> tuple[int, int]:

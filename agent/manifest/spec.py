@@ -298,6 +298,15 @@ class AskedNetwork(Spec):
     attachable: bool = False
 
 
+class Ipv6(Spec):
+    """The IPv6 of a network. subnet "" is one of the instance's own range, found by the network's name."""
+
+    subnet: str = ""
+    gateway: str = ""
+    ip_range: str = ""
+    aux_addresses: dict[str, str] = {}
+
+
 class NetworkSpec(Spec):
     name: str = ""  # the real name; "" is project_key
     driver: Literal["bridge", ""] = ""
@@ -310,6 +319,7 @@ class NetworkSpec(Spec):
     mtu: int | None = None
     isolated: bool = False
     bridge: str = ""  # the link's name; "" is one of ours
+    ipv6: Ipv6 | None = None  # beside IPv4; None: it has none
     labels: dict[str, str] = {}
     ensure: Literal["present", "absent"] = "present"
     suspend: bool = False

@@ -20,8 +20,9 @@ from agent.manifest.parse_values import (
 )
 from agent.manifest.reading import Reading, Refuse
 from agent.manifest.service import labels, real_name
-from agent.manifest.spec import NetworkSpec, VolumeSpec
+from agent.manifest.spec import Ipv6, NetworkSpec, VolumeSpec
 from runtime.errors import Invalid, SetpointError
+from runtime.network.addresses import BITS6, subnet_of
 from runtime.network.link_names import check_link_name
 from runtime.volume_options import is_bind, read_source
 
@@ -35,7 +36,7 @@ _AS_IT_IS = {
     "com.docker.network.bridge.gateway_mode_ipv4": ("nat",),
 }
 NETWORK_DRIVERS = ("overlay", "macvlan", "ipvlan", "host", "none")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 mtu = integer(68, 65535)
 
@@ -57,6 +58,15 @@ def _driver(supported: str, others: tuple[str, ...]) -> Parser[str]:
     return parse
 
 
+def _subnet4(r: Reading, node: Node) -> str:
+    value = _subnet(r, node)
+    if ":" in value:
+        raise Refuse(
+            f'"{value}" is IPv6', "enable_ipv6: true, and the subnet in ipam: {config: [{subnet: …}]}"
+        )
+    return value
+
+
 def _subnet(r: Reading, node: Node) -> str:
     value = text(r, node)
     try:
@@ -66,10 +76,17 @@ def _subnet(r: Reading, node: Node) -> str:
             f'"{value}" is not a subnet', str(error) if "host bits" in str(error) else "such as 10.5.0.0/24"
         ) from None
     if network.version == 6:
-        raise Refuse(f'IPv6 subnet "{value}" is not supported yet')
+        return _subnet6(str(network))
     if network.prefixlen > 30 or network.prefixlen < 8:
         raise Refuse(f'"{value}" is too {"small" if network.prefixlen > 30 else "large"}', "from /8 to /30")
     return str(network)
+
+
+def _subnet6(value: str) -> str:
+    try:
+        return str(subnet_of("", value, "", BITS6))
+    except Invalid as error:
+        raise Refuse(error.reason, error.hint) from None
 
 
 def _gateway(r: Reading, node: Node) -> str:
@@ -80,10 +97,19 @@ def _gateway(r: Reading, node: Node) -> str:
         raise Refuse(f'"{value}" is not an IPv4 address') from None
 
 
+def _address(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        found = ipaddress.ip_address(value)
+    except ValueError:
+        raise Refuse(f'"{value}" is not an address') from None
+    return str(found)
+
+
 def _ip_range(r: Reading, node: Node) -> str:
     value = text(r, node)
     try:
-        return str(ipaddress.IPv4Network(value))
+        return str(ipaddress.ip_network(value))
     except ValueError:
         raise Refuse(f'"{value}" is not a range of addresses', "such as 10.5.0.128/25") from None
 
@@ -91,9 +117,9 @@ def _ip_range(r: Reading, node: Node) -> str:
 def _ipam_entry(r: Reading, node: Node) -> dict[str, Any]:
     table: dict[str, Parser[Any]] = {
         "subnet": _subnet,
-        "gateway": _gateway,
+        "gateway": _address,
         "ip_range": _ip_range,
-        "aux_addresses": lambda r, node: named(r, node, _gateway, "name"),
+        "aux_addresses": lambda r, node: named(r, node, _address, "name"),
     }
     return fields(r, node, table)
 
@@ -103,10 +129,16 @@ def _ipam(r: Reading, node: Node) -> dict[str, Any]:
         "driver": _driver("default", ()),
         "config": lambda r, node: items(r, node, _ipam_entry),
     }
-    config = fields(r, node, table, lacking=("options",)).get("config", ())
-    if len(config) > 1:
-        raise Refuse("more than one subnet is not supported yet")
-    return config[0] if config else {}
+    configs = fields(r, node, table, lacking=("options",)).get("config", ())
+    six = [each for each in configs if _is_ipv6(each)]
+    four = [each for each in configs if not _is_ipv6(each)]
+    if max(len(four), len(six)) > 1:
+        raise Refuse("more than one subnet is not supported yet", "one of IPv4, and one of IPv6")
+    return (four[0] if four else {}) | ({"ipv6": six[0]} if six else {})
+
+
+def _is_ipv6(config: dict[str, Any]) -> bool:
+    return ":" in str(config.get("subnet") or config.get("gateway") or config.get("ip_range") or "")
 
 
 def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
@@ -167,7 +199,7 @@ NETWORK_FIELDS: dict[str, Parser[Any]] = {
     "driver": _driver("bridge", NETWORK_DRIVERS),
     "driver_opts": _driver_opts,
     "enable_ipv4": _only(True),
-    "enable_ipv6": _only(False),
+    "enable_ipv6": boolean,
     "ensure": choice("present", "absent"),
     "external": _external,
     "gateway": _gateway,
@@ -177,7 +209,7 @@ NETWORK_FIELDS: dict[str, Parser[Any]] = {
     "labels": labels,
     "mtu": mtu,
     "name": real_name,
-    "subnet": _subnet,
+    "subnet": _subnet4,
     "suspend": boolean,
 }
 VOLUME_FIELDS: dict[str, Parser[Any]] = {
@@ -206,13 +238,14 @@ def _read(r: Reading, node: Node, table: dict[str, Parser[Any]]) -> dict[str, An
 
 def read_network(r: Reading, node: Node) -> NetworkSpec:
     values = _read(r, node, NETWORK_FIELDS)
-    for name in ("attachable", "enable_ipv4", "enable_ipv6"):
+    for name in ("attachable", "enable_ipv4"):
         values.pop(name, None)
+    has_ipv6 = values.pop("enable_ipv6", False)
     values = values.pop("driver_opts", {}) | values.pop("ipam", {}) | values
+    _read_ipv6(values, node, has_ipv6)
     if "name" in values and not values.get("external"):
         r.claim("network_name", values["name"], at=_at(node, "name"))
-    _check_gateway(values, node)
-    _check_addresses(values, node)
+    _check_ranges(values, node)
     own = (
         "subnet",
         "gateway",
@@ -222,6 +255,7 @@ def read_network(r: Reading, node: Node) -> NetworkSpec:
         "mtu",
         "isolated",
         "bridge",
+        "ipv6",
         "driver",
     )
     _check_external(values, node, own)
@@ -242,6 +276,22 @@ def _at(node: Node, name: str) -> Node:
     return node.entries[name].value if name in node.entries else node
 
 
+def _read_ipv6(values: dict[str, Any], node: Node, has_ipv6: bool) -> None:
+    """What ipam says of IPv6 to a value, checked as the other family's is."""
+    said = values.pop("ipv6", None)
+    if not has_ipv6:
+        if said is not None:
+            raise Refuse(f"{said.get('subnet', 'what ipam says')} is IPv6", "enable_ipv6: true", at=node)
+        return
+    _check_ranges(said or {}, node)
+    values["ipv6"] = Ipv6(**(said or {}))
+
+
+def _check_ranges(values: dict[str, Any], node: Node) -> None:
+    _check_gateway(values, node)
+    _check_addresses(values, node)
+
+
 def _check_gateway(values: dict[str, Any], node: Node) -> None:
     if "gateway" not in values:
         return
@@ -259,12 +309,16 @@ def _check_addresses(values: dict[str, Any], node: Node) -> None:
         return
     if "subnet" not in values:
         raise Refuse(f"{next(iter(said))} needs a subnet", at=node)
-    network = ipaddress.IPv4Network(values["subnet"])
-    if "ip_range" in said and not ipaddress.IPv4Network(said["ip_range"]).subnet_of(network):
+    network = ipaddress.ip_network(values["subnet"])
+    if "ip_range" in said and not _is_part(ipaddress.ip_network(said["ip_range"]), network):
         raise Refuse(f"ip_range {said['ip_range']} is not a part of {network}", at=node)
     for name, address in said.get("aux_addresses", {}).items():
-        if ipaddress.IPv4Address(address) not in network:
+        if ipaddress.ip_address(address) not in network:
             raise Refuse(f'aux_addresses: "{name}": {address} is not an address of {network}', at=node)
+
+
+def _is_part(part: Network, whole: Network) -> bool:
+    return part.network_address in whole and part.broadcast_address in whole
 
 
 def _check_external(values: dict[str, Any], node: Node, own: tuple[str, ...]) -> None:
@@ -272,6 +326,7 @@ def _check_external(values: dict[str, Any], node: Node, own: tuple[str, ...]) ->
     if values.get("external"):
         for name in own:
             if name in values:
+                shown = "enable_ipv6" if name == "ipv6" else name
                 raise Refuse(
-                    f"external and {name} exclude each other", "it is made elsewhere", _at(node, "external")
+                    f"external and {shown} exclude each other", "it is made elsewhere", _at(node, "external")
                 )

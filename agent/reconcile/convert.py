@@ -12,13 +12,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.manifest.spec import AnySpec, Blkio, BlkioRate, ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
+from agent.manifest.spec import (
+    AnySpec,
+    Blkio,
+    BlkioRate,
+    ContainerSpec,
+    Ipv6,
+    Mount,
+    NetworkSpec,
+    Port,
+    VolumeSpec,
+)
 from agent.reconcile.api_objects import is_api
 from runtime.model import (
     ContainerConfig,
     DeviceConfig,
     EndpointConfig,
     ImageInfo,
+    Ipv6Config,
     MountConfig,
     NetworkConfig,
     PortConfig,
@@ -378,8 +389,13 @@ def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
         isolated=spec.isolated,
         mtu=spec.mtu,
         bridge=spec.bridge,
+        ipv6=_ipv6_config(spec.ipv6) if spec.ipv6 is not None else None,
         labels=dict(spec.labels) | {LABEL_KEY: str(key)} | _spec_label(key, spec),
     )
+
+
+def _ipv6_config(spec: Ipv6) -> Ipv6Config:
+    return Ipv6Config(spec.subnet, spec.gateway, spec.ip_range, dict(spec.aux_addresses))
 
 
 def volume_config(key: Key, spec: VolumeSpec) -> VolumeConfig:

@@ -71,6 +71,7 @@ def _container(replica: Replica, memory: Memory) -> dict[str, Any]:
         "phase": state.phase,
         "pid": state.pid,
         "addresses": dict(state.addresses),
+        "addresses6": dict(state.addresses6),
         "image": state.image,
         "health": health.status if health is not None and replica.is_live else "",
         "created_at": state.created_at,

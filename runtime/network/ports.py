@@ -45,7 +45,7 @@ def check(subject: str, port: PortConfig) -> None:
         first, last = port.among
         raise Invalid("publish port", subject, f"{port.host_port} is not one of the ports {first}-{last}")
     if ":" in port.host_ip:
-        _check_address6(subject, port)
+        check_address6(subject, port.host_ip)
         return
     try:
         socket.inet_pton(socket.AF_INET, port.host_ip or "0.0.0.0")
@@ -53,20 +53,21 @@ def check(subject: str, port: PortConfig) -> None:
         raise Invalid("publish port", subject, f"{port.host_ip!r} is not an IPv4 address") from None
 
 
-def _check_address6(subject: str, port: PortConfig) -> None:
+def check_address6(subject: str, address: str) -> None:
+    """Invalid or Unsupported for an address of IPv6 that nothing can be published on. Readers ask, too."""
     try:
-        found = ipaddress.IPv6Address(port.host_ip)
+        found = ipaddress.IPv6Address(address)
     except ValueError:
         found = None
-    if found is None or found.scope_id or found.ipv4_mapped is not None or port.host_ip != str(found):
-        raise Invalid("publish port", subject, f"{port.host_ip!r} is not an IPv6 address")
+    if found is None or found.scope_id or found.ipv4_mapped is not None or address != str(found):
+        raise Invalid("publish port", subject, f"{address[:60]!r} is not an IPv6 address to publish on")
     if found.is_loopback:
         raise Unsupported(
-            "publish port", subject, f"{describe(port)}: the kernel leads nothing from ::1 to a container",
-            "publish on 127.0.0.1",
+            "publish port", subject, f"[{address}]: the kernel leads nothing from there to a container",
+            "127.0.0.1",
         )  # fmt: skip
     if found.is_link_local or found.is_multicast:
-        raise Invalid("publish port", subject, f"{port.host_ip} is not an address to publish on")
+        raise Invalid("publish port", subject, f"[{address}] is not an address to publish on")
 
 
 def published(port: PortConfig, address: str) -> Published:

@@ -110,11 +110,11 @@ def test_the_bridge_has_the_name_that_is_asked_for(either: Host, name: str) -> N
 @pytest.mark.parametrize(
     "body",
     [
-        {"EnableIPv6": True},
+        {"EnableIPv4": False},
         {"ConfigOnly": True},
         {"Driver": "macvlan"},
         {"Options": {"whatever": "x"}},
-        {"IPAM": {"Config": [{"Subnet": "fd00:77::/64"}]}},
+        {"EnableIPv6": True, "IPAM": {"Config": [{"Subnet": "fd00:77::/64"}, {"Subnet": "fd00:78::/64"}]}},
     ],
 )
 def test_what_we_have_not_is_refused(http: Http, name: str, body: dict[str, Any]) -> None:

@@ -147,10 +147,12 @@ def test_the_agent_dies_between_the_wish_and_the_commit(story: Story, docker: Do
 
 
 def test_networks_and_those_who_share_them(story: Story, docker: Docker) -> None:
-    docker("network", "create", "--subnet", "10.213.7.0/24", "lab")
+    six = ("--ipv6", "--subnet", "fd00:213:7::/64")
+    docker("network", "create", "--subnet", "10.213.7.0/24", *six, "lab")
     docker("volume", "create", "kept")
     docker(
         "run", "-d", "--name", "jolly", "--network", "lab", "--ip", "10.213.7.9", "--network-alias", "j",
+        "--ip6", "fd00:213:7::9",
         "-v", "kept:/kept", "-p", "127.0.0.1::80", "busybox", "sleep", "1000",
     )  # fmt: skip
     docker("run", "-d", "--name", "beside", "--network", "container:jolly", "busybox", "sleep", "1000")
@@ -163,6 +165,7 @@ def test_networks_and_those_who_share_them(story: Story, docker: Docker) -> None
     assert story.address("shop/container/jolly") == "10.213.7.9"
     assert story.setpoint("plan").strip() == "nothing to do"
     assert docker("exec", "beside", "cat", "/proc/net/fib_trie").count("10.213.7.9") > 0
+    assert "fd00:213:7::9/64" in docker("exec", "beside", "ip", "-6", "address")
     text = (story.tree / "shop/jolly.compose.yaml").read_text()
     story.apply({"shop/jolly.compose.yaml": text + "  # another\n".replace("  #", "#")}, "A comment")
     assert story.pid("shop/container/jolly") == pids[0]

@@ -10,6 +10,7 @@ from agent.api.docker.bodies import flag_of, map_of, text_of, texts_of, whole_of
 from agent.manifest.spec import Attachment, Port
 from runtime.errors import Invalid, Unsupported
 from runtime.network.names import is_name
+from runtime.network.ports import check_address6
 
 Named = Callable[[str], str]  # a reference as clients say it -> what the spec calls it
 DEFAULT_MODES = ("", "default", "bridge")
@@ -68,16 +69,21 @@ def attachment_of(value: Any, config: Mapping[str, Any] | None = None) -> Attach
     if config is None and texts_of(value, "Links"):
         raise Unsupported("connect", "Links", "said when the container is created, here", "use Aliases")
     ipam = map_of(value, "IPAMConfig")
-    if texts_of(ipam, "LinkLocalIPs") or text_of(ipam, "IPv6Address"):
-        raise Unsupported("connect", "IPAMConfig", "IPv6 and link-local addresses are not to be had here yet")
-    address = text_of(ipam, "IPv4Address")
+    if texts_of(ipam, "LinkLocalIPs"):
+        raise Unsupported("connect", "IPAMConfig", "more link-local addresses are not to be had here yet")
+    address, address6 = text_of(ipam, "IPv4Address"), text_of(ipam, "IPv6Address")
     try:
         address = str(ipaddress.IPv4Address(address)) if address else ""
     except ValueError:
         raise Invalid("", "", f"invalid IPv4 address: {address[:40]}") from None
+    try:
+        address6 = str(ipaddress.IPv6Address(address6)) if address6 else ""
+    except ValueError:
+        raise Invalid("", "", f"invalid IPv6 address: {address6[:40]}") from None
     return Attachment(
         aliases=texts_of(value, "Aliases"),
         ipv4_address=address,
+        ipv6_address=address6,
         mac_address=text_of(value, "MacAddress") or text_of(config or {}, "MacAddress"),
         priority=whole_of(value, "GwPriority"),
     )
@@ -122,12 +128,12 @@ def _binding(item: Any, target: int, protocol: str) -> Port:
     if not isinstance(item, dict):
         raise Invalid("read request", "PortBindings", "not an object of lists of objects")
     address, text = text_of(item, "HostIp"), text_of(item, "HostPort")
-    if ":" in address:
-        raise Unsupported("publish", address[:40], "IPv6 is not to be had here yet")
     try:
-        address = "" if address in ("", "0.0.0.0") else str(ipaddress.IPv4Address(address))
+        address = str(ipaddress.ip_address(address.strip("[]"))) if address else ""
     except ValueError:
         raise Invalid("", "", f"invalid HostIp: {address[:40]}") from None
+    if ":" in address:
+        check_address6("HostIp", address)
     numbers = _host_ports(text)
     return Port(target=target, protocol=protocol, host_ip=address, **numbers)
 

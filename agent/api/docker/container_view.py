@@ -15,6 +15,7 @@ from agent.manifest.spec import ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.policy import Health
 from runtime.model import ContainerState, ImageInfo, NetworkState, PortConfig
+from runtime.network.ports import by_family
 from store.records import Key, ObjectRecord
 
 OWN_LABELS = "setpoint."
@@ -124,6 +125,13 @@ def _health_text(status: str) -> str:
     return "health: starting" if status == "starting" else status
 
 
+def _ports(seen: Seen) -> tuple[PortConfig, ...]:
+    """As they are bound: what is published on every address is two, where there is IPv6 with a way out."""
+    networks = (seen.networks.get(name) for name in seen.state.addresses6)
+    has_ipv6 = any(network is not None and not network.internal for network in networks)
+    return tuple(each for port in seen.state.ports for each in by_family(port, has_ipv6))
+
+
 def ports_summary(ports: tuple[PortConfig, ...], exposed: tuple[str, ...]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"IP": p.host_ip or "0.0.0.0", "PrivatePort": p.container_port, "PublicPort": p.host_port,
@@ -206,7 +214,7 @@ def summary(seen: Seen, now: float, volume_path: Mapping[str, str]) -> dict[str,
         "ImageID": state.image,
         "Command": " ".join(_quoted(word) for word in words),
         "Created": int(state.created_at),
-        "Ports": ports_summary(state.ports, exposed) if is_live else [],
+        "Ports": ports_summary(_ports(seen), exposed) if is_live else [],
         "Labels": seen.labels(),
         "State": seen.status,
         "Status": status_text(seen, now),
@@ -229,7 +237,7 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
     config = config_view.config_of(spec, seen.image, state.id, seen.reference)
     words = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
     host = config_view.host_config_of(_by_real_names(seen, spec))
-    ports = state.ports if state.phase in ("running", "paused") else ()
+    ports = _ports(seen) if state.phase in ("running", "paused") else ()
     networks = endpoints(seen)
     return {
         "Id": state.id,

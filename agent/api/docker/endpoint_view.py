@@ -45,9 +45,11 @@ def _settings(
     is_live = state.phase in ("running", "paused")
     address = state.addresses.get(name, "") if is_live else ""
     prefix = network.subnet.partition("/")[2] if network is not None and address else "0"
+    address6 = state.addresses6.get(name, "") if is_live else ""
+    prefix6 = network.subnet6.partition("/")[2] if network is not None and address6 else "0"
     has_names = name not in MODES and name != DEFAULT_BRIDGE.name
     return {
-        "IPAMConfig": {"IPv4Address": endpoint.ipv4} if endpoint.ipv4 else None,
+        "IPAMConfig": _asked(endpoint),
         "Links": [],
         "Aliases": _aliases(state, endpoint),
         "MacAddress": mac_address(state, name) if is_live else "",
@@ -58,11 +60,17 @@ def _settings(
         "Gateway": network.gateway if network is not None and address else "",
         "IPAddress": address,
         "IPPrefixLen": int(prefix or 0),
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
+        "IPv6Gateway": network.gateway6 if network is not None and address6 else "",
+        "GlobalIPv6Address": address6,
+        "GlobalIPv6PrefixLen": int(prefix6 or 0),
         "DNSNames": _names(state, endpoint) if has_names else [],
     }
+
+
+def _asked(endpoint: EndpointConfig) -> dict[str, str] | None:
+    """The addresses that were asked for, of those that the engine chose none."""
+    said = {"IPv4Address": endpoint.ipv4, "IPv6Address": endpoint.ipv6}
+    return {kind: address for kind, address in said.items() if address} or None
 
 
 def _aliases(state: ContainerState, endpoint: EndpointConfig) -> list[str]:

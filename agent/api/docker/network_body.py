@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.api.docker.answers import Forbidden
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of
-from agent.manifest.spec import AskedNetwork, NetworkSpec
+from agent.manifest.spec import AskedNetwork, Ipv6, NetworkSpec
 from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.network.link_names import check_link_name
 
@@ -21,6 +21,7 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
 MTU = "com.docker.network.driver.mtu"
 BRIDGE = "com.docker.network.bridge."
 ICC = BRIDGE + "enable_icc"
+IPV6 = "com.docker.network.enable_ipv6"
 # Options that may be said as long as they say what is so anyway.
 _AS_IT_IS = {
     BRIDGE + "enable_ip_masquerade": ("true",),
@@ -29,7 +30,6 @@ _AS_IT_IS = {
     BRIDGE + "inhibit_ipv4": ("false",),
     BRIDGE + "gateway_mode_ipv4": ("", "nat"),
     "com.docker.network.enable_ipv4": ("true",),
-    "com.docker.network.enable_ipv6": ("false",),
 }
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 _KNOWN = frozenset(
@@ -54,14 +54,14 @@ def spec_of(body: Mapping[str, Any]) -> NetworkSpec:
         raise Forbidden("Ingress network can only be global scope network")
     if flag_of(body, "ConfigOnly") or text_of(map_of(body, "ConfigFrom"), "Network"):
         raise Unsupported("create network", name, "config-only networks are not to be had here")
-    if flag_of(body, "EnableIPv6") or not flag_of(body, "EnableIPv4", default=True):
-        raise Unsupported("create network", name, "networks have IPv4, and IPv4 alone, here yet")
+    if not flag_of(body, "EnableIPv4", default=True):
+        raise Unsupported("create network", name, "a network has IPv4 here, with IPv6 or without")
     options = text_map_of(body, "Options")
     return NetworkSpec(
         name=name,
         asked=AskedNetwork(options=options, attachable=flag_of(body, "Attachable")),
         **_said(internal=flag_of(body, "Internal"), labels=_labels(body), **_of_options(name, options)),
-        **_ipam(name, map_of(body, "IPAM")),
+        **_ipam(name, map_of(body, "IPAM"), has_ipv6=flag_of(body, "EnableIPv6") or _asks_for_ipv6(options)),
     )
 
 
@@ -119,6 +119,8 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
             found["mtu"] = _mtu(value)
         elif option == ICC:
             found["isolated"] = not _flag(option, value)
+        elif option == IPV6:
+            _flag(option, value)
         elif option == BRIDGE + "name":
             found |= _bridge(value)
         elif option in _AS_IT_IS:
@@ -131,6 +133,10 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
                 "create network", f"{name}: {option[:80]}", "no such option here", "leave it out"
             )
     return found
+
+
+def _asks_for_ipv6(options: Mapping[str, str]) -> bool:
+    return IPV6 in options and _flag(IPV6, options[IPV6])
 
 
 def _bridge(value: str) -> dict[str, str]:
@@ -156,23 +162,26 @@ def _flag(option: str, value: str) -> bool:
 # --- addresses ------------------------------------------------------------------------------------
 
 
-def _ipam(name: str, ipam: Mapping[str, Any]) -> dict[str, Any]:
+def _ipam(name: str, ipam: Mapping[str, Any], *, has_ipv6: bool) -> dict[str, Any]:
     driver, configs = text_of(ipam, "Driver"), list_of(ipam, "Config")
     if driver not in ("", "default"):
         raise NotFound("", "", f'plugin "{driver[:60]}" not found')
     if map_of(ipam, "Options"):
         raise Unsupported("create network", name, "options of the IPAM driver: it has none")
-    if not configs:
-        return {}
-    if len(configs) > 1:
-        raise Unsupported("create network", name, "one subnet a network, and an IPv4 one", "two networks")
-    config = configs[0]
-    if not isinstance(config, dict):
+    if not all(isinstance(config, dict) for config in configs):
         raise Invalid("read request", "IPAM.Config", "not a list of objects")
-    return _subnet(name, config)
+    six = [config for config in configs if ":" in text_of(config, "Subnet")]
+    if max(len(six), len(configs) - len(six)) > 1:
+        raise Unsupported("create network", name, "one subnet of each family a network", "two networks")
+    found = [_subnet(config) for config in configs]
+    four = [each for each in found if ":" not in each["subnet"]]
+    six = [each for each in found if ":" in each["subnet"]]
+    if six and not has_ipv6:
+        raise _config(f"{six[0]['subnet']} is of IPv6, which the network is not to have (hint: EnableIPv6)")
+    return (four[0] if four else {}) | ({"ipv6": Ipv6(**(six[0] if six else {}))} if has_ipv6 else {})
 
 
-def _subnet(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def _subnet(config: Mapping[str, Any]) -> dict[str, Any]:
     text = text_of(config, "Subnet")
     try:
         subnet = ipaddress.ip_network(text, strict=False)
@@ -180,20 +189,27 @@ def _subnet(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         raise _config(f"invalid subnet {text[:60]}: invalid CIDR block notation") from None
     if "/" not in text:
         raise _config(f"invalid subnet {text[:60]}: invalid CIDR block notation")
-    if subnet.version == 6:
-        raise Unsupported("create network", name, f"{text[:60]}: networks have IPv4 alone here yet")
-    if text != str(subnet):
+    if _has_host_bits(text):
         raise _config(f"invalid subnet {text[:60]}: it should be {subnet}")
     gateway = text_of(config, "Gateway")
     if gateway:
-        _within("gateway", gateway, subnet)
+        gateway = str(_within("gateway", gateway, subnet))
     return _said(
-        subnet=text, gateway=gateway, ip_range=_range(config, text, subnet),
+        subnet=str(subnet), gateway=gateway, ip_range=_range(config, text, subnet),
         aux_addresses={
             name: str(_within("auxiliary address", address, subnet))
             for name, address in text_map_of(config, "AuxiliaryAddresses").items()
         },
     )  # fmt: skip
+
+
+def _has_host_bits(text: str) -> bool:
+    """Of a subnet that is one otherwise. IPv6 has several forms of one address."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return True
+    return False
 
 
 def _range(config: Mapping[str, Any], whole: str, subnet: AnyNetwork) -> str:
@@ -202,12 +218,12 @@ def _range(config: Mapping[str, Any], whole: str, subnet: AnyNetwork) -> str:
     if text in ("", whole):
         return ""
     try:
-        found = ipaddress.IPv4Network(text, strict=False)
+        found = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise _config(f"invalid ip-range {text[:60]}: invalid CIDR block notation") from None
     if text != str(found):
         raise _config(f"invalid ip-range {text[:60]}: it should be {found}")
-    if not found.subnet_of(ipaddress.IPv4Network(whole)):
+    if found.network_address not in subnet or found.broadcast_address not in subnet:
         raise _config(f"invalid ip-range {text}: parent subnet {subnet} doesn't contain this range")
     return text
 

@@ -122,20 +122,23 @@ def _checked(context: Context, seen: Seen, state: ContainerState, wanted: Attach
             raise Invalid("", "", f"invalid MAC address {wanted.mac_address[:40]}") from None
     if seen.is_built_in and wanted.aliases:
         raise _settings("network-scoped alias is supported only for containers in user defined networks")
-    if wanted.ipv4_address:
-        _check_address(context, seen, state, wanted.ipv4_address)
+    for address in filter(None, (wanted.ipv4_address, wanted.ipv6_address)):
+        _check_address(context, seen, state, address)
     return wanted
 
 
 def _check_address(context: Context, seen: Seen, state: ContainerState, address: str) -> None:
     if seen.is_built_in or seen.state is None:
         raise _settings("user specified IP address is supported on user defined networks only")
-    subnet = ipaddress.ip_network(seen.state.subnet)
     found = ipaddress.ip_address(address)
+    if found.version == 6 and not seen.state.subnet6:
+        raise _settings(f"no configured subnet contains the IP address {address}: the network has no IPv6")
+    subnet = ipaddress.ip_network(seen.state.subnet6 if found.version == 6 else seen.state.subnet)
     if found not in subnet or found in (subnet.network_address, subnet.broadcast_address):
         raise _settings(f"no configured subnet or ip-range contain the IP address {address}")
     holders = [box for box in context.engine.list_sandboxes() if box.id != state.sandbox]
-    if address == seen.state.gateway or any(box.addresses.get(seen.name) == address for box in holders):
+    taken = {held.get(seen.name) for box in holders for held in (box.addresses, box.addresses6)}
+    if address in (seen.state.gateway, seen.state.gateway6) or address in taken:
         raise Forbidden("Address already in use")
 
 

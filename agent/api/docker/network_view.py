@@ -57,7 +57,7 @@ def summary(seen: Seen) -> dict[str, Any]:
         "Scope": "local",
         "Driver": seen.driver,
         "EnableIPv4": True,
-        "EnableIPv6": False,
+        "EnableIPv6": seen.state is not None and bool(seen.state.subnet6),
         "IPAM": {"Driver": "default", "Options": {}, "Config": _addresses(seen)},
         "Internal": seen.state is not None and seen.state.internal,
         "Attachable": bool(asked.get("attachable")),
@@ -81,11 +81,17 @@ def _spec(seen: Seen) -> Mapping[str, Any]:
 def _addresses(seen: Seen) -> list[dict[str, Any]]:
     if (state := seen.state) is None:
         return []
-    spec, said = _spec(seen), {"Subnet": state.subnet, "Gateway": state.gateway}
+    spec = _spec(seen)
+    four = _config(state.subnet, state.gateway, spec)
+    return [four, _config(state.subnet6, state.gateway6, spec.get("ipv6") or {})] if state.subnet6 else [four]
+
+
+def _config(subnet: str, gateway: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {"Subnet": subnet, "Gateway": gateway}
     for name, field in (("IPRange", "ip_range"), ("AuxiliaryAddresses", "aux_addresses")):
         if spec.get(field):
             said[name] = spec[field]
-    return [said]
+    return said
 
 
 def _options(seen: Seen, asked: Mapping[str, str]) -> dict[str, str]:
@@ -109,14 +115,15 @@ def _options(seen: Seen, asked: Mapping[str, str]) -> dict[str, str]:
 
 
 def _endpoint(seen: Seen, state: ContainerState) -> dict[str, str]:
-    address = state.addresses.get(seen.name, "")
+    address, address6 = state.addresses.get(seen.name, ""), state.addresses6.get(seen.name, "")
     prefix = seen.state.subnet.partition("/")[2] if seen.state is not None else ""
+    prefix6 = seen.state.subnet6.partition("/")[2] if seen.state is not None else ""
     return {
         "Name": state.name,
         "EndpointID": endpoint_id(seen.instance, seen.name, state.id),
         "MacAddress": mac_address(state, seen.name),
         "IPv4Address": f"{address}/{prefix}" if address else "",
-        "IPv6Address": "",
+        "IPv6Address": f"{address6}/{prefix6}" if address6 else "",
     }
 
 

@@ -13,7 +13,7 @@ from agent.manifest.writer.yaml_text import Quoted
 Fields = dict[str, Any]
 _NETWORK = ("name", "external", "driver", "internal", "labels", "ensure", "suspend")
 _ADDRESSES = ("subnet", "gateway", "ip_range", "aux_addresses")
-_NETWORK_OWN = (*_ADDRESSES, "mtu", "isolated", "bridge")
+_NETWORK_OWN = (*_ADDRESSES, "mtu", "isolated", "bridge", "ipv6")
 _VOLUME = ("name", "external", "driver", "driver_opts", "keep", "labels", "ensure", "suspend")
 _IMAGE = ("image", "pull_policy", "labels", "ensure", "suspend")
 
@@ -21,8 +21,13 @@ _IMAGE = ("image", "pull_policy", "labels", "ensure", "suspend")
 def network(spec: NetworkSpec) -> Fields:
     found = _said(spec, _NETWORK)
     address = {name: getattr(spec, name) for name in _ADDRESSES if getattr(spec, name)}
-    if address:
-        found["ipam"] = {"config": [address]}
+    configs = [address] if address else []
+    if spec.ipv6 is not None:
+        found["enable_ipv6"] = True
+        six = {name: getattr(spec.ipv6, name) for name in _ADDRESSES if getattr(spec.ipv6, name)}
+        configs += [six] if six else []
+    if configs:
+        found["ipam"] = {"config": configs}
     options = {MTU_OPTION: Quoted(spec.mtu)} if spec.mtu is not None else {}
     options |= {ICC_OPTION: Quoted("false")} if spec.isolated else {}
     options |= {BRIDGE_OPTION: Quoted(spec.bridge)} if spec.bridge else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from agent.api.docker.filters import has_part
 from agent.api.docker.network_body import spec_of
 from agent.api.docker.network_ids import endpoint_id, network_id
 from agent.api.docker.network_view import Seen, fits, inspect, mac_address, summary
-from agent.manifest.spec import Asked, AskedNetwork, ContainerSpec, NetworkSpec
+from agent.manifest.spec import Asked, AskedNetwork, ContainerSpec, Ipv6, NetworkSpec
 from agent.reconcile.world import DEFAULT_BRIDGE
 from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.model import ContainerState, EndpointConfig, NetworkState
@@ -20,6 +21,7 @@ from store.records import Key, ObjectRecord
 
 ICC = "com.docker.network.bridge.enable_icc"
 MTU = "com.docker.network.driver.mtu"
+IPV6 = "com.docker.network.enable_ipv6"
 BRIDGE_NAME = "com.docker.network.bridge.name"
 
 
@@ -35,12 +37,15 @@ def test_all_that_can_be_said() -> None:
     body = {
         "Name": "Web.x_1-2", "CheckDuplicate": True, "Driver": "bridge", "Scope": "local", "Internal": True,
         "Attachable": True, "Ingress": False, "ConfigOnly": False, "ConfigFrom": None, "EnableIPv4": True,
-        "EnableIPv6": False, "Options": options, "Labels": {"a": "b"},
+        "EnableIPv6": True, "Options": options, "Labels": {"a": "b"},
         "IPAM": {
             "Driver": "default", "Options": {},
             "Config": [{
                 "Subnet": "10.9.0.0/24", "Gateway": "10.9.0.7", "IPRange": "10.9.0.128/25",
                 "AuxiliaryAddresses": {"router": "10.9.0.9"},
+            }, {
+                "Subnet": "FD00:9:0::/64", "Gateway": "fd00:9::7", "IPRange": "fd00:9::/112",
+                "AuxiliaryAddresses": {"router": "fd00:9::0009"},
             }],
         },
     }  # fmt: skip
@@ -48,6 +53,10 @@ def test_all_that_can_be_said() -> None:
         name="Web.x_1-2", internal=True, labels={"a": "b"}, mtu=1400, isolated=True, subnet="10.9.0.0/24",
         bridge="shop0",
         gateway="10.9.0.7", ip_range="10.9.0.128/25", aux_addresses={"router": "10.9.0.9"},
+        ipv6=Ipv6(
+            subnet="fd00:9::/64", gateway="fd00:9::7", ip_range="fd00:9::/112",
+            aux_addresses={"router": "fd00:9::9"},
+        ),
         asked=AskedNetwork(options=options, attachable=True),
     )  # fmt: skip
 
@@ -97,6 +106,19 @@ def test_what_says_nothing_is_not_set() -> None:
         ({"Name": "x", "Options": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}}, Unsupported),
         ({"Name": "x", "Options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, Unsupported),
         ({"Name": "x", "IPAM": {"Options": {"a": "b"}}}, Unsupported),
+        ({"Name": "x", "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}}, Invalid),
+        ({"Name": "x", "Options": {IPV6: "perhaps"}}, Invalid),
+        *(
+            ({"Name": "x", "EnableIPv6": True, "IPAM": {"Config": configs}}, kind)
+            for configs, kind in (
+                ([{"Subnet": "fd00::/64"}, {"Subnet": "fd01::/64"}], Unsupported),
+                ([{"Subnet": "fd00::1/64"}], Invalid),
+                ([{"Subnet": "fd00::/64", "Gateway": "fd01::1"}], Invalid),
+                ([{"Subnet": "fd00::/64", "Gateway": "10.0.0.1"}], Invalid),
+                ([{"Subnet": "fd00::/64", "IPRange": "fd01::/96"}], Invalid),
+                ([{"Subnet": "fd00::/64", "AuxiliaryAddresses": {"a": "fd01::1"}}], Invalid),
+            )
+        ),
         ({"Name": "x", "IPAM": {"Config": ["10.0.0.0/24"]}}, Invalid),
         ({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.9.0.0/24"}, {}]}}, Unsupported),
         ({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.9.0.0"}]}}, Invalid),
@@ -157,6 +179,25 @@ def test_a_network_as_it_is_shown() -> None:
     assert "Containers" not in summary(seen())
 
 
+def test_ipv6_by_a_word_alone() -> None:
+    for body in ({"EnableIPv6": True}, {"Options": {IPV6: "true"}}):
+        assert spec_of({"Name": "web", **body}).ipv6 == Ipv6()
+    assert spec_of({"Name": "web", "Options": {IPV6: "false"}}).ipv6 is None
+
+
+def test_a_network_with_ipv6_as_it_is_shown() -> None:
+    six = replace(STATE, subnet6="fd00:9::/64", gateway6="fd00:9::1")
+    said = {"ipv6": {"ip_range": "fd00:9::/112", "aux_addresses": {"router": "fd00:9::9"}}}
+    shown = inspect(seen(state=six, record=record(said)), [box(addresses6={"web": "fd00:9::2"})])
+    assert shown["EnableIPv6"] is True
+    assert shown["IPAM"]["Config"][1] == {
+        "Subnet": "fd00:9::/64", "Gateway": "fd00:9::1", "IPRange": "fd00:9::/112",
+        "AuxiliaryAddresses": {"router": "fd00:9::9"},
+    }  # fmt: skip
+    assert shown["Containers"]["c" * 64]["IPv6Address"] == "fd00:9::2/64"
+    assert summary(seen())["EnableIPv6"] is False
+
+
 def test_what_a_manifest_says_is_shown_as_options() -> None:
     assert summary(seen(record=record({"mtu": 1400, "isolated": True})))["Options"] == {
         MTU: "1400",
@@ -205,6 +246,19 @@ def test_filters() -> None:
 
 
 # --- a container's interfaces -------------------------------------------------------------------------
+
+
+def test_an_endpoint_with_ipv6() -> None:
+    six = replace(STATE, subnet6="fd00:9::/64", gateway6="fd00:9::1")
+    asked = EndpointConfig("web", ("box",), ipv6="fd00:9::2")
+    state = box(endpoints=(asked,), addresses6={"web": "fd00:9::2"})
+    shown = endpoint_view.endpoints("lab", state, None, {"web": six})["web"]
+    assert (shown["GlobalIPv6Address"], shown["GlobalIPv6PrefixLen"]) == ("fd00:9::2", 64)
+    assert shown["IPv6Gateway"] == "fd00:9::1"
+    assert shown["IPAMConfig"] == {"IPv6Address": "fd00:9::2"}
+    down = replace(state, phase="stopped", addresses={}, addresses6={})
+    shown = endpoint_view.endpoints("lab", down, None, {"web": six})["web"]
+    assert (shown["GlobalIPv6Address"], shown["GlobalIPv6PrefixLen"], shown["IPv6Gateway"]) == ("", 0, "")
 
 
 def endpoints(state: ContainerState, spec: ContainerSpec | None = None) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from agent.imports.docker import Dump, Import, import_docker
 from agent.manifest.spec import (
     Attachment,
     ContainerSpec,
+    Ipv6,
     Mount,
     NetworkSpec,
     Port,
@@ -145,7 +146,10 @@ def test_an_anonymous_volume_gets_a_name_and_another_projects_is_external() -> N
 def test_a_networks_subnet_counts_where_somebody_has_an_address_of_it() -> None:
     network = {
         "Name": "lab", "Driver": "bridge", "Internal": True, "EnableIPv6": True,
-        "IPAM": {"Config": [{"Subnet": "10.9.0.0/24", "Gateway": "10.9.0.1"}]},
+        "IPAM": {"Config": [
+            {"Subnet": "fd00:9::/64", "Gateway": "fd00:9::1/64"},
+            {"Subnet": "10.9.0.0/24", "Gateway": "10.9.0.1"},
+        ]},
         "Options": {"com.docker.network.driver.mtu": "1400", "other": "x"},
     }  # fmt: skip
 
@@ -157,13 +161,18 @@ def test_a_networks_subnet_counts_where_somebody_has_an_address_of_it() -> None:
 
     found = of({})
     assert found.objects[Key("imported", "network", "lab")] == NetworkSpec(
-        name="lab", internal=True, mtu=1400
+        name="lab", internal=True, mtu=1400, ipv6=Ipv6()
     )
-    assert len(found.notes["imported"]) == 2, "IPv6, and an option"
+    assert len(found.notes["imported"]) == 1, "an option"
     found = of({"IPAMConfig": {"IPv4Address": "10.9.0.7"}})
     spec = found.objects[Key("imported", "network", "lab")]
     assert isinstance(spec, NetworkSpec) and spec.subnet == "10.9.0.0/24"
     assert web(found).networks["lab"].ipv4_address == "10.9.0.7"
+    found = of({"IPAMConfig": {"IPv6Address": "fd00:9::7"}})
+    spec = found.objects[Key("imported", "network", "lab")]
+    assert isinstance(spec, NetworkSpec) and spec.subnet == ""
+    assert spec.ipv6 == Ipv6(subnet="fd00:9::/64", gateway="fd00:9::1")
+    assert web(found).networks["lab"].ipv6_address == "fd00:9::7"
 
 
 def test_a_driver_that_is_not_to_be_had_is_external_and_said() -> None:

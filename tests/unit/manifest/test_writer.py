@@ -94,7 +94,10 @@ SHOP: dict[Key, AnySpec] = {
             "TEXT": "one\ntwo\n",
             "PLAIN": "yes we can",
         },
-        ports=(Port(target=80, published=8080), Port(target=53, published=53, protocol="udp", host_ip="::1")),
+        ports=(
+            Port(target=80, published=8080),
+            Port(target=53, published=53, protocol="udp", host_ip="2001:db8::1"),
+        ),
         networks={},
         mounts=(
             Mount(type="volume", source="data", target="/data"),
@@ -136,7 +139,7 @@ services:
       PLAIN: yes we can
     ports:
       - "8080:80"
-      - "[::1]:53:53/udp"
+      - "[2001:db8::1]:53:53/udp"
     volumes:
       - data:/data
       - /etc/app:/etc/app:ro

@@ -59,19 +59,19 @@ FORMS: list[tuple[dict[str, Any], str]] = [
     (
         {
             "ports": (
-                Port(target=53, host_ip="::1", protocol="udp"),
+                Port(target=53, host_ip="2001:db8::1", protocol="udp"),
                 Port(target=54, published=54, host_ip="127.0.0.1"),
             )
         },
-        'ports:\n  - "[::1]::53/udp"\n  - "127.0.0.1:54:54"\n',
+        'ports:\n  - "[2001:db8::1]::53/udp"\n  - "127.0.0.1:54:54"\n',
     ),
     (
         {"ports": (Port(target=80, name="web"),)},
         "ports:\n  - name: web\n    target: 80\n",
     ),
     (
-        {"ports": (Port(target=53, name="dns", published=53, protocol="udp", host_ip="::1"),)},
-        'ports:\n  - name: dns\n    target: 53\n    published: "53"\n    protocol: udp\n    host_ip: ::1\n',
+        {"ports": (Port(target=53, name="dns", published=53, protocol="udp", host_ip="fd::1"),)},
+        'ports:\n  - name: dns\n    target: 53\n    published: "53"\n    protocol: udp\n    host_ip: fd::1\n',
     ),
     (
         {"ports": (Port(target=53, name="dns", published=53, published_last=59),)},

@@ -19,6 +19,7 @@ from agent.manifest.spec import (
     Device,
     Healthcheck,
     ImageSpec,
+    Ipv6,
     Logging,
     Mount,
     NetworkSpec,
@@ -45,7 +46,10 @@ FILLED = TEXT.filter(bool)
 WORD = st.from_regex(r"\A[a-z][a-z0-9_.-]{1,12}\Z").filter(lambda word: not word.startswith("x-"))
 VARIABLES = FILLED.filter(lambda text: "=" not in text)
 HOST_NAMES = st.from_regex(r"\A[A-Za-z0-9_]([A-Za-z0-9_.-]{0,20}[A-Za-z0-9_])?\Z")
-ADDRESSES = st.ip_addresses().map(lambda address: host_address(str(address)))
+ADDRESSES = st.ip_addresses().map(str)
+HOST_ADDRESSES = st.ip_addresses(v=4).map(str) | st.ip_addresses(network="2001:db8::/32").map(
+    lambda address: host_address(str(address))
+)
 SIZES = st.integers(0, 2**53) | st.builds(
     lambda n, shift: n << shift, st.integers(1, 4000), st.sampled_from((10, 20, 30, 40))
 )
@@ -112,7 +116,7 @@ def _port(target: int, first: int | None, more: int, protocol: str, host_ip: str
 
 PORT = st.builds(
     _port, st.integers(1, 90), st.none() | st.integers(1, 65000), st.integers(0, 5),
-    st.sampled_from(("tcp", "udp", "sctp")), st.just("") | ADDRESSES, st.just("") | FILLED,
+    st.sampled_from(("tcp", "udp", "sctp")), st.just("") | HOST_ADDRESSES, st.just("") | FILLED,
 )  # fmt: skip
 
 
@@ -290,14 +294,19 @@ CONTAINERS = some(
     **{name: of for name, of in CONTAINER_FIELDS.items() if name != "image"},
 ).filter(_is_readable)  # fmt: skip
 REAL_NAMES = st.from_regex(r"\A[a-zA-Z0-9][a-zA-Z0-9_.-]{1,9}\Z")
+IPV6 = some(
+    Ipv6, subnet=st.just("fd00:5::/64"),
+) | st.just(
+    Ipv6(subnet="fd00:5::/64", gateway="fd00:5::9", ip_range="fd00:5::/112", aux_addresses={"n": "fd00:5::8"})
+)  # fmt: skip
 NETWORKS = some(
     NetworkSpec, name=REAL_NAMES, driver=st.just("bridge"), internal=TRUE, isolated=TRUE, labels=LABELS,
     mtu=st.integers(68, 65535), ensure=st.just("absent"), suspend=TRUE, subnet=st.just("10.5.0.0/24"),
 ) | some(NetworkSpec, {"external": TRUE}, name=REAL_NAMES) | st.just(
     NetworkSpec(
-        subnet="10.5.0.0/24", gateway="10.5.0.9", ip_range="10.5.0.128/25", aux_addresses={"no": "10.5.0.8"}
-    )
-)  # fmt: skip
+        subnet="10.5.0.0/24", gateway="10.5.0.9", ip_range="10.5.0.128/25", aux_addresses={"no": "10.5.0.8"},
+    ),
+) | st.builds(NetworkSpec, ipv6=IPV6, subnet=st.just("10.5.0.0/24"))  # fmt: skip
 VOLUMES = some(
     VolumeSpec, name=REAL_NAMES, driver=st.just("local"), labels=LABELS, keep=st.just(False),
     ensure=st.just("absent"), suspend=TRUE,

@@ -26,7 +26,8 @@ class Port(TypedDict):
 
 
 class Replica(TypedDict):
-    """One container of an object. addresses: by network. health: "" without a check of it."""
+    """One container of an object. addresses, addresses6: of IPv4 and IPv6, by network. health: "" without a
+    check of it."""
 
     id: str
     name: str
@@ -34,6 +35,7 @@ class Replica(TypedDict):
     phase: str
     pid: int | None
     addresses: dict[str, str]
+    addresses6: dict[str, str]
     image: str
     health: str
     created_at: float
