@@ -121,3 +121,16 @@ def test_what_is_shown_is_what_was_said(either: Host, name: str) -> None:
 def test_a_missing_image_is_named_whole(either: Host, name: str) -> None:
     answer = either.http("POST", "/containers/create", {"Image": name})
     assert (answer.status, answer.message) == (404, f"No such image: {name}:latest")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_so"), [("^{}$", 1), ("^/{}$", 1), ("{}|nobody", 1), ("^n[0-9a-f]+$", 1), ("x{}", 0)]
+)
+def test_names_by_patterns(either: Host, name: str, pattern: str, is_so: int) -> None:
+    """Of containers, networks and volumes; of the slash that is before a container's name, too."""
+    either.docker("create", "--name", name, "--network", "none", "busybox")
+    either.docker("volume", "create", name)
+    wanted = f"name={pattern.format(name)}"
+    assert len(either.docker("ps", "-aq", "-f", wanted).stdout.split()) == is_so
+    if "/" not in pattern:
+        assert len(either.docker("volume", "ls", "-q", "-f", wanted).stdout.split()) == is_so

@@ -13,9 +13,10 @@ from agent.api.context import Context
 from agent.api.docker import container_view
 from agent.api.docker.answers import json_answer
 from agent.api.docker.container_sizes import sizes_of
-from agent.api.docker.filters import fits_labels, flag_of, has_part, read_filters
+from agent.api.docker.filters import fits_labels, flag_of, read_filters
 from agent.api.docker.finding import find_container
 from agent.api.docker.looking import look_at, networks_by_name, volume_paths
+from agent.api.docker.name_patterns import fits_pattern
 from agent.api.requests import context_of, flag, whole
 from agent.api.ways import is_seen
 from runtime.errors import Invalid, NotFound
@@ -104,8 +105,7 @@ def _fits_names(state: ContainerState, filters: Mapping[str, tuple[str, ...]]) -
 
 def _matches_name(name: str, wanted: str) -> bool:
     """To Docker's daemon a container's name begins with a slash, which may be said or not."""
-    anchor = "^" if wanted.startswith("^") else ""
-    return has_part(name, anchor + wanted.removeprefix("^").removeprefix("/"))
+    return fits_pattern(name, wanted) or ("/" in wanted and fits_pattern(f"/{name}", wanted))
 
 
 def _fits(

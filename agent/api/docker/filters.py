@@ -57,15 +57,3 @@ def flag_of(filters: Filters, name: str) -> bool | None:
     if values[-1].lower() not in words:
         raise Invalid("", "", f"invalid filter '{name}=[{values[-1][:40]}]'")
     return words[values[-1].lower()]
-
-
-def has_part(text: str, wanted: str) -> bool:
-    """Docker's daemon takes a regular expression, which is a way to keep it busy; here a part of the text,
-    which `^` and `$` bind to its ends."""
-    starts, ends = wanted.startswith("^"), wanted.endswith("$")
-    plain = wanted.removeprefix("^").removesuffix("$").replace("\\", "")
-    if starts and ends:
-        return text == plain
-    if starts:
-        return text.startswith(plain)
-    return text.endswith(plain) if ends else plain in text

@@ -8,7 +8,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
-from agent.api.docker.filters import Filters, fits_labels, flag_of, has_part
+from agent.api.docker.filters import Filters, fits_labels, flag_of
+from agent.api.docker.name_patterns import fits_pattern
 from agent.api.docker.network_body import BRIDGE, ICC, MTU
 from agent.api.docker.network_ids import endpoint_id, network_id
 from agent.api.docker.stamps import rfc3339
@@ -153,7 +154,7 @@ def fits(seen: Seen, filters: Filters, *, is_used: bool) -> bool:
         return False
     parts = {"id": seen.id, "name": seen.name}
     for name, text in parts.items():
-        if filters.get(name) and not any(has_part(text, wanted) for wanted in filters[name]):
+        if filters.get(name) and not any(fits_pattern(text, wanted) for wanted in filters[name]):
             return False
     kinds = filters.get("type", ())
     if bad := next((kind for kind in kinds if kind not in ("custom", "builtin")), ""):

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.api.docker.bodies import text_map_of, text_of
-from agent.api.docker.filters import Filters, fits_labels, flag_of, has_part
+from agent.api.docker.filters import Filters, fits_labels, flag_of
+from agent.api.docker.name_patterns import fits_pattern
 from agent.api.docker.stamps import rfc3339
 from agent.manifest.spec import VolumeSpec
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
@@ -51,7 +52,7 @@ def fits(state: VolumeState, filters: Filters, *, is_used: bool) -> bool:
     """Whether a volume is what the filters ask for. is_used: a container has it."""
     if filters.get("driver") and "local" not in filters["driver"]:
         return False
-    if filters.get("name") and not any(has_part(state.name, wanted) for wanted in filters["name"]):
+    if filters.get("name") and not any(fits_pattern(state.name, wanted) for wanted in filters["name"]):
         return False
     dangling = flag_of(filters, "dangling")
     if dangling is not None and dangling == is_used:

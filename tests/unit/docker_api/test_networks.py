@@ -9,7 +9,6 @@ import pytest
 
 from agent.api.docker import endpoint_view, network_view
 from agent.api.docker.answers import Forbidden
-from agent.api.docker.filters import has_part
 from agent.api.docker.network_body import spec_of
 from agent.api.docker.network_ids import endpoint_id, network_id
 from agent.api.docker.network_view import Seen, fits, inspect, mac_address, summary
@@ -221,15 +220,6 @@ def test_hardware_addresses() -> None:
     asked = EndpointConfig("web", mac="02:00:00:00:00:01")
     assert mac_address(box(endpoints=(asked,)), "web") == "02:00:00:00:00:01"
     assert mac_address(box(addresses={}, endpoints=(asked,)), "web") == ""
-
-
-@pytest.mark.parametrize(
-    ("wanted", "is_so"),
-    [("we", True), ("^we", True), ("eb$", True), ("^web$", True), ("^eb", False), ("we$", False),
-     ("^we$", False), ("w.b", False), ("(a+)+$", False), ("", True)],
-)  # fmt: skip
-def test_parts_of_names(wanted: str, is_so: bool) -> None:
-    assert has_part("web", wanted) is is_so
 
 
 def test_filters() -> None:
