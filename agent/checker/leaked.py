@@ -102,7 +102,8 @@ def _sandboxes(seen: Seen) -> Iterator[Finding]:
     used = {bundle.config.sandbox.id for bundle in seen.disk.bundles.values()}
     for id, record in seen.disk.sandboxes.items():
         if id not in used:
-            addresses = ", ".join(_address(endpoint.ipv4) for endpoint in record.endpoints)
+            held = [address for each in record.endpoints for address in (each.ipv4, each.ipv6) if address]
+            addresses = ", ".join(map(_address, held))
             text = f"no container is in it{f', and it holds {addresses}' if addresses else ''}"
             yield Finding("leaked", f"sandbox {id}", text, "a running agent removes it: setpoint sync")
 

@@ -300,6 +300,11 @@ def forwarding() -> Iterator[Finding]:
             yield Finding(f"{family} forwarding", "ok", "on")
         elif family == "IPv4":
             yield Finding(f"{family} forwarding", "ok", "off; the agent turns it on with its first network")
+        elif value == "0":
+            yield Finding("IPv6 forwarding", "ok", "off; the first network with enable_ipv6 turns it on")
+        else:
+            yield Finding("IPv6", "ok", "this kernel has none, so that no network can have enable_ipv6",
+                          "boot it without ipv6.disable=1")  # fmt: skip
     if read("/proc/sys/net/bridge/bridge-nf-call-iptables") == "1":
         yield Finding("br_netfilter", "warn", "traffic inside a bridge passes the host's firewall too",
                       "sysctl net.bridge.bridge-nf-call-iptables=0, unless something needs it")  # fmt: skip

@@ -24,6 +24,7 @@ from agent.reconcile.convert import sandbox_id
 from runtime.cleanup import remove_instance
 from runtime.errors import Conflict, Temporary
 from runtime.layout import Layout, drill_layout
+from runtime.network import bridges
 from store.records import Key
 
 PROJECT = "drill"
@@ -42,7 +43,7 @@ x-sleeper: &sleeper
 services:
 {services}volumes:
 {volumes}networks:
-  far: {{}}
+  far: {{{far}}}
 """
 _SERVICE = """\
   {name}:
@@ -108,8 +109,10 @@ def manifest(ports: list[int]) -> str:
         for name, network, port in zip(CONTAINERS, networks, ports, strict=True)
     )
     volumes = "".join(f"  {name}: {{}}\n" for name in CONTAINERS)
+    # Not where nobody has it: a network with it has the host pass packets on.
+    far = "enable_ipv6: true" if bridges.is_forwarding6() else ""
     return _MANIFEST.format(
-        image=image.NAME, program=image.PROGRAM, services="".join(services), volumes=volumes
+        image=image.NAME, program=image.PROGRAM, services="".join(services), volumes=volumes, far=far
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,9 +36,9 @@ def send(*requests: Request) -> None:
         netlink.request(*requests)
 
 
-def addresses(index: int) -> set[tuple[str, int]]:
+def addresses(index: int, family: int = socket.AF_INET) -> set[tuple[str, int]]:
     with Netlink() as netlink:
-        found = map(links.read_address, netlink.dump(links.get_addresses()))
+        found = map(links.read_address, netlink.dump(links.get_addresses(family)))
         return {(each.address, each.prefix) for each in found if each.index == index}
 
 
@@ -142,19 +143,19 @@ def aliases() -> list[tuple[str, str]]:
         return [(each.name, each.alias) for each in map(links.read_link, netlink.dump(links.get_links()))]
 
 
-def _default_routes(netlink: Netlink) -> list[links.Route]:
-    found = map(links.read_route, netlink.dump(links.get_routes()))
+def _default_routes(netlink: Netlink, family: int) -> list[links.Route]:
+    found = map(links.read_route, netlink.dump(links.get_routes(family)))
     return [each for each in found if not each.prefix and each.gateway]
 
 
-def default_routes() -> int:
+def default_routes(family: int = socket.AF_INET) -> int:
     with Netlink() as netlink:
-        return len(_default_routes(netlink))
+        return len(_default_routes(netlink, family))
 
 
-def delete_default_routes() -> None:
+def delete_default_routes(family: int = socket.AF_INET) -> None:
     with Netlink() as netlink:
-        for each in _default_routes(netlink):
+        for each in _default_routes(netlink, family):
             netlink.request(links.delete_default_route(each.gateway, each.index))
 
 

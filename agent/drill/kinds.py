@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from agent.drill import kernel
 from agent.drill.instance import PROJECT, DrillInstance
 from runtime import cgroups, syscalls
-from runtime.network import links
+from runtime.network import bridges, links
 
 MEMORY_BYTES = 64 << 20
 PIDS = 32
@@ -34,19 +35,22 @@ class Broken:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """break_it: breaks it, and says what. needs_v1: a controller of cgroup v1 without which nothing of the
-    kind can be broken. needs_guard: the table of family bridge is broken."""
+    kind can be broken. needs_guard: the table of family bridge is broken. needs_ipv6: a network's IPv6."""
 
     name: str
     break_it: Callable[[DrillInstance], Broken]
     at_host: bool = False
     needs_v1: str = ""
     needs_guard: bool = False
+    needs_ipv6: bool = False
 
     @property
     def lacks(self) -> str:
         """What this host has not of what is to be broken, "" when all is there."""
         if self.needs_v1 and self.needs_v1 not in cgroups.hierarchies().v1:
             return f"{self.needs_v1} of cgroup v1"
+        if self.needs_ipv6 and not bridges.is_forwarding6():
+            return "a network with IPv6"
         return "nftables for bridges" if self.needs_guard and not kernel.can_guard() else ""
 
 
@@ -140,6 +144,16 @@ def gateway(drill: DrillInstance) -> Broken:
     return Broken(f"address {address} taken off {name}", lambda: kernel.addresses(index) == before)
 
 
+def gateway6(drill: DrillInstance) -> Broken:
+    name = _bridge_of(drill, "far")
+    index = kernel.index_of(name)
+    before = kernel.addresses(index, socket.AF_INET6)
+    for address, prefix in before:
+        kernel.send(links.delete_address(index, address, prefix))
+    what = f"addresses of IPv6 taken off {name}"
+    return Broken(what, lambda: kernel.addresses(index, socket.AF_INET6) == before)
+
+
 def sysctl(drill: DrillInstance) -> Broken:
     name = _bridge_of(drill, "far")
     path = Path(f"/proc/sys/net/ipv4/conf/{name}/route_localnet")
@@ -168,7 +182,9 @@ def _inside_state() -> list[object]:
     found = kernel.link("eth0")
     if found is None:
         return []
-    return [sorted(map(list, kernel.addresses(found.index))), found.is_up, kernel.default_routes()]
+    six = sorted(map(list, kernel.addresses(found.index, socket.AF_INET6)))
+    four = sorted(map(list, kernel.addresses(found.index)))
+    return [four, six, found.is_up, kernel.default_routes(), kernel.default_routes(socket.AF_INET6)]
 
 
 def _same(now: object, before: object) -> bool:
@@ -213,6 +229,24 @@ def _delete_address() -> None:
 
 def address(drill: DrillInstance) -> Broken:
     return _inside(drill, "two", _delete_address, "the address")
+
+
+def _delete_address6() -> None:
+    index = kernel.index_of("eth0")
+    for address, prefix in kernel.addresses(index, socket.AF_INET6):
+        if not address.startswith("fe80:"):  # which the kernel gives by itself
+            kernel.send(links.delete_address(index, address, prefix))
+
+
+def address6(drill: DrillInstance) -> Broken:
+    return _inside(drill, "four", _delete_address6, "the address of IPv6")
+
+
+def route6(drill: DrillInstance) -> Broken:
+    def change() -> None:
+        kernel.delete_default_routes(socket.AF_INET6)
+
+    return _inside(drill, "three", change, "the default route of IPv6")
 
 
 def route(drill: DrillInstance) -> Broken:
@@ -378,6 +412,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("bridge", bridge),
     Kind("bridge-down", bridge_down),
     Kind("gateway", gateway),
+    Kind("gateway6", gateway6, needs_ipv6=True),
     Kind("sysctl", sysctl),
     Kind("forwarding", forwarding, at_host=True),
     Kind("veth", veth),
@@ -385,6 +420,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("port-down", port_down),
     Kind("address", address),
     Kind("route", route),
+    Kind("address6", address6, needs_ipv6=True),
+    Kind("route6", route6, needs_ipv6=True),
     Kind("interface-down", interface_down),
     Kind("interface", interface),
     Kind("netns", netns),

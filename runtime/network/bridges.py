@@ -156,8 +156,10 @@ def forward() -> None:
 
 
 def is_forwarding6() -> bool:
-    """The same of IPv6."""
-    return _read(f"{_CONF6}/all/forwarding") == "1"
+    """The same of IPv6; False in a kernel without."""
+    with contextlib.suppress(FileNotFoundError):
+        return _read(f"{_CONF6}/all/forwarding") == "1"
+    return False
 
 
 def forward6(netlink: Netlink) -> None:

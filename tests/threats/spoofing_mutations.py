@@ -94,7 +94,6 @@ SPOOFING = (
         ("!= { 130, 133-137 }", "!= { 130, 133-136 }"),
         ("    udp dport != 546 accept\n", "    udp dport != 1 accept\n"),
         ("    meta l4proto != { 17, 58 } accept\n", "    meta l4proto != 17 accept\n"),
-        ("    frag frag-off != 0 accept\n", ""),
         ("    icmpv6 type 136 ip6 length 24", "    icmpv6 type 136 ip6 length 23"),
     )),
     Mutation(
