@@ -194,7 +194,7 @@ class Asked(Spec):
     stop_signal: the same, "" for its own. takes_volumes: their real names; they go with it when it is let go,
     whichever agent is there by then. is_last_run: it was sent the signal that stops it, and whatever its
     restart policy says it stays down when it has ended, until somebody starts it. tty_size: rows and columns
-    that its terminal begins with.
+    that its terminal begins with. start_error: why the latest start failed, "" when it did not.
     """
 
     image: str = ""
@@ -205,6 +205,7 @@ class Asked(Spec):
     takes_volumes: tuple[str, ...] = ()
     is_last_run: bool = False
     tty_size: tuple[int, int] = (0, 0)
+    start_error: str = ""
 
 
 class ContainerSpec(Spec):

@@ -252,12 +252,28 @@ def test_auto_remove(either: Host, name: str) -> None:
 def test_a_start_that_fails(either: Host, name: str) -> None:
     done = either.docker("run", "--name", name, "busybox", "/nonexistent", check=False)
     assert done.returncode == 127, done.stderr
-    assert inspected(either, name)["State"]["Status"] == "created"
+    state = inspected(either, name)["State"]
+    assert (state["Status"], state["ExitCode"]) == ("created", 127) and "/nonexistent" in state["Error"]
     done = either.docker("run", "--rm", "--name", f"{name}b", "busybox", "/nonexistent", check=False)
     assert done.returncode == 127
     assert listed(either, name=[name]) == {name}
     done = either.docker("run", "--rm", "busybox", "/etc", check=False)
     assert done.returncode == 126, done.stderr
+
+
+def test_why_a_start_failed_is_shown_until_one_does_not(either: Host, name: str, tmp_path: Path) -> None:
+    either.docker("create", "--name", name, "--network", "none", "busybox", "/program")
+    assert either.docker("start", name, check=False).returncode == 1
+    state = inspected(either, name)["State"]
+    assert (state["ExitCode"], "/program" in state["Error"]) == (127, True)
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    either.docker("cp", program, f"{name}:/program")
+    either.docker("start", name)
+    either.docker("wait", name)
+    state = inspected(either, name)["State"]
+    assert (state["Status"], state["ExitCode"], state["Error"]) == ("exited", 3, "")
 
 
 def test_lists_are_filtered(either: Host, name: str) -> None:

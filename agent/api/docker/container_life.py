@@ -14,7 +14,7 @@ from aiohttp import web
 
 from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
-from agent.api.docker.answers import no_content, not_modified
+from agent.api.docker.answers import message_of, no_content, not_modified
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import FOREVER_SECONDS, checked_signal
 from agent.api.docker.events import note_container
@@ -29,7 +29,8 @@ from runtime.signals import parse_signal
 from store.records import Key, ObjectRecord
 
 KILL = 9
-OF_ONE_RUN = ("stop_seconds", "stop_signal", "is_last_run")
+OF_ONE_RUN = ("stop_seconds", "stop_signal", "is_last_run", "start_error")
+MAX_ERROR = 1000
 ENDING_SIGNALS = ("TERM", "INT")  # sent by those who want an end, besides the container's own
 
 
@@ -63,13 +64,13 @@ async def _wait_started(context: Context, key: Key, state: ContainerState, befor
 
     try:
         await wishes.wait(context, key, has_started, "start", before=before)
-    except Exception:
-        await asyncio.shield(_give_up_start(context, key))
+    except Exception as error:
+        await asyncio.shield(_give_up_start(context, key, message_of(error)))
         raise
 
 
-async def _give_up_start(context: Context, key: Key) -> None:
-    """It is not tried again by itself, and goes if it was to go when it has ended."""
+async def _give_up_start(context: Context, key: Key, why: str) -> None:
+    """It is not tried again by itself, shows why, and goes if it was to go when it has ended."""
     record = context.loop.objects().get(key)
     if record is None or record.deleting or record.owner != API_OWNER:
         return
@@ -77,7 +78,8 @@ async def _give_up_start(context: Context, key: Key) -> None:
     if spec.asked is not None and spec.asked.auto_remove:
         await auto_remove.remove(context, key, record, with_volumes=True)
     else:
-        await wishes.change(context, key, ensure="stopped")
+        asked = asked_of(context, key) | {"start_error": why[:MAX_ERROR]}
+        await wishes.change(context, key, ensure="stopped", asked=asked)
 
 
 def raise_gone(context: Context, key: Key, state: ContainerState) -> None:

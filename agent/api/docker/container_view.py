@@ -19,6 +19,10 @@ from runtime.network.ports import by_family
 from store.records import Key, ObjectRecord
 
 OWN_LABELS = "setpoint."
+START_CODES = {  # why a program could not be started -> what a shell says of that
+    "executable file not found": 127, "no such file or directory": 127, "permission denied": 126,
+    "is a directory": 126,
+}  # fmt: skip
 PROJECT, SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 NUMBER, ONE_OFF = "com.docker.compose.container-number", "com.docker.compose.oneoff"
 
@@ -274,8 +278,20 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _exit_code(seen: Seen, failed: str) -> int:
+    """failed: why it could not be started; then it is the code that a shell would have."""
+    state = seen.state
+    if failed:
+        return next((code for words, code in START_CODES.items() if words in failed), 128)
+    if state.phase != "stopped":
+        return 0
+    return 137 if state.exit_code is None else state.exit_code
+
+
 def state_view(seen: Seen) -> dict[str, Any]:
     state, status = seen.state, seen.status
+    is_live = state.phase in ("running", "paused")
+    failed = seen.spec.asked.start_error if not is_live and seen.spec and seen.spec.asked else ""
     found: dict[str, Any] = {
         "Status": status,
         "Running": status in ("running", "paused", "restarting"),
@@ -284,8 +300,8 @@ def state_view(seen: Seen) -> dict[str, Any]:
         "OOMKilled": state.oom_killed,
         "Dead": False,
         "Pid": state.pid or 0,
-        "ExitCode": 0 if state.phase != "stopped" else 137 if state.exit_code is None else state.exit_code,
-        "Error": seen.error,
+        "ExitCode": _exit_code(seen, failed),
+        "Error": seen.error or failed,
         "StartedAt": rfc3339(state.started_at),
         "FinishedAt": rfc3339(state.finished_at) if state.finished_at else NEVER,
     }

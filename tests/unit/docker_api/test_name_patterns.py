@@ -28,7 +28,8 @@ PATTERNS = st.recursive(
     [
         ("we", True), ("^we", True), ("eb$", True), ("^web$", True), ("^eb", False), ("we$", False),
         ("^we$", False), ("w.b", True), ("", True), ("db|web", True), ("^(db|web)$", True),
-        ("^w[a-e]+?", True),        ("^w[^e]", False), ("x*", True), ("^x+", False), ("^we|db$", True), ("\\w+", True), ("(?:we)b", True),
+        ("^w[a-e]+?", True), ("^w[^e]", False), ("x*", True), ("^x+", False), ("^we|db$", True),
+        ("\\w+", True), ("(?:we)b", True),
     ],
 )  # fmt: skip
 def test_patterns(pattern: str, is_so: bool) -> None:
