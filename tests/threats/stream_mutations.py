@@ -9,6 +9,7 @@ UPGRADE, ANSWERING = "agent/api/upgrade.py", "agent/api/answering.py"
 BLOCKS, CONTAINER = "runtime/log_blocks.py", "runtime/supervisor/container.py"
 _BREAKS = "tests/threats/test_f_streams.py::test_f5_clients_that_break_off_leave_nothing"
 _UNIT = "tests/unit/docker_api/test_exec_registry.py"
+EXECS, _TURNS = "agent/api/docker/execs.py", "tests/unit/docker_api/test_exec_turns.py"
 
 STREAMS = (
     Mutation("F5", LOGS, "        except asyncio.CancelledError:\n            self._close_soon()\n            raise\n", "        finally:\n            pass\n", _BREAKS),
@@ -17,6 +18,11 @@ STREAMS = (
     Mutation("F5", REGISTRY, "        while len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES:\n", "        while self._bytes + size_bytes > MAX_BYTES:\n", _UNIT),
     Mutation("F5", REGISTRY, "        if len(self._ended) > MAX_ENDED:\n", "        if False:\n", _UNIT),
     Mutation("F5", REGISTRY, "len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES", "len(self._all) >= MAX_EXECS", _UNIT),
+    Mutation("F5", REGISTRY, "        if len(self._waiting) > MAX_WAITING:\n", "        if False:\n", _UNIT),
+    Mutation("F5", REGISTRY, "        for each_at, seconds in ((self._ended, KEPT_SECONDS), (self._waiting, WAITING_SECONDS)):\n", "        for each_at, seconds in ((self._ended, KEPT_SECONDS),):\n", _UNIT),
+    Mutation("F5", REGISTRY, "        self._sweeping = None\n        self._forget_old()\n", "        self._sweeping = None\n", _UNIT),
+    Mutation("F5", EXECS, "        async with context.execs.turns.of(each.container):\n", "        if True:\n", _TURNS),
+    Mutation("F5", EXECS, "    await context.execs.turns.come(state.id)\n", "", _TURNS),
     Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", "tests/threats/test_f_streams.py::test_f5_clients_that_listened_to_silence_leave_nothing"),
     Mutation("F5", ANSWERING, "    if isinstance(error, ConnectionError) and _is_gone(request):\n", "    if False:\n", _BREAKS),
     Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),

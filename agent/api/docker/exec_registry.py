@@ -2,6 +2,7 @@
 Bounded in number. Called by `execs` and by whoever shows a container; starts no process.
 
     made ──begin──> running ──exit──> ended ──KEPT_SECONDS, or room is needed──> (forgotten)
+      └──────────────── WAITING_SECONDS, or room is needed ───────────────────────────^
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent.api.docker.exec_turns import ExecTurns
 from agent.api.docker.pumps import Drain
 from runtime.errors import Conflict, NotFound, SetpointError
 
 MAX_EXECS = 4096  # with those that run, which may be more
 MAX_ENDED = 1024  # of them: who asks for an exit code does so at once
+MAX_WAITING = 1024  # of them: who makes one starts it at once
 MAX_BYTES = 64 * 1024 * 1024  # of commands and environments
 KEPT_SECONDS = 600.0  # of an ended one at most; 5 to 10 minutes, as with Docker's daemon
 REMOVABLE_SECONDS = 300.0
+WAITING_SECONDS = 3600.0  # of one that nobody has started
+SWEEP_SECONDS = 300.0  # between two looks for what is to be forgotten, while there is any
 UNKNOWN_EXIT = 255  # the supervisor went away meanwhile: 0 would be a lie
 
 
@@ -166,7 +171,10 @@ class ExecRegistry:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._all: dict[str, Exec] = {}  # the oldest first
         self._ended: dict[str, float] = {}  # when; the first first
+        self._waiting: dict[str, float] = {}  # to be started; when they were made, the first first
         self._live: dict[str, dict[str, Exec]] = {}  # container -> those that have not ended
+        self._sweeping: asyncio.TimerHandle | None = None
+        self.turns = ExecTurns()
         self._bytes = 0
         self._now = now
 
@@ -179,9 +187,18 @@ class ExecRegistry:
         made = Exec(container, wish, made_at)
         self._all[made.id] = made
         self._bytes += wish.size_bytes
+        self._waiting[made.id] = self._now()
         self._live.setdefault(container, {})[made.id] = made
         made.exit.add_done_callback(lambda _exit: self._on_end(made))
+        if len(self._waiting) > MAX_WAITING:
+            self.forget(self._all[next(iter(self._waiting))])
+        self._sweep_later()
         return made
+
+    def begin(self, each: Exec) -> None:
+        """Claim it: see `Exec.begin`."""
+        each.begin()
+        self._waiting.pop(each.id, None)
 
     def get(self, id: str) -> Exec:
         """NotFound, in the daemon's words."""
@@ -205,6 +222,7 @@ class ExecRegistry:
 
     def _on_end(self, each: Exec) -> None:
         self._leave_container(each)
+        self._waiting.pop(each.id, None)
         if each.id not in self._all:
             return
         self._ended[each.id] = self._now()
@@ -219,6 +237,7 @@ class ExecRegistry:
 
     def forget(self, each: Exec) -> None:
         """What runs is not forgotten."""
+        self._waiting.pop(each.id, None)
         if each.is_running or self._all.pop(each.id, None) is None:
             return
         self._ended.pop(each.id, None)
@@ -226,25 +245,38 @@ class ExecRegistry:
         self._leave_container(each)
 
     def _forget_old(self) -> None:
-        before = self._now() - KEPT_SECONDS
-        while self._ended:
-            first, ended_at = next(iter(self._ended.items()))
-            if ended_at > before:
-                return
-            self.forget(self._all[first])
+        for each_at, seconds in ((self._ended, KEPT_SECONDS), (self._waiting, WAITING_SECONDS)):
+            before = self._now() - seconds
+            while each_at:
+                first, at = next(iter(each_at.items()))
+                if at > before:
+                    break
+                self.forget(self._all[first])
+
+    def _sweep_later(self) -> None:
+        if self._sweeping is None and self._all:
+            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Nobody may come any more by whose call they would be forgotten."""
+        self._sweeping = None
+        self._forget_old()
+        self._sweep_later()
 
     def _make_room(self, size_bytes: int) -> None:
         """What ended first goes, then what nobody has started."""
         while len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES:
             first = next(iter(self._ended), None)
             if first is None:
-                first = next((each.id for each in self._all.values() if not each.has_begun), None)
+                first = next(iter(self._waiting), None)
             if first is None:
                 return
             self.forget(self._all[first])
 
     def close(self) -> None:
         """The agent ends."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         for each in self._all.values():
             each.close()
 

@@ -43,6 +43,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     wish = read_wish(body)
     state = find_container(context, request.match_info["id"])
     check_running(state)
+    await context.execs.turns.come(state.id)
     scope = scope_of(request)
     claim(context, scope, Use(execs=1))
     id = context.execs.add(state.id, wish, scope.name if scope is not None else "").id
@@ -94,7 +95,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     if state is None:
         raise NotFound("", "", f"No such container: {each.container}")
     check_running(state)
-    each.begin()
+    context.execs.begin(each)
     if flag_of(body, "Detach"):
         if failure := await _start(context, each, size=size, has_client=False):
             raise failure
@@ -136,11 +137,12 @@ async def _begin(
 ) -> SetpointError | None:
     wish = each.wish
     try:
-        process = await context.engine.start_exec(
-            each.container, wish.argv, terminal=wish.is_terminal, stdin=wish.has_stdin and has_client,
-            user=wish.user, working_dir=wish.working_dir, environment=wish.environment,
-            size=size if all(size) else wish.size, output=has_client, privileged=wish.is_privileged,
-        )  # fmt: skip
+        async with context.execs.turns.of(each.container):
+            process = await context.engine.start_exec(
+                each.container, wish.argv, terminal=wish.is_terminal, stdin=wish.has_stdin and has_client,
+                user=wish.user, working_dir=wish.working_dir, environment=wish.environment,
+                size=size if all(size) else wish.size, output=has_client, privileged=wish.is_privileged,
+            )  # fmt: skip
     except SetpointError as error:
         is_missing = error.reason.startswith(("executable file not found", "No such file"))
         each.fail(NOT_FOUND if is_missing else NOT_EXECUTABLE)

@@ -122,6 +122,34 @@ async def test_of_those_that_have_ended_the_last_are_kept(monkeypatch: pytest.Mo
     assert [registry.get(each.id) for each in (waiting, *last)] == [waiting, *last]
 
 
+async def test_one_that_nobody_starts_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exec_registry, "SWEEP_SECONDS", 0.0)
+    clock = Clock()
+    registry = ExecRegistry(clock)
+    waiting, running = registry.add("c", WISH), registry.add("c", WISH)
+    registry.begin(running)
+    clock.now += exec_registry.WAITING_SECONDS - 1
+    assert registry.get(waiting.id) is waiting
+    clock.now += 2
+    async with asyncio.timeout(10):
+        while len(registry) > 1:  # though nobody asks any more
+            await asyncio.sleep(0)
+    assert registry.ids_of("c") == [running.id]
+    assert registry.get(running.id) is running
+    registry.close()
+
+
+async def test_of_those_that_nobody_starts_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exec_registry, "MAX_WAITING", 2)
+    registry = ExecRegistry()
+    begun = registry.add("c", WISH)
+    registry.begin(begun)
+    first, *last = (registry.add("c", WISH) for _ in range(3))
+    with pytest.raises(NotFound):
+        registry.get(first.id)
+    assert registry.ids_of("c") == [begun.id, *(each.id for each in last)]
+
+
 async def test_their_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exec_registry, "MAX_BYTES", 1000)
     registry = ExecRegistry()
