@@ -5,18 +5,20 @@
               mount for itself alone (`copies.composed`)  ─┘
 
 Called by the agent through the engine. Where a start comes, copies have to have ended: an overlay that is
-mounted twice is undefined. Nothing here reads a file of a container but `stat`, in a thread.
+mounted twice is undefined. Nothing here looks at a container's files but `stat`, and `get` of a small file of
+one that runs, each in a thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from runtime import pipes, user_namespaces
 from runtime.assembly import Assembly
@@ -31,6 +33,7 @@ from runtime.errors import NotFound, Temporary
 from runtime.roots import Roots
 from runtime.volume_mounts import VolumeMounts
 
+_Seen = TypeVar("_Seen")
 AT_ONCE = 8  # copies under way; more of them wait
 STAT_SECONDS = 10.0
 
@@ -66,8 +69,15 @@ class ContainerCopies:
     async def get(self, id: str, path: str) -> AsyncIterator[tuple[PathStat, Given]]:
         """What the path names, and its tar. A reader that is slow holds up nothing but the worker."""
         entry = self._index.get("copy", id)
+        small = await self._small(entry, path)
         reading, writing = pipes.wide()
         try:
+            if small is not None:
+                os.write(writing, small[1])
+                os.close(writing)
+                writing = -1
+                yield small[0], Given(reading, _nothing_more)
+                return
             async with self._begun(entry, {"verb": "get", "path": path}, {"pipe": writing}) as copy:
                 os.close(writing)
                 writing = -1
@@ -77,6 +87,16 @@ class ContainerCopies:
             for descriptor in (reading, writing):
                 if descriptor >= 0:
                     os.close(descriptor)
+
+    async def _small(self, entry: Entry, path: str) -> tuple[PathStat, bytes] | None:
+        """A small file of a container that runs, whole: a worker would be most of its cost."""
+        if entry.config.security.user_namespace == "auto":
+            return None  # whose it is, is seen from within
+        running = _open(entry)
+        if running is None:
+            return None
+        self._nursery.prepare()
+        return await _in_thread(entry.config.name, lambda: _give_small_and_close(running, path))
 
     async def put(
         self,
@@ -203,26 +223,37 @@ def _stat_and_close(running: Running, path: str) -> PathStat:
         running.close()
 
 
-async def _in_thread(name: str, look: Callable[[], PathStat]) -> PathStat:
+def _give_small_and_close(running: Running, path: str) -> tuple[PathStat, bytes] | None:
+    from runtime.copies.giving import give_small  # late: it brings what writes layers
+
+    try:
+        return give_small(running.root, path, "copy")
+    except OSError:
+        return None  # the worker says what it is
+    finally:
+        running.close()
+
+
+async def _nothing_more() -> None:
+    """All of it is in the pipe."""
+
+
+async def _in_thread(name: str, look: Callable[[], _Seen]) -> _Seen:
     """In a thread that nobody has to wait for: what a container has mounted may never answer."""
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[PathStat] = loop.create_future()
+    found: asyncio.Future[_Seen] = loop.create_future()
 
-    def settle(value: PathStat | None, error: BaseException | None) -> None:
-        if found.done():
-            return
-        if error is not None:
-            found.set_exception(error)
-        elif value is not None:
-            found.set_result(value)
+    def settle(give: Callable[[], None]) -> None:
+        if not found.done():
+            give()
 
     def work() -> None:
         try:
-            value, error = look(), None
+            give = functools.partial(found.set_result, look())
         except BaseException as failure:
-            value, error = None, failure
+            give = functools.partial(found.set_exception, failure)
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, value, error)
+            loop.call_soon_threadsafe(settle, give)
 
     threading.Thread(target=work, name="stat", daemon=True).start()
     try:

@@ -7,16 +7,19 @@ link. What the kernel makes up (procfs, sysfs) and the devices that each start g
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 
 from runtime.copies.outlet import Outlet
-from runtime.copies.places import Place, is_kernels, place_of
+from runtime.copies.places import PathStat, Place, is_kernels, place_of
 from runtime.images.layer_writer import TreeEntries
 from runtime.images.limits import Limits
 from runtime.images.tarwriter import END
 from runtime.images.walk import Found, walk
 
 # What is given goes to who may read it all anyway: bounds are there for what is taken.
+SMALL_BYTES = 32 * 1024
+PIPE_BYTES = 64 * 1024  # that any pipe holds (pipe(7))
 LIMITS = Limits(entries=1 << 40, unpacked_bytes=1 << 62)
 
 
@@ -28,6 +31,20 @@ def give(root: int, path: str, outlet: Outlet, subject: str) -> None:
             entries.add(found, _named(place.base, found.path))
     outlet.write(END)
     outlet.flush()
+
+
+def give_small(root: int, path: str, subject: str) -> tuple[PathStat, bytes] | None:
+    """The same of one small file, whole. None for all else, which is for a worker."""
+    with place_of(root, path) as place:
+        status = place.status
+        if not stat.S_ISREG(status.st_mode) or status.st_size > SMALL_BYTES:
+            return None
+        pieces: list[bytes] = []
+        entries = TreeEntries(subject, pieces.append, limits=LIMITS)
+        entries.add(Found(b"", status, place.descriptor), _named(place.base, b""))
+        told = PathStat(place.base, status.st_size, status.st_mode, status.st_mtime_ns, "")
+    data = b"".join((*pieces, END))
+    return (told, data) if len(data) <= PIPE_BYTES else None  # attributes may be long
 
 
 def _found(root: int, place: Place, subject: str) -> Iterator[Found]:

@@ -27,7 +27,7 @@ from runtime.errors import SetpointError, Temporary
 from runtime.fence import Fence
 from runtime.supervisor import interpreter
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 300.0
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _COMMAND = (sys.executable, "-P", "-m", "runtime.copies.worker")
 

@@ -96,8 +96,9 @@ def other_side(directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", ["over_tls", "over_ssh"])
-def test_the_docker_cli_does_its_work(reached: Reached, way: str) -> None:
+def test_the_docker_cli_does_its_work(reached: Reached, way: str, tmp_path: Path) -> None:
     docker = getattr(reached, way)
+    (tmp_path / "sent").write_text("a file" * 100_000)
     name = f"n{secrets.token_hex(4)}"
     assert "Setpoint" in docker("version")
     assert docker("run", "--rm", "busybox", "echo", "hello") == "hello\n"
@@ -105,6 +106,9 @@ def test_the_docker_cli_does_its_work(reached: Reached, way: str) -> None:
     try:
         assert docker("exec", "-i", name, "cat", stdin="to and fro") == "to and fro"
         assert name in docker("ps", "--format", "{{.Names}}")
+        docker("cp", str(tmp_path / "sent"), f"{name}:/sent")
+        docker("cp", f"{name}:/sent", str(tmp_path / "back"))
+        assert (tmp_path / "back").read_text() == "a file" * 100_000
     finally:
         docker("rm", "-f", name)
 

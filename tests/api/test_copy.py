@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import os
+import socket
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pytest
 
 from tests.api.host import Host
 from tests.e2e.story import eventually
+from tests.threats.raw_http import connected
 
 SCRIPT = """
 mkdir -p /d/sub; echo one >/d/one; echo two >/d/sub/two; ln -s /d /link
@@ -226,3 +231,117 @@ def test_large_files(host: Host, name: str, tmp_path: Path) -> None:
     host.docker("cp", tmp_path / "large", f"{name}:/large")
     host.docker("cp", f"{name}:/large", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == data
+
+
+# --- requests as bytes ----------------------------------------------------------------------------
+
+
+def asks(name: str, path: str, *headers: str) -> bytes:
+    lines = (f"PUT /containers/{name}/archive?path={path} HTTP/1.1", "Host: docker", *headers, "", "")
+    return "\r\n".join(lines).encode()
+
+
+def answer_of(connection: socket.socket, method: str = "PUT") -> tuple[int, dict[str, str], bytes]:
+    answer = http.client.HTTPResponse(connection, method=method)
+    answer.begin()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return answer.status, headers, answer.read()
+
+
+def pieces_of(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks", "tiny chunks", "asks before it sends"])
+@pytest.mark.parametrize("parts", ["with the head", "in pieces"])
+def test_a_body_in_whatever_way(either: Host, run: str, framing: str, parts: str) -> None:
+    content = os.urandom(200_000)
+    data = tar(("sent", content), ("small", b"x"))
+    if framing in ("length", "asks before it sends"):
+        head, body = asks(run, "/d", f"Content-Length: {len(data)}"), data
+    else:
+        head = asks(run, "/d", "Transfer-Encoding: chunked")
+        size = 50 if framing == "tiny chunks" else 32768
+        body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces_of(data, size))
+        body += b"0\r\n\r\n"
+    with connected(either.direct) as connection:
+        if framing == "asks before it sends":
+            connection.sendall(head[:-2] + b"Expect: 100-continue\r\n\r\n")
+            assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            head = b""
+        for piece in [head + body] if parts == "with the head" else pieces_of(head + body, 7001):
+            connection.sendall(piece)
+        assert answer_of(connection)[0] == 200
+    assert got(either, run, "/d/sent")["sent"][1:] == (0o644, 0, 0, "")
+    with tarfile.open(
+        fileobj=io.BytesIO(either.http("GET", ARCHIVE.format(run), query={"path": "/d/sent"}).body)
+    ) as found:
+        file = found.extractfile("sent")
+        assert file is not None
+        assert file.read() == content
+
+
+@pytest.mark.parametrize("path", ["/gone", "/d/one"])
+def test_a_body_that_is_refused(either: Host, run: str, path: str) -> None:
+    """Its sender, who goes on sending, reads why."""
+    data = tar(("sent", bytes(8 << 20)))
+    with connected(either.direct) as connection:
+        head = asks(run, path, f"Content-Length: {len(data)}")
+        sender = threading.Thread(target=sent_as_far_as_taken, args=(connection, head + data))
+        sender.start()
+        status, _, body = answer_of(connection)
+        assert status >= 400 and b"message" in body
+        connection.shutdown(socket.SHUT_RDWR)
+        sender.join()
+
+
+def sent_as_far_as_taken(connection: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(data)
+
+
+def test_who_is_not_there_is_told_and_may_ask_again(either: Host, run: str) -> None:
+    """Nobody has lent the connection then: it is HTTP's as before."""
+    data = tar(("sent", b"x" * 100_000))
+    with connected(either.direct) as connection:
+        connection.sendall(asks("nobody", "/", f"Content-Length: {len(data)}") + data)
+        assert answer_of(connection)[0] == 404
+        connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
+        assert answer_of(connection, "GET")[0] == 200
+
+
+def test_the_connection_ends_with_an_archive(either: Host, run: str) -> None:
+    """And what is said after it is no request."""
+    data = tar(("sent", b"x"))
+    with connected(either.direct) as connection:
+        after = b"DELETE /containers/" + run.encode() + b"?force=1 HTTP/1.1\r\nHost: docker\r\n\r\n"
+        connection.sendall(asks(run, "/d", f"Content-Length: {len(data)}") + data + after)
+        status, headers, _ = answer_of(connection)
+        assert status == 200
+        if not either.is_ours:
+            return  # dockerd reads on
+        assert headers["connection"] == "close"
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(100) == b""
+    assert "sent" in got(either, run, "/d/sent")
+
+
+def test_archives_behind_each_other(either: Host, run: str) -> None:
+    """A request that comes before the answer to the one before it: its body is read here."""
+    data = tar(("second", b"2"))
+    with connected(either.direct) as connection:
+        first = b"GET /containers/json?all=1&size=1 HTTP/1.1\r\nHost: docker\r\n\r\n"
+        connection.sendall(first + asks(run, "/d", f"Content-Length: {len(data)}") + data)
+        assert answer_of(connection, "GET")[0] == 200
+        assert answer_of(connection)[0] == 200
+    assert "second" in got(either, run, "/d/second")
+
+
+def test_clients_that_break_off_leave_nothing(either: Host, run: str) -> None:
+    """More than may copy at once; of a body that is cut off nothing passes for whole."""
+    data = tar(("broken", bytes(1 << 20)))
+    for cut in (0, 1, 700, len(data) // 2, len(data) - 1) * 3:
+        with connected(either.direct) as connection:
+            connection.sendall(asks(run, "/d", f"Content-Length: {len(data)}") + data[:cut])
+    either.http("PUT", ARCHIVE.format(run), query={"path": "/d"}, body=tar(("after", b"x")))
+    assert "after" in got(either, run, "/d/after")

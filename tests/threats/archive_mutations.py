@@ -49,6 +49,14 @@ ARCHIVES = (
         f"{K}/images/test_layer_writer.py::test_bombs",
     ),
     Mutation(
+        "B5", "runtime/images/root_diff.py", "                if len(found) >= self.left:\n", "                if False:\n",
+        f"{K}/images/test_root_files.py::test_a_quick_look_ends_where_there_is_much",
+    ),
+    Mutation(
+        "B5", "runtime/images/root_diff.py", "        self.left -= len(found)\n", "",
+        f"{K}/images/test_root_files.py::test_a_quick_look_ends_where_there_is_much",
+    ),
+    Mutation(
         "B9", "runtime/images/saver.py", '        if left or "sha256:" + hasher.hexdigest() != digest:\n',
         "        if left:\n", f"{K}/images/test_save.py::test_what_is_not_there_or_damaged",
     ),

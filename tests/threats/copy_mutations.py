@@ -6,7 +6,8 @@ from tests.threats.mutation import Mutation
 
 THREAT, KERNEL = "tests/threats/test_b01_copies.py", "tests/kernel/engine/test_container_copies.py"
 PLACES, TAKING, WORKER = "runtime/copies/places.py", "runtime/copies/taking.py", "runtime/copies/worker.py"
-RUNNING = "runtime/copies/running.py"
+RUNNING, INLET = "runtime/copies/running.py", "runtime/copies/inlet.py"
+LENT, API = "tests/unit/runtime/test_inlet.py", "tests/api/test_copy.py"
 
 COPIES = (
     Mutation(
@@ -63,6 +64,44 @@ COPIES = (
     Mutation(
         "B2", TAKING, "        if max(entry.uid, entry.gid) >= self._ids:\n", "        if False:\n",
         f"{KERNEL}::test_a_container_with_ids_of_its_own",
+    ),
+    Mutation(
+        "F6", INLET, "        if not poll.poll(seconds * 1000):\n", "        poll.poll(seconds * 1000)\n        if False:\n",
+        f"{LENT}::test_one_that_stays_out",
+    ),
+    Mutation(
+        "F5", INLET, '                raise Invalid("read request", "body", "it broke off")\n', "                return 0\n",
+        f"{LENT}::test_one_that_is_cut_off",
+    ),
+    Mutation(
+        "F6", INLET, "        if not _SIZE.fullmatch(digits):\n", "        if False:\n",
+        f"{LENT}::test_what_is_no_body",
+    ),
+    Mutation("F6", INLET, "                if text:\n", "                if False:\n", f"{LENT}::test_what_is_no_body"),
+    Mutation(
+        "F6", INLET, "        if len(self._line) > _LINE_BYTES:\n", "        if False:\n",
+        f"{LENT}::test_what_is_no_body",
+    ),
+    Mutation(
+        "F6", INLET, "                if self._trailers > _TRAILERS:\n", "                if False:\n",
+        f"{LENT}::test_what_is_no_body",
+    ),
+    Mutation(
+        "B2", "runtime/images/streams.py", 'b"".join(map(bytes, self.take(size)))', 'b"".join(self.take(size))',
+        f"{LENT}::test_a_view_that_is_written_over_is_not_kept",
+    ),
+    Mutation(
+        "F6", "agent/api/ways.py", "            return  # the rest of a body that was refused\n", "            pass\n",
+        f"{API}::test_the_connection_ends_with_an_archive",
+    ),
+    Mutation(
+        "F5", "agent/api/ways.py", "            arguments[1].force_close()\n", "            pass\n",
+        f"{API}::test_the_connection_ends_with_an_archive",
+    ),
+    Mutation(
+        "F1", "agent/api/lent_body.py",
+        '    if transport is None or transport.get_extra_info("sslcontext") is not None:\n',
+        "    if transport is None:\n", "tests/api/test_access.py::test_the_docker_cli_does_its_work",
     ),
     Mutation(
         "B5", TAKING, "        if disk.f_bavail * disk.f_frsize >= self._limits.free_bytes:\n", "        if True:\n",

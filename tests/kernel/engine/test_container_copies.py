@@ -9,16 +9,22 @@ import gzip
 import io
 import lzma
 import os
+import socket
 import stat
 import tarfile
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 
+from runtime import container_copies
+from runtime.copies import giving, nursery
+from runtime.copies.inlet import Incoming
+from runtime.copies.places import PathStat
 from runtime.engine import NativeEngine
 from runtime.errors import Invalid, NotFound, SetpointError, Temporary
 from runtime.model import MountConfig, SandboxConfig, Security, VolumeConfig
@@ -181,6 +187,87 @@ async def test_packed_archives(engine: NativeEngine, pack: Callable[[bytes], byt
     id = await filled(engine, "running")
     await put(engine, id, "/d", pack(packed(("packed", b"content"))))
     assert await content(engine, id, "/d/packed") == b"content"
+
+
+async def test_small_files_are_what_a_worker_gives(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With long attributes they are none."""
+    id = await filled(engine, "running")
+    upper = engine.layout.containers / id / "upper/d"
+    (upper / "empty").touch()
+    (upper / "exactly").write_bytes(os.urandom(giving.SMALL_BYTES))
+    (upper / "larger").write_bytes(os.urandom(giving.SMALL_BYTES + 1))
+    (upper / "told").write_text("x")
+    os.setxattr(upper / "told", "user.note", b"y" * 1000)
+    paths = ("/d/one", "/d/hard", "/link/one", "/d/empty", "/d/exactly", "/d/larger", "/d/told", "/data/v")
+    with monkeypatch.context() as patch:
+        patch.setattr(container_copies, "_give_small_and_close", lambda running, path: running.close())
+        wanted = {path: await whole(engine, id, path) for path in paths}
+    with monkeypatch.context() as patch:
+        patch.setattr(nursery.Nursery, "start", None)
+        for path in paths:
+            if path != "/d/larger":
+                assert await whole(engine, id, path) == wanted[path]
+    monkeypatch.setattr(giving, "PIPE_BYTES", 2000)
+    assert await whole(engine, id, "/d/told") == wanted["/d/told"]
+
+
+async def whole(engine: NativeEngine, id: str, path: str) -> tuple[PathStat, bytes]:
+    async with engine.copies.get(id, path) as (found, given):
+        return found, b"".join([piece async for piece in given.pieces()])
+
+
+@pytest.mark.parametrize("pack", [bytes, *PACKINGS])
+async def test_from_the_connection_itself(engine: NativeEngine, pack: Callable[[bytes], bytes]) -> None:
+    """In chunks, of which some came with the request's head; by a client that has more to say afterwards."""
+    id = await filled(engine, "running")
+    content_ = os.urandom(3 << 20)
+    data = pack(packed(("large", content_), ("small", b"x")))
+    body = b"".join(b"%x\r\n%b\r\n" % (len(data[at : at + 32768]), data[at : at + 32768])
+                    for at in range(0, len(data), 32768)) + b"0\r\n\r\nGET / HTTP/1.1\r\n"  # fmt: skip
+    with sent(body[70_000:]) as connection:
+        source = Incoming(connection, body[:70_000], None, 20.0)
+        await engine.copies.put(id, "/d", source)
+    assert await content(engine, id, "/d/large") == content_
+    assert await content(engine, id, "/d/small") == b"x"
+
+
+@contextlib.contextmanager
+def sent(data: bytes) -> Iterator[int]:
+    """A connection whose other end sends this and then goes away."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def send() -> None:
+        with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            theirs.sendall(data)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield ours.fileno()
+    finally:
+        ours.close()
+        sender.join()
+
+
+async def test_clients_that_break_off_or_say_nothing(engine: NativeEngine) -> None:
+    """More of them than may copy at once: each makes room for the next."""
+    id = await filled(engine, "running")
+    data = packed(("large", bytes(1 << 20)))
+    with sent(data[: len(data) // 2]) as connection:
+        for _ in range(container_copies.AT_ONCE + 1):
+            with pytest.raises(Invalid, match="it broke off"):
+                await engine.copies.put(id, "/d", Incoming(connection, b"", len(data), 20.0))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        silent = Incoming(ours.fileno(), b"", len(data), 0.2)
+        waiting = [engine.copies.put(id, "/d", silent) for _ in range(container_copies.AT_ONCE + 1)]
+        for error in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(error, Invalid) and "nothing came" in str(error)
+    await put(engine, id, "/d", packed(("after", b"x")))
 
 
 @Phase

@@ -16,6 +16,7 @@ from runtime import container_files
 from runtime.engine import NativeEngine
 from runtime.errors import Conflict, Invalid, NotFound, Unsupported
 from runtime.images.container_commit import Commit
+from runtime.images.root_diff import QUICK_NAMES
 from runtime.layout import Layout
 from runtime.model import MountConfig, SandboxConfig, Security, VolumeConfig
 from tests.native import another_engine, ended, output, run, shell, until
@@ -81,6 +82,21 @@ async def test_an_image_of_a_container(engine: NativeEngine, users: str) -> None
     first = image.layers[-1]
     second = await engine.files.commit(id, wanted("made:2"))
     assert second.layers[-1] == first  # the same files, the same layer
+
+
+async def test_many_changes_are_told_by_a_worker(engine: NativeEngine) -> None:
+    """In more than one line, names that are no UTF-8 among them."""
+    id = await changed(engine, "one")
+    few = await engine.files.changes(id)
+    many = engine.layout.containers / id / "upper" / "many"
+    many.mkdir()
+    names = [b"%05d-\xff-" % number + b"x" * 100 for number in range(QUICK_NAMES + 10)]
+    for name in names:
+        os.close(os.open(bytes(many) + b"/" + name, os.O_CREAT | os.O_WRONLY))
+    told = await engine.files.changes(id)
+    made = {("A", "/many"), *(("A", os.fsdecode(b"/many/" + name)) for name in names)}
+    assert set(told) == set(few) | made
+    assert told == sorted(told, key=lambda change: os.fsencode(change[1]))
 
 
 async def test_it_stands_still_only_while_it_is_read(engine: NativeEngine) -> None:

@@ -145,6 +145,39 @@ def test_one_change(
     assert changes(layers[0], layers[1:], "web") == told
 
 
+def test_a_quick_look_is_the_same_or_none(layers: list[Path], merged: Path) -> None:
+    (merged / "d/new").touch()
+    (merged / "etc/passwd").write_text("changed")
+    (merged / "file").unlink()
+    shutil.rmtree(merged / "was")
+    (merged / "was").mkdir()
+    assert root_diff.quick_changes(layers[0], layers[1:], "web") == changes(layers[0], layers[1:], "web")
+
+
+@pytest.mark.parametrize("where", ["one directory", "many directories", "what is hidden"])
+def test_a_quick_look_ends_where_there_is_much(tmp_path: Path, where: str) -> None:
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    count = root_diff.QUICK_NAMES
+    (upper / "d").mkdir(parents=True)
+    (lower / "d").mkdir(parents=True)
+    if where == "one directory":
+        fill(upper / "d", count)
+    elif where == "many directories":
+        for number in range(10):
+            (upper / f"{number}").mkdir()
+            fill(upper / f"{number}", count // 10)
+    else:
+        os.setxattr(upper / "d", "trusted.overlay.opaque", b"y")
+        fill(lower / "d", count)
+    assert root_diff.quick_changes(upper, [lower], "web") is None
+    assert len(changes(upper, [lower], "web")) >= count
+
+
+def fill(directory: Path, count: int) -> None:
+    for number in range(count):
+        (directory / f"f{number}").touch()
+
+
 def test_more_changes_than_anybody_reads(
     layers: list[Path], merged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
