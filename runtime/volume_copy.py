@@ -3,7 +3,7 @@
 The image's layers are seen as one tree, as the kernel's overlayfs shows them (whiteouts and all), in a
 mount that is detached at once. Everything is opened relative to a descriptor and without following
 links, but for `target` itself, whose links are resolved inside the image. Devices and sockets are
-left out: a volume is data.
+left out: a volume is data. Of a directory of the host it is told which devices those were.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from runtime.errors import Invalid
 from runtime.removal import remove_tree
 
 MAX_DEPTH = 200
+MAX_TOLD = 100
 FILLING, FILLED = ".setpoint-filling", ".setpoint-filled"  # in a directory that is mounted
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -80,15 +81,17 @@ def is_half_filled(directory: Path) -> bool:
     return False
 
 
-def copy_from_directory(path: str, destination: Path) -> None:
+def copy_from_directory(path: str, destination: Path) -> tuple[str, ...]:
     """Make `destination` a copy of a directory of the host, in which others may be at work: what goes away
-    meanwhile is left out. OSError."""
+    meanwhile is left out. The devices that are not copied, the first of them. OSError."""
     source = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         destination.mkdir(mode=0o700)
         copy = os.open(destination, _DIRECTORY)
         try:
-            _Copy(copy, is_alive=True).directory(source, copy, "", 0)
+            work = _Copy(copy, is_alive=True)
+            work.directory(source, copy, "", 0)
+            return tuple(work.devices)
         finally:
             os.close(copy)
     finally:
@@ -114,12 +117,14 @@ def _open_image(lower: tuple[str, ...], destination: Path) -> int:
 
 
 class _Copy:
-    """One copy; remembers the files with several links. is_alive: the source may change meanwhile."""
+    """One copy; remembers the files with several links, and the devices that it left out. is_alive: the
+    source may change meanwhile."""
 
     def __init__(self, root: int, *, is_alive: bool = False) -> None:
         self._root = root
         self._is_alive = is_alive
         self._links: dict[tuple[int, int], str] = {}
+        self.devices: list[str] = []
 
     def directory(self, source: int, copy: int, path: str, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -142,12 +147,16 @@ class _Copy:
         elif stat.S_ISLNK(found.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=copy)
             os.chown(name, found.st_uid, found.st_gid, dir_fd=copy, follow_symlinks=False)
+            os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=copy, follow_symlinks=False)
         elif stat.S_ISREG(found.st_mode):
             self._file(source, copy, name, path, found)
         elif stat.S_ISFIFO(found.st_mode):
             os.mkfifo(name, 0o600, dir_fd=copy)
             os.chown(name, found.st_uid, found.st_gid, dir_fd=copy, follow_symlinks=False)
             os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=copy)
+            os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=copy, follow_symlinks=False)
+        elif stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+            self.devices += [path] if len(self.devices) < MAX_TOLD else []
 
     def _subdirectory(self, source: int, copy: int, name: str, path: str, depth: int) -> None:
         os.mkdir(name, 0o700, dir_fd=copy)

@@ -198,10 +198,10 @@ class Volumes:
         self._volumes[name] = replace(self._volumes[name], is_filled=True)
         self._write(self._volumes[name])
 
-    def take_over(self, name: str, path: str) -> None:
+    def take_over(self, name: str, path: str) -> tuple[str, ...]:
         """Copy a directory of the host into a volume, which is made if need be: content, owners, modes,
-        times, attributes, hard links and holes. Whole or not at all; may take long. Conflict where something
-        is in the volume already; NotFound, Temporary."""
+        times, attributes, hard links and holes. Whole or not at all; may take long. Returns the devices that
+        were left out. Conflict where something is in the volume already; NotFound, Temporary."""
         from runtime.volume_copy import copy_from_directory  # late: seldom needed
 
         if self.ensure(name).options:
@@ -211,7 +211,7 @@ class Volumes:
         filling = self._root / name / FILLING
         try:
             remove_tree(filling)
-            copy_from_directory(path, filling)
+            devices = copy_from_directory(path, filling)
             filling.rename(self._root / name / DATA)
         except (FileNotFoundError, NotADirectoryError):
             remove_tree(filling)
@@ -221,6 +221,7 @@ class Volumes:
             raise _unwritten("import volume", f"{name} from {path[:200]}", error, self._root) from error
         self._volumes[name] = replace(self._volumes[name], is_filled=True)
         self._write(self._volumes[name])
+        return devices
 
     def _write(self, volume: _Volume) -> None:
         path = self._root / volume.name / RECORD

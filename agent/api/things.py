@@ -129,8 +129,13 @@ async def import_volume(request: web.Request) -> web.Response:
     name, path = text_of(body, "name"), text_of(body, "path")
     if not path.startswith("/"):
         raise Invalid("import volume", path[:200], "not an absolute path")
-    await asyncio.to_thread(context.engine.volumes.take_over, name, path)
-    return web.json_response({"name": name})
+    devices = await asyncio.to_thread(context.engine.volumes.take_over, name, path)
+    return web.json_response({"name": name, "left_out": [_text(each) for each in devices]})
+
+
+def _text(path: str) -> str:
+    """Of a file whose name is no UTF-8, too."""
+    return path.encode(errors="replace").decode()
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -148,7 +148,9 @@ def _copy_volumes(arguments: Namespace, daemon: Daemon, dump: Any, volumes: Mapp
                 output.clean(f"warning: volume {name}: {users[name]} runs, and may write while it is copied"),
                 file=sys.stderr,
             )
-        client.import_volume(ours, source)
+        for device in client.import_volume(ours, source).get("left_out", ()):
+            words = f"warning: volume {ours}: the device {device} is left out: a volume is data"
+            print(output.clean(words), file=sys.stderr)
         print(output.clean(f"volume {ours}: copied from {name}"))
 
 

@@ -27,7 +27,7 @@ from agent.manifest.spec import (
     Restart,
     VolumeSpec,
 )
-from agent.manifest.topology import BRIDGE_OPTION
+from agent.manifest.topology import BRIDGE_OPTION, MASQUERADE_OPTION
 from agent.reconcile import convert
 from runtime.errors import SetpointError, Unsupported
 from runtime.volume_options import read_source
@@ -208,9 +208,11 @@ def _network_spec(data: Data, key: Key, dump: Dump, found: Import) -> NetworkSpe
         fields["mtu"] = int(options[MTU])
     if options.get(ICC) == "false":
         fields["isolated"] = True
+    if options.get(MASQUERADE_OPTION) == "false":
+        fields["routed"] = True
     if bridge := str(options.get(BRIDGE_OPTION, "")):  # which is the daemon's still
         found.note(key, f"left out: the bridge's name {bridge}, until the daemon's network is gone")
-    for other in sorted(set(options) - {MTU, ICC, BRIDGE_OPTION}):
+    for other in sorted(set(options) - {MTU, ICC, BRIDGE_OPTION, MASQUERADE_OPTION}):
         found.note(key, f"left out: option {other}")
     if _has_static_address(name, dump, "IPv4Address"):
         fields |= _addresses(data, 4)

@@ -20,6 +20,9 @@ MaskedPaths ReadonlyPaths Binds Mounts VolumesFrom AutoRemove ContainerIDFile Co
 """
 NO_PART = frozenset(_NO_PART.split())
 """Taken care of elsewhere, or of no meaning for a manifest."""
+DOCKERS_MASKED = frozenset(("/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/sched_debug", "/sys/firmware"))
+DOCKERS_READ_ONLY = frozenset(("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"))
+"""In the daemon's lists, in each of its versions."""
 COMPOSE = "com.docker.compose."
 _PLAIN = ("WorkingDir", "User", "StopSignal")
 
@@ -60,8 +63,11 @@ def _process(config: Data, image: Data, id: str) -> dict[str, Any]:
 def _host(host: Data) -> dict[str, Any]:
     """Without what is empty, or the daemon's."""
     found = {name: value for name, value in host.items() if value and name not in NO_PART}
+    if host.get("MemorySwappiness") is not None:  # 0 says something
+        found["MemorySwappiness"] = host["MemorySwappiness"]
     for name, value in DEFAULTS.items():
-        if found.get(name) == value:
+        is_said = name == "CgroupnsMode" and host.get("Privileged")  # whose default is the host's
+        if found.get(name) == value and not is_said:
             del found[name]
     if found.get("CgroupnsMode") == "host":  # Docker's default on cgroup v1; elsewhere nobody asks for it
         del found["CgroupnsMode"]
@@ -69,10 +75,20 @@ def _host(host: Data) -> dict[str, Any]:
         del found["ShmSize"]
     if found.get("MemorySwap") == 2 * found.get("Memory", 0):  # Docker's own rule, and ours
         found.pop("MemorySwap", None)
-    if host.get("MaskedPaths") == []:
-        found["MaskedPaths"] = []
+    found |= _paths(host)
     if found.get("LogConfig") == {"Type": "json-file", "Config": {}}:
         del found["LogConfig"]
+    return found
+
+
+def _paths(host: Data) -> dict[str, list[str]]:
+    """Of the kernel's files those that are hidden, or read-only, where somebody said which. The daemon's own
+    lists grow from version to version; a privileged container has none."""
+    found = {}
+    for name, usual in (("MaskedPaths", DOCKERS_MASKED), ("ReadonlyPaths", DOCKERS_READ_ONLY)):
+        said = host.get(name)
+        if said is not None and not usual <= set(said) and not host.get("Privileged"):
+            found[name] = list(said)
     return found
 
 
@@ -114,6 +130,8 @@ def mounts_of(container: Data) -> tuple[dict[str, Any], ...]:
             k: v for k, v in (asked.get(target, {}).get(options) or {}).items() if k != "Labels" and v
         }:
             one[options] = said
+        if "nocopy" in str(mount.get("Mode", "")).split(","):
+            one[options] = {**one.get(options, {}), "NoCopy": True}
         if kind == "bind":
             one.setdefault("BindOptions", {})["CreateMountpoint"] = target not in asked
             if mount.get("Propagation") not in (None, "", "rprivate"):

@@ -17,4 +17,11 @@ ADOPTION = (
     Mutation("F7", ACCEPT, '    if path[-1] == "Env":\n', "    if False:\n", "tests/unit/imports/test_docker.py::test_a_secret_is_in_no_note"),
     Mutation("F9", IMPORT, "    if uid != 0:\n", "    if False:\n", f"{_DOCKER}::test_a_users_daemon_does_not_have_roots_files_copied"),
     Mutation("F9", IMPORT, 'not path.endswith(f"/{name}/_data")', "False", f"{_DOCKER}::test_a_directory_that_is_no_volumes_is_not"),
+    Mutation("H1", "agent/api/adopt.py", ", declared=others", "",
+             "tests/api/test_adoption.py::test_two_files_of_a_project_share_what_they_use"),
+    Mutation("H1", "agent/api/docker/container_view.py", "seen.volume_names.get(mount.source, mount.source)\n                if",
+             "mount.source\n                if", "tests/api/test_adoption.py::test_two_files_of_a_project_share_what_they_use"),
+    Mutation("H1", "agent/imports/docker_container.py", "    found |= _paths(host)\n", "", "tests/unit/imports"),
+    Mutation("H1", "runtime/volume_copy.py", "            self.devices += [path] if len(self.devices) < MAX_TOLD else []\n",
+             "            pass\n", "tests/kernel/engine/test_volume_take_over.py"),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,18 @@ def test_a_file_with_holes_keeps_them(volumes: Volumes, tmp_path: Path) -> None:
         copy = volumes.path("v") / name
         assert copy.read_bytes() == (tmp_path / name).read_bytes()
         assert copy.stat().st_blocks * 512 < 1 << 20
+
+
+def test_devices_are_left_out_and_told_and_times_stay(volumes: Volumes, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    os.mknod(tmp_path / "inner/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 0))
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("fifo", "link"):
+        os.utime(tmp_path / name, ns=(1, 1_500_000_000_123_456_789), follow_symlinks=False)
+    assert sorted(volumes.take_over("v", str(tmp_path))) == ["disk", "inner/null"]
+    copy = volumes.path("v")
+    assert sorted(path.name for path in copy.rglob("*")) == ["fifo", "inner", "link"]
+    times = [(copy / name).lstat().st_mtime_ns for name in ("fifo", "link")]
+    assert times == [1_500_000_000_123_456_789] * 2

@@ -23,6 +23,15 @@ from store.records import Key
 
 IMAGE = {"Id": "sha256:aa", "Config": {"Cmd": ["serve"], "Env": ["PATH=/bin"], "Labels": {"of": "image"}}}
 ID = "ab" * 32
+MASKED = [
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/proc/of-a-newer-one",
+]
+READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
 def container(name: str = "web", id: str = ID, **more: Any) -> dict[str, Any]:
@@ -31,7 +40,8 @@ def container(name: str = "web", id: str = ID, **more: Any) -> dict[str, Any]:
     host = {
         "NetworkMode": "bridge", "IpcMode": "private", "ShmSize": 64 << 20, "Runtime": "runc",
         "RestartPolicy": {"Name": "no"}, "LogConfig": {"Type": "json-file", "Config": {}},
-        "MaskedPaths": ["/proc/kcore"], "PidsLimit": None, "CgroupnsMode": "host", "ConsoleSize": [0, 0],
+        "MaskedPaths": MASKED, "ReadonlyPaths": READ_ONLY, "PidsLimit": None, "CgroupnsMode": "host",
+        "ConsoleSize": [0, 0],
         **more.pop("HostConfig", {}),
     }  # fmt: skip
     return {
@@ -193,3 +203,32 @@ def test_only_those_that_are_named() -> None:
 def test_one_that_does_not_run_is_wanted_stopped_and_that_is_said() -> None:
     found = imported(container(State={"Status": "exited"}))
     assert web(found).ensure == "stopped" and "does not run" in found.notes["imported"][0]
+
+
+def test_paths_of_one_s_own_are_not_the_daemon_s() -> None:
+    found = web(imported(container(HostConfig={"MaskedPaths": ["/proc/kcore"], "ReadonlyPaths": []})))
+    assert (found.hidden_paths, found.readonly_paths) == (("/proc/kcore",), ())
+    said = {"MaskedPaths": None, "ReadonlyPaths": None, "Privileged": True}
+    found = web(imported(container(HostConfig=said)))
+    assert (found.hidden_paths, found.readonly_paths, found.privileged) == (None, None, True)
+
+
+def test_a_0_that_says_something_is_said() -> None:
+    assert web(imported(container(HostConfig={"MemorySwappiness": 0}))).mem_swappiness == 0
+    assert web(imported(container(HostConfig={"MemorySwappiness": None}))).mem_swappiness is None
+    assert web(imported(container(HostConfig={"MemorySwappiness": -1}))).mem_swappiness is None
+
+
+def test_a_privileged_one_may_have_control_groups_of_its_own() -> None:
+    said = {"Privileged": True, "CgroupnsMode": "private", "MaskedPaths": None, "ReadonlyPaths": None}
+    assert web(imported(container(HostConfig=said))).cgroup == "private"
+    assert web(imported(container(HostConfig={"CgroupnsMode": "private"}))).cgroup == ""
+
+
+def test_a_volume_that_is_not_filled_stays_so() -> None:
+    mounts = [
+        {"Type": "volume", "Name": name, "Destination": f"/{name}", "Mode": mode, "RW": True}
+        for name, mode in (("data", "nocopy"), ("more", "z"))
+    ]
+    found = web(imported(container(Mounts=mounts)))
+    assert [(mount.source, mount.no_copy) for mount in found.mounts] == [("data", True), ("more", False)]

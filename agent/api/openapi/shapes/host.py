@@ -86,9 +86,10 @@ class VolumeOrder(TypedDict):
 
 
 class VolumeTaken(TypedDict):
-    """The volume that has it now."""
+    """The volume that has it now. left_out: devices, the first of them, which are no data."""
 
     name: str
+    left_out: list[str]
 
 
 class Change(TypedDict):
