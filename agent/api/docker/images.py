@@ -54,7 +54,12 @@ def list_images(request: web.Request) -> web.Response | None:
     asked = _asked_list(request)
     if asked.wants_shared or asked.wants_manifests:
         return None
-    return json_answer(rows(context, asked))
+    if request.query:
+        return json_answer(rows(context, asked))
+    parts = (asked.listed, asked.users)
+    return json_bytes_answer(
+        context.rendered.get(f"images {asked.version}", parts, lambda: json_bytes(rows(context, asked)))
+    )
 
 
 @dataclass(frozen=True, slots=True)
