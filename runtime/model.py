@@ -227,6 +227,7 @@ class NetworkConfig:
     gateway: str = ""
     internal: bool = False
     isolated: bool = False  # containers on it do not reach each other
+    routed: bool = False  # outside they are seen by their own addresses, to which somebody must know the way
     mtu: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     ip_range: str = ""

@@ -502,8 +502,9 @@ NETWORK = {
     "attachable": D("Every network here is.", "attachable: true", BOOLEAN),
     "driver": D("bridge is the one there is.", "driver: bridge", TEXT),
     "driver_opts": D(
-        "com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc and "
-        "com.docker.network.bridge.name (the link on the host). Others where they say what is so anyway.",
+        "com.docker.network.driver.mtu, com.docker.network.bridge.enable_icc, .enable_ip_masquerade (false: "
+        "containers are seen outside by their own addresses) and .name (the link on the host). Others where "
+        "they say what is so anyway.",
         "driver_opts: {com.docker.network.driver.mtu: 1400}",
         {"type": "object"},
     ),

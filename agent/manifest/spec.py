@@ -319,6 +319,7 @@ class NetworkSpec(Spec):
     aux_addresses: dict[str, str] = {}  # that no container gets
     mtu: int | None = None
     isolated: bool = False
+    routed: bool = False  # its containers go out by their own addresses, not by the host's
     bridge: str = ""  # the link's name; "" is one of ours
     ipv6: Ipv6 | None = None  # beside IPv4; None: it has none
     labels: dict[str, str] = {}

@@ -29,9 +29,9 @@ from runtime.volume_options import is_bind, read_source
 MTU_OPTION = "com.docker.network.driver.mtu"
 ICC_OPTION = "com.docker.network.bridge.enable_icc"
 BRIDGE_OPTION = "com.docker.network.bridge.name"
+MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
 # Options that may be said as long as they say what is so anyway.
 _AS_IT_IS = {
-    "com.docker.network.bridge.enable_ip_masquerade": ("true",),
     "com.docker.network.bridge.host_binding_ipv4": ("0.0.0.0",),
     "com.docker.network.bridge.gateway_mode_ipv4": ("nat",),
 }
@@ -142,13 +142,17 @@ def _is_ipv6(config: dict[str, Any]) -> bool:
 
 
 def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
-    table: dict[str, Parser[Any]] = {MTU_OPTION: mtu, ICC_OPTION: boolean, BRIDGE_OPTION: _bridge}
+    table: dict[str, Parser[Any]] = {
+        MTU_OPTION: mtu, ICC_OPTION: boolean, BRIDGE_OPTION: _bridge, MASQUERADE_OPTION: boolean,
+    }  # fmt: skip
     values = fields(r, node, table | {name: _so_anyway(said) for name, said in _AS_IT_IS.items()})
     result: dict[str, Any] = {"mtu": values[MTU_OPTION]} if MTU_OPTION in values else {}
     if BRIDGE_OPTION in values:
         result["bridge"] = values[BRIDGE_OPTION]
     if ICC_OPTION in values:
         result["isolated"] = not values[ICC_OPTION]
+    if not values.get(MASQUERADE_OPTION, True):
+        result["routed"] = True
     return result
 
 
@@ -254,6 +258,7 @@ def read_network(r: Reading, node: Node) -> NetworkSpec:
         "internal",
         "mtu",
         "isolated",
+        "routed",
         "bridge",
         "ipv6",
         "driver",

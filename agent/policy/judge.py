@@ -45,8 +45,8 @@ suspend on_unhealthy platform update asked
 """
 _SOCKETS = "path limits owner mode allow label quota time_to_live labels ensure suspend"
 _THINGS = """
-name driver driver_opts below external internal subnet gateway ip_range aux_addresses mtu isolated bridge
-ipv6 labels ensure suspend keep asked
+name driver driver_opts below external internal subnet gateway ip_range aux_addresses mtu isolated routed
+bridge ipv6 labels ensure suspend keep asked
 """
 JUDGED, HARMLESS = frozenset(_JUDGED.split()), frozenset(_HARMLESS.split())
 THINGS = frozenset(_THINGS.split())

@@ -387,6 +387,7 @@ def network_config(key: Key, spec: NetworkSpec) -> NetworkConfig:
         aux_addresses=dict(spec.aux_addresses),
         internal=spec.internal,
         isolated=spec.isolated,
+        routed=spec.routed,
         mtu=spec.mtu,
         bridge=spec.bridge,
         ipv6=_ipv6_config(spec.ipv6) if spec.ipv6 is not None else None,

@@ -338,7 +338,9 @@ class Book:
     def network_elements(self, record: NetworkRecord) -> set[Element]:
         six = str(record.subnet6) if record.subnet6 is not None else ""
         config = record.config
-        rule = NetworkRule(record.bridge, str(record.subnet), config.internal, config.isolated, six)
+        rule = NetworkRule(
+            record.bridge, str(record.subnet), config.internal, config.isolated, six, config.routed
+        )
         return set(elements_of(rule))
 
     def elements(self) -> set[Element]:

@@ -9,7 +9,8 @@ One table (family inet) of our own, never a line in another's:
     forward          what is not ours is left alone; ours: answers, neighbours on the same network, and
                      published ports, everything else between networks and from outside is dropped;
                      internal networks reach nothing but themselves
-    srcnat           outbound, loopback and hairpin traffic takes the host's address
+    srcnat           outbound, loopback and hairpin traffic takes the host's address; outbound of networks
+                     that are routed keeps its own, and its answers are let in by what is under way
 
 A second table of the same name (family bridge, see `guard`) lets in at a container's port only what is
 honestly its own. Both are changed in one transaction.
@@ -57,13 +58,15 @@ def _shown(part: str | int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRule:
-    """What the firewall knows of a network. subnet: `a.b.c.d/n`. subnet6 "": it has no IPv6."""
+    """What the firewall knows of a network. subnet: `a.b.c.d/n`. subnet6 "": it has no IPv6. routed: who is
+    on it is seen outside by its own address."""
 
     bridge: str
     subnet: str
     internal: bool = False
     isolated: bool = False
     subnet6: str = ""
+    routed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ def elements_of(network: NetworkRule) -> tuple[Element, ...]:
     found = [Element("bridges", (network.bridge,)), Element("subnets4", (network.subnet,))]
     if network.subnet6:
         found += [Element("bridges6", (network.bridge,)), Element("subnets6", (network.subnet6,))]
+    if network.routed:
+        found.append(Element("routed4", (network.subnet,)))
+        found += [Element("routed6", (network.subnet6,))] if network.subnet6 else []
     if network.internal:
         found.append(Element("internal", (network.bridge,)))
     if not network.isolated:
@@ -244,6 +250,8 @@ _TABLE = f"""
   set internal {{ type ifname; }}
   set neighbours {{ type ifname . ifname; }}
   set subnets4 {{ type ipv4_addr; flags interval; }}
+  set routed4 {{ type ipv4_addr; flags interval; }}
+  set routed6 {{ type ipv6_addr; flags interval; }}
   set bridges6 {{ type ifname; }}
   set subnets6 {{ type ipv6_addr; flags interval; }}
   map published4 {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
@@ -257,8 +265,9 @@ _TABLE = f"""
     # The kernel drops these itself, until somebody sets route_localnet, as we do on our bridges.
     ip daddr 127.0.0.0/8 drop
     ip saddr 127.0.0.0/8 drop
-    iifname != @bridges ip daddr @subnets4 drop
-    iifname != @bridges ip6 daddr @subnets6 drop
+    # Of those that are routed the chain ours decides: nothing new comes in but what is published.
+    iifname != @bridges ip daddr @subnets4 ip daddr != @routed4 drop
+    iifname != @bridges ip6 daddr @subnets6 ip6 daddr != @routed6 drop
     # By the host's routes, not by our subnets: a container may be a router that the host knows of.
     iifname @bridges meta nfproto ipv4 fib saddr . iif oif missing drop
     iifname @bridges6 meta nfproto ipv6 fib saddr . iif oif missing drop
@@ -286,9 +295,9 @@ _TABLE = f"""
     oifname @bridges ip saddr 127.0.0.0/8 masquerade
     # Hairpin, and a caller that has another way back to the callee than by the host.
     oifname @bridges ip saddr @subnets4 ct status dnat masquerade
-    oifname != @bridges oifname != "lo" ip saddr @subnets4 masquerade
+    oifname != @bridges oifname != "lo" ip saddr @subnets4 ip saddr != @routed4 masquerade
     oifname @bridges ip6 saddr @subnets6 ct status dnat masquerade
-    oifname != @bridges oifname != "lo" ip6 saddr @subnets6 masquerade
+    oifname != @bridges oifname != "lo" ip6 saddr @subnets6 ip6 saddr != @routed6 masquerade
   }}
 """
 

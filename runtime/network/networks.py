@@ -518,7 +518,7 @@ def _relabelled(record: NetworkRecord, config: NetworkConfig) -> NetworkRecord:
         and config.gateway in ("", addresses.text_of(record.subnet.gateway))
         and (config.internal, config.isolated, config.mtu) == (had.internal, had.isolated, had.mtu)
         and (config.ip_range, dict(config.aux_addresses)) == (had.ip_range, dict(had.aux_addresses))
-        and config.bridge == had.bridge
+        and (config.bridge, config.routed) == (had.bridge, had.routed)
         and _is_same_ipv6(record, config.ipv6)
     )
     if not is_same:

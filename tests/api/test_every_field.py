@@ -134,3 +134,9 @@ def test_names_by_patterns(either: Host, name: str, pattern: str, is_so: int) ->
     assert len(either.docker("ps", "-aq", "-f", wanted).stdout.split()) == is_so
     if "/" not in pattern:
         assert len(either.docker("volume", "ls", "-q", "-f", wanted).stdout.split()) == is_so
+
+
+def test_a_network_whose_containers_keep_their_addresses(either: Host, name: str) -> None:
+    option = "com.docker.network.bridge.enable_ip_masquerade"
+    either.docker("network", "create", "-o", f"{option}=false", name)
+    assert either.http("GET", f"/networks/{name}").json["Options"] == {option: "false"}

@@ -21,10 +21,10 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
 MTU = "com.docker.network.driver.mtu"
 BRIDGE = "com.docker.network.bridge."
 ICC = BRIDGE + "enable_icc"
+MASQUERADE = BRIDGE + "enable_ip_masquerade"
 IPV6 = "com.docker.network.enable_ipv6"
 # Options that may be said as long as they say what is so anyway.
 _AS_IT_IS = {
-    BRIDGE + "enable_ip_masquerade": ("true",),
     BRIDGE + "host_binding_ipv4": ("", "0.0.0.0"),
     BRIDGE + "default_bridge": ("false",),
     BRIDGE + "inhibit_ipv4": ("false",),
@@ -119,6 +119,8 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
             found["mtu"] = _mtu(value)
         elif option == ICC:
             found["isolated"] = not _flag(option, value)
+        elif option == MASQUERADE:
+            found |= {} if _flag(option, value) else {"routed": True}
         elif option == IPV6:
             _flag(option, value)
         elif option == BRIDGE + "name":

@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.api.docker.filters import Filters, fits_labels, flag_of
 from agent.api.docker.name_patterns import fits_pattern
-from agent.api.docker.network_body import BRIDGE, ICC, MTU
+from agent.api.docker.network_body import BRIDGE, ICC, MASQUERADE, MTU
 from agent.api.docker.network_ids import endpoint_id, network_id
 from agent.api.docker.stamps import rfc3339
 from runtime.errors import Invalid
@@ -110,6 +110,8 @@ def _options(seen: Seen, asked: Mapping[str, str]) -> dict[str, str]:
         found.setdefault(MTU, str(spec["mtu"]))
     if spec.get("isolated"):
         found.setdefault(ICC, "false")
+    if spec.get("routed"):
+        found.setdefault(MASQUERADE, "false")
     if spec.get("bridge"):
         found.setdefault(BRIDGE + "name", str(spec["bridge"]))
     return found

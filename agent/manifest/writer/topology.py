@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from agent.manifest.spec import ImageSpec, NetworkSpec, VolumeSpec
-from agent.manifest.topology import BRIDGE_OPTION, ICC_OPTION, MTU_OPTION
+from agent.manifest.topology import BRIDGE_OPTION, ICC_OPTION, MASQUERADE_OPTION, MTU_OPTION
 from agent.manifest.writer.service import update
 from agent.manifest.writer.yaml_text import Quoted
 
 Fields = dict[str, Any]
 _NETWORK = ("name", "external", "driver", "internal", "labels", "ensure", "suspend")
 _ADDRESSES = ("subnet", "gateway", "ip_range", "aux_addresses")
-_NETWORK_OWN = (*_ADDRESSES, "mtu", "isolated", "bridge", "ipv6")
+_NETWORK_OWN = (*_ADDRESSES, "mtu", "isolated", "routed", "bridge", "ipv6")
 _VOLUME = ("name", "external", "driver", "driver_opts", "keep", "labels", "ensure", "suspend")
 _IMAGE = ("image", "pull_policy", "labels", "ensure", "suspend")
 
@@ -30,6 +30,7 @@ def network(spec: NetworkSpec) -> Fields:
         found["ipam"] = {"config": configs}
     options = {MTU_OPTION: Quoted(spec.mtu)} if spec.mtu is not None else {}
     options |= {ICC_OPTION: Quoted("false")} if spec.isolated else {}
+    options |= {MASQUERADE_OPTION: Quoted("false")} if spec.routed else {}
     options |= {BRIDGE_OPTION: Quoted(spec.bridge)} if spec.bridge else {}
     return found | ({"driver_opts": options} if options else {})
 

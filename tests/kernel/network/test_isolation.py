@@ -8,10 +8,32 @@ import struct
 
 import pytest
 
-from runtime.model import PortConfig
-from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run
+from runtime.model import Ipv6Config, PortConfig
+from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, LAN_ADDRESS6, Lab, run
 
 UDP = socket.SOCK_DGRAM
+
+
+async def test_of_a_routed_network_who_goes_out_is_seen_by_its_own_address(lab: Lab, bridged: bool) -> None:
+    """And nothing else changes by it: from outside no more comes in than before."""
+    lab.wire6()
+    lab.network("plain")
+    lab.network(routed=True, ipv6=Ipv6Config())
+    lab.network("other", routed=True)
+    one = await lab.sandbox("one", "web", ports=(PortConfig(80, 8099),))
+    await lab.sandbox("two", "plain")
+    three = await lab.sandbox("three", "other")
+    outside, outside6 = lab.serve("lan", 7000), lab.serve("lan", 7001, address="::")
+    assert lab.call("one", LAN_ADDRESS, 7000, outside) == one.addresses["web"]
+    assert lab.call("one", LAN_ADDRESS6, 7001, outside6) == one.addresses6["web"]
+    assert lab.call("two", LAN_ADDRESS, 7000, outside) == HOST_ADDRESS, "this one is masqueraded"
+
+    inside, closed = lab.serve("one", 80), lab.serve("one", 81)
+    assert lab.call("lan", HOST_ADDRESS, 8099, inside) == LAN_ADDRESS, "published"
+    for server, number in ((inside, 80), (closed, 81)):
+        assert not lab.is_reached("lan", one.addresses["web"], number, server), "not by its own address"
+        assert not lab.is_reached("three", one.addresses["web"], number, server), "nor from another network"
+    assert not lab.is_reached("one", three.addresses["other"], 80, lab.serve("three", 80))
 
 
 async def test_neighbours_talk_and_networks_do_not(lab: Lab, bridged: bool) -> None:

@@ -19,6 +19,7 @@ from runtime.model import ContainerState, EndpointConfig, NetworkState
 from store.records import Key, ObjectRecord
 
 ICC = "com.docker.network.bridge.enable_icc"
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 MTU = "com.docker.network.driver.mtu"
 IPV6 = "com.docker.network.enable_ipv6"
 BRIDGE_NAME = "com.docker.network.bridge.name"
@@ -198,9 +199,10 @@ def test_a_network_with_ipv6_as_it_is_shown() -> None:
 
 
 def test_what_a_manifest_says_is_shown_as_options() -> None:
-    assert summary(seen(record=record({"mtu": 1400, "isolated": True})))["Options"] == {
+    assert summary(seen(record=record({"mtu": 1400, "isolated": True, "routed": True})))["Options"] == {
         MTU: "1400",
         ICC: "false",
+        MASQUERADE: "false",
     }
     assert summary(seen())["Options"] == {}
 

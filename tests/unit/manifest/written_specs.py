@@ -300,8 +300,8 @@ IPV6 = some(
     Ipv6(subnet="fd00:5::/64", gateway="fd00:5::9", ip_range="fd00:5::/112", aux_addresses={"n": "fd00:5::8"})
 )  # fmt: skip
 NETWORKS = some(
-    NetworkSpec, name=REAL_NAMES, driver=st.just("bridge"), internal=TRUE, isolated=TRUE, labels=LABELS,
-    mtu=st.integers(68, 65535), ensure=st.just("absent"), suspend=TRUE, subnet=st.just("10.5.0.0/24"),
+    NetworkSpec, name=REAL_NAMES, driver=st.just("bridge"), internal=TRUE, isolated=TRUE, routed=TRUE,
+    labels=LABELS, mtu=st.integers(68, 65535), ensure=st.just("absent"), suspend=TRUE, subnet=st.just("10.5.0.0/24"),
 ) | some(NetworkSpec, {"external": TRUE}, name=REAL_NAMES) | st.just(
     NetworkSpec(
         subnet="10.5.0.0/24", gateway="10.5.0.9", ip_range="10.5.0.128/25", aux_addresses={"no": "10.5.0.8"},

@@ -26,6 +26,12 @@ def test_what_a_network_takes() -> None:
     assert [str(element) for element in closed] == ["bridges: br2", "subnets4: 10.2.0.0/24", "internal: br2"]
 
 
+def test_what_a_network_takes_that_is_routed() -> None:
+    rule = NetworkRule("br1", "10.1.0.0/24", isolated=True, subnet6="fd00::/64", routed=True)
+    taken = {str(element) for element in elements_of(rule)}
+    assert {"routed4: 10.1.0.0/24", "routed6: fd00::/64", "subnets4: 10.1.0.0/24"} <= taken
+
+
 def test_what_a_port_takes() -> None:
     assert str(element_of(PORT)) == "published4: 6 8080 -> 10.1.0.2:80"
     assert element_of(Published("tcp", "0.0.0.0", 8080, "10.1.0.2", 80)) == element_of(PORT)
