@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from ipaddress import IPv6Address, IPv6Network
 
 import pytest
 
 from runtime.errors import Conflict, NotFound
 from runtime.model import (
     EndpointConfig,
+    Ipv6Config,
     MountConfig,
     NetworkConfig,
     PortConfig,
@@ -224,6 +226,32 @@ async def test_networks(subject: Subject) -> None:
     await subject.engine.delete_network("net")
     await subject.engine.delete_network("net")
     assert subject.engine.list_networks() == ()
+
+
+async def test_a_network_with_ipv6(subject: Subject) -> None:
+    await subject.engine.create_network(NetworkConfig("net", ipv6=Ipv6Config()))
+    await subject.engine.create_network(NetworkConfig("four"))
+    six = {each.name: (each.subnet6, each.gateway6) for each in subject.engine.list_networks()}
+    assert IPv6Address(six["net"][1]) in IPv6Network(six["net"][0]) and six["four"] == ("", "")
+    with pytest.raises(Conflict):
+        await subject.engine.create_network(NetworkConfig("net"))
+    config = subject.on_network("one", "net")
+    wanted = str(IPv6Network(six["net"][0])[0x77])
+    other = subject.on_network("two", "net")
+    endpoints = (dataclasses.replace(other.sandbox.endpoints[0], ipv6=wanted),)
+    other = dataclasses.replace(other, sandbox=dataclasses.replace(other.sandbox, endpoints=endpoints))
+    for each in (config, other):
+        await subject.engine.create(each)
+        await subject.engine.start(each.id)
+    running = await subject.phase(config.id, "running")
+    assert IPv6Address(running.addresses6["net"]) in IPv6Network(six["net"][0])
+    assert (await subject.phase(other.id, "running")).addresses6 == {"net": wanted}
+    sandboxes = {each.id: each.addresses6 for each in subject.engine.list_sandboxes()}
+    assert sandboxes == {"s-one": running.addresses6, "s-two": {"net": wanted}}
+    await subject.engine.stop(config.id, 0)
+    assert subject.engine.state(config.id).addresses6 == {}  # type: ignore[union-attr]
+    await subject.engine.start(config.id)
+    assert (await subject.phase(config.id, "running")).addresses6 == running.addresses6
 
 
 async def test_a_sandbox_outlives_its_container(subject: Subject) -> None:

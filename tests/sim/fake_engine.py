@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from runtime.build_recipe import BuildRecipe
@@ -62,6 +62,7 @@ class _Sandbox:
     labels: Mapping[str, str]
     addresses: dict[str, str]
     ports: tuple[PortConfig, ...]
+    addresses6: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -144,6 +145,7 @@ class FakeEngine:
             container.state, phase="running", pid=self._next_pid, started_at=self.wall(), finished_at=None,
             began_at=self.now(), ended_at=None, ran_seconds=None, exit_code=None, oom_killed=False,
             addresses=dict(sandbox.addresses) if sandbox else {},
+            addresses6=dict(sandbox.addresses6) if sandbox else {},
         )  # fmt: skip
         self._end("start", id)
 
@@ -165,7 +167,22 @@ class FakeEngine:
         }
         there = self._sandboxes.get(wanted.id)
         kept = {name: a for name, a in there.addresses.items() if name in addresses} if there else {}
-        self._sandboxes[wanted.id] = _Sandbox(dict(config.labels), addresses | kept, wanted.ports)
+        made = _Sandbox(dict(config.labels), addresses | kept, wanted.ports)
+        made.addresses6 = self._addresses6(wanted.endpoints, there.addresses6 if there else {})
+        self._sandboxes[wanted.id] = made
+
+    def _addresses6(self, endpoints: Iterable[EndpointConfig], kept: Mapping[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for endpoint in endpoints:
+            subnet = self._networks[endpoint.network][1].subnet6
+            if endpoint.ipv6 and not subnet:
+                raise Invalid("start", endpoint.network, "it has no IPv6")
+            if subnet:
+                taken = {s.addresses6.get(endpoint.network) for s in self._sandboxes.values()}
+                first = subnet.partition("/")[0]
+                free = next(a for n in range(2, 65536) if (a := f"{first}{n:x}") not in taken)
+                found[endpoint.network] = endpoint.ipv6 or kept.get(endpoint.network) or free
+        return found
 
     def _check_ports(self, config: ContainerConfig) -> None:
         for id, sandbox in self._sandboxes.items():
@@ -280,13 +297,15 @@ class FakeEngine:
     def _change(self, container: _Container, config: ContainerConfig) -> None:
         if config.sandbox.id in self._sandboxes and config.sandbox.mode == "own":
             self._make_sandbox(config)
-        addresses = container.state.addresses
+        addresses, addresses6 = container.state.addresses, container.state.addresses6
         if container.state.phase in ("running", "paused") and config.sandbox.id in self._sandboxes:
-            addresses = dict(self._sandboxes[config.sandbox.id].addresses)
+            sandbox = self._sandboxes[config.sandbox.id]
+            addresses, addresses6 = dict(sandbox.addresses), dict(sandbox.addresses6)
         container.config = config
         container.state = replace(
-            container.state, name=config.name, endpoints=config.sandbox.endpoints, addresses=addresses
-        )
+            container.state, name=config.name, endpoints=config.sandbox.endpoints, addresses=addresses,
+            addresses6=addresses6,
+        )  # fmt: skip
 
     async def delete(self, id: str) -> None:
         await self._begin("delete", id)
@@ -331,7 +350,7 @@ class FakeEngine:
 
     def list_sandboxes(self) -> tuple[SandboxState, ...]:
         return tuple(
-            SandboxState(id, sandbox.labels, dict(sandbox.addresses))
+            SandboxState(id, sandbox.labels, dict(sandbox.addresses), dict(sandbox.addresses6))
             for id, sandbox in self._sandboxes.items()
         )
 
@@ -365,6 +384,9 @@ class FakeEngine:
             config.name, dict(config.labels), subnet, subnet.rsplit(".", 1)[0] + ".1",
             f"br{number}", config.internal, self.now(),
         )  # fmt: skip
+        if config.ipv6 is not None:
+            six = config.ipv6.subnet or f"fd00:{number:x}::/64"
+            state = replace(state, subnet6=six, gateway6=config.ipv6.gateway or f"{six.partition('/')[0]}1")
         self._networks[config.name] = (config, state)
         self._end("create_network", config.name)
 
@@ -500,7 +522,7 @@ class FakeEngine:
         container.state = replace(
             container.state, phase="stopped", pid=None, finished_at=self.wall(), exit_code=code,
             ended_at=now, ran_seconds=None if began_at is None else now - began_at, oom_killed=oom,
-            addresses={},
+            addresses={}, addresses6={},
         )  # fmt: skip
         self.emit("exit", container.state.id)
 
@@ -527,7 +549,7 @@ class FakeEngine:
                 container.state = replace(
                     container.state, phase="stopped", pid=None, started_at=None, finished_at=None,
                     began_at=None, ended_at=None, ran_seconds=None, exit_code=None, oom_killed=False,
-                    addresses={},
+                    addresses={}, addresses6={},
                 )  # fmt: skip
 
     def tamper(self, drift: Drift) -> None:

@@ -77,6 +77,10 @@ ACCESS = (
     Mutation("F4", "runtime/images/build/step_mounts.py", " if self._order.space else mount.id", " if False else mount.id", S),
     Mutation("F4", "runtime/images/build/solve.py", "*([self.order.space] if self.order.space else []),", "", S),
     Mutation("F4", SCOPED, "        _check_subnet(scope, body)\n", "        pass\n", S),
+    Mutation(
+        "F4", SCOPED, "    if has_ipv6(body) and not is_forwarding6():", "    if False:",
+        "tests/unit/docker_api/test_scoped_networks.py",
+    ),
     Mutation("F4", SCOPED, "        _check_volume_name(context, scope, name)\n        held", "        held", S),
     Mutation("F4", GATE, "    images.check_request(request, scope, path)\n", "", S),
     Mutation("F4", "agent/api/docker/build.py", "check_image=partial(check_base, scope) if scope is not None else None",

@@ -280,11 +280,12 @@ async def test_e7_nobody_outside_is_sent_to_by_anothers_address(lab: Lab, is_rou
 
 
 async def test_e7_nobody_outside_names_a_containers_address(lab: Lab) -> None:
-    """Neither by itself nor with a published port's number; as one who knows where containers live."""
+    """Neither by itself nor with a published port's number, nor the gateway's; who knows where they live."""
     lab.wire6()
     lab.network(ipv6=GIVEN)
     one = await lab.sandbox("one", "web", ports=(PortConfig(80, 8080),))
     server = lab.serve("one", 80, address="::")
-    for port in (80, 8080):
-        assert not lab.is_reached("lan", one.addresses6["web"], port, server)
+    gateway = lab.networks.list()[0].gateway6
+    for address, port in ((one.addresses6["web"], 80), (one.addresses6["web"], 8080), (gateway, 8080)):
+        assert not lab.is_reached("lan", address, port, server), (address, port)
     assert lab.call("lan", HOST_ADDRESS6, 8080, server) == LAN_ADDRESS6

@@ -61,7 +61,7 @@ def spec_of(body: Mapping[str, Any]) -> NetworkSpec:
         name=name,
         asked=AskedNetwork(options=options, attachable=flag_of(body, "Attachable")),
         **_said(internal=flag_of(body, "Internal"), labels=_labels(body), **_of_options(name, options)),
-        **_ipam(name, map_of(body, "IPAM"), has_ipv6=flag_of(body, "EnableIPv6") or _asks_for_ipv6(options)),
+        **_ipam(name, map_of(body, "IPAM"), asks_ipv6=has_ipv6(body)),
     )
 
 
@@ -137,8 +137,10 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _asks_for_ipv6(options: Mapping[str, str]) -> bool:
-    return IPV6 in options and _flag(IPV6, options[IPV6])
+def has_ipv6(body: Mapping[str, Any]) -> bool:
+    """Whether a network with IPv6 is asked for: by the field, or by the option of the same meaning."""
+    options = text_map_of(body, "Options")
+    return flag_of(body, "EnableIPv6") or (IPV6 in options and _flag(IPV6, options[IPV6]))
 
 
 def _bridge(value: str) -> dict[str, str]:
@@ -164,7 +166,7 @@ def _flag(option: str, value: str) -> bool:
 # --- addresses ------------------------------------------------------------------------------------
 
 
-def _ipam(name: str, ipam: Mapping[str, Any], *, has_ipv6: bool) -> dict[str, Any]:
+def _ipam(name: str, ipam: Mapping[str, Any], *, asks_ipv6: bool) -> dict[str, Any]:
     driver, configs = text_of(ipam, "Driver"), list_of(ipam, "Config")
     if driver not in ("", "default"):
         raise NotFound("", "", f'plugin "{driver[:60]}" not found')
@@ -178,9 +180,9 @@ def _ipam(name: str, ipam: Mapping[str, Any], *, has_ipv6: bool) -> dict[str, An
     found = [_subnet(config) for config in configs]
     four = [each for each in found if ":" not in each["subnet"]]
     six = [each for each in found if ":" in each["subnet"]]
-    if six and not has_ipv6:
+    if six and not asks_ipv6:
         raise _config(f"{six[0]['subnet']} is of IPv6, which the network is not to have (hint: EnableIPv6)")
-    return (four[0] if four else {}) | ({"ipv6": Ipv6(**(six[0] if six else {}))} if has_ipv6 else {})
+    return (four[0] if four else {}) | ({"ipv6": Ipv6(**(six[0] if six else {}))} if asks_ipv6 else {})
 
 
 def _subnet(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from agent.api.context import Context
 from agent.api.docker.answers import Forbidden
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of, texts_of
 from agent.api.docker.finding import find_container
+from agent.api.docker.network_body import has_ipv6
 from agent.api.sockets.images import check_here
 from agent.api.sockets.quota import with_limits
 from agent.api.sockets.scope import Scope
@@ -22,6 +23,7 @@ from agent.policy.judge import bind_root, judge
 from agent.policy.policy import Policy
 from agent.reconcile.api_objects import API_PROJECT, named_key
 from runtime.errors import Conflict, NotFound
+from runtime.network.bridges import is_forwarding6
 from runtime.volume_options import is_bind
 from store.records import Key
 
@@ -63,6 +65,8 @@ def _check_subnet(scope: Scope, body: dict[str, Any]) -> None:
         raise Forbidden(f"a subnet of one's own is not allowed at the socket {scope.name}: leave it out")
     if BRIDGE_OPTION in text_map_of(body, "Options"):
         raise Forbidden(f"a bridge's name is not allowed at the socket {scope.name}: leave it out")
+    if has_ipv6(body) and not is_forwarding6():  # the first such network has the host pass packets on
+        raise Forbidden(f"IPv6 is not allowed at the socket {scope.name} on a host that does not forward it")
 
 
 def _check_weight(scope: Scope, spec: ContainerSpec) -> None:
