@@ -91,10 +91,6 @@ COPIES = (
         f"{LENT}::test_a_view_that_is_written_over_is_not_kept",
     ),
     Mutation(
-        "F6", "agent/api/ways.py", "            return  # the rest of a body that was refused\n", "            pass\n",
-        f"{API}::test_the_connection_ends_with_an_archive",
-    ),
-    Mutation(
         "F5", "agent/api/ways.py", "            arguments[1].force_close()\n", "            pass\n",
         f"{API}::test_the_connection_ends_with_an_archive",
     ),
