@@ -140,3 +140,16 @@ def test_a_network_whose_containers_keep_their_addresses(either: Host, name: str
     option = "com.docker.network.bridge.enable_ip_masquerade"
     either.docker("network", "create", "-o", f"{option}=false", name)
     assert either.http("GET", f"/networks/{name}").json["Options"] == {option: "false"}
+
+
+def test_a_network_says_where_its_ports_are_published(host: Host, name: str) -> None:
+    """Of those that name no address themselves: of all, a binding, and one that the engine picks."""
+    option = "com.docker.network.bridge.host_binding_ipv4=127.0.0.2"
+    host.docker("network", "create", "-o", option, name)
+    publish = ("-p", "80", "-p", "127.0.0.3:0:81", "-P", "--expose", "82")
+    host.docker("run", "-d", "--name", name, "--network", name, *publish, "busybox", "sleep", "1000")
+    ports = host.http("GET", f"/containers/{name}/json").json["NetworkSettings"]["Ports"]
+    found = {port: [each["HostIp"] for each in bindings] for port, bindings in ports.items()}
+    assert found == {"80/tcp": ["127.0.0.2"], "81/tcp": ["127.0.0.3"], "82/tcp": ["127.0.0.2"]}
+    bad = {"Name": f"{name}x", "Options": {option.partition("=")[0]: "nowhere"}}
+    assert host.http("POST", "/networks/create", bad).status == 400

@@ -92,16 +92,22 @@ def attachment_of(value: Any, config: Mapping[str, Any] | None = None) -> Attach
 # --- ports ----------------------------------------------------------------------------------------
 
 
-def ports_of(host: Mapping[str, Any], exposed: Sequence[str]) -> tuple[Port, ...]:
-    """PortBindings, and with PublishAllPorts the exposed ones on ports that the engine picks."""
+def first_of(networks: Mapping[str, Attachment]) -> str:
+    """The network whose way out is the container's, "" for none of its own."""
+    return min(networks, key=lambda name: (-networks[name].priority, name), default="")
+
+
+def ports_of(host: Mapping[str, Any], exposed: Sequence[str], address: str = "") -> tuple[Port, ...]:
+    """PortBindings, and with PublishAllPorts the exposed ones on ports that the engine picks. address: where
+    those are that name none."""
     found = []
     bindings = map_of(host, "PortBindings")
     for name, items in bindings.items():
         target, protocol = port_of(name)
-        found += [_binding(item, target, protocol) for item in items or [{}]]
+        found += [_binding(item, target, protocol, address) for item in items or [{}]]
     if flag_of(host, "PublishAllPorts"):
         found += [
-            Port(target=target, protocol=protocol)
+            Port(target=target, protocol=protocol, **({"host_ip": address} if address else {}))
             for name in exposed
             if name not in bindings
             for target, protocol in [port_of(name)]
@@ -124,12 +130,12 @@ def _number(text: str, whole: str, *, least: int) -> int:
     return int(text)
 
 
-def _binding(item: Any, target: int, protocol: str) -> Port:
+def _binding(item: Any, target: int, protocol: str, default: str) -> Port:
     if not isinstance(item, dict):
         raise Invalid("read request", "PortBindings", "not an object of lists of objects")
     address, text = text_of(item, "HostIp"), text_of(item, "HostPort")
     try:
-        address = str(ipaddress.ip_address(address.strip("[]"))) if address else ""
+        address = str(ipaddress.ip_address(address.strip("[]"))) if address else default
     except ValueError:
         raise Invalid("", "", f"invalid HostIp: {address[:40]}") from None
     if ":" in address:

@@ -52,7 +52,9 @@ FOREVER_SECONDS = 10.0**9  # of a stop that waits as long as it takes
 class Lookup:
     """network, container, volume: what clients call it -> what the spec calls it. mounts: another
     container's. profile: the content of a seccomp profile -> the file that it is kept in. host_name: of the
-    host, which a container on the host's network has too. processors: of the host, 0 for any number."""
+    host, which a container on the host's network has too. processors: of the host, 0 for any number.
+    host_binding: a network as the spec calls it -> the host's address that it publishes ports on, "" for
+    all."""
 
     network: Callable[[str], str]
     container: Callable[[str], str]
@@ -61,6 +63,7 @@ class Lookup:
     profile: Callable[[str], str]
     host_name: str = field(default_factory=lambda: os.uname().nodename)
     processors: int = 0
+    host_binding: Callable[[str], str] = lambda _network: ""
 
 
 def spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Lookup) -> ContainerSpec:
@@ -82,7 +85,6 @@ def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Looku
         **body_limits.limits_of(host, lookup.processors),
         **body_networks.network_of(body, host, networking, lookup.network, lookup.container),
         **body_networks.dns_of(host),
-        **_optional("ports", body_networks.ports_of(host, _exposed(body, host, image))),
         **_optional("expose", _exposed(body, host, image)),
         **_optional("extra_hosts", body_networks.extra_hosts_of(host)),
         **_optional("mounts", body_mounts.mounts_of(body, host, lookup.volume, lookup.mounts)),
@@ -93,6 +95,8 @@ def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Looku
         **_optional("healthcheck", _healthcheck(map_of(body, "Healthcheck"))),
         **_optional("logging", _logging(map_of(host, "LogConfig"))),
     }
+    address = lookup.host_binding(body_networks.first_of(fields.get("networks", {})))
+    fields |= _optional("ports", body_networks.ports_of(host, _exposed(body, host, image), address))
     if fields.get("network_mode") == "host" and not fields.get("hostname") and fields.get("uts") != "host":
         fields["hostname"] = lookup.host_name
     restart, removes = body_limits.restart_of(host), flag_of(host, "AutoRemove")

@@ -25,7 +25,13 @@ from agent.api.docker.finding import find_container, owned_key, record_of
 from agent.api.docker.image_finding import no_such_image
 from agent.api.docker.looking import look_at, volume_paths
 from agent.api.docker.names import checked, free_name
-from agent.api.docker.references import container_named, mounts_named, network_named, volume_named
+from agent.api.docker.references import (
+    container_named,
+    host_binding_of,
+    mounts_named,
+    network_named,
+    volume_named,
+)
 from agent.api.docker.stamps import read_moment
 from agent.api.requests import context_of, flag
 from agent.api.sockets.bodies import admit
@@ -151,6 +157,7 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
         mounts=lambda reference: mounts_named(context, reference),
         profile=lambda content: _profile(context, content, profiles),
         processors=os.cpu_count() or 0,
+        host_binding=lambda name: host_binding_of(context, name),
     )
 
 

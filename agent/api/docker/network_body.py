@@ -21,11 +21,11 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
 MTU = "com.docker.network.driver.mtu"
 BRIDGE = "com.docker.network.bridge."
 ICC = BRIDGE + "enable_icc"
+HOST_BINDING = BRIDGE + "host_binding_ipv4"
 MASQUERADE = BRIDGE + "enable_ip_masquerade"
 IPV6 = "com.docker.network.enable_ipv6"
 # Options that may be said as long as they say what is so anyway.
 _AS_IT_IS = {
-    BRIDGE + "host_binding_ipv4": ("", "0.0.0.0"),
     BRIDGE + "default_bridge": ("false",),
     BRIDGE + "inhibit_ipv4": ("false",),
     BRIDGE + "gateway_mode_ipv4": ("", "nat"),
@@ -119,6 +119,8 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
             found["mtu"] = _mtu(value)
         elif option == ICC:
             found["isolated"] = not _flag(option, value)
+        elif option == HOST_BINDING:
+            _check_address(value)  # kept in `asked`, for who publishes ports on it
         elif option == MASQUERADE:
             found |= {} if _flag(option, value) else {"routed": True}
         elif option == IPV6:
@@ -147,6 +149,13 @@ def _bridge(value: str) -> dict[str, str]:
     if value:
         check_link_name(value)
     return {"bridge": value} if value else {}
+
+
+def _check_address(value: str) -> None:
+    try:
+        ipaddress.IPv4Address(value or "0.0.0.0")
+    except ValueError:
+        raise Invalid("", "", f"invalid default binding IP address: {value[:40]}") from None
 
 
 def _mtu(value: str) -> int | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from agent.api.context import Context
 from agent.api.docker.finding import find_container, record_of
+from agent.api.docker.network_body import HOST_BINDING
 from agent.api.docker.network_ids import network_id
 from agent.api.docker.volume_view import check_options, labels_said, options_of
 from agent.manifest.spec import ContainerSpec, Mount, VolumeSpec
@@ -40,6 +41,14 @@ def network_named(context: Context, reference: str) -> str:
     if record is not None and record.deleting:  # else who removes it would wait for who is to be on it
         raise NotFound("", "", f"network {reference[:100]} not found")
     return _as_spec_says(key)
+
+
+def host_binding_of(context: Context, name: str) -> str:
+    """The host's address that a network publishes ports on, "" for all. name: as `network_named` says it."""
+    record = context.loop.objects().get(Key(API_PROJECT, "network", name))
+    options = (record.spec.get("asked") or {}).get("options") if record is not None else None
+    address = str((options or {}).get(HOST_BINDING, ""))
+    return "" if address == "0.0.0.0" else address
 
 
 def _as_spec_says(key: Key) -> str:

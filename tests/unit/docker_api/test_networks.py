@@ -103,7 +103,7 @@ def test_what_says_nothing_is_not_set() -> None:
         ({"Name": "x", "Options": {MTU: "-1"}}, Invalid),
         ({"Name": "x", "Options": {MTU: "999999"}}, Invalid),
         ({"Name": "x", "Options": {"com.docker.network.bridge.default_bridge": "true"}}, Unsupported),
-        ({"Name": "x", "Options": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}}, Unsupported),
+        ({"Name": "x", "Options": {"com.docker.network.bridge.host_binding_ipv4": "127.0.0"}}, Invalid),
         ({"Name": "x", "Options": {"com.docker.network.bridge.gateway_mode_ipv4": "routed"}}, Unsupported),
         ({"Name": "x", "IPAM": {"Options": {"a": "b"}}}, Unsupported),
         ({"Name": "x", "IPAM": {"Config": [{"Subnet": "fd00::/64"}]}}, Invalid),

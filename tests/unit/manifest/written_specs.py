@@ -301,7 +301,8 @@ IPV6 = some(
 )  # fmt: skip
 NETWORKS = some(
     NetworkSpec, name=REAL_NAMES, driver=st.just("bridge"), internal=TRUE, isolated=TRUE, routed=TRUE,
-    labels=LABELS, mtu=st.integers(68, 65535), ensure=st.just("absent"), suspend=TRUE, subnet=st.just("10.5.0.0/24"),
+    labels=LABELS, mtu=st.integers(68, 65535), ensure=st.just("absent"), suspend=TRUE,
+    subnet=st.just("10.5.0.0/24"),
 ) | some(NetworkSpec, {"external": TRUE}, name=REAL_NAMES) | st.just(
     NetworkSpec(
         subnet="10.5.0.0/24", gateway="10.5.0.9", ip_range="10.5.0.128/25", aux_addresses={"no": "10.5.0.8"},
