@@ -6,6 +6,8 @@ container.
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +16,10 @@ from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
 from runtime.errors import Conflict, Invalid, Unsupported
 from runtime.model import ExecResult
-from runtime.supervisor.client import Client
+from runtime.supervisor.client import Client, Result
 
 WAIT_SECONDS = 5.0  # for a supervisor that follows one that died; 0.2 s are usual
+ATTACHING = 16  # the supervisor is asked for at once: it answers each in a moment
 
 
 class Execs:
@@ -26,6 +29,7 @@ class Execs:
         self._index = index
         self._assembly = assembly
         self._client = client
+        self._attaching = asyncio.Semaphore(ATTACHING)
 
     async def run(
         self,
@@ -103,11 +107,27 @@ class Execs:
         be older, "" when it is not known."""
         await self._client.wait_up(WAIT_SECONDS)
         entry = self._index.get("attach", id)
-        result, fds = await self._client.call_fds(
-            "attach", name=id, streams=list(streams), framed=framed and not entry.config.tty,
+        result, fds = await self._ask_attach(
+            name=id, streams=list(streams), framed=framed and not entry.config.tty,
             closes_stdin=closes_stdin and stdin, early=not entry.is_running,
         )  # fmt: skip
         return fds[0], str(result.get("stamp", ""))
+
+    async def _ask_attach(self, **fields: Any) -> Result:
+        """A few at once, until they are answered: whoever asks and goes away would else pile them up, here
+        and in the supervisor."""
+        await self._attaching.acquire()
+        try:
+            answer = self._client.send("attach", **fields)
+        except BaseException:
+            self._attaching.release()
+            raise
+        answer.add_done_callback(lambda _answer: self._attaching.release())
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            answer.add_done_callback(_close)
+            raise
 
     def has_terminal(self, id: str) -> bool:
         return self._index.get("look at", id).config.tty
@@ -115,3 +135,10 @@ class Execs:
     async def resize(self, id: str, rows: int, columns: int) -> None:
         """The size of a container's own terminal."""
         await self._client.call("resize", name=id, rows=rows, columns=columns)
+
+
+def _close(answer: asyncio.Future[Result]) -> None:
+    """What nobody waits for any more."""
+    if not answer.cancelled() and answer.exception() is None:
+        for descriptor in answer.result()[1]:
+            os.close(descriptor)

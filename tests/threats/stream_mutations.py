@@ -9,6 +9,7 @@ UPGRADE, ANSWERING = "agent/api/upgrade.py", "agent/api/answering.py"
 BLOCKS, CONTAINER = "runtime/log_blocks.py", "runtime/supervisor/container.py"
 _BREAKS = "tests/threats/test_f_streams.py::test_f5_clients_that_break_off_leave_nothing"
 _UNIT = "tests/unit/docker_api/test_exec_registry.py"
+_ATTACHING = "tests/unit/runtime/test_attaching.py"
 EXECS, _TURNS = "agent/api/docker/execs.py", "tests/unit/docker_api/test_exec_turns.py"
 
 STREAMS = (
@@ -23,6 +24,9 @@ STREAMS = (
     Mutation("F5", REGISTRY, "        self._sweeping = None\n        self._forget_old()\n", "        self._sweeping = None\n", _UNIT),
     Mutation("F5", EXECS, "        async with context.execs.turns.of(each.container):\n", "        if True:\n", _TURNS),
     Mutation("F5", EXECS, "    await context.execs.turns.come(state.id)\n", "", _TURNS),
+    Mutation("F5", "runtime/execs.py", "        await self._attaching.acquire()\n", "", _ATTACHING),
+    Mutation("F5", "runtime/execs.py", "            answer.add_done_callback(_close)\n", "", _ATTACHING),
+    Mutation("F5", "runtime/execs.py", "return await asyncio.shield(answer)", "return await answer", _ATTACHING),
     Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", "tests/threats/test_f_streams.py::test_f5_clients_that_listened_to_silence_leave_nothing"),
     Mutation("F5", ANSWERING, "    if isinstance(error, ConnectionError) and _is_gone(request):\n", "    if False:\n", _BREAKS),
     Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),

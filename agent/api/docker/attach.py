@@ -9,7 +9,6 @@ A container that is created and not started yet is attached to all the same: `do
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -119,27 +118,12 @@ async def _attached(
     if not wish.is_stream:
         yield Streams(None, "", is_terminal, is_framed, ends_with_input)
         return
-    asked = context.engine.attach_at(
+    descriptor, stamp = await context.engine.attach_at(
         state.id, stdin=wish.has_stdin, streams=wish.streams, framed=is_framed,
         closes_stdin=is_once and not is_terminal,
     )  # fmt: skip
-    descriptor, stamp = await _kept(asyncio.ensure_future(asked))
     with socket.socket(fileno=descriptor) as sock:
         yield Streams(sock, stamp, is_terminal, is_framed, ends_with_input)
-
-
-async def _kept(asked: asyncio.Future[tuple[int, str]]) -> tuple[int, str]:
-    """A descriptor that comes when nobody waits for it any more is closed."""
-    try:
-        return await asyncio.shield(asked)
-    except asyncio.CancelledError:
-        asked.add_done_callback(_close_kept)
-        raise
-
-
-def _close_kept(asked: asyncio.Future[tuple[int, str]]) -> None:
-    if not asked.cancelled() and asked.exception() is None:
-        os.close(asked.result()[0])
 
 
 async def _talk(
