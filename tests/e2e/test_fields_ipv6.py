@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, IPv6Network
 import pytest
 
 from tests.e2e.project import BASE, Project
-from tests.e2e.story import Story, eventually, free_port
+from tests.e2e.story import Story, eventually, free_port, is_alive
 
 COMPOSE = (
     BASE
@@ -83,3 +83,17 @@ def test_ipv6_that_comes_later(project: Project, port: int) -> None:
     found = project.container("four")["addresses6"]["six_later"]
     assert f"{found}/64" in project.sh("four", "ip -6 address show dev eth0")
     assert project.sh("web", "ip -6 address show dev eth0") == before
+
+
+def test_an_agent_that_was_killed_takes_it_over(project: Project) -> None:
+    story, before = project.story, project.container("web")
+    pid = story.agent_pid()
+    story.kill(pid)
+    eventually(lambda: not is_alive(pid), "the agent is gone")
+    assert "nothing is lost" in story.setpoint("doctor", "--leaks")
+    story.start_agent()
+    project.settle()
+    after = project.container("web")
+    assert (after["pid"], after["addresses6"]) == (before["pid"], before["addresses6"])
+    assert story.setpoint("plan").strip() == "nothing to do"
+    assert "nothing is lost" in story.setpoint("doctor", "--leaks")

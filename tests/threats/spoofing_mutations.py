@@ -117,7 +117,7 @@ SPOOFING = (
         f"{_SIX}::test_e7_nobody_outside_is_sent_to_by_anothers_address",
     ),
     Mutation(
-        "E7", FIREWALL, "    iifname != @bridges ip6 daddr @subnets6 drop\n", "",
+        "E7", FIREWALL, "    iifname != @bridges ip6 daddr @subnets6 ip6 daddr != @routed6 drop\n", "",
         f"{_SIX}::test_e7_nobody_outside_names_a_containers_address",
     ),
     Mutation(

@@ -280,3 +280,13 @@ def test_a_host_that_heard_of_its_way_out_by_a_router_goes_on_to(lab: Lab) -> No
     bridge = bridge_of(lab, "web")
     assert Path(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra").read_text() == "0\n"
     assert Path(f"/proc/sys/net/ipv6/conf/{bridge_of(lab, 'four')}/disable_ipv6").read_text() == "1\n"
+
+
+async def test_a_namespace_that_belongs_to_other_ids(lab: Lab) -> None:
+    lab.network(ipv6=GIVEN)
+    config = SandboxConfig("own", "one", (EndpointConfig("web"),))
+    one = await lab.networks.ensure_sandbox(config, hostname="one", names=("one",), has_ids=True)
+    await lab.sandbox("two", "web")
+    server = lab.serve("one", 80, address="::")
+    assert lab.call("two", one.addresses6["web"], 80, server) == "fd00:1:2:3::3"
+    await lab.networks.delete_sandbox("one")
