@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,3 +144,28 @@ def test_what_is_wrong_about_ipv6_is_told(http: Http, name: str) -> None:
     ):
         answer = http("POST", "/networks/create", {"Name": name, **config})
         assert answer.status == 400 and words in answer.message
+
+
+COMPOSE = """
+services:
+  web: {image: busybox, init: true, command: [sleep, "99"], networks: {six: {ipv6_address: "fd00:191:8::77"}}}
+  own: {image: busybox, init: true, command: [sleep, "1000"]}
+networks:
+  default: {enable_ipv6: true}
+  six: {enable_ipv6: true, ipam: {config: [{subnet: "fd00:191:8::/64"}, {subnet: 10.191.8.0/24}]}}
+"""
+
+
+def test_by_compose(host: Host, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "compose.yaml").write_text(COMPOSE)
+    try:
+        host.compose(folder, "up", "-d", "--wait")
+        assert endpoint(host, f"{name}-web-1", f"{name}_six")["GlobalIPv6Address"] == "fd00:191:8::77"
+        own = endpoint(host, f"{name}-own-1", f"{name}_default")["GlobalIPv6Address"]
+        assert IPv6Address(own) in IPv6Network("fd00::/8")
+        again = host.compose(folder, "up", "-d", "--wait")
+        assert "Recreate" not in again.stdout + again.stderr
+    finally:
+        host.compose(folder, "down", "-t", "0", check=False)
