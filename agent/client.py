@@ -21,7 +21,7 @@ from runtime import errors
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from socket import socket
     from typing import IO, Any
@@ -258,11 +258,18 @@ class Client:
         return self._object(self.post(f"/override/{key}", {"what": what, "for": seconds}))
 
     def adopt(
-        self, key: str, path: str = "", project: str = "", *, hand_over: bool = False
+        self,
+        key: str,
+        path: str = "",
+        project: str = "",
+        *,
+        hand_over: bool = False,
+        declared: Iterable[str] = (),
     ) -> dict[str, Any]:
-        """The manifest of what the Docker API made: {"key", "heir", "path", "text", "notes", "problems"}.
-        hand_over: it takes over when it is there, unless there are problems."""
-        body = {"path": path, "project": project}
+        """The manifest of what the Docker API made: {"key", "heir", "path", "text", "notes", "problems",
+        "declares"}. hand_over: it takes over when it is there, unless there are problems. declared: what
+        others that are not there yet declare."""
+        body = {"path": path, "project": project, "declared": list(declared)}
         return self._object(self.post(f"/adopt/{key}", {"hand_over": hand_over}, body=body))
 
     def acknowledge_prune(self, revision: str = "") -> dict[str, Any]:

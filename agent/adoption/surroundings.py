@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from agent.manifest.spec import ContainerSpec, NetworkSpec, VolumeSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, NetworkSpec, VolumeSpec
 from agent.reconcile import convert
 from agent.reconcile.inventory import spec_of
 from runtime.model import ImageInfo
@@ -28,6 +28,15 @@ class Surroundings:
     container_name: Callable[[str], str] = lambda name: name
     known: Mapping[tuple[str, str], str] = field(default_factory=dict)
     names: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def with_more(self, coming: Mapping[Key, AnySpec]) -> Surroundings:
+        """With networks and volumes of the project that manifests which are not read yet declare."""
+        known, names = dict(self.known), dict(self.names)
+        for key, spec in coming.items():
+            if isinstance(spec, NetworkSpec | VolumeSpec):
+                known.setdefault((key.kind, spec.name), key.name)
+                names[key.kind] = names.get(key.kind, frozenset()) | {key.name}
+        return replace(self, known=known, names=names)
 
     def taken(self, kind: str) -> frozenset[str]:
         return self.names.get(kind, frozenset())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -18,16 +18,19 @@ from agent.adoption import describe, prove
 from agent.adoption.surroundings import surroundings_of
 from agent.api.context import Context
 from agent.api.openapi.shapes.state import AdoptionOrder
-from agent.api.requests import context_of, flag, json_of, key_of, text_of
+from agent.api.requests import context_of, flag, json_of, key_of, strings_of, text_of
 from agent.manifest.files import PROJECT, form_of
 from agent.manifest.files import project_of as project_of_path
-from agent.manifest.spec import AnySpec, ContainerSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, NetworkSpec, VolumeSpec
 from agent.manifest.writer.check import differences
 from agent.manifest.writer.documents import needs_envelope, write_compose, write_envelopes
+from agent.reconcile import convert
 from agent.reconcile.api_objects import API_OWNER, KEY_DIGITS
 from agent.reconcile.inventory import spec_of
 from runtime.errors import Conflict, Invalid, NotFound, Unsupported
 from store.records import Key, ObjectRecord
+
+COMING = "what-others-declare.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,14 @@ async def adopt(request: web.Request) -> web.Response:
         raise NotFound("adopt", str(key), "there is no such object", "setpoint status lists them")
     spec = _spec_of(key, record)
     place = _place(spec, record, text_of(body, "path"), text_of(body, "project"))
-    found = _describe(context, key, spec, place)
+    coming = _coming(context, strings_of(body, "declared"))
+    found = _describe(context, key, spec, place, coming)
     text = _text(found, place)
-    others = {each for each in context.loop.objects() if each.project == place.project}
+    others = {each for each in (*context.loop.objects(), *coming) if each.project == place.project}
     problems = differences(found.objects, place.path, text, tree_of=context.follower.tree_of, declared=others)
     if not problems:
-        problems = await _proof(context, key, found, place, text, hand_over=flag(request, "hand_over"))
+        files = {place.path: text.encode(), **_file_of(coming)}
+        problems = await _proof(context, key, found, place, files, hand_over=flag(request, "hand_over"))
     return web.json_response({
         "key": str(key),
         "heir": str(found.key),
@@ -61,6 +66,7 @@ async def adopt(request: web.Request) -> web.Response:
         "text": text,
         "notes": found.notes,
         "problems": list(problems),
+        "declares": [_declaration(*each) for each in found.objects.items() if each[0] != found.key],
     })  # fmt: skip
 
 
@@ -79,6 +85,34 @@ def _spec_of(key: Key, record: ObjectRecord) -> ContainerSpec:
     return spec
 
 
+def _declaration(key: Key, spec: AnySpec) -> str:
+    assert isinstance(spec, NetworkSpec | VolumeSpec)
+    name = convert.network_name if isinstance(spec, NetworkSpec) else convert.volume_name
+    return f"{key}={name(key, spec)}"  # type: ignore[arg-type]
+
+
+def _coming(context: Context, declared: Iterable[str]) -> dict[Key, AnySpec]:
+    """What manifests that are not read yet declare, others' all of it: several are written at a time."""
+    found: dict[Key, AnySpec] = {}
+    for text in declared:
+        name, sign, real = text.partition("=")
+        try:
+            key = Key.parse(name)
+        except ValueError:
+            raise Invalid("adopt", text[:200], "not a declaration", "PROJECT/KIND/NAME=REAL NAME") from None
+        if not sign or key.kind not in ("network", "volume") or not PROJECT.fullmatch(key.project):
+            raise Invalid("adopt", text[:200], "not a declaration", "PROJECT/KIND/NAME=REAL NAME")
+        spec = NetworkSpec if key.kind == "network" else VolumeSpec
+        if key not in context.loop.objects():
+            found[key] = spec(external=True, name=real)
+    return found
+
+
+def _file_of(coming: Mapping[Key, AnySpec]) -> dict[str, bytes]:
+    """They are read with the rest."""
+    return {COMING: write_envelopes(coming, COMING).encode()} if coming else {}
+
+
 def _place(spec: ContainerSpec, record: ObjectRecord, path: str, project: str) -> Place:
     name = spec.container_name or record.key.name
     project = project or (project_of_path(path) if path else describe.project_of(spec))
@@ -93,12 +127,16 @@ def _place(spec: ContainerSpec, record: ObjectRecord, path: str, project: str) -
     return Place(path, project)
 
 
-def _describe(context: Context, key: Key, spec: ContainerSpec, place: Place) -> describe.Description:
+def _describe(
+    context: Context, key: Key, spec: ContainerSpec, place: Place, coming: Mapping[Key, AnySpec]
+) -> describe.Description:
     named = spec.asked.image if spec.asked is not None else ""
     image = context.engine.image(named) if named else None
     made_of = context.engine.image(spec.image)
     containers = {state.id[:KEY_DIGITS]: state.name for state in context.engine.list()}
-    around = surroundings_of(context.loop.objects(), place.project, image, made_of, containers)
+    around = surroundings_of(context.loop.objects(), place.project, image, made_of, containers).with_more(
+        coming
+    )
     name = describe.service_of(spec, key.name, around.taken("container"))
     return describe.describe(key, spec, Key(place.project, "container", name), around)
 
@@ -110,11 +148,17 @@ def _text(found: describe.Description, place: Place) -> str:
 
 
 async def _proof(
-    context: Context, key: Key, found: describe.Description, place: Place, text: str, *, hand_over: bool
+    context: Context,
+    key: Key,
+    found: describe.Description,
+    place: Place,
+    more: Mapping[str, bytes],
+    *,
+    hand_over: bool,
 ) -> tuple[str, ...]:
     """What a plan with the manifest in it says. Where it says nothing, and that is asked for, the wish is
-    kept: for this very text, and this very state of the container."""
-    files = {**context.follower.files(), place.path: text.encode()}
+    kept: for this very text, and this very state of the container. more: its file, and what else comes."""
+    files = {**context.follower.files(), **more}
     manifest = await context.read_files(files)
     errors = [str(error) for error in manifest.errors if error.where.file == place.path]
     if denied := manifest.denied.get(found.key):

@@ -63,9 +63,10 @@ def adopt(arguments: Namespace, client: Client) -> int:
     root = _root(status) if arguments.to else None
     shown = {str(item["key"]): output.shown_key(item) for item in status["objects"]}
     written, failed = [], False
+    declared: list[str] = []  # by files that the agent does not know yet
     for key in keys:
         try:
-            answer = _ask(arguments, client, key, root)
+            answer = _ask(arguments, client, key, root, declared)
         except SetpointError as error:
             hint = f" (hint: {error.hint})" if error.hint else ""
             answer = {"problems": [f"{error.reason}{hint}"], "notes": [], "key": key}
@@ -73,6 +74,7 @@ def adopt(arguments: Namespace, client: Client) -> int:
             failed = True
         elif root is not None:
             written.append((answer, _write(root, answer)))
+            declared += answer["declares"]
         else:
             sys.stdout.write(str(answer["text"]))
     if root is not None and written:
@@ -102,7 +104,9 @@ def _root(status: dict[str, Any]) -> Path:
     return Path(where)
 
 
-def _ask(arguments: Namespace, client: Client, key: str, root: Path | None) -> dict[str, Any]:
+def _ask(
+    arguments: Namespace, client: Client, key: str, root: Path | None, declared: list[str]
+) -> dict[str, Any]:
     path = str(arguments.path)
     if root is not None:
         target = Path(arguments.to).absolute()
@@ -111,7 +115,8 @@ def _ask(arguments: Namespace, client: Client, key: str, root: Path | None) -> d
             path = _below(root, target)
         elif target.resolve() != root.resolve():
             path = f"{_below(root, target)}/{key.split('/')[2]}.compose.yaml"
-    return client.adopt(key, path, arguments.project, hand_over=root is not None or bool(arguments.path))
+    is_kept = root is not None or bool(arguments.path)
+    return client.adopt(key, path, arguments.project, hand_over=is_kept, declared=declared)
 
 
 def _below(root: Path, target: Path) -> str:

@@ -194,14 +194,17 @@ class Overridden(TypedDict):
 
 
 class AdoptionOrder(TypedDict):
-    """Where the manifest is to lie, below the source's top, and whose it is to be."""
+    """Where the manifest is to lie, below the source's top, and whose it is to be. declared: what manifests
+    that were written just before declare, as their answers said it."""
 
     path: NotRequired[str]
     project: NotRequired[str]
+    declared: NotRequired[list[str]]
 
 
 class Adoption(TypedDict):
-    """A manifest, its notes on what it says otherwise, and the problems that speak against it."""
+    """A manifest, its notes on what it says otherwise, and the problems that speak against it. declares: its
+    networks and volumes, `PROJECT/KIND/NAME=REAL NAME`."""
 
     key: Key
     heir: Key
@@ -209,6 +212,7 @@ class Adoption(TypedDict):
     text: str
     notes: list[str]
     problems: list[str]
+    declares: list[str]
 
 
 class PruneAcknowledged(TypedDict):
