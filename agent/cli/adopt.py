@@ -74,7 +74,7 @@ def adopt(arguments: Namespace, client: Client) -> int:
             failed = True
         elif root is not None:
             written.append((answer, _write(root, answer)))
-            declared += answer["declares"]
+            declared += answer.get("declares", ())
         else:
             sys.stdout.write(str(answer["text"]))
     if root is not None and written:

@@ -75,6 +75,7 @@ def said(http: Http, id: str) -> dict[str, Any]:
     host["IpcMode"] = host["IpcMode"].replace("shareable", "private")
     host["LogConfig"]["Type"] = host["LogConfig"]["Type"].replace("local", "json-file")
     config.setdefault("StopTimeout", 10)
+    host["RestartPolicy"].pop("MaximumRetryCount")  # a manifest's have an end, which adopt tells
     host["PortBindings"] = {
         name: each for name, each in (host["PortBindings"] or {}).items() if _is_asked(each)
     }

@@ -17,7 +17,7 @@ ADOPTION = (
     Mutation("F7", ACCEPT, '    if path[-1] == "Env":\n', "    if False:\n", "tests/unit/imports/test_docker.py::test_a_secret_is_in_no_note"),
     Mutation("F9", IMPORT, "    if uid != 0:\n", "    if False:\n", f"{_DOCKER}::test_a_users_daemon_does_not_have_roots_files_copied"),
     Mutation("F9", IMPORT, 'not path.endswith(f"/{name}/_data")', "False", f"{_DOCKER}::test_a_directory_that_is_no_volumes_is_not"),
-    Mutation("F3", "agent/cli/adopt.py", '            declared += answer["declares"]\n', "",
+    Mutation("F3", "agent/cli/adopt.py", '            declared += answer.get("declares", ())\n', "",
              "tests/api/test_adoption.py::test_those_that_are_written_at_once_share_what_they_use"),
     Mutation("F3", "agent/api/adopt.py", ", declared=others", "",
              "tests/api/test_adoption.py::test_two_files_of_a_project_share_what_they_use"),
