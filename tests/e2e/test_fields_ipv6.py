@@ -53,7 +53,6 @@ def test_addresses(project: Project) -> None:
     assert own in IPv6Network("fd00::/8")
     shown = project.sh("web", "ip -6 address")
     assert f"{own}/64" in shown and "fd00:e2e::77/64" in shown
-    assert "tentative" not in shown
     assert project.container("four")["addresses6"] == {}
     assert project.sh("four", "ip -6 address show dev eth0") == ""
 
