@@ -269,7 +269,8 @@ class Client:
         """The manifest of what the Docker API made: {"key", "heir", "path", "text", "notes", "problems",
         "declares"}. hand_over: it takes over when it is there, unless there are problems. declared: what
         others that are not there yet declare."""
-        body = {"path": path, "project": project, "declared": list(declared)}
+        body: dict[str, Any] = {"path": path, "project": project}
+        body |= {"declared": known} if (known := list(declared)) else {}
         return self._object(self.post(f"/adopt/{key}", {"hand_over": hand_over}, body=body))
 
     def acknowledge_prune(self, revision: str = "") -> dict[str, Any]:
