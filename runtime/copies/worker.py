@@ -23,23 +23,19 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from runtime import landlock, mounts, syscalls, users, worker_bounds
+from runtime import landlock, mounts, syscalls, worker_bounds
 from runtime.copies import layers
 from runtime.copies.composed import compose
 from runtime.copies.giving import give
-from runtime.copies.inlet import Incoming, Inlet, read_whole
 from runtime.copies.outlet import Outlet
-from runtime.copies.places import place_of, real_parts, stat_of
-from runtime.copies.taking import Taking
+from runtime.copies.places import stat_of
+from runtime.copies.putting import put
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.error_view import to_view
-from runtime.images.limits import Limits
-from runtime.images.streams import MAGIC_BYTES, ByteStream, check_limits, detect_packing, unpack_chunks
-from runtime.images.tarheaders import read_entries
 from runtime.images.walk import open_root as open_layer
 from runtime.supervisor.process import enter_users
 
@@ -50,7 +46,6 @@ _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _
 READS = (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER)
 LAYER_READS = (*READS, _SYS_ADMIN)  # trusted.overlay.opaque is shown to nobody else (xattr(7))
 WRITES = (_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP)
-LIMITS = Limits()
 MAX_DESCRIPTORS = 8  # that come with what there is to do
 
 
@@ -173,72 +168,13 @@ def _diff(roots: Sequence[int], told: Mapping[str, Any]) -> None:
 
 
 def _put(roots: Sequence[int], told: Mapping[str, Any]) -> None:
-    root = roots[0]
-    subject, parts = told["name"], real_parts(root, told["path"])
-    with place_of(root, "/" + "/".join(parts)) as dest:
-        if not dest.is_directory:
-            raise Invalid("", "", "extraction point is not a directory")
-        _refuse_read_only(root, dest.descriptor)
-        owner = _owner(root, told["owner"])
-        path = os.fsencode("/".join(parts))
-        taking = Taking(
-            root,
-            dest.descriptor,
-            path,
-            subject,
-            LIMITS,
-            owner=owner,
-            ids=told["ids"],
-            keeps_kinds=told["keeps_kinds"],
-        )
-        try:
-            stream = ByteStream(_chunks(told))
-            for entry in read_entries(stream, subject, LIMITS):
-                taking.add(entry, stream.take(entry.size))
-            taking.end()
-            stream.drain()  # what follows the end mark is nothing, and is waited for
-        finally:
-            taking.close()
+    put(roots[0], told)
     _say({"done": "put"})
-
-
-def _chunks(told: Mapping[str, Any]) -> Iterator[bytes] | Iterator[memoryview]:
-    """Of the plain tar."""
-    if "pipe" in told:
-        return unpack_chunks(os.fdopen(int(told["pipe"]), "rb", 0), told["name"], LIMITS)
-    early = read_whole(told["early"]) if "early" in told else b""
-    inlet = Inlet(Incoming(int(told["connection"]), early, told["length"], told["silence"]))
-    if detect_packing(inlet.peek(MAGIC_BYTES)):
-        return unpack_chunks(inlet, told["name"], LIMITS)
-    return _views(inlet, told["name"])
-
-
-def _views(inlet: Inlet, subject: str) -> Iterator[memoryview]:
-    size = 0
-    for view in inlet.views():
-        size += len(view)
-        check_limits(size, size, "", subject, LIMITS)
-        yield view
 
 
 _VERBS: Mapping[str, Callable[[Sequence[int], Mapping[str, Any]], None]] = {
     "stat": _stat, "get": _get, "put": _put, "export": _export, "diff": _diff
 }  # fmt: skip
-
-
-def _refuse_read_only(root: int, dest: int) -> None:
-    if os.fstatvfs(dest).f_flag & os.ST_RDONLY:
-        is_root = syscalls.mount_id(dest) == syscalls.mount_id(root)
-        what = "container rootfs" if is_root else "mounted volume"
-        raise Invalid("", "", f"{what} is marked read-only")
-
-
-def _owner(root: int, user: str) -> tuple[int, int] | None:
-    """Of all that is made: the container's user, as its own files say; "" keeps the archive's."""
-    if not user:
-        return None
-    found = users.resolve(root, user, ())
-    return found.uid, found.gid
 
 
 def _explained(error: OSError, op: str, name: str) -> SetpointError:

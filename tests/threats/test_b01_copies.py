@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.copies import worker
+from runtime.copies import putting
 from runtime.copies.giving import give
 from runtime.copies.outlet import Outlet
 from runtime.copies.places import place_of, stat_of
@@ -60,7 +60,7 @@ def given(root: Path, path: str) -> bytes:
         return data.read()
 
 
-def take(root: Path, where: str, data: bytes, limits: Limits = worker.LIMITS) -> None:
+def take(root: Path, where: str, data: bytes, limits: Limits = putting.LIMITS) -> None:
     with opened(root) as descriptor, place_of(descriptor, where) as dest:
         path = os.fsencode(where.strip("/"))
         taking = Taking(descriptor, dest.descriptor, path, "web", limits)
@@ -126,7 +126,7 @@ def test_b2_owner_and_mode_through_a_link(root: Path, canary: Path, kind: bytes)
 
 
 def test_b5_the_disk_keeps_some_room(root: Path) -> None:
-    limits = replace(worker.LIMITS, free_bytes=1 << 60)
+    limits = replace(putting.LIMITS, free_bytes=1 << 60)
     with pytest.raises(Temporary, match="no room"):
         take(root, "/d", packed(("large", b"x" * (40 << 20))), limits)
 
