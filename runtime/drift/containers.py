@@ -89,7 +89,7 @@ class ContainerDrift:
         try:
             found = tuple(Drift(kind, id, detail) for kind, detail in self._find(entry, pid))
         except OSError:
-            if entry.is_running and os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
+            if entry.is_running and not _has_ended(pid):
                 raise
             return ()
         return found if entry.is_running and not entry.lock.locked() else ()
@@ -259,6 +259,14 @@ def _set_frozen(path: str, is_paused: bool) -> None:
         (cgroups.freeze if is_paused else cgroups.thaw)(path, THAW_SECONDS)
     except Temporary as error:  # which would ask for a restart
         raise Conflict(error.op, error.subject, error.reason, error.hint) from error
+
+
+def _has_ended(pid: int) -> bool:
+    """Also of one whose end we have not heard of yet: it is there, and has no root any more."""
+    try:
+        return _state_of(pid) in "ZX"
+    except OSError:
+        return True
 
 
 def _state_of(pid: int) -> str:
