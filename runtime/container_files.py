@@ -135,9 +135,13 @@ class ContainerFiles:
 
         async with self._standing_still(entry, pauses=pauses):
             work = asyncio.ensure_future(self._commit(wanted, told))
+            # Nobody may wait for it: a container that is removed meanwhile, a client that breaks off.
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
             read = asyncio.ensure_future(written.wait())
-            await asyncio.wait({work, read}, return_when=asyncio.FIRST_COMPLETED)
-            read.cancel()
+            try:
+                await asyncio.wait({work, read}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                read.cancel()
             self._check_there("commit", entry)
         return await work
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.errors import NotFound
 from runtime.images.compose import Composition, compose_in, read_config
 from runtime.images.config_changes import changed
 from runtime.images.facts import Admit
@@ -60,9 +61,13 @@ def commit_container(root: Path, wanted: Commit, report: Report, admit: Admit) -
     with staging_directory(root) as directory:
         stage = Stage(root, directory, report, DEFAULT_LIMITS, admit)
         advance = stage.advance("write", wanted.container, 0)
-        layer = write_layer(
-            Path(wanted.upper), stage.new_path("blob"), subject=wanted.container, advance=advance
-        )
+        try:
+            layer = write_layer(
+                Path(wanted.upper), stage.new_path("blob"), subject=wanted.container, advance=advance
+            )
+        except FileNotFoundError as error:
+            gone = "its files are gone"
+            raise NotFound("commit image", wanted.container, gone, "was it removed meanwhile?") from error
         report(Progress(WRITTEN, wanted.container, layer.size_bytes, layer.size_bytes))
         composition = Composition(wanted.image, (layer,), config, names)
         return compose_in(root, stage, composition, moves_names=wanted.moves_name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import stat
@@ -155,6 +156,33 @@ async def test_refusals(engine: NativeEngine) -> None:
     (engine.layout.containers / id / "upper" / ".wh.x").unlink()
     moved = await engine.files.commit(id, wanted("busybox:latest", force=True))
     assert engine.image("busybox:latest") == moved
+
+
+async def test_nobody_waits_for_a_commit_that_fails(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client has broken off: that is no bug to be told of."""
+    id = await changed(engine, "one")
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, bug: told.append(bug))
+    begun, may_fail, ends = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def fail(*_arguments: object) -> None:
+        begun.set()
+        await may_fail.wait()
+        asyncio.get_running_loop().call_soon(ends.set)
+        raise NotFound("commit image", "one", "its files are gone", "")
+
+    monkeypatch.setattr(engine.files, "_commit", fail)
+    asking = asyncio.ensure_future(engine.files.commit(id, wanted("made:1"), pauses=False))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    may_fail.set()
+    await ends.wait()
+    del asking
+    gc.collect()
+    assert told == []
 
 
 async def test_a_reader_that_goes_away(engine: NativeEngine) -> None:

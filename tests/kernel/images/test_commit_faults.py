@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from runtime.errors import NotFound
 from runtime.images.container_commit import Commit
 from runtime.images.images import Images
 from runtime.layout import Layout
@@ -73,3 +76,12 @@ def whole_or_absent(layout: Layout, base: str, upper: Path) -> bool:
     Images(layout).commit(Commit("web", str(upper), base, "again:1", at=2.0))  # the store goes on
     images.remove("again:1", in_use=())
     return True
+
+
+def test_a_container_that_was_removed_meanwhile(layout: Layout, images: Images, tmp_path: Path) -> None:
+    """Nothing of it is left, and it is no bug."""
+    (base,) = images.load(craft.write_tar(tmp_path / "base.tar", craft.image(BASE, name="base:1")))
+    with pytest.raises(NotFound, match="its files are gone"):
+        images.commit(Commit("web", str(tmp_path / "removed"), base.id, "made:1", at=1.0))
+    assert not list((layout.images / "ingest").iterdir())
+    assert images.get("made:1") is None
