@@ -37,5 +37,7 @@ STREAMS = (
     ),
     Mutation("F5", "agent/api/trimming.py", "        if self._ended >= CONNECTIONS and self._timer is None:\n", "        if False:\n", "tests/unit/api/test_trimming.py"),
     Mutation("F6", "runtime/images/staging_directory.py", "            with contextlib.suppress(OSError):  # its own load may end at this moment, and remove it\n", "            if True:\n", "tests/unit/images/test_staging_directory.py"),
+    Mutation("F6", "agent/api/docker/body_networks.py", "    return {name: map_of(endpoints, name) for name in endpoints}\n", "    return endpoints\n", "tests/unit/docker_api/test_container_body.py"),
+    Mutation("F6", "runtime/container_files.py", "            work.add_done_callback(lambda done: done.cancelled() or done.exception())\n", "", "tests/kernel/engine/test_container_files.py::test_nobody_waits_for_a_commit_that_fails"),
     Mutation("F5", "agent/api/ways.py", "        self._early += early\n", "", "tests/api/test_execs.py::test_input_that_comes_with_the_request[True-1]"),
 )  # fmt: skip

@@ -22,7 +22,7 @@ def network_of(
 ) -> dict[str, Any]:  # fmt: skip
     """network_mode, or networks with how it is on each."""
     mode = "none" if flag_of(config, "NetworkDisabled") else text_of(host, "NetworkMode")
-    endpoints = map_of(networking, "EndpointsConfig")
+    endpoints = _endpoints_of(networking)
     if mode in ("host", "none"):
         return {"network_mode": mode}
     if mode.startswith("container:"):
@@ -36,10 +36,16 @@ def network_of(
     return {"networks": first | {network(name): attachment_of(value, {}) for name, value in others.items()}}
 
 
+def _endpoints_of(networking: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Checked whatever the mode is: some of what they say is read in each."""
+    endpoints = map_of(networking, "EndpointsConfig")
+    return {name: map_of(endpoints, name) for name in endpoints}
+
+
 def _on_default(endpoints: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """How it is on the default network, if anything is said of that: a hardware address."""
     for value in endpoints.values():
-        _refuse_on_default(value or {})
+        _refuse_on_default(value)
     found = attachment_of(next(iter(endpoints.values()), None), config)
     return {"networks": {"bridge": found}} if found.mac_address else {}
 
@@ -193,8 +199,8 @@ def links_of(
 ) -> tuple[tuple[str, str], ...]:
     """(container, what it is called in this one) of Links, those of the networks too. Names alone: variables,
     which told what a link led to before there were names, are not made."""
-    endpoints = map_of(networking, "EndpointsConfig").values()
-    said = [*texts_of(host, "Links"), *(text for each in endpoints for text in texts_of(each or {}, "Links"))]
+    endpoints = _endpoints_of(networking).values()
+    said = [*texts_of(host, "Links"), *(text for each in endpoints for text in texts_of(each, "Links"))]
     mode = text_of(host, "NetworkMode")
     if said and (mode == "host" or mode.startswith("container:")):
         kind = "host" if mode == "host" else "container"

@@ -249,6 +249,14 @@ def test_links_are_of_the_container_that_says_them() -> None:
         attachment_of({"Links": ["a:b"]})
 
 
+@pytest.mark.parametrize("more", [{}, {"NetworkDisabled": True}, {"host": {"NetworkMode": "host"}}])
+def test_an_endpoint_that_is_no_object_is_refused_in_every_mode(more: dict[str, Any]) -> None:
+    for name in ("bridge", "back"):
+        with pytest.raises(Invalid, match="not an object"):
+            spec(**more, NetworkingConfig={"EndpointsConfig": {name: ":"}})
+        spec(**more, NetworkingConfig={"EndpointsConfig": {name: None}})
+
+
 def test_no_more_processors_than_there_are() -> None:
     for nano in (1, 2_000_000_001):
         with pytest.raises(Invalid, match=r"Range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs"):
