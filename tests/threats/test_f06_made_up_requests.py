@@ -92,9 +92,11 @@ def test_f6_made_up_requests_do_no_harm(story: Story) -> None:
     report = _fuzz(story, TRIES, SEED)
     print(f"\n{report['sent']} requests in {report['seconds']} s: {report['answers']}")
     print(f"the agent had {before} bytes, has {_memory(story)}")
-    assert not first + report["bugs"]
     log = (story.layout.data / "agent.log").read_text()
-    assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:3000]
+    told = log[log.index("Traceback") - 500 :][:3000] if "Traceback" in log else ""
+    if bugs := first + report["bugs"]:
+        pytest.fail("\n".join(f"{request}\n  {answer}" for request, answer in bugs) + f"\n{told}")
+    assert not told, told
     assert story.agent_pid() == pid
     assert _state(story) == state
     assert _asked(story) < ANSWER_SECONDS
