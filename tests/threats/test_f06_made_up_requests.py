@@ -59,7 +59,7 @@ def _fuzz(story: Story, count: int, seed: int) -> dict[str, Any]:
         sys.executable,
         "-m",
         "tests.threats.http_fuzzer",
-        story.layout.agent_socket,
+        str(story.layout.agent_socket),
         str(count),
         str(seed),
     ]
