@@ -81,8 +81,11 @@ def test_a_create(host: Host, name: str, seconds: float) -> None:
     until(is_whole, f"{shown(host.http, name)} {volumes(host.http) - before}")
     again = host.http("POST", f"/containers/create?name={name}", body)
     assert again.status == 201 or (again.status == 409 and shown(host.http, name)), again.body
-    assert host.http("DELETE", f"/containers/{name}?v=1").status == 204
-    assert volumes(host.http) - before <= {name}
+    # Of what is let go of already, because its client broke off, nothing may be left to remove.
+    assert host.http("DELETE", f"/containers/{name}?v=1").status in (
+        (204,) if again.status == 201 else (204, 404)
+    )
+    until(lambda: volumes(host.http) - before <= {name}, "its volume goes with it")
 
 
 @pytest.mark.parametrize("seconds", STEPS[::2])

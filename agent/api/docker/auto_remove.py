@@ -103,12 +103,11 @@ async def _kill(context: Context, state: ContainerState) -> None:
 
 
 def _going_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:
-    """Those that are there and that no other container has; of what is not made yet, all that may come."""
+    """Those that no other container has. Not only those that are there: a container is known before its
+    volumes are made, and who breaks off then is to leave none."""
     names, id = anonymous_volumes(context, key, record), container_id(context, key)
-    if not names or context.engine.state(id) is None:
-        return names
-    holders, there = context.engine.volume_holders(), {each.name for each in context.engine.list_volumes()}
-    return tuple(name for name in names if name in there and holders.get(name, (id,)) == (id,))
+    holders = context.engine.volume_holders() if names else {}
+    return tuple(name for name in names if holders.get(name, (id,)) == (id,))
 
 
 def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:
