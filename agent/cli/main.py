@@ -94,10 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _run(words)
         sys.stdout.flush()  # a full disk is found here, and not after the exit code is decided
-        if (
-            "site" not in sys.modules
-        ):  # a plain verb: what Python tidies up at its end, the kernel does sooner
-            os._exit(code)
+        if "site" not in sys.modules:
+            os._exit(code)  # a plain verb: what Python tidies up at its end, the kernel does sooner
         return code
     except KeyboardInterrupt:
         return 130
