@@ -21,6 +21,10 @@ ROOT_FOLDERS = ("kernel", "contract", "api", "e2e", "threats", "faults")
 HANG_SECONDS, SLOW_SECONDS = int(os.environ.get("SETPOINT_HANG_SECONDS", "120")), 600
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# A shell's background has it ignored, and so would all that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is in a folder that needs root is marked so."""

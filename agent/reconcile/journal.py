@@ -177,9 +177,10 @@ class Journal:
                 return False
             finally:
                 self._being_written = ()
-            self._failures = 0
             if self._is_unsynced:
-                self._sync_soon()
+                self._sync_soon()  # whether it can be stored is known then
+            else:
+                self._failures = 0
             return True
 
     def _sync_soon(self) -> None:

@@ -191,7 +191,15 @@ class Instance:
                 if "say yes" in last["message"]:
                     self.client.acknowledge_prune(last["revision"])
             time.sleep(0.002)
-        raise AssertionError(f"it does not settle within {seconds:g} s: {last}\n{self.tail()}")
+        raise AssertionError(
+            f"it does not settle within {seconds:g} s: {last}\n{self._unready()}\n{self.tail()}"
+        )
+
+    def _unready(self) -> str:
+        """All of those that are not as they are wanted; `last` tells of the first alone."""
+        with contextlib.suppress(SetpointError):
+            return "\n".join(str(each) for each in self.client.status()["objects"] if not each["ready"])
+        return "and the agent does not answer"
 
     def containers(self, project: str) -> dict[str, dict[str, Any]]:
         """name of the object -> its one container, as the agent tells it."""

@@ -132,9 +132,8 @@ def test_no_container_is_touched(story: Story, is_killed: bool) -> None:
         if damage is GARBAGE_ROWS:
             assert Path(f"{path}.bad-rows").read_text().count("\n") >= 3
             assert not aside
-    stored = read_status(path)
-    assert stored is not None
-    assert {str(key) for key in stored.objects} >= set(KEYS)
+    # A page that is found damaged as it is written to has all of it written again, a moment later.
+    eventually(lambda: (s := read_status(path)) and set(KEYS) <= set(map(str, s.objects)), "all is stored")
     assert {o["restarts"] for o in story.status()["objects"]} == {0}
 
 
