@@ -104,6 +104,10 @@ FORMS: list[tuple[dict[str, Any], str]] = [
         "volumes:\n  - /srv:/srv:rslave\n",
     ),
     (
+        {"mounts": (Mount(type="bind", source="/srv", target="/srv", recursive="disabled"),)},
+        "volumes:\n  - type: bind\n    source: /srv\n    target: /srv\n    bind:\n      recursive: disabled\n",
+    ),
+    (
         {"mounts": (Mount(type="bind", source="/srv", target="/srv", create_host_path=False),)},
         "volumes:\n"
         "  - type: bind\n"

@@ -64,6 +64,7 @@ def test_a_build_does_likewise() -> None:
     assert use == Use(containers=1, memory=64 * MIB, cpus=500, pids=100)
     assert StepLimits(**more).resources().pids == 100
     assert build_with_share(quota, StepLimits(5, 7)) == {"pids": 100}
+    assert build_with_share(Quota(each=Share(memory=MIB)), StepLimits()) == {"memory_bytes": MIB}
     assert use_of_build(StepLimits()) == Use(containers=1, memory=NO_LIMIT, cpus=NO_LIMIT, pids=2048)
 
 
