@@ -105,7 +105,12 @@ FORMS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"mounts": (Mount(type="bind", source="/srv", target="/srv", recursive="disabled"),)},
-        "volumes:\n  - type: bind\n    source: /srv\n    target: /srv\n    bind:\n      recursive: disabled\n",
+        "volumes:\n"
+        "  - type: bind\n"
+        "    source: /srv\n"
+        "    target: /srv\n"
+        "    bind:\n"
+        "      recursive: disabled\n",
     ),
     (
         {"mounts": (Mount(type="bind", source="/srv", target="/srv", create_host_path=False),)},
