@@ -1,8 +1,8 @@
 """Carries out one key's actions. Decides nothing: the plan did, the loop judges the outcomes.
 
-Actions of one replica run in order and stop at the first that fails, but for a namespace and its container,
-which go together; replicas run side by side, so that one that fails or takes long holds up no other, and the
-engine can do their network work together. Called by `loop`.
+Actions of one replica run in order and stop at the first that fails; replicas run side by side, so
+that one that fails or takes long holds up no other, and the engine can do their network work
+together. Called by `loop`.
 """
 
 from __future__ import annotations
@@ -46,38 +46,14 @@ async def apply(
 async def _run_lane(
     engine: Engine, sockets: Sockets, lane: Sequence[Action], on_outcome: Callable[[Outcome], None]
 ) -> tuple[Outcome, ...]:
-    outcomes: list[Outcome] = []
-    for step in _steps(lane):
-        done = await _perform_step(engine, sockets, step)
-        outcomes.extend(done)
-        for outcome in done:
-            on_outcome(outcome)
-        if any(outcome.error is not None for outcome in done):
+    outcomes = []
+    for action in lane:
+        outcome = await _perform(engine, sockets, action)
+        outcomes.append(outcome)
+        on_outcome(outcome)
+        if outcome.error is not None:
             break
     return tuple(outcomes)
-
-
-def _steps(lane: Sequence[Action]) -> list[list[Action]]:
-    """One action each; but a namespace goes beside the container that had it: one is the network's work, the
-    other the disk's. One that is left without its container is found by its own labels."""
-    steps: list[list[Action]] = []
-    for action in lane:
-        before = steps[-1] if steps else []
-        if (
-            isinstance(action, do.DeleteContainer)
-            and len(before) == 1
-            and isinstance(before[0], do.DeleteSandbox)
-        ):
-            before.append(action)
-        else:
-            steps.append([action])
-    return steps
-
-
-async def _perform_step(engine: Engine, sockets: Sockets, step: Sequence[Action]) -> Sequence[Outcome]:
-    if len(step) == 1:
-        return (await _perform(engine, sockets, step[0]),)
-    return await asyncio.gather(*(_perform(engine, sockets, action) for action in step))
 
 
 async def _perform(engine: Engine, sockets: Sockets, action: Action) -> Outcome:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
 
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import account, handing_over, happenings, repairs
@@ -76,7 +75,7 @@ class Applying:
         try:
             outcomes = await apply(self._engine, know.sockets, found.actions, self._after_action)
             self._after_lanes(outcomes)
-            self._look_again(found, outcomes)
+            self._look_again(found)
         except Exception as error:  # a bug of ours must not keep a key in flight for ever
             know.bug(key, error, f"applying the plan of {key} failed")
             know.queue.add(key, know.clock.now() + BUG_RETRY_SECONDS)
@@ -244,7 +243,7 @@ class Applying:
             return desired is not None
         return handing_over.heir_of(desired, self._know.world) is not None
 
-    def _look_again(self, found: KeyPlan, outcomes: Sequence[Outcome]) -> None:
+    def _look_again(self, found: KeyPlan) -> None:
         """Read again what was touched, and wake those for whom it matters which container runs."""
         observed, ids, kinds = self._know.observed, set[str](), set[type[Action]]()
         for action in found.actions:
@@ -252,8 +251,6 @@ class Applying:
             if (id := _container_of(action)) and id not in ids:
                 ids.add(id)
                 observed.look_at(id)
-        if any(isinstance(each.action, do.DeleteSandbox) and each.error is not None for each in outcomes):
-            observed.look_at_sandboxes()  # its container went beside it, perhaps: nothing else tells of it
         if not kinds.isdisjoint(NETWORK_ACTIONS):
             observed.look_at_networks()
         if not kinds.isdisjoint(VOLUME_ACTIONS):

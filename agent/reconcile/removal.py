@@ -48,16 +48,14 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
         if (failure := blocking_failure(memory, replica.index, token, now, actual.replicas))
     }
     going = tuple(replica for replica in actual.replicas if replica.index not in blocked)
-    left = remove_sandboxes(desired, actual.orphan_sandboxes, memory, token, now)
-    if isinstance(left, Failure):
-        blocked[0] = left
-        left = ()
-    actions = (*remove_replicas(desired, going, world, cause), *left)
+    actions = (
+        *remove_replicas(desired, going, world, cause),
+        *remove_sandboxes(desired, actual.orphan_sandboxes),
+    )
     if not blocked:
         return KeyPlan(key, actions, removing(desired, seen))
     failure = next(iter(blocked.values()))
-    wake_at = min((f.retry_at for f in blocked.values() if f.retry_at is not None), default=None)
-    verdict = removing(desired, failure.message, wake_at=wake_at)
+    verdict = removing(desired, failure.message, wake_at=failure.retry_at)
     stalled = "Unkillable" if failure.kind == "unkillable" else ""
     return KeyPlan(key, actions, replace(verdict, stalled=stalled))
 
@@ -170,8 +168,8 @@ def _held(desired: Desired, world: World) -> Verdict:
 def remove_replicas(
     desired: Desired, replicas: tuple[Replica, ...], world: World, cause: Cause
 ) -> tuple[Action, ...]:
-    """Of each index: stop all that is live, then the namespace they share, then the containers, of which the
-    first goes beside the namespace (see `apply`)."""
+    """Of each index: stop all that is live, then the namespace they share, then the containers: whose
+    labels keep the rest findable till last."""
     key = desired.key
     actions: list[Action] = []
     for index in sorted({replica.index for replica in replicas}, reverse=True):
@@ -184,13 +182,7 @@ def remove_replicas(
     return tuple(actions)
 
 
-def remove_sandboxes(
-    desired: Desired, sandboxes: tuple[str, ...], memory: Memory, token: str, now: float
-) -> tuple[Action, ...] | Failure:
-    """Those without a container, all as replica 0; or why they could not be removed, until it is time."""
-    failure = blocking_failure(memory, 0, token, now) if sandboxes else None
-    if failure is not None:
-        return failure
+def remove_sandboxes(desired: Desired, sandboxes: tuple[str, ...]) -> tuple[Action, ...]:
     cause = Cause("a network namespace without its container", desired.file, desired.line, desired.revision)
     return tuple(DeleteSandbox(desired.key, cause, sandbox) for sandbox in sandboxes)
 

@@ -157,36 +157,6 @@ def test_dependencies_start_in_order_and_go_in_reverse(host: Host) -> None:
     assert host.loop.objects() == {}
 
 
-def test_a_namespace_goes_beside_its_container_and_after_it_if_it_must(host: Host) -> None:
-    up(host, web=service())
-    failures = iter([Temporary("delete sandbox", "web", "it is busy")] * 2)
-    host.engine.fault = lambda op, subject: next(failures, None) if op == "delete_sandbox" else None
-    host.submit({})
-    host.settle()
-    going = [op for op, _ in host.engine.calls if op.startswith("delete") and "network" not in op]
-    assert going == ["delete_sandbox", "delete", "delete_sandbox", "delete_sandbox"]
-    assert host.engine.list() == () and host.engine.list_sandboxes() == ()
-    assert host.loop.objects() == {}
-
-
-@pytest.mark.parametrize("scale", [0, 1], ids=["of-what-goes", "of-what-stays"])
-def test_a_namespace_that_does_not_go_is_tried_ever_less_often(host: Host, scale: int) -> None:
-    up(host, web=service(scale=2))
-    host.engine.fault = lambda op, subject: (
-        Temporary("delete sandbox", "web", "it is busy") if op == "delete_sandbox" else None
-    )
-    if scale:
-        host.submit({NET: NetworkSpec(), WEB: service(scale=1)})
-    else:
-        host.submit({})
-    host.run(300)
-    assert 5 < [op for op, _ in host.engine.calls].count("delete_sandbox") < 40
-    assert len(host.running()) == scale
-    host.engine.fault = lambda op, subject: None
-    host.run(120)
-    assert len(host.engine.list_sandboxes()) == scale
-
-
 def test_unhealthy_turns_and_restarts_within_limits(host: Host) -> None:
     answers = {"code": 0}
     host.engine.exec_result = lambda id, argv: ExecResult(answers["code"], b"out of order")

@@ -52,18 +52,6 @@ UNMOUNTS = (
         "R27", "runtime/supervisor/client.py", "        self.roots.close()\n", "",
         f"{KERNEL}::test_an_agent_that_goes_holds_none",
     ),
-    Mutation(
-        "R27", "agent/reconcile/apply.py", "            before.append(action)\n", "            steps.append([action])\n",
-        "tests/sim/test_stories.py::test_a_namespace_goes_beside_its_container_and_after_it_if_it_must",
-    ),
-    Mutation(
-        "R27", "agent/reconcile/applying.py", "            observed.look_at_sandboxes()  # its container", "            pass  # its container",
-        "tests/sim/test_stories.py::test_a_namespace_goes_beside_its_container_and_after_it_if_it_must",
-    ),
-    Mutation(
-        "R27", "agent/reconcile/removal.py", "    failure = blocking_failure(memory, 0, token, now) if sandboxes else None\n",
-        "    failure = None\n", "tests/sim/test_stories.py::test_a_namespace_that_does_not_go_is_tried_ever_less_often",
-    ),
     Mutation("R5", WRITE_AHEAD, "bytes(WAL_BYTES - size), size)", "bytes(WAL_BYTES - size), 0)", STORE),
     Mutation("R5", WRITE_AHEAD, "        if space.f_bavail * space.f_frsize >= SPARE_BYTES and ", "        if ", STORE),
     Mutation("R5", WRITE_AHEAD, " | os.O_NOFOLLOW)", ")", STORE),
