@@ -154,6 +154,12 @@ def mounts_of(spec: ContainerSpec, image_volumes: Sequence[str]) -> tuple[Mount,
     return (*spec.mounts, *map(_anonymous, sorted(declared)))
 
 
+def nameless_volumes(spec: ContainerSpec, image_volumes: Sequence[str]) -> tuple[str, ...]:
+    """Where a container has volumes that nobody gave a name."""
+    mounts = mounts_of(spec, image_volumes)
+    return tuple(mount.target for mount in mounts if mount.type == "volume" and not mount.source)
+
+
 @functools.lru_cache(maxsize=256)
 def _anonymous(target: str) -> Mount:
     """Kept, since lists and plans ask for the same few again and again: it cannot be changed."""

@@ -114,6 +114,5 @@ def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple
     spec = wishes.container_spec_of(record)
     assert isinstance(spec, ContainerSpec)
     image = context.loop.image_of(key)
-    mounts = convert.mounts_of(spec, image.volumes if image else ())
-    targets = [mount.target for mount in mounts if mount.type == "volume" and not mount.source]
+    targets = convert.nameless_volumes(spec, image.volumes if image else ())
     return tuple(convert.anonymous_volume_name(key, 1, target) for target in targets)

@@ -50,7 +50,7 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
         "Env": [f"{name}={value}" for name, value in environment.items()],
         "Cmd": list(command),
         "Image": reference,
-        "Volumes": {path: {} for path in _anonymous(spec, image)},
+        "Volumes": {path: {} for path in convert.nameless_volumes(spec, image.volumes if image else ())},
         "WorkingDir": spec.working_dir or (image.working_dir if image else ""),
         "Entrypoint": list(entrypoint),
         "OnBuild": asked.get("OnBuild") or [],
@@ -104,11 +104,6 @@ def network_mode_of(spec: ContainerSpec) -> str:
         return "bridge" if mode in (None, "", "default") else str(mode)
     networks = convert.networks_of(spec)
     return spec.network_mode or (networks[0] if networks else "none")
-
-
-def _anonymous(spec: ContainerSpec, image: ImageInfo | None) -> tuple[str, ...]:
-    mounts = convert.mounts_of(spec, image.volumes if image else ())
-    return tuple(mount.target for mount in mounts if mount.type == "volume" and not mount.source)
 
 
 def healthcheck_view(check: Healthcheck) -> dict[str, Any]:

@@ -49,11 +49,7 @@ def claim_container(
     """volumes: those with a name that come with it."""
     if scope is None or scope.quota is None:
         return
-    nameless = [
-        mount
-        for mount in convert.mounts_of(spec, image.volumes)
-        if mount.type == "volume" and not mount.source
-    ]
+    nameless = convert.nameless_volumes(spec, image.volumes)
     _check_swap(context, scope, scope.quota, spec.mem_limit, spec.memswap_limit)
     claim(context, scope, use_of(spec, volumes + len(nameless)))
 
