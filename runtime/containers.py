@@ -27,27 +27,9 @@ class Entry:
     """One container. Times are Unix seconds."""
 
     __slots__ = (
-        "began_at",
-        "config",
-        "copies",
-        "created_at",
-        "ended_at",
-        "ending",
-        "exit_code",
-        "finished_at",
-        "has_started",
-        "io_bytes",
-        "is_held",
-        "is_paused",
-        "is_running",
-        "lock",
-        "oom_killed",
-        "pid",
-        "process",
-        "ran_seconds",
-        "said",
-        "started_at",
-        "waiters",
+        "began_at", "config", "copies", "created_at", "ended_at", "ending", "exit_code", "finished_at",
+        "has_started", "io_bytes", "is_held", "is_paused", "is_running", "lock", "oom_killed", "pid",
+        "process", "ran_seconds", "said", "started_at", "waiters",
     )  # fmt: skip
 
     def __init__(self, config: ContainerConfig, created_at: float) -> None:
