@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.cli import output
-from agent.cli.connect import connect, socket_path
+from agent.cli.connect import AgentDown, connect, socket_path
 from agent.cli.files import read_environment
 from agent.cli.parser import Parser, seconds, size
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WORKERS = Caps()
 START_SECONDS = 600.0  # emulated, or beside much else; one that fails says so at once
 STOP_SECONDS = 30.0
+LAST_BREATH_SECONDS = 10.0  # of one that was killed and does not answer any more
 
 
 def add_agent(parser: Parser) -> None:
@@ -247,7 +248,11 @@ def detach(arguments: Namespace, settings: Settings) -> int:
 
     running = agent_pid(arguments.instance)
     if running:
-        return _already(arguments, settings, running)
+        try:
+            return _already(arguments, settings, running)
+        except AgentDown:
+            if not _has_ended(running, LAST_BREATH_SECONDS):
+                raise
     log = file_of(settings.layout)
     log.parent.mkdir(
         mode=0o711 if log.is_relative_to(settings.layout.run) else 0o700, parents=True, exist_ok=True
@@ -264,6 +269,18 @@ def detach(arguments: Namespace, settings: Settings) -> int:
     _await_answer(child, arguments.instance, log, begins)
     print(f"agent runs (pid {child.pid}), log in {log}")
     return 0
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    """Waits so long. One that was killed takes connections until the kernel has cleared up after it."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
 
 
 def _already(arguments: Namespace, settings: Settings, pid: int) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import leaks
@@ -68,6 +71,24 @@ def test_containers_outlive_the_agent(story: Story) -> None:
     found = story.object(KEY)
     assert found is not None
     assert found["restarts"] == 0
+
+
+def test_an_agent_that_is_killed_while_it_is_asked_is_started_anew(story: Story) -> None:
+    """One that was killed takes connections until the kernel has cleared up after it."""
+    killed = story.agent_pid()
+    os.kill(killed, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        starts = pool.submit(story.start_agent)
+        eventually(lambda: connections(story.layout.agent_socket) > 1, "it waits for an answer")
+        story.kill(killed)
+        starts.result()
+    assert story.agent_pid() != killed
+    assert story.status()["agent"] != "down"
+
+
+def connections(path: Path) -> int:
+    """Sockets of that name: the one that listens, and those that it has not accepted yet (/proc/net/unix)."""
+    return sum(line.endswith(f" {path}") for line in Path("/proc/net/unix").read_text().splitlines())
 
 
 def test_an_orderly_stop_of_the_agent_stops_nothing(story: Story) -> None:
