@@ -41,6 +41,7 @@ from runtime.bundle import (
     mount_to_oci,
     oci_config,
 )
+from runtime.container_places import Places, places_of
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.images.images import Images, Stack
 from runtime.images.snapshots import prepare, prepare_stack
@@ -95,6 +96,24 @@ class Assembly:
 
     def run_directory(self, id: str) -> str:
         return f"{self._run}/{id}"
+
+    def places(self, config: ContainerConfig) -> Places:
+        """Where its things lie on this host by now."""
+        sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
+        return places_of(
+            self.bundle(config.id), self.run_directory(config.id), self._lower(config),
+            self._networks.hosts_path(sandbox) if sandbox else "",
+            self._networks.netns_path(sandbox) if sandbox else "",
+        )  # fmt: skip
+
+    def _lower(self, config: ContainerConfig) -> tuple[str, ...]:
+        """The directories below its writable layer; () where its image is damaged or gone."""
+        if config.lower is not None:
+            return (*config.lower, os.fspath(self._layout.mount_points))
+        try:
+            return (*self._images.stack(config.image).lower, os.fspath(self._layout.mount_points))
+        except NotFound:
+            return ()
 
     def cgroup(self, id: str) -> str:
         """The container's path in every hierarchy, as `runtime.cgroups` takes it."""

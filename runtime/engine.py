@@ -29,6 +29,7 @@ from runtime.confinement import Confinement
 from runtime.container_copies import ContainerCopies
 from runtime.container_files import ContainerFiles
 from runtime.container_index import ContainerIndex
+from runtime.container_places import Places
 from runtime.containers import Entry
 from runtime.copies.nursery import Nursery
 from runtime.denials import Denials
@@ -428,6 +429,10 @@ class NativeEngine:
         )
         found.setblocking(False)
         return found
+
+    def places(self, id: str) -> Places:
+        """Where the things of a container lie on this host by now."""
+        return self._assembly.places(self._index.get("inspect", id).config)
 
     def log_directory(self, id: str) -> Path:
         """Where `runtime.logs` reads."""

@@ -14,6 +14,7 @@ from agent.api.docker.stamps import NEVER, rfc3339
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.policy import Health
+from runtime.container_places import Places
 from runtime.model import ContainerState, ImageInfo, NetworkState, PortConfig
 from runtime.network.ports import by_family
 from store.records import Key, ObjectRecord
@@ -235,8 +236,9 @@ def _quoted(word: str) -> str:
     return f"'{word}'" if " " in word else word
 
 
-def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
-    """All of one container."""
+def inspect(seen: Seen, volume_path: Mapping[str, str], places: Places) -> dict[str, Any]:
+    """All of one container. Its log has no path: who reads one expects Docker's JSON there, and dockerd says
+    none either of a driver that writes something else."""
     state, spec = seen.state, seen.spec or ContainerSpec(image=seen.state.image)
     config = config_view.config_of(spec, seen.image, state.id, seen.reference)
     words = [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
@@ -250,9 +252,9 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
         "Args": words[1:],
         "State": state_view(seen),
         "Image": state.image,
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
+        "ResolvConfPath": places.resolv,
+        "HostnamePath": places.hostname,
+        "HostsPath": places.hosts,
         "LogPath": "",
         "Name": f"/{state.name}",
         "RestartCount": seen.restarts,
@@ -263,12 +265,12 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
         "AppArmorProfile": spec.apparmor,
         "ExecIDs": None,
         "HostConfig": host,
-        "GraphDriver": {"Name": "overlay2", "Data": {}},
+        "GraphDriver": {"Name": "overlay2", "Data": _layers(places)},
         "Mounts": mounts_view(seen, volume_path),
         "Config": {**config, "Labels": seen.labels()},
         "NetworkSettings": {
             "SandboxID": state.sandbox,
-            "SandboxKey": "",
+            "SandboxKey": places.netns,
             "Ports": ports_view(ports, tuple(config.get("ExposedPorts", ())))
             if ports or state.phase == "running"
             else {},
@@ -276,6 +278,12 @@ def inspect(seen: Seen, volume_path: Mapping[str, str]) -> dict[str, Any]:
             **endpoint_view.of_default_network(networks),
         },
     }
+
+
+def _layers(places: Places) -> dict[str, str]:
+    """No MergedDir: the whole is mounted where the container is, and nowhere on the host."""
+    lower = {"LowerDir": ":".join(places.lower)} if places.lower else {}
+    return {**lower, "UpperDir": places.upper, "WorkDir": places.work}
 
 
 def _exit_code(seen: Seen, failed: str) -> int:

@@ -200,7 +200,7 @@ async def _forget(context: Context, key: Key) -> None:
 async def _inspect_with_sizes(request: web.Request) -> web.Response:
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
-    return json_answer({**_view(_parts_of(context, state)), **await sizes_of(context, state)})
+    return json_answer({**_view(context, _parts_of(context, state)), **await sizes_of(context, state)})
 
 
 @at_once_or(_inspect_with_sizes)
@@ -211,21 +211,23 @@ def inspect(request: web.Request) -> web.Response | None:
     if flag(request, "size"):
         return None
     parts = _parts_of(context, state)
-    return json_bytes_answer(context.rendered.get(state.id, parts, lambda: json_bytes(_view(parts))))
+    return json_bytes_answer(context.rendered.get(state.id, parts, lambda: json_bytes(_view(context, parts))))
 
 
 Parts = tuple[container_view.Seen, Mapping[str, str], list[str]]
 
 
 def _parts_of(context: Context, state: ContainerState) -> Parts:
-    """What an inspection is made of: the container, the paths of volumes, the execs that have not ended."""
+    """What an inspection is made of: the container, the paths of volumes, the execs that have not ended.
+    Where its own things lie follows from its state: a start makes them."""
     seen = look_at(context, state)
     return seen, volume_paths(context) if seen.may_have_volumes else {}, context.execs.ids_of(state.id)
 
 
-def _view(parts: Parts) -> dict[str, Any]:
+def _view(context: Context, parts: Parts) -> dict[str, Any]:
     seen, paths, execs = parts
-    return {**container_view.inspect(seen, paths), "ExecIDs": execs or None}
+    places = context.engine.places(seen.state.id)
+    return {**container_view.inspect(seen, paths, places), "ExecIDs": execs or None}
 
 
 # --- changed --------------------------------------------------------------------------------------
