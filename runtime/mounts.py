@@ -20,7 +20,7 @@ from typing import Any
 
 from runtime import mapped_mounts
 from runtime import syscalls as sys_
-from runtime.errors import Invalid
+from runtime.errors import Invalid, NotFound
 
 PROC_MAGIC = 0x9FA0
 TMPFS_MAGIC = 0x01021994
@@ -351,13 +351,27 @@ def source_tree(mount: Mount) -> int:
         return bind_tree(sys_.AT_FDCWD, mount.source, mount.recursive)
     base = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        inner = open_in_root(base, mount.subpath)
+        inner = _open_subpath(base, mount)
         try:
             return bind_tree(inner, "", mount.recursive)
         finally:
             os.close(inner)
     finally:
         os.close(base)
+
+
+def _open_subpath(base: int, mount: Mount) -> int:
+    try:
+        return open_in_root(base, mount.subpath)
+    except OSError as error:
+        number = error.errno or 0
+        if number not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        path = f"{mount.source}/{mount.subpath}"
+        kind = NotFound if number == errno.ENOENT else Invalid  # who fills the volume may come later
+        reason = f"cannot access path {path}: {os.strerror(number).lower()}"
+        hint = f"make it first; a link on the way is followed as if {mount.source} were the root"
+        raise kind("mount", mount.target, reason, hint) from error
 
 
 def _tree_of_another(mount: Mount) -> int:

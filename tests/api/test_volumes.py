@@ -315,3 +315,53 @@ def test_a_compose_file_with_volumes_of_the_host(either: Host, name: str, tmp_pa
     assert shown.stdout.startswith("kept") and " 2048 " in shown.stdout
     either.compose(folder, "down", "-v", "-t", "0")
     assert not names(either, name=[name]) and (place / "kept").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("sub", "status", "why"),
+    [
+        ("not/there", 404, "no such file or directory"),
+        ("out", 400, "no such file or directory"),
+        ("file/x", 400, "not a directory"),
+        ("loop", 400, "too many levels of symbolic links"),
+    ],
+)
+def test_a_subpath_that_leads_nowhere_is_said_in_words(
+    either: Host, name: str, sub: str, status: int, why: str
+) -> None:
+    make = "ln -s /etc /d/out; ln -s loop /d/loop; echo > /d/file"
+    either.docker("run", "--rm", "-v", f"{name}:/d", "--network", "none", "busybox", "sh", "-c", make)
+    mount = {"Type": "volume", "Source": name, "Target": "/d", "VolumeOptions": {"Subpath": sub}}
+    body = {"Image": "busybox", "HostConfig": {"NetworkMode": "none", "Mounts": [mount]}}
+    assert either.http("POST", "/containers/create", body, query={"name": name}).status == 201
+    refused = either.http("POST", f"/containers/{name}/start")
+    either.agrees(f"start with a subpath that is {sub}", refused.status, status)
+    state = either.http("GET", f"/containers/{name}/json").json["State"]
+    assert (state["Status"], state["ExitCode"]) == ("created", 128)
+    if either.is_ours:
+        assert f"cannot access path {_path(either, name)}/{sub}: {why}" in refused.message
+        assert state["Error"] and "hint: make it first" in refused.message
+    elif status == 404:
+        assert "cannot access path" in refused.message and why in refused.message
+
+
+def test_a_subpath_that_is_made_later_is_found(either: Host, name: str) -> None:
+    words = (
+        "--name",
+        name,
+        "--network",
+        "none",
+        "--mount",
+        f"type=volume,src={name},dst=/d,volume-subpath=a",
+    )
+    either.docker("create", *words, "busybox", "touch", "/d/here")
+    assert either.http("POST", f"/containers/{name}/start").status == 404
+    Path(_path(either, name), "a").mkdir()
+    assert either.http("POST", f"/containers/{name}/start").status == 204
+    assert either.http("POST", f"/containers/{name}/wait").json["StatusCode"] == 0
+    assert Path(_path(either, name), "a", "here").exists()
+
+
+def _path(host: Host, volume: str) -> str:
+    found: str = host.http("GET", f"/volumes/{volume}").json["Mountpoint"]
+    return found

@@ -21,6 +21,7 @@ from store.records import Key, ObjectRecord
 
 OWN_LABELS = "setpoint."
 START_CODES = {  # why a program could not be started -> what a shell says of that
+    "cannot access path": 128,  # of a mount: no program was looked for
     "executable file not found": 127, "no such file or directory": 127, "permission denied": 126,
     "is a directory": 126,
 }  # fmt: skip
