@@ -448,6 +448,8 @@ def _cpu(resources: Resources) -> dict[str, Any]:
     cpu: dict[str, Any] = {}
     if resources.cpu_quota_us is not None:
         cpu |= {"quota": resources.cpu_quota_us, "period": resources.cpu_period_us}
+    elif resources.cpu_period_us != Resources().cpu_period_us:  # it bounds nothing, and is shown
+        cpu["period"] = resources.cpu_period_us
     if resources.cpu_shares is not None:
         cpu["shares"] = resources.cpu_shares
     if resources.cpuset_cpus:

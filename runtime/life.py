@@ -315,7 +315,7 @@ def _all_limits(wanted: dict[str, Any], had: dict[str, Any], path: str) -> dict[
     """The wanted limits, and "no limit" for those that were and are not any more."""
     none: dict[str, dict[str, Any]] = {
         "memory": {"limit": -1, "swap": -1, "reservation": -1},
-        "cpu": {"quota": -1, "shares": 1024, "realtimeRuntime": 0},
+        "cpu": {"quota": -1, "period": 100_000, "shares": 1024, "realtimeRuntime": 0},
         "pids": {"limit": -1},
     }
     if "swappiness" in (had.get("memory") or ()):

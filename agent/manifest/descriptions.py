@@ -262,7 +262,11 @@ CONTAINER = {
         "container_name: web",
         TEXT,
     ),
-    "cpu_period": D("What cpu_quota is of, in microseconds (100000).", "cpu_period: 50000", INTEGER),
+    "cpu_period": D(
+        "What cpu_quota is of, and cpus a share of, in microseconds (100000). Applied without a restart.",
+        "cpu_period: 50000",
+        INTEGER,
+    ),
     "cpu_quota": D("The same as cpus, in microseconds a period.", "cpu_quota: 150000", INTEGER),
     "cpu_rt_period": D(
         "What cpu_rt_runtime is of, in microseconds or as a duration. Needs cgroup v1.",

@@ -16,6 +16,7 @@ LIVE_CONTAINER_FIELDS = frozenset(
     (
         # cgroup limits
         "cpus",
+        "cpu_period",
         "cpu_shares",
         "cpuset",
         "cpuset_mems",

@@ -237,11 +237,11 @@ def _join_environment(values: dict[str, Any]) -> None:
 
 def _join_quota(r: Reading, node: Mapping, values: dict[str, Any]) -> None:
     """cpu_quota of cpu_period are so many processors."""
-    period, quota = values.pop("cpu_period", None), values.pop("cpu_quota", None)
+    period, quota = values.get("cpu_period"), values.pop("cpu_quota", None)
     if quota is not None and quota > 0:
         _set(r, node, values, "cpus", quota / (period or DEFAULT_CPU_PERIOD), "cpu_quota")
-    elif period is not None:
-        r.warn(node.entries["cpu_period"].key, "cpu_period has no effect without cpu_quota")
+    elif period is not None and not values.get("cpus"):
+        r.warn(node.entries["cpu_period"].key, "cpu_period bounds nothing without cpus or cpu_quota")
 
 
 def _set(r: Reading, node: Mapping, values: dict[str, Any], name: str, value: Any, source: str) -> None:

@@ -260,6 +260,7 @@ class ContainerSpec(Spec):
     userns_mode: str = ""
     cgroup: str = ""
     cpus: float | None = None
+    cpu_period: int | None = None  # microseconds: of which cpus are a share
     cpu_shares: int | None = None
     cpuset: str = ""
     cpuset_mems: str = ""

@@ -38,10 +38,10 @@ apparmor masked_paths hidden_paths readonly_paths ports sysctls image build no_n
 _HARMLESS = """
 command entrypoint environment environment_unset working_dir user group_add hostname domainname
 container_name labels annotations tty stdin_open init expose networks extra_hosts links external_links dns
-dns_search dns_opt cap_drop ulimits shm_size cpus cpu_shares cpuset cpuset_mems cpu_rt_period cpu_rt_runtime
-blkio_config mem_limit memswap_limit mem_reservation mem_swappiness pids_limit oom_score_adj oom_kill_disable
-restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy profiles ensure
-suspend on_unhealthy platform update asked
+dns_search dns_opt cap_drop ulimits shm_size cpus cpu_period cpu_shares cpuset cpuset_mems cpu_rt_period
+cpu_rt_runtime blkio_config mem_limit memswap_limit mem_reservation mem_swappiness pids_limit oom_score_adj
+oom_kill_disable restart stop_signal stop_grace_period healthcheck depends_on logging scale pull_policy
+profiles ensure suspend on_unhealthy platform update asked
 """
 _SOCKETS = "path limits owner mode allow label quota time_to_live labels ensure suspend"
 _THINGS = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +51,7 @@ LABEL_REVISION = "setpoint.revision"
 LABEL_SPEC = "setpoint.spec"  # of what no manifest describes: all that is left of it without the database
 
 MICROSECONDS_PER_CPU_PERIOD = 100_000
+LEAST_CPU_QUOTA = 1000  # microseconds, sched-bwc
 DEFAULT_SHM_BYTES = 64 * 1024 * 1024  # Docker's default
 
 
@@ -179,12 +181,12 @@ def labels_of(key: Key, index: int, recreate_hash: str, attempt: int, origin: Or
 
 def resources_of(spec: ContainerSpec) -> Resources:
     """The limits of a spec; all of them can be changed while the container runs."""
-    quota = None if spec.cpus is None else round(spec.cpus * MICROSECONDS_PER_CPU_PERIOD)
+    period = _cpu_period(spec)
     pids = Resources().pids if spec.pids_limit is None else spec.pids_limit
     block = spec.blkio_config or Blkio()
     return Resources(
-        cpu_quota_us=quota,
-        cpu_period_us=MICROSECONDS_PER_CPU_PERIOD,
+        cpu_quota_us=None if spec.cpus is None else round(spec.cpus * period),
+        cpu_period_us=period,
         cpu_shares=spec.cpu_shares,
         cpuset_cpus=spec.cpuset,
         memory_bytes=spec.mem_limit,
@@ -204,6 +206,12 @@ def resources_of(spec: ContainerSpec) -> Resources:
         oom_score_adj=spec.oom_score_adj,
         oom_kill_disable=spec.oom_kill_disable,
     )
+
+
+def _cpu_period(spec: ContainerSpec) -> int:
+    """As asked for, and longer where the share would be of less than the kernel measures: the bound holds."""
+    wanted = spec.cpu_period or MICROSECONDS_PER_CPU_PERIOD
+    return max(wanted, math.ceil(LEAST_CPU_QUOTA / spec.cpus)) if spec.cpus else wanted
 
 
 def _rates(limits: Sequence[BlkioRate]) -> tuple[tuple[str, int], ...]:

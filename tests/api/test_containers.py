@@ -86,7 +86,7 @@ def test_so_is_the_signal_that_stops_it(
     assert inspected(either, name)["HostConfig"]["RestartPolicy"]["Name"] == "always"
     either.docker("start", name)
     eventually(lambda: either.docker("logs", name).stdout.count("ready") == 2, "its trap is set again")
-    either.docker("exec", name, "kill", f"-{signal}", "1")
+    either.docker("exec", name, "kill", f"-{signal}", "1", check=False)  # it may end with all others
     eventually(lambda: either.docker("logs", name).stdout.count("ready") == 3, "by its policy")
 
 
@@ -237,6 +237,47 @@ def test_limits_change_while_it_runs(either: Host, name: str) -> None:
     assert line == "77"
     either.docker("update", "--cpus", "0.5", name)
     assert inspected(either, name)["HostConfig"]["Memory"] == 32 << 20  # what is not said stays
+
+
+def cpu_of(host: Host, name: str) -> tuple[int, int, list[int]]:
+    """Quota (-1: none) and period in the kernel, and what is shown: NanoCpus, CpuPeriod, CpuQuota."""
+    v1 = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us"
+    look = f"[ -d /sys/fs/cgroup/cpu ] && {v1} || cat /sys/fs/cgroup/cpu.max"
+    quota, period = host.docker("exec", name, "sh", "-c", look).stdout.split()
+    shown = inspected(host, name)["HostConfig"]
+    words = [shown[each] for each in ("NanoCpus", "CpuPeriod", "CpuQuota")]
+    return -1 if quota == "max" else int(quota), int(period), words
+
+
+@pytest.mark.parametrize(
+    ("words", "quota", "period", "shown", "later"),
+    [
+        ("--cpu-period 50000", -1, 50_000, [0, 50_000, 0], (-1, 20_000, [0, 20_000, 0])),
+        ("--cpu-period 50000 --cpu-quota 25000", 25_000, 50_000, [0, 50_000, 25_000],
+         (25_000, 20_000, [0, 20_000, 25_000])),
+        ("--cpu-quota 25000", 25_000, 100_000, [0, 0, 25_000], (25_000, 20_000, [0, 20_000, 25_000])),
+        ("--cpus 0.5", 50_000, 100_000, [500_000_000, 0, 0], None),
+    ],
+)  # fmt: skip
+def test_a_period_is_the_containers_own(
+    either: Host, name: str, words: str, quota: int, period: int, shown: list[int], later: object
+) -> None:
+    """later: after an update of the period alone; None: it is refused."""
+    either.docker(
+        "run", "-d", "--network", "none", "--name", name, *words.split(), "busybox", "sleep", "1000"
+    )
+    assert cpu_of(either, name) == (quota, period, shown)
+    changed = either.http("POST", f"/containers/{name}/update", {"CpuPeriod": 20_000})
+    if later is None:
+        assert changed.status == 409
+        why = "CPU Period cannot be updated as NanoCPUs has already been set"
+        assert f"Conflicting options: {why}" in changed.message
+        return
+    assert changed.status == 200 and cpu_of(either, name) == later
+    refused = either.http("POST", f"/containers/{name}/update", {"NanoCpus": 500_000_000})
+    assert refused.status == 409 and "Nano CPUs cannot be updated as CPU Period" in refused.message
+    assert either.http("POST", f"/containers/{name}/update", {"CpuQuota": -1}).status == 200
+    assert cpu_of(either, name)[:2] == (-1, 20_000)
 
 
 def test_auto_remove(either: Host, name: str) -> None:

@@ -46,6 +46,15 @@ def file_of(project: Project, name: str, controller: str, v1: str, v2: str) -> s
     return cgroup_value(project.pid(name), controller, v1, v2)
 
 
+def _cpu(project: Project) -> tuple[int, int]:
+    """Quota (-1: none) and period."""
+    found = [
+        file_of(project, "a", "cpu", file, "cpu.max") for file in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    ]
+    quota, period = found if has_v1("cpu") else found[0].split()
+    return -1 if quota == "max" else int(quota), int(period)
+
+
 # --- in place -----------------------------------------------------------------------------------
 
 
@@ -62,7 +71,12 @@ def test_limits_change_in_place_and_go_again(field: Field) -> None:
     assert field.becomes("cpus: 0.25\n    mem_limit: 32m\n    pids_limit: 60") == before
     assert file_of(project, "a", "memory", "memory.limit_in_bytes", "memory.max") == str(32 * MIB)
     assert file_of(project, "a", "cpu", "cpu.cfs_quota_us", "cpu.max").split()[0] == "25000"
+    assert field.becomes("cpu_quota: 5000\n    cpu_period: 20000") == before
+    assert _cpu(project) == (5000, 20_000)
+    assert field.becomes("cpu_period: 50000") == before
+    assert _cpu(project) == (-1, 50_000)
     assert field.becomes("mem_limit: 128m\n    memswap_limit: -1") == before
+    assert _cpu(project) == (-1, 100_000)
     assert field.becomes("") == before
     limit = file_of(project, "a", "memory", "memory.limit_in_bytes", "memory.max")
     assert limit == "max" or int(limit) > 1 << 60

@@ -22,7 +22,7 @@ COMPOSE = (
     + """
 services:
   plain: {<<: *base}
-  cpu: {<<: *base, cpus: 0.5, cpu_shares: 512, cpuset: "0"}
+  cpu: {<<: *base, cpus: 0.5, cpu_period: 50000, cpu_shares: 512, cpuset: "0"}
   memory: {<<: *base, mem_limit: 64m, mem_reservation: 16mb, pids_limit: 30}
   no-swap: {<<: *base, mem_limit: 64m, memswap_limit: 64m}
   any-swap: {<<: *base, mem_limit: 64m, memswap_limit: -1}
@@ -120,6 +120,8 @@ def cpus(project: Project, name: str) -> float:
 
 def test_cpu(project: Project) -> None:
     assert cpus(project, "cpu") == 0.5
+    period = project.cgroup("cpu", "cpu", "cpu.cfs_period_us", "cpu.max").split()[-1]
+    assert period == "50000"
     shares = project.cgroup("cpu", "cpu", "cpu.shares", "cpu.weight")
     assert shares == ("512" if has_v1("cpu") else "20")
     assert project.process_status("cpu")["Cpus_allowed_list"] == "0"

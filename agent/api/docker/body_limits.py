@@ -12,7 +12,7 @@ from typing import Any
 from agent.api.docker.bodies import list_of, map_of, text_of, whole_of
 from agent.manifest.parse_limits import LEAST_WEIGHT, MOST_WEIGHT
 from agent.manifest.spec import Restart, UlimitSpec
-from runtime.errors import Invalid, Unsupported
+from runtime.errors import Conflict, Invalid, Unsupported
 
 NANO = 1_000_000_000
 LEAST_NANO_CPUS = NANO // 100
@@ -26,6 +26,7 @@ _RATES = {
     "device_read_bps": "BlkioDeviceReadBps", "device_write_bps": "BlkioDeviceWriteBps",
     "device_read_iops": "BlkioDeviceReadIOps", "device_write_iops": "BlkioDeviceWriteIOps",
 }  # fmt: skip
+CPU_PERIOD = 100_000  # microseconds, the kernel's, as is
 DEFAULT_RT_PERIOD = 1_000_000  # microseconds, the kernel's
 
 
@@ -42,6 +43,19 @@ def limits_of(host: Mapping[str, Any], processors: int = 0) -> dict[str, Any]:
     if (pids := host.get("PidsLimit")) is not None:
         found["pids_limit"] = -1 if whole_of(host, "PidsLimit") <= 0 else pids
     return found
+
+
+def refuse_mixed_cpus(present: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    """An update cannot say in the one way what was said in the other. present: as HostConfig has it."""
+    for name, shown in (("CpuPeriod", "CPU Period"), ("CpuQuota", "CPU Quota")):
+        if whole_of(said, "NanoCpus") > 0 and present.get(name):
+            raise _mixed("Nano CPUs", shown)
+        if whole_of(said, name) > 0 and present.get("NanoCpus"):
+            raise _mixed(shown, "NanoCPUs")
+
+
+def _mixed(said: str, before: str) -> Conflict:
+    return Conflict("", "", f"Conflicting options: {said} cannot be updated as {before} has already been set")
 
 
 def _block_io(host: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,8 +118,9 @@ def _cpu(host: Mapping[str, Any], processors: int) -> dict[str, Any]:
         raise Invalid("", "", f"Range of CPUs is from 0.01 to {processors:.2f}, {there}")
     if nano:
         found["cpus"] = nano / 1e9
-    elif quota > 0:
-        found["cpus"] = quota / (period or 100_000)
+    elif quota or period:  # with a period, so that it is shown as it was said
+        period = period or CPU_PERIOD
+        found |= {"cpus": quota / period if quota > 0 else None, "cpu_period": period}
     if shares := whole_of(host, "CpuShares"):
         if not 2 <= shares <= 262144:
             raise Invalid("", "", "CpuShares must be from 2 to 262144")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.api.docker.body_limits import CPU_PERIOD
 from agent.api.docker.container_body import FOREVER_SECONDS
 from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Mount, Port
 from agent.reconcile import convert
@@ -147,11 +148,9 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
     return {
         "CpuShares": spec.cpu_shares or 0,
         "Memory": spec.mem_limit or 0,
-        "NanoCpus": round((spec.cpus or 0) * NANOSECONDS),
+        **_processors(spec),
         "CgroupParent": "",
         **_block_io(spec.blkio_config or Blkio()),
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
         "CpuRealtimePeriod": spec.cpu_rt_period or 0,
         "CpuRealtimeRuntime": spec.cpu_rt_runtime or 0,
         "CpusetCpus": spec.cpuset,
@@ -181,6 +180,16 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
         "Runtime": "setpoint",
         "ConsoleSize": [0, 0],
         "Isolation": "",
+    }  # fmt: skip
+
+
+def _processors(spec: ContainerSpec) -> dict[str, int]:
+    """As a share of a period where one was said. The kernel's own is 0, as who says none says it."""
+    cpus, period = spec.cpus or 0, spec.cpu_period
+    if period is None:
+        return {"NanoCpus": round(cpus * NANOSECONDS), "CpuPeriod": 0, "CpuQuota": 0}
+    return {
+        "NanoCpus": 0, "CpuPeriod": 0 if period == CPU_PERIOD else period, "CpuQuota": round(cpus * period),
     }  # fmt: skip
 
 

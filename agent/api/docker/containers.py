@@ -240,6 +240,8 @@ async def update(request: web.Request) -> web.Response:
     key = owned_key(context, "update", state)
     limits = _with_present(context, key, body)
     fields: dict[str, Any] = body_limits.limits_of(limits, os.cpu_count() or 0)
+    if "cpus" in fields:
+        fields.setdefault("cpu_period", None)  # said in the other way by now
     if map_of(body, "RestartPolicy"):
         restart = body_limits.restart_of(body)
         fields["restart"] = restart.model_dump()
@@ -254,6 +256,7 @@ def _with_present(context: Context, key: Key, body: Mapping[str, Any]) -> dict[s
     """The limits as they would be: what is checked against each other is one said now and one from before."""
     present = config_view.host_config_of(wishes.container_spec_of(context.loop.objects()[key]))
     said = {name: value for name, value in body.items() if value not in (None, 0, "", [])}
+    body_limits.refuse_mixed_cpus(present, said)
     live = config_view.LIVE - {"RestartPolicy", "PidsLimit"}
     kept = {name: value for name, value in present.items() if name in live}
     if said.keys() & {"CpuQuota", "CpuPeriod"}:

@@ -320,6 +320,7 @@ _WRITERS: dict[str, _Write] = {
     "stop_grace_period": _duration,
     "scale": _as_it_is,
     "cpus": _number,
+    "cpu_period": _as_it_is,
     "cpu_shares": _as_it_is,
     "cpuset": _quoted,
     "cpuset_mems": _quoted,

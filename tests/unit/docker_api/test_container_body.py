@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.api.docker.body_limits import limits_of
+from agent.api.docker.body_limits import limits_of, refuse_mixed_cpus
 from agent.api.docker.body_networks import attachment_of, port_of
 from agent.api.docker.config_view import config_of, host_config_of, port_bindings
 from agent.api.docker.container_body import Lookup, command_of, spec_of
@@ -17,7 +17,7 @@ from agent.api.sockets.bodies import used_by
 from agent.manifest.hashing import recreate_hash
 from agent.manifest.spec import ContainerSpec, Logging, Mount
 from agent.reconcile.convert import resources_of
-from runtime.errors import Invalid, NotFound, SetpointError, Unsupported
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Unsupported
 from runtime.model import ImageInfo
 
 IMAGE = ImageInfo(
@@ -219,6 +219,38 @@ def test_limits_are_taken_and_shown_as_they_were_said() -> None:
     assert limits.memory_swappiness == 0
     assert (made.hidden_paths, made.readonly_paths, made.masked_paths) == (("/proc/kcore",), (), True)
     assert limits_of(shown) == limits_of(SAID)
+
+
+@pytest.mark.parametrize(
+    ("said", "quota", "period"),
+    [
+        ({"CpuQuota": 25_000, "CpuPeriod": 50_000}, 25_000, 50_000),
+        ({"CpuQuota": 25_000}, 25_000, 100_000),
+        ({"CpuPeriod": 50_000}, None, 50_000),
+        ({"CpuQuota": -1, "CpuPeriod": 50_000}, None, 50_000),
+    ],
+)
+def test_a_quota_keeps_its_period(said: dict[str, Any], quota: int | None, period: int) -> None:
+    made = spec(host=said)
+    limits = resources_of(made)
+    assert (limits.cpu_quota_us, limits.cpu_period_us) == (quota, period)
+    shown = host_config_of(made)
+    assert shown["NanoCpus"] == 0
+    assert shown["CpuPeriod"] == said.get("CpuPeriod", 0)
+    assert shown["CpuQuota"] == max(0, said.get("CpuQuota", 0))
+
+
+def test_an_update_says_processors_in_the_way_they_were_said() -> None:
+    for present, said in (
+        ({"NanoCpus": 1}, {"CpuQuota": 1000}),
+        ({"NanoCpus": 1}, {"CpuPeriod": 1000}),
+        ({"CpuQuota": 1000}, {"NanoCpus": 1}),
+        ({"CpuPeriod": 1000}, {"NanoCpus": 1}),
+    ):
+        with pytest.raises(Conflict, match=r"Conflicting options: .* cannot be updated as"):
+            refuse_mixed_cpus(present, said)
+    refuse_mixed_cpus({"NanoCpus": 1}, {"CpuQuota": -1})
+    refuse_mixed_cpus({"CpuQuota": 1000, "NanoCpus": 0}, {"CpuPeriod": 1000, "Memory": 1})
 
 
 def test_who_sees_whose_control_groups() -> None:

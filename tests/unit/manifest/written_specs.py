@@ -244,6 +244,7 @@ CONTAINER_FIELDS: dict[str, Made] = {
     "cgroup": st.sampled_from(("host", "private")),
     "cpus": st.integers(0, 64).map(float) | st.floats(0.01, 100),
     "cpu_shares": st.integers(2, 262144),
+    "cpu_period": st.integers(1000, 1_000_000),
     "cpuset": st.sampled_from(("0", "0-3", "0,2")),
     "cpuset_mems": st.sampled_from(("0", "0-1")),
     "cpu_rt_period": st.just(900_000),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agent.manifest.spec import Attachment, ContainerSpec, Mount, NetworkSpec, Port, VolumeSpec
@@ -112,6 +114,16 @@ def test_limits() -> None:
     assert limits.pids == -1
     assert limits.memory_bytes == 2**20
     assert resources_of(ContainerSpec(image="a")).pids == 2048
+
+
+def test_a_share_of_a_period_is_never_more_than_was_asked_for() -> None:
+    def limits(**fields: Any) -> tuple[int | None, int]:
+        found = resources_of(ContainerSpec(image="a", **fields))
+        return found.cpu_quota_us, found.cpu_period_us
+
+    assert limits(cpu_period=50_000) == (None, 50_000)
+    assert limits(cpu_period=50_000, cpus=0.5) == (25_000, 50_000)
+    assert limits(cpu_period=1000, cpus=0.01) == (1000, 100_000)  # the kernel's least is 1 ms
 
 
 def test_names_of_networks_and_volumes() -> None:

@@ -216,6 +216,7 @@ def test_limits_of_disks_are_by_their_numbers(tmp_path: Path) -> None:
     others = Resources(
         pids=None, cpu_rt_period_us=5, cpu_rt_runtime_us=0, memory_swappiness=0, cpuset_mems="0"
     )
+    assert bundle.resources_to_oci(Resources(pids=None, cpu_period_us=50_000)) == {"cpu": {"period": 50_000}}
     assert bundle.resources_to_oci(others) == {
         "cpu": {"mems": "0", "realtimePeriod": 5, "realtimeRuntime": 0}, "memory": {"swappiness": 0},
     }  # fmt: skip
