@@ -16,6 +16,7 @@ from runtime import syscalls
 from runtime.errors import Invalid, Temporary
 
 MAX_FILE_BYTES = 1 << 20
+_BLOCK_BYTES = 4096  # the least that is asked for: some file systems say 0 of what they make up
 MAX_ID = (1 << 31) - 1
 MAX_GROUPS = 65536  # NGROUPS_MAX
 
@@ -146,12 +147,12 @@ def read_in_root(root: int, path: str) -> bytes:
             raise Invalid("read", path, "not a regular file", "the image is damaged or hostile")
         if status.st_size > MAX_FILE_BYTES:
             raise Invalid("read", path, "larger than 1 MiB", "the image is damaged or hostile")
-        return _read(root, path, found)
+        return _read(root, path, found, status.st_size)
     finally:
         os.close(found)
 
 
-def _read(root: int, path: str, found: int) -> bytes:
+def _read(root: int, path: str, found: int, size_bytes: int) -> bytes:
     # O_NONBLOCK: a lease (fcntl(2)) would have this open, and all containers with it, wait for 45 s.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
@@ -163,7 +164,7 @@ def _read(root: int, path: str, found: int) -> bytes:
     except BlockingIOError as error:
         raise Temporary("read", path, "a process holds a lease on it", "end that process") from error
     try:
-        return os.read(descriptor, MAX_FILE_BYTES)
+        return os.read(descriptor, max(size_bytes, _BLOCK_BYTES))
     finally:
         os.close(descriptor)
 

@@ -14,6 +14,7 @@ from typing import Any
 from runtime import cgroups, seccomp
 from runtime.errors import Invalid
 from runtime.oci import lifecycle, records, terminals
+from runtime.supervisor.exec_plan import plan_exec
 from runtime.supervisor.launch import ExecRequest, Launched, launch_exec, receive, to_error
 
 
@@ -34,15 +35,10 @@ def run(root: Path, id: str, process: Mapping[str, Any], options: ExecOptions) -
         raise records.not_running(id)
     config = records.read_config(root, id)
     profile = (config.get("linux") or {}).get("seccomp")
+    plan = plan_exec(config, process, seccomp.compile_profile(profile) if profile else None)
     pidfd = records.open_process(record)
     try:
-        launched = launch_exec(
-            ExecRequest(
-                pid=record.pid, pidfd=pidfd, config=config, process=process,
-                seccomp=seccomp.compile_profile(profile) if profile else None,
-                keep_descriptors=options.preserve_fds,
-            )
-        )  # fmt: skip
+        launched = launch_exec(ExecRequest(record.pid, pidfd, plan, keep_descriptors=options.preserve_fds))
     finally:
         os.close(pidfd)
     master = _await_program(launched, options)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from runtime.supervisor.exec_plan import ExecPlan
     from runtime.supervisor.server import Reply
 
 MAX_INPUT_BYTES = 1 << 16  # for a stdin that nobody reads, before its client is held
@@ -64,6 +65,7 @@ class Container:
         self.on_stdin_closed: Callable[[], None] = lambda: None
         self.read_channel_to_end: Callable[[], None] = lambda: None
         self.pending_input = b""
+        self.exec_plan: tuple[tuple[int, ...], ExecPlan] | None = None
         self._is_held = False
 
     def to_record(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import time
 
 from runtime.errors import Conflict
 from runtime.supervisor import launch, starting
+from runtime.supervisor.exec_plan import plan_exec, with_command
 from runtime.supervisor.loop import READ, Timer
 from runtime.supervisor.protocol import error_from_json
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     import socket
 
     from runtime.supervisor.container import Container
+    from runtime.supervisor.exec_plan import ExecPlan
     from runtime.supervisor.protocol import Message
     from runtime.supervisor.server import Connection, Reply, Supervisor
+
+_PLAIN = frozenset(("args", "terminal"))
 
 
 class Exec:
@@ -127,18 +131,11 @@ def start(server: Supervisor, container: Container, message: Message, fds: list[
     stdio is /dev/null. Raises what launch_exec raises."""
     if not container.is_running:
         raise Conflict("exec", container.name, "the container is still starting")
-    config = starting.read_config(container.directory)
-    process = {**config.get("process", {}), **message["process"]}
-    if not process.get("terminal"):
-        process.pop("consoleSize", None)
+    plan = _plan(container, message["process"])
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         stdio = (fds[0], fds[1], fds[2]) if len(fds) == 3 else (null, null, null)
-        launched = launch.launch_exec(
-            launch.ExecRequest(
-                pid=container.pid, pidfd=container.pidfd, config=config, process=process, stdio=stdio
-            )
-        )
+        launched = launch.launch_exec(launch.ExecRequest(container.pid, container.pidfd, plan, stdio))
     finally:
         os.close(null)
     running = Exec(server, reply.connection, launched.pid, launched.pidfd)
@@ -148,3 +145,20 @@ def start(server: Supervisor, container: Container, message: Message, fds: list[
     server.execs[running.pid] = running
     if seconds := float(message.get("timeout_seconds") or 0):
         running.limit_time(seconds)
+
+
+def _plan(container: Container, wanted: Message) -> ExecPlan:
+    """Of a process that is the container's own but for what is wanted. Kept while the config is the same one,
+    for those that want another command alone: see `exec_plan`."""
+    signature = starting.config_signature(container.directory)
+    is_plain = wanted.keys() <= _PLAIN and not wanted.get("terminal")
+    if is_plain and container.exec_plan is not None and container.exec_plan[0] == signature:
+        return with_command(container.exec_plan[1], wanted["args"])
+    config = starting.read_config(container.directory)
+    process = {**config.get("process", {}), **wanted}
+    if not process.get("terminal"):
+        process.pop("consoleSize", None)
+    plan = plan_exec(config, process)
+    if is_plain:
+        container.exec_plan = (signature, plan)
+    return plan

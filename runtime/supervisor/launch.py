@@ -33,8 +33,9 @@ from runtime import cgroups, syscalls, user_namespaces
 from runtime.errors import Invalid, NotFound, Temporary
 from runtime.supervisor import child, join, records, rootfs
 from runtime.supervisor.console import open_console
-from runtime.supervisor.own_ids import IDS, Users
-from runtime.supervisor.prepare import JOINED, Plan, prepare, prepare_process
+from runtime.supervisor.exec_plan import ExecPlan
+from runtime.supervisor.own_ids import Users
+from runtime.supervisor.prepare import JOINED, Plan, prepare
 from runtime.supervisor.process import identity, write
 from runtime.supervisor.report import Message, receive, to_error
 
@@ -85,16 +86,13 @@ class LaunchRequest:
 class ExecRequest:
     """A further process for a running container.
 
-    pid, pidfd: the container's first process. config: the container's. process: an OCI `process`
-    object for the new one. stdio, seccomp: as in LaunchRequest.
+    pid, pidfd: the container's first process. stdio, keep_descriptors: as in LaunchRequest.
     """
 
     pid: int
     pidfd: int
-    config: Mapping[str, Any]
-    process: Mapping[str, Any]
+    plan: ExecPlan
     stdio: tuple[int, int, int] = (0, 1, 2)
-    seccomp: bytes | None = None
     keep_descriptors: int = 0
 
 
@@ -384,29 +382,22 @@ def _home() -> tuple[tuple[int, int], ...]:
 
 def launch_exec(request: ExecRequest) -> Launched:
     """Fork a further process into a running container. `NotFound` when that has ended."""
-    process = prepare_process(request.process, request.config, request.seccomp)
-    linux = request.config.get("linux") or {}
-    directories = _directories(linux)
-    own_user = any(each["type"] == "user" for each in linux.get("namespaces") or ())
-    if IDS in (request.config.get("annotations") or {}):
-        _give(request.stdio, linux["uidMappings"][0]["hostID"])
+    plan = request.plan
+    if plan.owner >= 0:
+        _give(request.stdio, plan.owner)
     theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         try:
-            cloned, files = _fork(0, directories, request.pidfd)
+            cloned, files = _fork(0, plan.directories, request.pidfd)
         except OSError as error:
             ours.close()
             raise NotFound("exec", str(request.pid), "the container is not running", "start it") from error
         if cloned.pid == 0:
-            join.run(process, theirs, request.stdio, files, request.pidfd, own_user, request.keep_descriptors)
+            join.run(
+                plan.process, theirs, request.stdio, files,
+                request.pidfd, plan.own_user, request.keep_descriptors,
+            )  # fmt: skip
     return Launched(cloned.pid, cloned.pidfd, ours)
-
-
-def _directories(linux: Mapping[str, Any]) -> tuple[str, ...]:
-    """The cgroups of a running container; none when they are gone with it."""
-    if not linux.get("cgroupsPath"):
-        return ()
-    return cgroups.directories(cgroups.check_path(linux["cgroupsPath"]), linux.get("resources") or {})
 
 
 def _pid_namespace(plan: Plan) -> int:

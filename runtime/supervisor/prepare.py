@@ -11,7 +11,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime import security, syscalls
 from runtime.cgroup_limits import controllers
@@ -40,8 +40,7 @@ _CLONE_FLAGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessPlan:
+class ProcessPlan(NamedTuple):
     """What is done to the process itself, the same for a container's first and for an exec.
 
     user: (uid, gid, groups), or a lookup by name in the container's root when lookup is given.
@@ -51,7 +50,7 @@ class ProcessPlan:
     """
 
     arguments: tuple[str, ...]
-    environment: tuple[str, ...]
+    environment: Mapping[str, str]
     cwd: str
     uid: int
     gid: int
@@ -241,11 +240,8 @@ def prepare_process(
 ) -> ProcessPlan:
     """The part of a plan that a container's first process and an exec share."""
     _refuse_unsupported(process, ("selinuxLabel", "scheduler", "ioPriority", "execCPUAffinity"))
-    arguments = tuple(process.get("args") or ())
-    if not arguments or not arguments[0]:
-        raise Invalid("start", "process", "no command", "set process.args")
     environment = tuple(process.get("env") or ())
-    _refuse_nul(arguments, environment)
+    _refuse_nul(environment)
     cwd = process.get("cwd") or "/"
     if not cwd.startswith("/"):
         raise Invalid("start", f"working directory {cwd}", "not an absolute path", "begin it with /")
@@ -257,8 +253,8 @@ def prepare_process(
     size = process.get("consoleSize")
     (program, told), seccomp_flags = _seccomp(config, seccomp)
     return ProcessPlan(
-        arguments=arguments,
-        environment=tuple(each for each in environment if each.find("=") > 0),
+        arguments=_arguments(process.get("args") or ()),
+        environment=dict(each.split("=", 1) for each in environment if each.find("=") > 0),
         cwd=cwd,
         uid=_id(user.get("uid", 0)),
         gid=_id(user.get("gid", 0)),
@@ -283,8 +279,20 @@ def prepare_process(
     )
 
 
-def _refuse_nul(arguments: Sequence[str], environment: Sequence[str]) -> None:
-    if any("\0" in each for each in (*arguments, *environment)):
+def with_arguments(plan: ProcessPlan, arguments: Sequence[str]) -> ProcessPlan:
+    """The same for another command. Invalid for none, and for one with a NUL character."""
+    return plan._replace(arguments=_arguments(arguments))
+
+
+def _arguments(arguments: Sequence[str]) -> tuple[str, ...]:
+    if not arguments or not arguments[0]:
+        raise Invalid("start", "process", "no command", "set process.args")
+    _refuse_nul(arguments)
+    return tuple(arguments)
+
+
+def _refuse_nul(words: Sequence[str]) -> None:
+    if any("\0" in each for each in words):
         raise Invalid("start", "process", "a NUL character in its arguments or environment", "remove it")
 
 

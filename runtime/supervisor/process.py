@@ -15,6 +15,7 @@ import resource
 import socket
 import stat
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import NoReturn
 
@@ -208,7 +209,7 @@ def become(
     for number in range(3, 3 + keep):
         with suppress(OSError):
             os.set_inheritable(number, True)
-    environment = dict(each.split("=", 1) for each in process.environment)
+    environment = dict(process.environment)
     environment.setdefault("HOME", home)
     candidates = _candidates(process.arguments[0], environment)
     if profile >= 0:
@@ -284,7 +285,7 @@ def _set_capabilities(effective: int, permitted: int, inheritable: int, ambient:
         number += 1
 
 
-def _candidates(program: str, environment: dict[str, str]) -> list[str]:
+def _candidates(program: str, environment: Mapping[str, str]) -> list[str]:
     if "/" in program:
         return [program]
     path = environment.get("PATH", _DEFAULT_PATH)
@@ -293,8 +294,7 @@ def _candidates(program: str, environment: dict[str, str]) -> list[str]:
 
 def check_program(process: ProcessPlan) -> None:
     """Fail early, at create, when the program is not there; the root is the process's own by now."""
-    environment = dict(each.split("=", 1) for each in process.environment)
-    for path in _candidates(process.arguments[0], environment):
+    for path in _candidates(process.arguments[0], process.environment):
         try:
             os.close(sys_.openat2(sys_.AT_FDCWD, path, os.O_PATH, 0, sys_.RESOLVE_NO_MAGICLINKS))
             return

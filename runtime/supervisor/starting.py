@@ -35,6 +35,17 @@ EXECUTE_SECONDS = 60.0  # from the fork to its program: after the root is built,
 MAX_TOGETHER = 16  # built and not yet forked: some ten descriptors each, and a wait for the first of them
 
 
+def config_signature(directory: str) -> tuple[int, ...]:
+    """What is another one after each change of the config, which is replaced as a whole. Raises as
+    `read_config` does."""
+    path = f"{directory}/config.json"
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError as error:
+        raise report.failure("read", path, error) from error
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def read_config(directory: str) -> dict[str, Any]:
     """The OCI config in a container's run directory. Invalid if there is none that makes sense; Temporary
     while this host cannot read it."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +142,33 @@ async def test_exec_does_not_wait_for_a_child_that_keeps_its_pipe(engine: Native
     await run(engine, config)
     result = await engine.exec(config.id, ["sh", "-c", "sleep 300 & echo done"], timeout_seconds=10)
     assert (result.exit_code, result.output) == (0, b"done\n")
+
+
+async def test_each_exec_is_as_its_container_is_written_now(engine: NativeEngine) -> None:
+    """The supervisor keeps what it has read of a container for the next exec of it."""
+    config = config_of(engine, "one", "sleep", "1000")
+    await run(engine, config)
+    path = Path(engine._assembly.run_directory(config.id)) / "config.json"
+
+    async def says(*argv: str, **options: Any) -> str:
+        result = await engine.exec(
+            config.id, argv or ["sh", "-c", "echo $A $B"], timeout_seconds=5, **options
+        )
+        return result.output.decode().strip()
+
+    for value in ("1", "2", "2", "3"):
+        oci = json.loads(path.read_text())
+        oci["process"]["env"] = [f"A={value}"]
+        path.with_name("new").write_text(json.dumps(oci))
+        path.with_name("new").rename(path)
+        assert await says() == value
+        assert (
+            await says("sh", "-c", "echo $A; pwd; id -u", user="7", working_dir="/tmp") == f"{value}\n/tmp\n7"
+        )
+        assert await says(environment=["B=b"]) == f"{value} b"
+        assert await says() == value
+    with pytest.raises(Invalid):
+        await says("a\0b")
 
 
 async def test_exec_of_what_is_not_there(engine: NativeEngine) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from runtime import cgroups, devices, security
 from runtime.layout import Layout
+from runtime.supervisor.exec_plan import plan_exec
 from runtime.supervisor.launch import (
     ExecRequest,
     Launched,
@@ -95,7 +96,9 @@ class Box:
         made = {**self.config["process"], **process, "args": list(argv)}
         try:
             child = launch_exec(
-                ExecRequest(launched.pid, launched.pidfd, self.config, made, (null, writer, writer))
+                ExecRequest(
+                    launched.pid, launched.pidfd, plan_exec(self.config, made), (null, writer, writer)
+                )
             )
         finally:
             os.close(null)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import NotFound
+from runtime.supervisor.exec_plan import plan_exec
 from runtime.supervisor.launch import ExecRequest, launch_exec, receive
 from tests.kernel.runtime.conftest import Box, messages_of
 
@@ -61,7 +62,7 @@ def test_a_terminal(box: Box) -> None:
         **box.config["process"], "terminal": True, "consoleSize": {"height": 10, "width": 20},
         "args": ["sh", "-c", "tty; stty size"],
     }  # fmt: skip
-    child = launch_exec(ExecRequest(launched.pid, launched.pidfd, box.config, process))
+    child = launch_exec(ExecRequest(launched.pid, launched.pidfd, plan_exec(box.config, process)))
     box.running.append(child)
     message = receive(child.channel)
     assert message is not None and message.descriptor >= 0
@@ -89,7 +90,7 @@ def test_a_terminal_over_a_replaced_devpts_is_refused(box: Box) -> None:
     while not (box.place / "upper/ok").exists():
         pass
     process = {**box.config["process"], "terminal": True}
-    child = launch_exec(ExecRequest(launched.pid, launched.pidfd, box.config, process))
+    child = launch_exec(ExecRequest(launched.pid, launched.pidfd, plan_exec(box.config, process)))
     box.running.append(child)
     messages = messages_of(child)
     assert "error" in messages[-1] and "terminal" in messages[-1]["error"]["op"]
@@ -102,7 +103,7 @@ def test_into_a_container_that_has_ended(box: Box) -> None:
     os.kill(launched.pid, 9)
     os.waitid(os.P_PIDFD, launched.pidfd, os.WEXITED | os.WNOWAIT)
     with pytest.raises(NotFound):
-        launch_exec(ExecRequest(launched.pid, launched.pidfd, box.config, box.config["process"]))
+        launch_exec(ExecRequest(launched.pid, launched.pidfd, plan_exec(box.config, box.config["process"])))
 
 
 def test_the_parent_stays_where_it_was(box: Box) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,7 +143,7 @@ def test_a14_the_label_is_read_back(
     written: list[bytes] = []
     monkeypatch.setattr(process.os, "write", lambda _descriptor, data: written.append(data))
     monkeypatch.setattr(process.os, "pread", lambda *_: answer.encode())
-    plan = replace(prepare_process({"args": ["true"]}, {}, None), apparmor=asked)
+    plan = prepare_process({"args": ["true"]}, {}, None)._replace(apparmor=asked)
     if not reason:
         process.confine(plan, 7)
     else:

@@ -91,7 +91,7 @@ def test_a_user_by_name_counts_only_in_a_config_of_ours() -> None:
 
 def test_environment_entries_without_a_name_or_value_are_dropped() -> None:
     plan = prepare(config(process__env=["A=1", "FOO", "=x", "", "B="]), "/bundle", None)
-    assert plan.process.environment == ("A=1", "B=")
+    assert plan.process.environment == {"A": "1", "B": ""}
 
 
 def test_errors_are_ours() -> None:
