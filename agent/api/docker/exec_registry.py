@@ -139,8 +139,8 @@ class Exec:
             return
         self._has_client = False
         process.close_stdin()
-        if outputs := {process.stdout, process.stderr} - {-1}:
-            self._drain = Drain(outputs, self._on_drained)
+        drain = Drain({process.stdout, process.stderr} - {-1}, self._on_drained)
+        self._drain = None if drain.is_over else drain
         self._free()
 
     def _on_drained(self) -> None:

@@ -190,10 +190,17 @@ async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
             if outputs:
                 await asyncio.wait(outputs)
     finally:
-        tasks: list[asyncio.Future[Any]] = [*outputs, *filter(None, (inputs,))]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _end(*outputs, *filter(None, (inputs,)))
+
+
+async def _end(*tasks: asyncio.Future[Any]) -> None:
+    """Whatever they were at; without another turn of the loop when all are done, as after most execs."""
+    left = [task for task in tasks if task.cancel()]
+    if left:
+        await asyncio.wait(left)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # is nobody's any more
 
 
 async def _ends_by_input(inputs: asyncio.Future[bool], exit: asyncio.Future[int]) -> bool:

@@ -92,17 +92,23 @@ async def take_input(read: Callable[[], Awaitable[bytes]], descriptor: int, keys
 
 
 class Drain:
-    """Reads and throws away what descriptors (at least one) say: a program whose output nobody wants any more
-    neither waits nor breaks. on_end: called when all have ended; they are the caller's."""
+    """Reads and throws away what descriptors say: a program whose output nobody wants any more neither waits
+    nor breaks. on_end: called when all have ended, unless that was so from the first; they are the caller's."""
 
     def __init__(self, descriptors: Iterable[int], on_end: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._open = set(descriptors)
+        self._open: set[int] = set()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._on_end = on_end
-        for descriptor in tuple(self._open):
+        for descriptor in descriptors:
             os.set_blocking(descriptor, False)
-            self._listen(descriptor)
+            if not _is_at_end(descriptor):
+                self._open.add(descriptor)
+                self._listen(descriptor)
+
+    @property
+    def is_over(self) -> bool:
+        return not self._open
 
     def _listen(self, descriptor: int) -> None:
         self._timers.pop(descriptor, None)
@@ -110,13 +116,7 @@ class Drain:
 
     def _read(self, descriptor: int) -> None:
         self._loop.remove_reader(descriptor)
-        try:
-            is_over = not os.readv(descriptor, [_scratch])
-        except BlockingIOError:
-            is_over = False
-        except OSError:
-            is_over = True
-        if not is_over:
+        if not _is_at_end(descriptor):
             self._timers[descriptor] = self._loop.call_later(DRAIN_SECONDS, self._listen, descriptor)
             return
         self._open.discard(descriptor)
@@ -129,3 +129,13 @@ class Drain:
         for descriptor in self._open:
             self._loop.remove_reader(descriptor)
         self._open.clear()
+
+
+def _is_at_end(descriptor: int) -> bool:
+    """One piece is read and thrown away. Not blocking."""
+    try:
+        return not os.readv(descriptor, [_scratch])
+    except BlockingIOError:
+        return False
+    except OSError:  # EIO: the last process closed its end of the terminal
+        return True
