@@ -608,7 +608,10 @@ def keyctl_join_session_keyring(name: str | None = None) -> int:
 
 # --- privileges ---------------------------------------------------------------------------------
 
+_CAPABILITY_HEADER = struct.Struct("=Ii")
 _CAPABILITY_VERSION_3 = 0x20080522
+# Kept: ctypes makes the type anew where nothing has it, which costs a forked child fifty pages.
+_CapabilityData = ctypes.c_char * 24
 
 
 class Capabilities(NamedTuple):
@@ -621,9 +624,8 @@ class Capabilities(NamedTuple):
 
 def capget(pid: int = 0) -> Capabilities:
     """capget(2): the sets of a thread (0 is the caller)."""
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, pid)
-    data = ctypes.create_string_buffer(24)
-    if _capget(ctypes.create_string_buffer(header), data) < 0:
+    data = _CapabilityData()
+    if _capget(_CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, pid), data) < 0:
         raise _failed("capget", pid)
     low = struct.unpack("=6I", data.raw)
     return Capabilities(low[0] | low[3] << 32, low[1] | low[4] << 32, low[2] | low[5] << 32)
@@ -631,10 +633,10 @@ def capget(pid: int = 0) -> Capabilities:
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """capset(2) for the caller; the masks as in `Capabilities`."""
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    header = _CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, 0)
     masks = (effective, permitted, inheritable)
     data = struct.pack("=6I", *(mask & 0xFFFFFFFF for mask in masks), *(mask >> 32 for mask in masks))
-    if _capset(ctypes.create_string_buffer(header), data) < 0:
+    if _capset(header, data) < 0:
         raise _failed("capset", hex(effective), hex(permitted), hex(inheritable))
 
 
