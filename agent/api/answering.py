@@ -23,7 +23,7 @@ from agent.api.docker.answers import json_answer, message_of
 from agent.api.docker.host_facts import can_checkpoint
 from agent.api.guards import Handler
 from agent.api.ways import way_of
-from agent.client import PREFIX
+from agent.wire import PREFIX
 
 log = logging.getLogger("setpoint.api")
 

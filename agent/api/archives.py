@@ -1,7 +1,7 @@
 """The handlers that give archives away: images, a container's root, and what changed in it; and the one that
 makes an image of a container.
 
-An archive comes as frames (see `agent.client`): stream 1 its bytes, an empty one its end. Without that end,
+An archive comes as frames (see `agent.wire`): stream 1 its bytes, an empty one its end. Without that end,
 or with an error, what was received is no archive.
 """
 
@@ -22,8 +22,8 @@ from agent.api.requests import choice, context_of, flag_of, json_of, key_of, str
 from agent.api.streams import PROGRESS_QUEUE, follow, progress_view, write_lines
 from agent.api.things import containers_of
 from agent.api.upgrade import FRAME
-from agent.client import ERROR, STDOUT
 from agent.reconcile.convert import LABEL_INDEX
+from agent.wire import ERROR, STDOUT
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.images.saver import FORMS
 from runtime.model import ContainerState, ImageInfo

@@ -33,7 +33,7 @@ def is_bug(error: BaseException) -> bool:
 
 
 def to_json(error: BaseException) -> dict[str, Any]:
-    """The inner part of {"error": …}; `agent.client.error_from` is the inverse."""
+    """The inner part of {"error": …}; `agent.wire.error_from` is the inverse."""
     if isinstance(error, StoreError):
         kind = "Temporary" if isinstance(error, Unavailable) else "Bug"
         return _fields(kind, error.op, error.path, error.reason, error.hint)

@@ -22,7 +22,7 @@ from agent.api.openapi.shapes.host import ExecOrder
 from agent.api.requests import context_of, flag_of, json_of, key_of, strings_of, text_of, whole, whole_of
 from agent.api.things import containers_of
 from agent.api.upgrade import Connection, Upgraded, take_over
-from agent.client import ERROR, EXIT, RESIZE, SIGNAL, STDERR, STDIN, STDOUT
+from agent.wire import ERROR, EXIT, RESIZE, SIGNAL, STDERR, STDIN, STDOUT
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from runtime.model import ContainerState
 

@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api.ways import Inbound, Way, way_of
-from agent.client import PREFIX
+from agent.wire import PREFIX
 from runtime.errors import Invalid
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # of JSON; archives are streams with limits of their own

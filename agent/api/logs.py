@@ -78,7 +78,7 @@ async def _feed(source: LogSource, query: LogQuery, queue: asyncio.Queue[list[Li
 
 
 class Framer:
-    """Lines to the frames of `agent.client`. A line that is cut in pieces gets one prefix, one stamp and
+    """Lines to the frames of `agent.wire`. A line that is cut in pieces gets one prefix, one stamp and
     one newline."""
 
     def __init__(self, *, timestamps: bool) -> None:

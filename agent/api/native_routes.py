@@ -30,9 +30,9 @@ from agent.api.openapi.says import Route, Says, Word, choice, flag, number, text
 from agent.api.openapi.shapes import history, host, state
 from agent.api.openapi.shapes import images as image
 from agent.api.requests import MAX_MOMENT, MAX_WAIT_SECONDS, check_query, context_of
-from agent.client import PREFIX
 from agent.images.disk_use import COUNT_SECONDS
 from agent.images.keeper import MAX_LEASE_SECONDS
+from agent.wire import PREFIX
 from runtime.images.details import ImageDetails
 from runtime.images.progress import Progress
 from runtime.images.registry.told import FoundRepository, RemoteImage

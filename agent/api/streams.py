@@ -1,6 +1,6 @@
 """The handlers whose answer is a stream: logs, exec, archives on their way in, the way down.
 
-Logs and exec are frames (see `agent.client`), the others lines of JSON, of which the last says how it
+Logs and exec are frames (see `agent.wire`), the others lines of JSON, of which the last says how it
 ended: {"error": …} as in any other answer, since the status code is long sent.
 """
 
@@ -25,9 +25,9 @@ from agent.api.requests import MAX_MOMENT, context_of, flag, is_root, key_of, nu
 from agent.api.things import containers_of
 from agent.api.unnamed_file import receive
 from agent.api.upgrade import FRAME
-from agent.client import ERROR
 from agent.down import remove_everything
 from agent.reconcile.convert import LABEL_KEY
+from agent.wire import ERROR
 from runtime.errors import Invalid, NotFound, SetpointError
 from runtime.logs import LogQuery
 from runtime.model import ContainerState, ImageInfo

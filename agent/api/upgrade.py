@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             await asyncio.sleep(TAKEN_LOOK_SECONDS)
 
     async def read_frame(self) -> tuple[int, bytes] | None:
-        """One frame of `agent.client`'s, or None at the end. Raises Invalid for one too large."""
+        """One frame of `agent.wire`'s, or None at the end. Raises Invalid for one too large."""
         head = await self._exactly(FRAME.size)
         if head is None:
             return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 
-from agent.client import AgentDown, Client
+from agent.client import Client
+from agent.wire import AgentDown
 from runtime.errors import Invalid, NotFound
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing

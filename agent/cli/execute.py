@@ -10,7 +10,7 @@ import sys
 from agent import small_json as json
 from agent.cli.connect import Plain, connect, instance_of
 from agent.cli.output import write
-from agent.client import EXIT, STDERR, Session
+from agent.wire import EXIT, STDERR, Session
 from runtime.errors import Invalid, SetpointError
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the cost of typing

@@ -23,7 +23,7 @@ from agent.cli import (
 from agent.cli.connect import connect
 from agent.cli.image_progress import Progress
 from agent.cli.parser import Parser, seconds
-from agent.client import AgentDown
+from agent.wire import AgentDown
 from runtime.errors import NotFound, SetpointError
 
 _FORCE = "take names from other images that have them"

@@ -13,7 +13,7 @@ import threading
 import tty
 from collections.abc import Iterator
 
-from agent.client import Session
+from agent.wire import Session
 
 
 def pass_stdin_on(session: Session) -> None:

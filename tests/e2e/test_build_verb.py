@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.client import PREFIX
+from agent.wire import PREFIX
 from tests.e2e.story import PROGRAM, Story, eventually
 
 DOCKERFILE = """\

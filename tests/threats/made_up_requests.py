@@ -18,7 +18,7 @@ import yaml
 
 from agent.api.native_routes import ROUTES
 from agent.api.openapi.document import document_of
-from agent.client import PREFIX
+from agent.wire import PREFIX
 from tests.api.schema import DATA
 
 OBJECTS = ("loud", "ear", "never", "kept", "shop-kept-1", "shop_kept", "f1", "f2", "f3", "none", "0" * 64)

@@ -93,7 +93,7 @@ async def take_input(read: Callable[[], Awaitable[bytes]], descriptor: int, keys
 
 class Drain:
     """Reads and throws away what descriptors say: a program whose output nobody wants any more neither waits
-    nor breaks. on_end: called when all have ended, unless that was so from the first; they are the caller's."""
+    nor breaks. on_end: called when all have ended, unless that was so at first; they are the caller's."""
 
     def __init__(self, descriptors: Iterable[int], on_end: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.client import PREFIX
+from agent.wire import PREFIX
 
 _VERSION = re.compile(r"/v([0-9]+\.[0-9]+)(?=/)")
 

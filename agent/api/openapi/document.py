@@ -15,7 +15,7 @@ from typing import Any
 from agent.api.openapi.derive import Schema, schema_of
 from agent.api.openapi.says import Route, Says, Word
 from agent.api.openapi.shapes.host import Error
-from agent.client import PREFIX
+from agent.wire import PREFIX
 
 ALWAYS = (400, 403, 503)  # what was asked makes no sense; a web page asks; the disk or the store is not there
 OF_BODIES = (408, 413, 415)

@@ -29,8 +29,8 @@ from agent.api.requests import context_of
 from agent.api.sockets import audit, bodies, images
 from agent.api.sockets.scope import Scope
 from agent.api.ways import scope_of
-from agent.client import PREFIX
 from agent.policy.permissions import needed
+from agent.wire import PREFIX
 from runtime.errors import Invalid, NotFound
 from store.records import Key
 

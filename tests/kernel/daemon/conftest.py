@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from agent.client import AgentDown, Client
+from agent.client import Client
+from agent.wire import AgentDown
 from runtime.cleanup import remove_instance
 from runtime.layout import Layout
 from tests.native import PATIENCE_SECONDS

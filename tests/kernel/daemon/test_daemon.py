@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.client import AgentDown
+from agent.wire import AgentDown
 from store.reader import read_status
 from tests.native import PATIENCE_SECONDS
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.client import AgentDown, Client
+from agent.client import Client
+from agent.wire import AgentDown
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.model import Drift
 from store.records import Key

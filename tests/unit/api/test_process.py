@@ -15,8 +15,9 @@ from urllib.parse import quote as standard_quote
 import pytest
 
 from agent import daemon, log, systemd
-from agent.client import AgentDown, Client, quote
+from agent.client import Client
 from agent.settings import VERSION, Settings
+from agent.wire import AgentDown, quote
 from runtime.errors import Conflict, Invalid
 from runtime.layout import Layout
 

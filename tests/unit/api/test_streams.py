@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from agent.api.logs import Framer
-from agent.client import EXIT, STDERR, STDIN, STDOUT, AgentDown, Client
+from agent.client import Client
+from agent.wire import EXIT, STDERR, STDIN, STDOUT, AgentDown
 from runtime.errors import Conflict, Invalid, NotFound
 
 from .agents import Agent
