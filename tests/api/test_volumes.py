@@ -211,6 +211,21 @@ def test_a_container_s_anonymous_volumes_go_with_it(either: Host, name: str) -> 
     assert names(either, name=[mount["Name"]]) == {mount["Name"]}
 
 
+def test_the_volumes_of_another_container(either: Host, name: str) -> None:
+    """With a name and without one, of one that has ended and of one that runs."""
+    data = ("-v", "/data", "-v", f"{name}:/named")
+    either.docker("run", "--name", name, *data, "busybox", "sh", "-c", "echo 1 >/data/f; echo 2 >/named/f")
+    show = ("busybox", "cat", "/data/f", "/named/f")
+    assert either.docker("run", "--rm", "--volumes-from", f"{name}:ro", *show).stdout == "1\n2\n"
+    second = ("run", "-d", "--name", f"{name}2", "--volumes-from", name, "busybox", "sleep", "1000")
+    either.docker(*second)
+    [own] = names(either) - {name}
+    either.docker("rm", "-v", name)  # another one has it still
+    assert either.docker("exec", f"{name}2", "cat", "/data/f").stdout == "1\n"
+    either.docker("rm", "-f", f"{name}2")
+    assert prune(either) == {own}
+
+
 def test_a_name_that_went_can_come_again(either: Host, name: str) -> None:
     for _ in range(3):
         either.docker("run", "--rm", "-v", f"{name}:/x", "busybox", "sh", "-c", "ls /x; echo >/x/new")

@@ -154,7 +154,7 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
         network=lambda reference: network_named(context, reference),
         container=lambda reference: container_named(context, reference),
         volume=lambda name, options, labels: volume_named(context, name, options, labels, volumes),
-        mounts=lambda reference: mounts_named(context, reference),
+        mounts=lambda reference: mounts_named(context, reference, volumes),
         profile=lambda content: _profile(context, content, profiles),
         processors=os.cpu_count() or 0,
         host_binding=lambda name: host_binding_of(context, name),

@@ -83,9 +83,9 @@ def volume_named(
     return name
 
 
-def mounts_named(context: Context, reference: str) -> tuple[Mount, ...]:
-    """Of another container, with names as a spec of the API says them; volumes without one by their real
-    names."""
+def mounts_named(context: Context, reference: str, to_make: dict[str, VolumeSpec]) -> tuple[Mount, ...]:
+    """Of another container, with names as a spec of the API says them. A volume without one has its real
+    name from now on: two containers need it. to_make: as `volume_named`."""
     state = find_container(context, reference)
     key, record = record_of(context, state)
     spec = spec_of(record) if record is not None else None
@@ -96,9 +96,8 @@ def mounts_named(context: Context, reference: str) -> tuple[Mount, ...]:
     found = []
     for mount in convert.mounts_of(spec, image.volumes if image else ()):
         if mount.type == "volume" and not mount.source:
-            mount = mount.model_copy(
-                update={"source": convert.anonymous_volume_name(key, index, mount.target)}
-            )
+            real = convert.anonymous_volume_name(key, index, mount.target)
+            mount = mount.model_copy(update={"source": volume_named(context, real, {}, {}, to_make)})
         elif mount.type == "volume" and key.project != API_PROJECT:
             mount = mount.model_copy(update={"source": str(Key(key.project, "volume", mount.source))})
         if mount.type != "tmpfs":
