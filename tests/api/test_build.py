@@ -447,6 +447,8 @@ def test_the_cache_is_listed_and_pruned(
     answer = http("POST", "/build/prune", query={"filters": '{"until": ["1h"]}'})
     assert answer.json == {"CachesDeleted": [], "SpaceReclaimed": 0}
     docker("rmi", name)
+    assert "reclaimed space: 0B" in docker("system", "prune", "-f", "--filter", "label=x").stdout
+    assert "true" in docker("buildx", "du").stdout  # no step has a label
     gone = http("POST", "/build/prune", query={"all": "1"}).json
     assert gone["CachesDeleted"] and gone["SpaceReclaimed"] > 1 << 20
     assert http("POST", "/build/prune").json["CachesDeleted"] == []

@@ -500,7 +500,7 @@ def test_labels_of_an_image_are_no_owner(fenced: Fenced, others_image: str) -> N
     made = fenced.all("POST", "/containers/create", SLEEP | {"Image": others_image}, query={"name": "lured"})
     try:
         assert fenced.http("ci")("GET", "/containers/json", query={"all": "1"}).json == []
-        assert fenced.http("ci")("POST", "/containers/prune").json["ContainersDeleted"] is None
+        assert fenced.http("ci")("POST", "/containers/prune").json["ContainersDeleted"] == []
         assert fenced.all("GET", f"/containers/{made.json['Id']}/json").status == 200
     finally:
         fenced.all("DELETE", f"/containers/{made.json['Id']}")

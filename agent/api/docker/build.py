@@ -17,7 +17,7 @@ from agent.api.build import MAX_CONTEXT_BYTES, is_gone
 from agent.api.build_events import Ordered, run_build
 from agent.api.context import Context
 from agent.api.docker.answers import Forbidden, json_answer
-from agent.api.docker.build_cache import PruneWish, forget
+from agent.api.docker.build_cache import Pruned, PruneWish, forget
 from agent.api.docker.build_limits import whole
 from agent.api.docker.build_logins import read_logins
 from agent.api.docker.build_query import BuildQuery, read_query
@@ -131,15 +131,18 @@ def _has_aux(request: web.Request) -> bool:
 
 async def prune(request: web.Request) -> web.StreamResponse:
     """POST /build/prune. `all` changes nothing: every step that is kept is one of the user's builds."""
-    pruned = await forget(context_of(request).engine, _prune_wish(request), time.time())
+    wish = _prune_wish(request)
+    engine = context_of(request).engine
+    pruned = await forget(engine, wish, time.time()) if wish is not None else Pruned((), 0)
     return json_answer({"CachesDeleted": list(pruned.keys), "SpaceReclaimed": pruned.space_bytes})
 
 
-def _prune_wish(request: web.Request) -> PruneWish:
+def _prune_wish(request: web.Request) -> PruneWish | None:
+    """None for steps with a label: there are none. `docker system prune --filter label=…` asks for them."""
     for name in request.query:
         if name not in _PRUNE_WORDS:
             raise Invalid("read request", name[:40], "a prune has no such option")
-    found = read_filters(request.query.get("filters", ""), ("until", "unused-for", "id"))
+    found = read_filters(request.query.get("filters", ""), ("until", "unused-for", "id", "label", "label!"))
     until = (*found.get("until", ()), *found.get("unused-for", ()))
     ids = found.get("id", ())
     if len(until) > 1 or len(ids) > 1:
@@ -151,7 +154,7 @@ def _prune_wish(request: web.Request) -> PruneWish:
     keep = max(whole(word or "0", "keep-storage") for word in words)
     now = time.time()
     unused = max(0.0, now - read_moment(until[0], now)) if until else 0.0
-    return PruneWish(unused, keep, ids[0] if ids else "")
+    return None if "label" in found else PruneWish(unused, keep, ids[0] if ids else "")
 
 
 def _own_name(request: web.Request, name: str) -> str:

@@ -358,4 +358,4 @@ async def prune(request: web.Request) -> web.Response:
         freed += await written_bytes(context, state.id)
         await auto_remove.remove(context, key, record, with_volumes=_takes_volumes(request, state))
         removed.append(state.id)
-    return json_answer({"ContainersDeleted": removed or None, "SpaceReclaimed": freed})
+    return json_answer({"ContainersDeleted": removed, "SpaceReclaimed": freed})
