@@ -28,7 +28,7 @@ from runtime.images.worker import IsolatedImages
 from runtime.model import ContainerConfig, Resources, SandboxState
 from runtime.network.networks import Networks
 from runtime.removal import remove_tree
-from runtime.signals import parse_signal
+from runtime.signals import DEFAULT_STOP, own_stop_signal, parse_signal
 from runtime.supervised import Supervised
 from runtime.supervisor import records
 from runtime.unkillable import unkillable
@@ -215,7 +215,7 @@ class Life:
     def _stop_signal(self, config: ContainerConfig, signal: str) -> int:
         is_said = signal or config.stop_signal or config.lower is not None
         image = None if is_said else self._images.get(config.image)
-        return parse_signal(signal or config.stop_signal or (image.stop_signal if image else "") or "TERM")
+        return parse_signal(own_stop_signal(signal or config.stop_signal, image) or DEFAULT_STOP)
 
     async def _release(self, entry: Entry) -> None:
         """A stopped container's ports are free for others, unless another runs in its sandbox."""

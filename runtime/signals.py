@@ -5,6 +5,15 @@ from __future__ import annotations
 import signal
 
 from runtime.errors import Invalid
+from runtime.model import ImageInfo
+
+DEFAULT_STOP = "TERM"
+
+
+def own_stop_signal(said: str, image: ImageInfo | None) -> str:
+    """By which a container is stopped: the one that was said, else its image's; "" for neither, which is
+    DEFAULT_STOP."""
+    return said or (image.stop_signal if image else "")
 
 
 def parse_signal(text: str) -> int:

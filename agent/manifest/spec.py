@@ -191,10 +191,11 @@ class Asked(Spec):
     image: as it was named, where the spec has its id. request: the body of the create call as it was read;
     nothing is decided by it. auto_remove: it goes, with its anonymous volumes, when it has ended.
     stop_seconds: how long the latest stop that was asked for may take, None for its own stop_grace_period;
-    stop_signal: the same, "" for its own. takes_volumes: their real names; they go with it when it is let go,
-    whichever agent is there by then. is_last_run: it was sent the signal that stops it, and whatever its
-    restart policy says it stays down when it has ended, until somebody starts it. tty_size: rows and columns
-    that its terminal begins with. start_error: why the latest start failed, "" when it did not.
+    stop_signal: the same, "" for its own; is_kill: it is to be killed, which is told as no stop.
+    takes_volumes: their real names; they go with it when it is let go, whichever agent is there by then.
+    is_last_run: it was sent the signal that stops it, and whatever its restart policy says it stays down when
+    it has ended, until somebody starts it. tty_size: rows and columns that its terminal begins with.
+    start_error: why the latest start failed, "" when it did not.
     """
 
     image: str = ""
@@ -202,6 +203,7 @@ class Asked(Spec):
     auto_remove: bool = False
     stop_seconds: float | None = None
     stop_signal: str = ""
+    is_kill: bool = False
     takes_volumes: tuple[str, ...] = ()
     is_last_run: bool = False
     tty_size: tuple[int, int] = (0, 0)

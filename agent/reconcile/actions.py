@@ -194,7 +194,8 @@ class StartContainer(Action):
 
 @dataclass(frozen=True, slots=True)
 class StopContainer(Action):
-    """by: what its exit counts as, see policy.Exit. started_at: of the run that is stopped."""
+    """by: what its exit counts as, see policy.Exit. started_at: of the run that is stopped. is_kill: no stop
+    was asked for, and none is told."""
 
     verb: ClassVar[str] = "stop"
     done: ClassVar[str] = "Stopped"
@@ -203,6 +204,7 @@ class StopContainer(Action):
     signal: str = ""
     by: ExitCause = "us"
     started_at: float | None = None
+    is_kill: bool = False
 
     @property
     def detail(self) -> str:

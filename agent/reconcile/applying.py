@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from dataclasses import replace
 
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import account, handing_over, happenings, repairs
@@ -21,6 +22,7 @@ from agent.reconcile.removal import token_of, way_to_stop
 from agent.reconcile.world import DEFAULT_BRIDGE, Desired
 from runtime.errors import SetpointError
 from runtime.face import Engine
+from runtime.signals import own_stop_signal
 from store.records import Happening, Key
 
 log = logging.getLogger(__name__)
@@ -137,6 +139,8 @@ class Applying:
         id = _container_of(action)
         now = self._engine.state(id) if id else None
         subject = self._know.subject(action.key, id, now) if id else None
+        if isinstance(action, do.StopContainer) and now is not None:
+            action = replace(action, signal=own_stop_signal(action.signal, self._engine.image(now.image)))
         return happenings.of_action(action, subject, now, self._know.image_name(action.key))
 
     def _follow_up(self, action: Action) -> None:

@@ -18,11 +18,11 @@ from agent.reconcile.policy import Exit
 from agent.reconcile.world import Desired
 from runtime.errors import SetpointError
 from runtime.model import ContainerState
-from runtime.signals import parse_signal
+from runtime.signals import DEFAULT_STOP, parse_signal
 from store.records import Happening, Key
 
 OWN_LABELS = "setpoint."
-KILL, TERM = 9, 15
+KILL = 9
 UNKNOWN_EXIT = 255
 BRIDGE = {"type": "bridge"}
 LOCAL = {"driver": "local"}
@@ -119,15 +119,15 @@ def _of_stop(action: do.StopContainer, subject: Subject, after: ContainerState |
     yield subject.happening("kill", signal=str(signal))
     yield from subject.on_networks("disconnect")
     yield _die(subject, after.exit_code if after else None, after.ran_seconds if after else None)
-    if signal != KILL:  # `docker kill` is no stop
+    if not action.is_kill:
         yield subject.happening("stop")
 
 
 def _number(signal: str) -> int:
     try:
-        return int(parse_signal(signal)) if signal else TERM
+        return int(parse_signal(signal or DEFAULT_STOP))
     except SetpointError:
-        return TERM
+        return int(parse_signal(DEFAULT_STOP))
 
 
 def _on_network(action: str, network: str, container: str) -> Happening:
@@ -137,10 +137,12 @@ def _on_network(action: str, network: str, container: str) -> Happening:
 # --- what was seen --------------------------------------------------------------------------------
 
 
-def of_exit(exit: Exit, subject: Subject) -> tuple[Happening, ...]:
-    """A container ended by itself."""
-    oom = (subject.happening("oom"),) if exit.oom_killed else ()
-    return (*oom, *subject.on_networks("disconnect"), _die(subject, exit.code, exit.ran_seconds))
+def of_exit(exit: Exit, subject: Subject, *, is_kill: bool = False) -> tuple[Happening, ...]:
+    """A container ended by itself. is_kill: it was to be killed, and was before the loop came to it."""
+    before = (subject.happening("oom"),) if exit.oom_killed else ()
+    if is_kill and exit.code == 128 + KILL:
+        before = (*before, subject.happening("kill", signal=str(KILL)))
+    return (*before, *subject.on_networks("disconnect"), _die(subject, exit.code, exit.ran_seconds))
 
 
 def _die(subject: Subject, code: int | None, seconds: float | None) -> Happening:

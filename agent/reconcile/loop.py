@@ -37,7 +37,7 @@ from agent.reconcile.needs import image_of
 from agent.reconcile.observer import Observer, Silent
 from agent.reconcile.policy import Exit, Health
 from agent.reconcile.probing import Probing
-from agent.reconcile.removal import is_left_alone
+from agent.reconcile.removal import is_kill, is_left_alone
 from agent.reconcile.sockets import NoSockets, Sockets
 from agent.reconcile.watching import Watching
 from agent.reconcile.world import HOST, World
@@ -193,7 +193,8 @@ class Loop:
             know.told_exits[exit.container] = (exit.started_at,)
             text = f"{key}#{exit.index} {exit}"
             subject = know.subject(key, exit.container)
-            told = happenings.of_exit(exit, subject) if subject is not None else ()
+            wish = is_kill(self.spec_of(key))
+            told = happenings.of_exit(exit, subject, is_kill=wish) if subject is not None else ()
             know.event(key, "Normal" if exit.code == 0 else "Warning", "Exited", text, happenings=told)
             know.on_exit(key, exit)
 

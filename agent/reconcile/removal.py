@@ -197,8 +197,13 @@ def stop_of(desired: Desired, replica: Replica, cause: Cause, by: ExitCause = "u
         signal=signal,
         by=by,
         started_at=replica.state.started_at,
+        is_kill=is_kill(desired.spec),
         index=replica.index,
     )
+
+
+def is_kill(spec: AnySpec | None) -> bool:
+    return isinstance(spec, ContainerSpec) and spec.asked is not None and spec.asked.is_kill
 
 
 def way_to_stop(spec: AnySpec | None) -> tuple[float, str]:

@@ -130,6 +130,63 @@ def test_what_a_manifest_made_is_told_with_its_project(host: Host, agent_story: 
     assert actions(found) == ["create", "start", "kill", "die", "stop", "destroy"]
 
 
+def test_a_manifests_stop_by_the_signal_that_kills_is_a_stop(
+    host: Host, agent_story: Story, name: str
+) -> None:
+    since = time.time()
+    service = "{image: busybox, command: sleep 1000, stop_signal: SIGKILL, network_mode: none}"
+    agent_story.apply({"told/compose.yaml": f"services: {{{name}: {service}}}"})
+    agent_story.apply({"told/compose.yaml": None})
+    eventually(lambda: "destroy" in actions(history(host, since)), "it is gone")
+    found = history(host, since, label=[f"com.docker.compose.service={name}"])
+    assert actions(found) == ["create", "start", "kill", "die", "stop", "destroy"]
+    assert found[2]["Actor"]["Attributes"]["signal"] == "9"
+
+
+STOPPED = ["die", "kill", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("words", "signal", "told"),
+    [
+        (("stop", "-t", "5"), "9", STOPPED),  # by its own signal
+        (("stop", "-t", "5", "-s", "INT"), "2", STOPPED),
+        (("kill",), "9", ["die", "kill"]),
+        (("rm", "-f"), "9", ["destroy", "die", "kill"]),
+    ],
+)
+def test_by_which_signal_it_was_stopped_is_told(
+    either: Host, name: str, words: tuple[str, ...], signal: str, told: list[str]
+) -> None:
+    made = ("--stop-signal", "KILL", "--network", "none", "--name", name)
+    either.docker("run", "-d", "--init", *made, "busybox", "sleep", "1000")
+    since = time.time()
+    either.docker(*words, name)
+
+    def found() -> list[dict[str, Any]]:
+        return history(either, since, container=[name])
+
+    eventually(lambda: len(found()) >= len(told), "all is told")
+    assert sorted(actions(found())) == told
+    kills = [each["Actor"]["Attributes"]["signal"] for each in found() if each["Action"] == "kill"]
+    assert kills == [signal]
+
+
+def test_the_signal_of_an_image_is_told(either: Host, name: str) -> None:
+    either.docker("create", "--name", name, "--network", "none", "busybox", "true")
+    either.docker("commit", "-c", "STOPSIGNAL SIGINT", name, f"{name}:1")
+    either.docker(
+        "run", "-d", "--init", "--name", f"{name}b", "--network", "none", f"{name}:1", "sleep", "99"
+    )
+    since = time.time()
+    either.docker("stop", "-t", "5", f"{name}b")
+    eventually(lambda: "stop" in actions(history(either, since, container=[f"{name}b"])), "it is told")
+    [kill] = [each for each in history(either, since, container=[f"{name}b"]) if each["Action"] == "kill"]
+    assert kill["Actor"]["Attributes"]["signal"] == "2"
+    either.docker("rm", f"{name}b", name)
+    either.docker("rmi", f"{name}:1")
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [

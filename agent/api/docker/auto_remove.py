@@ -74,7 +74,7 @@ async def remove(
     volumes = _going_volumes(context, key, record) if with_volumes else ()
     more: dict[str, object] = {"takes_volumes": volumes} if volumes else {}
     if at_once:
-        more |= {"stop_seconds": 0.0, "stop_signal": "KILL"}
+        more |= wishes.KILLED
     await wishes.let_go(context, key, _with_asked(record, more) if more else None)
 
 

@@ -67,7 +67,7 @@ async def _keep_and_stop(
     await _keep(context, state, name, directory, leaves_running=False)
     before = context.loop.verdict_of(key)
     try:
-        asked = asked_of(context, key) | {"stop_seconds": 0.0, "stop_signal": "KILL"}
+        asked = asked_of(context, key) | wishes.KILLED
         await wishes.change(context, key, ensure="stopped", asked=asked)
         await wait_down(context, key, state, before)
     except BaseException:

@@ -13,6 +13,7 @@ from agent.api.docker.container_body import FOREVER_SECONDS
 from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Mount, Port
 from agent.reconcile import convert
 from runtime.model import ImageInfo
+from runtime.signals import own_stop_signal
 
 NANOSECONDS = 1_000_000_000
 LIVE = frozenset(
@@ -59,7 +60,7 @@ def config_of(spec: ContainerSpec, image: ImageInfo | None, id: str, reference: 
     }
     if exposed := exposed_of(spec, image):
         found["ExposedPorts"] = {name: {} for name in exposed}
-    if signal := spec.stop_signal or (image.stop_signal if image else ""):
+    if signal := own_stop_signal(spec.stop_signal, image):
         found["StopSignal"] = signal
     if "stop_grace_period" in spec.model_fields_set:
         seconds = spec.stop_grace_period

@@ -25,11 +25,11 @@ from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.observe import key_of
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
-from runtime.signals import parse_signal
+from runtime.signals import own_stop_signal, parse_signal
 from store.records import Key, ObjectRecord
 
 KILL = 9
-OF_ONE_RUN = ("stop_seconds", "stop_signal", "is_last_run", "start_error")
+OF_ONE_RUN = ("stop_seconds", "stop_signal", "is_kill", "is_last_run", "start_error")
 MAX_ERROR = 1000
 ENDING_SIGNALS = ("TERM", "INT")  # sent by those who want an end, besides the container's own
 
@@ -122,7 +122,8 @@ async def wait_down(context: Context, key: Key, state: ContainerState, before: A
 def _way(request: web.Request) -> dict[str, Any]:
     """The time and the signal of this stop."""
     seconds, signal = _seconds(request), request.query.get("signal", "")
-    return {"stop_seconds": seconds, "stop_signal": checked_signal(signal) if signal else ""}
+    said = checked_signal(signal) if signal else ""
+    return {"stop_seconds": seconds, "stop_signal": said, "is_kill": False}
 
 
 def _asked_anew(context: Context, key: Key) -> dict[str, Any]:
@@ -192,7 +193,7 @@ async def kill(request: web.Request) -> web.Response:
         return no_content()
     key = owned_key(context, "kill", state)
     before = context.loop.verdict_of(key)
-    asked = asked_of(context, key) | {"stop_seconds": 0.0, "stop_signal": "KILL"}
+    asked = asked_of(context, key) | wishes.KILLED
     await wishes.change(context, key, ensure="stopped", asked=asked)
     with contextlib.suppress(Conflict, NotFound):  # the wish was as quick
         await context.engine.signal(state.id, signal)  # now, if a stop with more time is under way
@@ -211,8 +212,7 @@ async def _send(context: Context, state: ContainerState, signal: str, number: in
 
 def _ends(context: Context, record: ObjectRecord, number: int) -> bool:
     """Whether who sends this signal wants the container to end."""
-    image = context.loop.image_of(record.key)
-    own = wishes.container_spec_of(record).stop_signal or (image.stop_signal if image else "")
+    own = own_stop_signal(wishes.container_spec_of(record).stop_signal, context.loop.image_of(record.key))
     return number in map(parse_signal, filter(None, (own, *ENDING_SIGNALS)))
 
 

@@ -31,6 +31,7 @@ _KINDS: dict[str, type[SetpointError]] = {
     "unkillable": Temporary,
 }
 _MAY_COME = frozenset(("VolumeMissing", "NetworkMissing"))
+KILLED: dict[str, object] = {"stop_seconds": 0.0, "stop_signal": "KILL", "is_kill": True}  # of an Asked
 _ON_THE_WAY = frozenset(("Paused", "BackOff", "WaitsForDependents", "NetworkChanging", "SignaturesAsked"))
 
 

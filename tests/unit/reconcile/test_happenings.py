@@ -44,8 +44,13 @@ def test_a_stop_is_a_kill_an_end_and_a_stop() -> None:
 
 
 def test_a_kill_is_no_stop() -> None:
-    killed = told(do.StopContainer(API, CAUSE, id=ID, signal="KILL"))
+    killed = told(do.StopContainer(API, CAUSE, id=ID, signal="KILL", is_kill=True))
     assert killed == [("container", "kill"), ("network", "disconnect"), ("container", "die")]
+
+
+def test_a_stop_by_the_signal_that_kills_is_a_stop() -> None:
+    stopped = told(do.StopContainer(API, CAUSE, id=ID, signal="SIGKILL"))
+    assert stopped[-1] == ("container", "stop")
 
 
 def test_a_rename_has_both_names() -> None:
@@ -56,6 +61,11 @@ def test_a_rename_has_both_names() -> None:
 def test_an_end_for_want_of_memory_is_told_as_such() -> None:
     exit = Exit(1, ID, 1.0, 5.0, 137, oom_killed=True)
     assert [each.action for each in of_exit(exit, SUBJECT)] == ["oom", "disconnect", "die"]
+
+
+def test_a_kill_that_was_quicker_than_the_loop_is_told() -> None:
+    told = [each.action for each in of_exit(Exit(1, ID, 1.0, 5.0, 137), SUBJECT, is_kill=True)]
+    assert told == ["kill", "disconnect", "die"]
 
 
 def test_what_nobody_knows_any_more_is_not_made_up() -> None:
