@@ -83,6 +83,7 @@ class Context:
     event_feed: Any = None  # the same, for GET /events
     buildkit: Any = None  # the same (agent.api.docker.buildkit)
     streams: set[asyncio.Task[Any]] = field(default_factory=set)
+    alone: dict[Key, asyncio.Task[None]] = field(default_factory=dict)  # (agent.api.docker.attempts)
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
     rendered: Rendered = field(default_factory=Rendered)  # of the Docker API, too

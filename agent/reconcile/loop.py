@@ -521,6 +521,10 @@ class Loop:
         """What planning said last; another value after each look."""
         return self._know.verdicts.get(key)
 
+    def is_at_work(self, key: Key) -> bool:
+        """Whether something is being done for it right now: what is there of it may be half of it."""
+        return self._know.queue.is_in_flight(key)
+
     def failure_of(self, key: Key) -> Failure | None:
         """The newest action on it that failed, and that nothing has made up for yet."""
         failures = self._know.memory_of(key).failures.values()

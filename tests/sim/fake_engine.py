@@ -68,8 +68,9 @@ class _Sandbox:
 @dataclass
 class FakeEngine:
     """now: Unix seconds. fault: asked before each operation takes effect; half: asked after it did, so
-    that the caller sees an error although the thing is done. exec_result: what every exec answers.
-    clock_error: by how many seconds somebody has set the wall clock, which stamps go by.
+    that the caller sees an error although the thing is done; "assemble" is when a container is known and
+    not whole yet. exec_result: what every exec answers. clock_error: by how many seconds somebody has set
+    the wall clock, which stamps go by.
     """
 
     now: Callable[[], float]
@@ -78,6 +79,8 @@ class FakeEngine:
     half: Fault = lambda op, subject: None
     exec_result: Callable[[str, Sequence[str]], ExecResult] = lambda id, argv: ExecResult(0, b"")
     stop_takes: float = 0.0
+    assembly_takes: float = 0.0
+    start_takes: float = 0.0
     images: dict[str, ImageInfo] = field(default_factory=lambda: {"busybox:latest": BUSYBOX})
     signatures: dict[str, tuple[Signature, ...]] = field(default_factory=dict)
     first_seen: dict[str, float] = field(default_factory=dict)
@@ -121,19 +124,31 @@ class FakeEngine:
                 raise Conflict("create", config.name, f"{other.config.id[:12]} has that name")
         if all(image.id != config.image for image in self.images.values()):
             raise NotFound("create", config.name, f"no image {config.image}")
-        for mount in config.mounts:
-            if mount.kind == "volume" and mount.source not in self._volumes:
-                await self._make_volume(VolumeConfig(mount.source))
         state = ContainerState(
             id=config.id, name=config.name, labels=dict(config.labels), phase="created",
             sandbox=config.sandbox.id, image=config.image, created_at=self.now(),
             resources=config.resources, ports=config.sandbox.ports, endpoints=config.sandbox.endpoints,
         )  # fmt: skip
-        self._containers[config.id] = _Container(config, state)
+        self._containers[config.id] = _Container(config, state)  # the name is taken while volumes are filled
+        try:
+            await self._take_volumes(config)
+        except BaseException:
+            del self._containers[config.id]
+            raise
         self._end("create", config.id)
+
+    async def _take_volumes(self, config: ContainerConfig) -> None:
+        for mount in config.mounts:
+            await asyncio.sleep(0)
+            if mount.kind == "volume" and mount.source not in self._volumes:
+                await self._make_volume(VolumeConfig(mount.source))
+        await asyncio.sleep(self.assembly_takes)
+        if error := self.fault("assemble", config.id):
+            raise error
 
     async def start(self, id: str) -> None:
         await self._begin("start", id)
+        await asyncio.sleep(self.start_takes)
         container = self._container("start", id)
         if container.state.phase in ("running", "paused"):
             return

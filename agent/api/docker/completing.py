@@ -18,10 +18,15 @@ _under_way: set[asyncio.Task[Any]] = set()  # asyncio itself holds its tasks wea
 
 async def completed(work: Coroutine[Any, Any, T]) -> T:
     """Its result. It goes on when the caller is cancelled; how it ends is then nobody's to hear."""
+    return await asyncio.shield(begun(work))
+
+
+def begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """It goes on, and nobody need wait for it."""
     task = asyncio.get_running_loop().create_task(work)
     _under_way.add(task)
     task.add_done_callback(_finish)
-    return await asyncio.shield(task)
+    return task
 
 
 def _finish(task: asyncio.Task[Any]) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import message_of, no_content, not_modified
+from agent.api.docker.attempts import Attempt
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import FOREVER_SECONDS, checked_signal
 from agent.api.docker.events import note_container
@@ -46,15 +47,18 @@ async def start(request: web.Request) -> web.Response:
     before = context.loop.verdict_of(key)
     await beginning.choose(request, context, state)
     try:
-        await wishes.change(context, key, starts=True, ensure="running", asked=_asked_anew(context, key))
-        await _wait_started(context, key, state, before)
+        asked = _asked_anew(context, key)
+        wish = wishes.change(context, key, starts=True, ensure="running", asked=asked)
+        await _start_of(context, key, state, before).come_true(wish)
     except Exception:
         context.engine.checkpoints.choose_none(state.id)
         raise
     return no_content()
 
 
-async def _wait_started(context: Context, key: Key, state: ContainerState, before: Any) -> None:
+def _start_of(context: Context, key: Key, state: ContainerState, before: Any) -> Attempt:
+    """before: the verdict from before the wish."""
+
     def has_started() -> bool:
         now = context.engine.state(state.id)
         if now is None:
@@ -62,11 +66,10 @@ async def _wait_started(context: Context, key: Key, state: ContainerState, befor
             return True
         return now.started_at is not None and now.started_at != state.started_at
 
-    try:
-        await wishes.wait(context, key, has_started, "start", before=before)
-    except Exception as error:
-        await asyncio.shield(_give_up_start(context, key, message_of(error)))
-        raise
+    async def give_up(why: Exception) -> None:
+        await _give_up_start(context, key, message_of(why))
+
+    return Attempt(context, key, "start", has_started, give_up, before)
 
 
 async def _give_up_start(context: Context, key: Key, why: str) -> None:
@@ -155,8 +158,8 @@ async def restart(request: web.Request) -> web.Response:
     key, record = _record(context, state)
     before = context.loop.verdict_of(key)
     context.engine.checkpoints.choose_none(state.id)
-    await completed(_want_restart(context, state, key, record, request))
-    await _wait_started(context, key, state, before)
+    wish = completed(_want_restart(context, state, key, record, request))
+    await _start_of(context, key, state, before).come_true(wish)
     note_container(context, state, "restart")
     return no_content()
 

@@ -178,8 +178,12 @@ def _keep(profiles: Mapping[Path, str]) -> None:
 
 
 async def _wait_created(context: Context, key: Key, id: str) -> None:
+    def is_whole() -> bool:
+        """It is known as soon as its name is taken, before its volumes are filled, and may fail yet."""
+        return context.engine.state(id) is not None and not context.loop.is_at_work(key)
+
     try:
-        await wishes.wait(context, key, lambda: context.engine.state(id) is not None, "create")
+        await wishes.wait(context, key, is_whole, "create")
     except BaseException as error:
         # Also when the client is gone: nobody knows its id.
         await completed(_forget(context, key))

@@ -14,6 +14,7 @@ from aiohttp import web
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden
+from agent.api.docker.attempts import Attempt
 from agent.api.docker.bodies import flag_of, json_body, map_of, text_of
 from agent.api.docker.body_networks import attachment_of
 from agent.api.docker.finding import find_container, owned_key
@@ -22,7 +23,7 @@ from agent.api.docker.network_view import Seen
 from agent.api.requests import context_of
 from agent.manifest.spec import Attachment, ContainerSpec
 from agent.reconcile.world import DEFAULT_BRIDGE
-from runtime.errors import Conflict, Invalid, NotFound, SetpointError
+from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
 from runtime.network.addresses import check_mac
 from store.records import Key
@@ -154,14 +155,13 @@ async def _change(
     before: Networks,
 ) -> None:  # fmt: skip
     """What cannot be is not wanted any more: else it would be tried for ever, and hold up other changes."""
-    verdict = context.loop.verdict_of(key)
-    await wishes.change(context, key, networks=_said(wanted), network_mode="")
-    try:
-        await wishes.wait(context, key, is_so, "connect", before=verdict)
-    except SetpointError:
+
+    async def undo(_why: Exception) -> None:
         if context.engine.state(state.id) is not None:
             await wishes.change(context, key, networks=_said(before), network_mode="")
-        raise
+
+    attempt = Attempt(context, key, "connect", is_so, undo, context.loop.verdict_of(key))
+    await attempt.come_true(wishes.change(context, key, networks=_said(wanted), network_mode=""))
 
 
 def _said(networks: Networks) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from agent.api.at_once import at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden, json_answer, no_content
+from agent.api.docker.attempts import Attempt
 from agent.api.docker.bodies import json_body
 from agent.api.docker.completing import completed
 from agent.api.docker.filters import fits_labels, read_filters
@@ -74,12 +76,13 @@ async def create(request: web.Request) -> web.Response:
     key = Key(API_PROJECT, "network", spec.name)
     await _going_is_gone(context, key)
     # No wait between this look and the wish: of many that ask for one name, one gets it.
+    wish = None
     if not _asked_before(context, key, spec):
         if spec.name in _names(context):
             raise Conflict("", "", f"network with name {spec.name} already exists")
         claim(context, scope_of(request), Use(networks=1))
-        await wishes.put(context, key, spec)
-    await _wait_made(context, key, spec)
+        wish = wishes.put(context, key, spec)
+    await _make(context, key, spec, wish)
     id = network_id(context.settings.layout.instance, spec.name)
     return json_answer({"Id": id, "Warning": ""}, 201)
 
@@ -115,14 +118,16 @@ def _names(context: Context) -> set[str]:
     return {state.name for state in context.engine.list_networks()} | wanted
 
 
-async def _wait_made(context: Context, key: Key, spec: NetworkSpec) -> None:
+async def _make(context: Context, key: Key, spec: NetworkSpec, wish: Awaitable[object] | None) -> None:
     def is_made() -> bool:
         return any(state.name == spec.name for state in context.engine.list_networks())
 
-    try:
-        await wishes.wait(context, key, is_made, "create network")
-    except SetpointError as error:
+    async def let_go(_why: Exception) -> None:
         await wishes.let_go(context, key)
+
+    try:
+        await Attempt(context, key, "create network", is_made, let_go).come_true(wish)
+    except SetpointError as error:
         if "overlaps" in error.reason:
             reason = error.reason.partition(": ")[2] or error.reason
             raise Forbidden(f"Pool overlaps with other one on this address space ({reason})") from None

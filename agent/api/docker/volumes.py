@@ -17,6 +17,7 @@ from agent.api.at_once import at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import json_answer, no_content
+from agent.api.docker.attempts import Attempt
 from agent.api.docker.bodies import json_body
 from agent.api.docker.completing import completed
 from agent.api.docker.filters import Filters, flag_of, read_filters
@@ -41,7 +42,7 @@ from agent.policy.quota import Use
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from agent.reconcile.observe import key_of
 from runtime import disk_use
-from runtime.errors import Conflict, NotFound, SetpointError, Temporary
+from runtime.errors import Conflict, NotFound, Temporary
 from runtime.model import VolumeState
 from store.records import Key, ObjectRecord
 
@@ -111,18 +112,19 @@ async def _going_is_gone(context: Context, key: Key) -> None:
 
 async def _make(context: Context, key: Key, spec: VolumeSpec, scope: Scope | None) -> None:
     """Where a manifest wants one of that name, that one is waited for."""
-    wanted = _wanted_as(context, spec.name)
+    wanted, wish = _wanted_as(context, spec.name), None
     if wanted is None:
         claim(context, scope, Use(volumes=1), but=key)
-        await wishes.put(context, key, spec)
-    try:
-        await wishes.wait(
-            context, wanted or key, lambda: _find(context, spec.name) is not None, "create volume"
-        )
-    except SetpointError:
-        if wanted is None and key in context.loop.objects():
+        wish = wishes.put(context, key, spec)
+
+    def is_made() -> bool:
+        return _find(context, spec.name) is not None
+
+    async def let_go(_why: Exception) -> None:
+        if wanted is None:
             await wishes.let_go(context, key)
-        raise
+
+    await Attempt(context, wanted or key, "create volume", is_made, let_go).come_true(wish)
 
 
 def _wanted_as(context: Context, name: str) -> Key | None:

@@ -1,0 +1,285 @@
+"""Clients that break off, and agents that are killed, at each turn of the event loop in the middle of a call:
+all of what was asked for is done or nothing of it, the same call is possible again, and nothing stays of what
+cannot be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.api.docker import wishes
+from runtime.errors import Conflict, Invalid, SetpointError
+from store.records import Key
+from tests.sim.api_host import GONE, LONGEST_TURNS, Answer, ApiHost, Call
+
+KEPT = "kept"
+BODY: dict[str, Any] = {
+    "Image": "busybox:latest", "Volumes": {"/own": {}},
+    "HostConfig": {"Binds": [f"{KEPT}:/data"], "NetworkMode": "one"},
+}  # fmt: skip
+CREATE = Call("POST", "/containers/create?name=box", BODY)
+START = Call("POST", "/containers/box/start")
+REMOVE = Call("DELETE", "/containers/box?force=1&v=1")
+ONE, TWO = (Call("POST", "/networks/create", {"Name": name}) for name in ("one", "two"))
+DATA = Call("POST", "/volumes/create", {"Name": "data"})
+A_WHILE = 700.0  # longer than any call waits
+End = Callable[[ApiHost, Call, int], Answer]
+
+
+@pytest.fixture(autouse=True)
+def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time waits for no thread: what one does takes two turns here."""
+
+    async def in_two_turns(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        await asyncio.sleep(0)
+        done = function(*arguments, **named)
+        await asyncio.sleep(0)
+        return done
+
+    monkeypatch.setattr(asyncio, "to_thread", in_two_turns)
+    monkeypatch.setattr(wishes, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
+
+
+@pytest.fixture(params=[ApiHost.break_off, ApiHost.die_over], ids=["client", "agent"])
+def end(request: pytest.FixtureRequest) -> End:
+    """Who goes in the middle of the call."""
+    found: End = request.param
+    return found
+
+
+def hosts(end: End, call: Call, *before: Call) -> Iterator[tuple[ApiHost, Answer, str]]:
+    """A host for each turn at which the call may end, up to the one at which it is answered; and what a
+    failed assertion is to say."""
+    for turn in range(LONGEST_TURNS):
+        with contextlib.closing(ApiHost()) as host:
+            for each in before:
+                assert host.ask(each).status in (201, 204), each
+            answer = end(host, call, turn)
+            yield host, answer, f"after {turn} turns: {answer}"
+            assert not host.observer.bugs and not host.engine.violations, turn
+        if answer != GONE:
+            assert turn > 1, "it is done in one turn"
+            return
+    pytest.fail("it is not answered")
+
+
+@pytest.fixture
+def host() -> Iterator[ApiHost]:
+    with contextlib.closing(ApiHost()) as made:
+        yield made
+
+
+def volumes(host: ApiHost) -> set[str]:
+    return {each.name for each in host.engine.list_volumes()}
+
+
+def refuses(host: ApiHost, op: str, error: SetpointError) -> None:
+    host.engine.fault = lambda asked, _subject: error if asked == op else None
+
+
+def refuses_nothing(host: ApiHost) -> None:
+    host.engine.fault = lambda _op, _subject: None
+
+
+def take_all(host: ApiHost) -> None:
+    """Away with it: nothing that is left is in the way of that, and nothing is left then."""
+    for state in host.engine.list():
+        assert host.ask(Call("DELETE", f"/containers/{state.id}?force=1&v=1")).status == 204
+    for network in host.engine.list_networks():
+        if network.name != "bridge":
+            assert host.ask(Call("DELETE", f"/networks/{network.name}")).status == 204
+    for volume in host.engine.list_volumes():
+        assert host.ask(Call("DELETE", f"/volumes/{volume.name}")).status == 204
+    assert not volumes(host) and not host.engine.list() and not host.engine.list_sandboxes()
+    assert not [key for key in host.loop.objects() if key.project == "@api"]
+
+
+# --- what can be ------------------------------------------------------------------------------------
+
+
+def test_a_create(end: End) -> None:
+    for host, answer, when in hosts(end, CREATE, ONE):
+        host.run(1.0)
+        is_there = "box" in host.engine.names
+        assert len(volumes(host) - {KEPT}) == is_there, when
+        again = host.ask(CREATE).status
+        assert again == 201 or (again == 409 and answer.status == 201), when
+        assert host.ask(REMOVE).status == 204, when
+        assert volumes(host) == {KEPT}, when
+        take_all(host)
+
+
+def test_a_create_that_is_asked_for_again_at_once() -> None:
+    """While the first is being let go, the name may be taken yet; a moment later it is not."""
+    for host, answer, when in hosts(ApiHost.break_off, CREATE, ONE):
+        again = host.ask(CREATE).status
+        assert again in (201, 409), when
+        host.run(1.0)
+        assert host.ask(REMOVE).status == (204 if 201 in (again, answer.status) else 404), when
+        assert volumes(host) <= {KEPT}, when
+        assert host.ask(CREATE).status == 201, when
+
+
+@pytest.mark.parametrize(
+    ("call", "again", "phase", "networks"),
+    [
+        (START, (204, 304), "running", {"one"}),
+        (Call("POST", "/containers/box/stop"), (204, 304), "stopped", {"one"}),
+        (Call("POST", "/containers/box/restart"), (204,), "running", {"one"}),
+        (Call("POST", "/containers/box/kill"), (204, 409), "stopped", {"one"}),
+        (Call("POST", "/containers/box/pause"), (204, 409), "paused", {"one"}),
+        (Call("POST", "/containers/box/rename?name=box2"), (204, 404), "running", {"one"}),
+        (Call("POST", "/networks/two/connect", {"Container": "box"}), (200, 403), "running", {"one", "two"}),
+        (Call("POST", "/networks/one/disconnect", {"Container": "box"}), (200, 409), "running", set()),
+    ],
+    ids=lambda each: each.path.split("?")[0].rpartition("/")[2] if isinstance(each, Call) else "",
+)
+def test_a_change(end: End, call: Call, again: tuple[int, ...], phase: str, networks: set[str]) -> None:
+    before = (ONE, TWO, CREATE) if call == START else (ONE, TWO, CREATE, START)
+    for host, _, when in hosts(end, call, *before):
+        assert host.ask(call).status in again, when
+        (state,) = host.engine.list()
+        assert state.phase == phase and {each.network for each in state.endpoints} == networks, when
+        assert state.name == ("box2" if "rename" in call.path else "box"), when
+        take_all(host)
+
+
+@pytest.mark.parametrize(
+    ("call", "before", "again"),
+    [
+        (REMOVE, (ONE, CREATE, START), (204, 404)),
+        (Call("DELETE", "/containers/box?v=1"), (ONE, CREATE), (204, 404)),
+        (Call("DELETE", "/networks/two"), (TWO,), (204, 404)),
+        (Call("DELETE", "/volumes/data"), (DATA,), (204, 404)),
+        (Call("POST", "/networks/prune"), (TWO,), (200,)),
+        (Call("POST", "/volumes/prune?filters=%7B%22all%22%3A%5B%22true%22%5D%7D"), (DATA,), (200,)),
+    ],
+    ids=["container", "created", "network", "volume", "networks", "volumes"],
+)
+def test_a_removal(end: End, call: Call, before: tuple[Call, ...], again: tuple[int, ...]) -> None:
+    for host, _, when in hosts(end, call, *before):
+        assert host.ask(call).status in again, when
+        host.run(1.0)  # of what the first call goes on with
+        assert not host.engine.list() and volumes(host) <= {KEPT}, when
+        assert {each.name for each in host.engine.list_networks()} <= {"one", "bridge"}, when
+        for each in before:
+            assert host.ask(each).status in (201, 204) or each == ONE, when
+        take_all(host)
+
+
+@pytest.mark.parametrize("call", [TWO, DATA], ids=["network", "volume"])
+def test_a_thing_that_is_made(end: End, call: Call) -> None:
+    for host, _, when in hosts(end, call):
+        host.run(1.0)
+        assert host.ask(call).status in (201, 409), when
+        assert len(host.engine.list_networks()) + len(volumes(host)) == 1, when
+        take_all(host)
+
+
+# --- what cannot be ---------------------------------------------------------------------------------
+
+
+def test_a_create_that_cannot_be() -> None:
+    for host, _, when in hosts(_refused("assemble", Invalid("create", "box", "no such device")), CREATE, ONE):
+        host.run(A_WHILE)
+        assert not host.engine.list() and volumes(host) <= {KEPT}, when
+        refuses_nothing(host)
+        assert host.ask(CREATE).status == 201, when
+
+
+def test_a_create_that_fails_late_is_told(host: ApiHost) -> None:
+    """It is known as soon as its name is taken; volumes that are being filled may find the disk full."""
+    host.ask(ONE)
+    host.engine.assembly_takes = 5.0
+    refuses(host, "assemble", Invalid("create", "box", "no such device"))
+    assert host.ask(CREATE).status == 400
+    assert not host.engine.list() and volumes(host) <= {KEPT}
+
+
+@pytest.mark.parametrize("removes", [False, True], ids=["", "--rm"])
+def test_a_start_that_cannot_be(removes: bool) -> None:
+    """It is not tried again by itself, says why, and goes where it was to go when it has ended."""
+    create = Call(CREATE.method, CREATE.path, BODY | {"HostConfig": {"AutoRemove": removes}})
+    why = Invalid("start", "box", "no such program")
+    for host, _, when in hosts(_refused("start", why), START, create):
+        host.run(A_WHILE)
+        tries = [op for op, _ in host.engine.calls if op == "start"]
+        if not tries:  # who broke off had not said anything yet
+            continue
+        assert len(tries) == 1, when
+        refuses_nothing(host)
+        host.run(A_WHILE)
+        assert len([op for op, _ in host.engine.calls if op == "start"]) == 1, when
+        assert bool(host.engine.list()) == (not removes), when
+        if not removes:
+            spec = host.loop.objects()[_box(host)].spec
+            assert spec["ensure"] == "stopped" and "no such program" in spec["asked"]["start_error"], when
+
+
+def _box(host: ApiHost) -> Key:
+    return next(key for key in host.loop.objects() if key.kind == "container")
+
+
+@pytest.mark.parametrize(
+    ("call", "op", "before"),
+    [
+        (TWO, "create_network", ()),
+        (DATA, "create_volume", ()),
+        (Call("POST", "/networks/two/connect", {"Container": "box"}), "connect", (ONE, TWO, CREATE, START)),
+    ],
+    ids=["network", "volume", "connect"],
+)
+def test_what_cannot_be_is_not_wanted_for_ever(call: Call, op: str, before: tuple[Call, ...]) -> None:
+    """A moment later it can be, for who asks again."""
+    for host, _, when in hosts(_refused(op, Conflict(op, "it", "10.1.0.0/16 overlaps")), call, *before):
+        host.run(A_WHILE)
+        count = len(host.engine.calls)
+        host.run(A_WHILE)
+        assert op not in [each for each, _ in host.engine.calls[count:]], when
+        refuses_nothing(host)
+        host.run(1.0)
+        assert host.ask(call).status in (200, 201), when
+        take_all(host)
+
+
+def test_what_somebody_else_wishes_meanwhile_is_his(host: ApiHost) -> None:
+    """A start takes long, and its client goes; another one stops the container: nothing is taken back when
+    the time is over that a start has."""
+    for each in (ONE, Call(CREATE.method, CREATE.path, BODY | {"HostConfig": {"AutoRemove": True}})):
+        host.ask(each)
+    host.engine.start_takes = A_WHILE
+    host.break_off(START, 6)
+    host.do(wishes.change(host.context, _box(host), ensure="stopped"))
+    host.run(A_WHILE - 1.0)
+    assert host.engine.list()
+
+
+def test_few_wait_alone(host: ApiHost) -> None:
+    """Of many that break off over one container, one stays, and none once it is so."""
+    for each in (ONE, CREATE):
+        host.ask(each)
+    host.engine.start_takes = 50.0
+    for _ in range(20):
+        host.break_off(START, 6)
+    assert len(host.context.alone) == 1
+    host.run(60.0)
+    assert not host.context.alone
+    (state,) = host.engine.list()
+    assert state.phase == "running"
+
+
+def _refused(op: str, error: SetpointError) -> End:
+    """A client that breaks off over what cannot be."""
+
+    def end(host: ApiHost, call: Call, turns: int) -> Answer:
+        refuses(host, op, error)
+        host.engine.calls.clear()
+        return host.break_off(call, turns)
+
+    return end
