@@ -106,8 +106,8 @@ LOGGING = {
         one_of("json-file", "local", "none"),
     ),
     "options": D(
-        "max-size of a log file (10m) and max-file, how many are kept (3). compress and mode: blocking may "
-        "be said, too.",
+        "max-size of a log file (10m) and max-file, how many are kept (3). labels and env, names of them, "
+        "and tag are what `docker logs --details` shows. compress and mode: blocking may be said, too.",
         "options: {max-size: 5m, max-file: 2}",
         {"type": "object"},
     ),

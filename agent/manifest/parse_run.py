@@ -9,6 +9,7 @@ import re
 import signal
 from typing import Any
 
+from agent.manifest.log_tags import check_tag
 from agent.manifest.nodes import Mapping, Node, Scalar, Sequence
 from agent.manifest.parse_values import (
     MAX_INTEGER,
@@ -325,9 +326,22 @@ def _log_size(r: Reading, node: Node) -> int:
     return result
 
 
+def _log_tag(r: Reading, node: Node) -> str:
+    value = text(r, node)
+    try:
+        check_tag(value)
+    except Invalid as error:
+        raise Refuse(error.reason.removeprefix("log opt tag: "), error.hint) from None
+    return value
+
+
 # The last two may be said as they change nothing that anybody sees.
 LOG_OPTIONS: dict[str, Parser[Any]] = {
-    "max-size": _log_size, "max-file": integer(1, 1000), "compress": boolean, "mode": choice("blocking"),
+    "max-size": _log_size, "max-file": integer(1, 1000), "labels": text, "env": text, "tag": _log_tag,
+    "compress": boolean, "mode": choice("blocking"),
+}  # fmt: skip
+_LOG_FIELDS = {
+    "max-size": "max_size_bytes", "max-file": "max_file", "labels": "labels", "env": "env", "tag": "tag",
 }  # fmt: skip
 LOG_DRIVERS = ("json-file", "local", "none")
 OTHER_DRIVERS = ("syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs")
@@ -341,20 +355,12 @@ def _driver(r: Reading, node: Node) -> str:
 
 
 def logging(r: Reading, node: Node) -> Logging:
-    other_options = (
-        "tag",
-        "labels",
-        "labels-regex",
-        "env",
-        "env-regex",
-        "max-buffer-size",
-    )
-    options = _section(LOG_OPTIONS, *other_options)
+    options = _section(LOG_OPTIONS, "labels-regex", "env-regex", "max-buffer-size")
     values = fields(r, node, {"driver": _driver, "options": options})
     if values.get("driver") == "none" and values.get("options"):
         raise Refuse("the driver none has no options", "leave them out")
     result = {"driver": values["driver"]} if "driver" in values else {}
-    for name, target in (("max-size", "max_size_bytes"), ("max-file", "max_file")):
+    for name, target in _LOG_FIELDS.items():
         if name in values.get("options", {}):
             result[target] = values["options"][name]
     return Logging(**result)

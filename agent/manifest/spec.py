@@ -128,9 +128,14 @@ class Blkio(Spec):
 
 
 class Logging(Spec):
+    """labels, env: names with commas between them. They and tag are shown with each line to who asks."""
+
     driver: Literal["json-file", "local", "none", ""] = ""
     max_size_bytes: int = 10 * 1024 * 1024
     max_file: int = 3
+    labels: str = ""
+    env: str = ""
+    tag: str = ""
 
 
 class UpdateSpec(Spec):

@@ -16,7 +16,7 @@ from agent.manifest.parse_values import to_size
 from tests.api.container_bodies import bodies
 from tests.api.http_client import Http
 from tests.e2e.own_story import own_story
-from tests.e2e.story import Story
+from tests.e2e.story import Story, eventually
 
 NETWORKS = ("net-a", "net.b")
 COMPOSE = "com.docker.compose."
@@ -133,6 +133,27 @@ def test_whatever_was_asked_for_is_adopted_as_it_is(own: Story, body: dict[str, 
     key = next(each["key"] for each in own.status()["objects"] if each["file"] == path)
     assert key == f"ad/container/{name}"
     assert http("DELETE", f"/containers/{id}", query={"force": "1"}).status == 409
+
+
+def test_what_is_shown_with_each_line_of_a_log_is_adopted(own: Story) -> None:
+    """The options of a log are part of the manifest: by it the same is shown, and nothing is made anew."""
+    http = Http(own.layout.agent_socket)
+    options = {"labels": "tier,team", "env": "TZ", "tag": "{{.Name}}/{{.ID}}", "max-file": "2"}
+    body = {
+        "Image": "busybox", "Cmd": ["sh", "-c", "echo hi; sleep 1000"], "Labels": {"tier": "front"},
+        "Env": ["TZ=UTC"], "HostConfig": {"LogConfig": {"Type": "json-file", "Config": options}},
+    }  # fmt: skip
+    id = made(http, body, "told")
+    query = {"stdout": "1", "details": "1"}
+    shown = f"TZ=UTC,tag=told%2F{id[:12]},tier=front hi\n".encode()
+    eventually(lambda: http("GET", f"/containers/{id}/logs", query=query).body[8:] == shown, "it is shown")
+    own.setpoint("adopt", "told", "--to", own.tree / "log/compose.yaml", "--commit")
+    assert own.setpoint("plan").startswith("nothing to do")
+    view = http("GET", f"/containers/{id}/json").json
+    assert view["State"]["Running"]
+    config = view["HostConfig"]["LogConfig"]["Config"]
+    assert {name: config[name] for name in options} == options
+    assert http("GET", f"/containers/{id}/logs", query=query).body[8:] == shown
 
 
 def test_two_files_of_a_project_share_what_they_use(own: Story) -> None:

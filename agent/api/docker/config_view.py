@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.api.docker.body_limits import CPU_PERIOD
 from agent.api.docker.container_body import FOREVER_SECONDS
-from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Mount, Port
+from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Logging, Mount, Port
 from agent.reconcile import convert
 from runtime.model import ImageInfo
 from runtime.signals import own_stop_signal
@@ -172,15 +172,23 @@ def _limits(spec: ContainerSpec) -> dict[str, Any]:
         "AutoRemove": bool(spec.asked and spec.asked.auto_remove),
         "LogConfig": {
             "Type": spec.logging.driver or "json-file",
-            "Config": {} if spec.logging.driver == "none" else {
-                "max-size": str(spec.logging.max_size_bytes), "max-file": str(spec.logging.max_file),
-            },
+            "Config": _log_options(spec.logging),
         },
         "OomScoreAdj": spec.oom_score_adj or 0,
         "ShmSize": convert.DEFAULT_SHM_BYTES if spec.shm_size is None else spec.shm_size,
         "Runtime": "setpoint",
         "ConsoleSize": [0, 0],
         "Isolation": "",
+    }  # fmt: skip
+
+
+def _log_options(logging: Logging) -> dict[str, str]:
+    if logging.driver == "none":
+        return {}
+    words = {"labels": logging.labels, "env": logging.env, "tag": logging.tag}
+    return {
+        "max-size": str(logging.max_size_bytes), "max-file": str(logging.max_file),
+        **{name: said for name, said in words.items() if said},
     }  # fmt: skip
 
 

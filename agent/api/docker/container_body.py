@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.api.docker import body_limits, body_mounts, body_networks, log_attributes
+from agent.api.docker import body_limits, body_mounts, body_networks
 from agent.api.docker.bodies import (
     flag_of,
     list_of,
@@ -23,6 +23,7 @@ from agent.api.docker.bodies import (
     whole_of,
 )
 from agent.api.docker.terminal_size import read_console_size
+from agent.manifest.log_tags import check_tag
 from agent.manifest.parse_run import SIGNAL_NAMES
 from agent.manifest.reading import Refuse
 from agent.manifest.spec import Asked, ContainerSpec, Healthcheck, Logging, Mount
@@ -38,6 +39,7 @@ StopSignal StopTimeout Shell HostConfig NetworkingConfig Platform
 _KNOWN = frozenset(_FIELDS.split())
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_LOG_WORDS = ("tag", "labels", "env")
 _OTHER_LOG_OPTIONS = {
     **dict.fromkeys(("labels-regex", "env-regex"), ("patterns are not to be had here", "labels or env")),
     "max-buffer-size": ("nothing is buffered here, and nothing is lost", "leave it out"),
@@ -362,10 +364,8 @@ def _logging(data: Mapping[str, Any]) -> Logging | None:
             fields["max_size_bytes"] = _size(value)
         elif name == "max-file" and value.isascii() and value.isdigit() and 1 <= int(value[:6]) <= 1000:
             fields["max_file"] = int(value[:6])
-        elif name == "tag":
-            log_attributes.check_tag(value)
-        elif name in log_attributes.NAMED:
-            continue  # shown to who reads the log; see `log_attributes`
+        elif name in _LOG_WORDS:  # shown to who reads the log; see `log_attributes`
+            fields[name] = value
         elif name in _OTHER_LOG_OPTIONS:
             raise Unsupported("create", f"log opt {name}={value[:40]}", *_OTHER_LOG_OPTIONS[name])
         elif (name, value) == ("mode", "non-blocking"):
@@ -374,6 +374,7 @@ def _logging(data: Mapping[str, Any]) -> Logging | None:
             )
         elif value not in _AS_IT_IS.get(name, ()):
             raise Invalid("", "", f"unknown log opt '{name[:40]}' for json-file log driver")
+    check_tag(fields.get("tag", ""))
     return Logging(**fields) if fields else None
 
 

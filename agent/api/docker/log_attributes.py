@@ -5,41 +5,29 @@ The same for all lines of a container, so that nothing of it need lie in its log
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from urllib.parse import quote_plus
 
-from runtime.errors import Invalid
+from agent.manifest.log_tags import FIELD
+from agent.manifest.spec import Logging
 
-NAMED = ("labels", "env")  # options whose value is a list of names
-_FIELD = re.compile(r"\{\{\s*(.*?)\s*\}\}")
-_FIELDS = (".ID", ".FullID", ".Name", ".ImageName", ".ImageID", ".ImageFullID", ".DaemonName")
 _ID_DIGITS = 12
 MAX_BYTES = 1024  # of all of them: they stand before each line, and a block may have 20,000
 
 
-def check_tag(text: str) -> None:
-    """Invalid for a form that asks for more than fields."""
-    for field in _FIELD.findall(text):
-        if field not in _FIELDS:
-            raise Invalid("", "", f"log opt tag: {field[:40]!r} is no field (hint: {', '.join(_FIELDS)})")
-    if "{{" in _FIELD.sub("", text):
-        raise Invalid("", "", f"log opt tag: {text[:40]!r} has a field without an end")
-
-
 def attributes_of(
-    options: Mapping[str, str], labels: Mapping[str, str], environment: Mapping[str, str],
+    options: Logging, labels: Mapping[str, str], environment: Mapping[str, str],
     fields: Mapping[str, str],
 ) -> str:  # fmt: skip
     """ "name=value,other=value" as the daemon writes them; "" for more than can stand before a line. fields:
     `fields_of`, for the tag."""
     found: dict[str, str] = {}
-    for option, values in (("labels", labels), ("env", environment)):
-        for name in filter(None, options.get(option, "").split(",")):
+    for names, values in ((options.labels, labels), (options.env, environment)):
+        for name in filter(None, names.split(",")):
             if name in values:
                 found[name] = values[name]
-    if tag := options.get("tag"):
-        found["tag"] = _FIELD.sub(lambda field: fields.get(field[1], ""), tag)
+    if options.tag:
+        found["tag"] = FIELD.sub(lambda field: fields.get(field[1], ""), options.tag)
     said = ",".join(f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found))
     return said if len(said) <= MAX_BYTES else ""
 

@@ -96,15 +96,12 @@ async def logs(request: web.Request) -> web.StreamResponse:
 def _attributes(context: Context, state: ContainerState) -> str:
     """What the options of its log say of each of its lines."""
     seen = look_at(context, state)
-    asked = seen.spec.asked if seen.spec is not None else None
-    logging = (asked.request.get("HostConfig") or {}).get("LogConfig") if asked is not None else None
-    options = (logging or {}).get("Config")
-    if seen.spec is None or not options:
+    if seen.spec is None:
         return ""
     shown = config_of(seen.spec, seen.image, state.id, seen.reference)
     environment = dict(entry.partition("=")[::2] for entry in shown["Env"])
     fields = fields_of(state.id, state.name, state.image, seen.reference)
-    return attributes_of(options, seen.labels(), environment, fields)
+    return attributes_of(seen.spec.logging, seen.labels(), environment, fields)
 
 
 def _check_kept(context: Context, state: ContainerState) -> None:

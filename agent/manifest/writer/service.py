@@ -247,6 +247,7 @@ def _logging(name: str, value: Logging) -> Fields:
         options["max-size"] = values.size_text(value.max_size_bytes)
     if value.max_file != Logging().max_file:
         options["max-file"] = value.max_file
+    options |= {word: Quoted(said) for word in ("labels", "env", "tag") if (said := getattr(value, word))}
     return {name: found | ({"options": options} if options else {})}
 
 

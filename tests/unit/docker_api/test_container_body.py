@@ -124,6 +124,11 @@ def test_networks_and_ports() -> None:
     assert [(port.published, port.host_ip) for port in made.ports] == [(8080, ""), (None, "127.0.0.1")]
     everything = spec(host={"PublishAllPorts": True}, ExposedPorts={"53/udp": {}})
     assert {(port.target, port.protocol) for port in everything.ports} == {(80, "tcp"), (53, "udp")}
+    ranges = spec(ExposedPorts={"3000-3001": {}, "53-53/udp": {}})
+    assert ranges.expose == ("3000/tcp", "3001/tcp", "53/udp", "80/tcp")
+    for bad in ({"2-1": {}}, {"1-x": {}}, {f"{first}-65535": {} for first in range(1, 9)}):
+        with pytest.raises(Invalid, match="exposed ports|invalid port specification"):
+            spec(ExposedPorts=bad)
     several = spec(host={"PortBindings": {"80/tcp": [{"HostPort": "8000-8010"}, {"HostPort": "90-90"}]}})
     assert [(port.published, port.published_last) for port in several.ports] == [(8000, 8010), (90, None)]
     assert port_bindings(several.ports)["80/tcp"][0] == {"HostIp": "", "HostPort": "8000-8010"}
@@ -387,6 +392,11 @@ def test_logs_are_files_that_are_bounded() -> None:
 
 def test_no_log_at_all() -> None:
     assert spec(host={"LogConfig": {"Type": "none", "Config": {}}}).logging == Logging(driver="none")
+
+
+def test_what_is_shown_with_each_line_is_part_of_a_spec() -> None:
+    said = {"labels": "a,b", "env": "E", "tag": "{{.Name}}"}
+    assert spec(host={"LogConfig": {"Config": said}}).logging == Logging(**said)
 
 
 def test_what_a_link_leads_to_is_used() -> None:

@@ -10,6 +10,7 @@ from agent.manifest.spec import (
     Attachment,
     ContainerSpec,
     Ipv6,
+    Logging,
     Mount,
     NetworkSpec,
     Port,
@@ -80,12 +81,14 @@ def test_what_was_asked_for_is_said() -> None:
         "MemorySwap": 128 << 20, "CapAdd": ["CAP_NET_ADMIN"],
         "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 5},
         "Tmpfs": {"/run": "size=1m"}, "ReadonlyRootfs": True,
+        "LogConfig": {"Type": "json-file", "Config": {"tag": "{{.Name}}", "labels": "my", "max-file": "2"}},
     }  # fmt: skip
     spec = web(imported(container(Config=config, HostConfig=host)))
     assert spec.command == ("run", "it") and spec.environment == {"A": "b$c"} and spec.labels == {"my": "own"}
     assert spec.ports == (Port(target=80, published=8080),)
     assert spec.mem_limit == 64 << 20 and spec.memswap_limit is None and spec.cap_add == ("NET_ADMIN",)
     assert spec.restart == Restart(policy="on-failure", max_attempts=5)
+    assert spec.logging == Logging(max_file=2, labels="my", tag="{{.Name}}")
     assert spec.mounts == (Mount(type="tmpfs", target="/run", size_bytes=1 << 20),) and spec.read_only
 
 

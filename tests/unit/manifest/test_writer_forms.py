@@ -296,6 +296,10 @@ FORMS: list[tuple[dict[str, Any], str]] = [
         "restart:\n  policy: on-failure\n  max_attempts: 7\n  window: 1m\n",
     ),
     (
+        {"logging": Logging(labels="a,b", tag="{{.Name}}")},
+        'logging:\n  options:\n    labels: "a,b"\n    tag: "{{.Name}}"\n',
+    ),
+    (
         {"logging": Logging(driver="local", max_file=9)},
         "logging:\n  driver: local\n  options:\n    max-file: 9\n",
     ),

@@ -180,7 +180,7 @@ UPDATE = some(
 )  # fmt: skip
 LOGGING = some(
     Logging, driver=st.sampled_from(("json-file", "local")), max_size_bytes=st.integers(4096, 2**40),
-    max_file=st.integers(1, 1000),
+    max_file=st.integers(1, 1000), labels=FILLED, env=FILLED, tag=st.sampled_from(("{{.Name}}", "a b", "$x")),
 )  # fmt: skip
 RATES = tuples(st.builds(BlkioRate, path=PATHS, rate=SIZES))
 BLKIO = some(
