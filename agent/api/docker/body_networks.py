@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from agent.api.docker.bodies import flag_of, map_of, text_of, texts_of, whole_of
@@ -14,6 +15,7 @@ from runtime.network.ports import check_address6
 
 Named = Callable[[str], str]  # a reference as clients say it -> what the spec calls it
 DEFAULT_MODES = ("", "default", "bridge")
+MAX_EXPOSED = 3 * 65535  # all that there are
 
 
 def network_of(
@@ -165,8 +167,23 @@ def exposed_of(
     config: Mapping[str, Any], host: Mapping[str, Any], image_ports: Sequence[str]
 ) -> tuple[str, ...]:
     """ "80/tcp" of all that the container, what it publishes and its image name."""
-    names = [*map_of(config, "ExposedPorts"), *map_of(host, "PortBindings"), *image_ports]
+    exposed = (each for text in map_of(config, "ExposedPorts") for each in _range_of(text))
+    names = [*islice(exposed, MAX_EXPOSED + 1), *map_of(host, "PortBindings"), *image_ports]
+    if len(names) > MAX_EXPOSED:
+        raise Invalid("", "", f"more than {MAX_EXPOSED} exposed ports")
     return tuple(dict.fromkeys("{}/{}".format(*port_of(name)) for name in names))
+
+
+def _range_of(text: str) -> list[str]:
+    """ "3000-3002/tcp", which compose sends as its file has it: one a port."""
+    numbers, sign, protocol = text.partition("/")
+    first, to, last = numbers.partition("-")
+    if not to:
+        return [text]
+    least, most = _number(first, text, least=1), _number(last, text, least=1)
+    if most < least:
+        raise Invalid("", "", f"invalid port specification: {text[:40]!r}")
+    return [f"{number}{sign}{protocol}" for number in range(least, most + 1)]
 
 
 def extra_hosts_of(host: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -127,7 +127,7 @@ def test_networks_and_ports() -> None:
     ranges = spec(ExposedPorts={"3000-3001": {}, "53-53/udp": {}})
     assert ranges.expose == ("3000/tcp", "3001/tcp", "53/udp", "80/tcp")
     for bad in ({"2-1": {}}, {"1-x": {}}, {f"{first}-65535": {} for first in range(1, 9)}):
-        with pytest.raises(Invalid, match="exposed ports|invalid port specification"):
+        with pytest.raises(Invalid, match=r"exposed ports|invalid port specification"):
             spec(ExposedPorts=bad)
     several = spec(host={"PortBindings": {"80/tcp": [{"HostPort": "8000-8010"}, {"HostPort": "90-90"}]}})
     assert [(port.published, port.published_last) for port in several.ports] == [(8000, 8010), (90, None)]
