@@ -57,6 +57,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except asyncio.CancelledError:
         raise
     except Exception as error:
+        if isinstance(error, ConnectionError) and _is_gone(request):
+            raise  # aiohttp ends the connection; there is nobody to answer
         response = _answer_to(request, error)
     request.app[CONTEXT].metrics.on_request(response.status)
     return response
@@ -70,8 +72,6 @@ def _check_version(request: web.Request) -> None:
 def _answer_to(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, web.HTTPException):
         return _refused(request, error)
-    if isinstance(error, ConnectionError) and _is_gone(request):
-        raise error  # aiohttp ends the connection; there is nobody to answer
     if errors.is_bug(error):
         log.error("a bug in answering %s %s", request.method, request.path, exc_info=error)
         request.app[CONTEXT].metrics.on_bug(None, error)

@@ -27,6 +27,7 @@ from aiohttp.web_protocol import RequestHandler
 from agent.api import early_reader
 from agent.api.early_reader import EarlyReader
 from agent.api.lent_body import is_for_others
+from agent.api.parting import forget_place, let_go
 from agent.api.tls_connection import TlsConnection
 from agent.api.trimming import Trimming
 from runtime.errors import SetpointError
@@ -146,7 +147,8 @@ class Inbound(RequestHandler):
         is_head, self._is_answered = self.is_waiting, False
         super().data_received(data)
         if self._messages:
-            self._body = self._messages[-1][1]
+            message, self._body = self._messages[-1]
+            forget_place(getattr(message, "exc", None))  # of what is no HTTP
         if not is_head or not self.is_waiting or self._is_answered:
             self._head_bytes = 0
             return
@@ -231,6 +233,9 @@ class Inbound(RequestHandler):
         if self._hangup is not None:
             self._hangup.close()
             self._hangup = None
+        self._body = None
+        forget_place(exc)
+        let_go(self.transport)
         super().connection_lost(exc)
 
 

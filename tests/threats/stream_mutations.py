@@ -9,6 +9,7 @@ UPGRADE, ANSWERING = "agent/api/upgrade.py", "agent/api/answering.py"
 BLOCKS, CONTAINER = "runtime/log_blocks.py", "runtime/supervisor/container.py"
 _BREAKS = "tests/threats/test_f_streams.py::test_f5_clients_that_break_off_leave_nothing"
 _UNIT = "tests/unit/docker_api/test_exec_registry.py"
+_PARTING, WAYS = "tests/unit/api/test_parting.py::test_nothing_is_left_for_the_collector", "agent/api/ways.py"
 _ATTACHING = "tests/unit/runtime/test_attaching.py"
 EXECS, _TURNS = "agent/api/docker/execs.py", "tests/unit/docker_api/test_exec_turns.py"
 
@@ -28,7 +29,11 @@ STREAMS = (
     Mutation("F5", "runtime/execs.py", "            answer.add_done_callback(_close)\n", "", _ATTACHING),
     Mutation("F5", "runtime/execs.py", "return await asyncio.shield(answer)", "return await answer", _ATTACHING),
     Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", "tests/threats/test_f_streams.py::test_f5_clients_that_listened_to_silence_leave_nothing"),
-    Mutation("F5", ANSWERING, "    if isinstance(error, ConnectionError) and _is_gone(request):\n", "    if False:\n", _BREAKS),
+    Mutation("F5", ANSWERING, "        if isinstance(error, ConnectionError) and _is_gone(request):\n", "        if False:\n", _BREAKS),
+    Mutation("F5", WAYS, "        self._body = None\n        forget_place", "        forget_place", f"{_PARTING}[a body]"),
+    Mutation("F5", WAYS, "        forget_place(exc)\n", "", f"{_PARTING}[broken]"),
+    Mutation("F5", WAYS, "        let_go(self.transport)\n", "", f"{_PARTING}[nothing]"),
+    Mutation("F5", WAYS, "            forget_place(getattr(message, \"exc\", None))  # of what is no HTTP\n", "", f"{_PARTING}[no HTTP]"),
     Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),
     Mutation(
         "F5", CONTAINER, "        if not self.is_running:  # its terminal may not be there yet, to take what is typed ahead\n            attachment.hold_input(held=True)\n",
