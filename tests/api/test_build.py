@@ -225,7 +225,7 @@ def test_options_that_are_refused(
     ("words", "said"),
     [
         (("--output", "type=local,dest=out"), "docker save or docker cp afterwards"),
-        (("--build-context", "x=docker-image://busybox"), "COPY --from=IMAGE"),
+        (("--build-context", "x=https://example.invalid/a.git"), "docker-image://NAME"),
         (("--no-cache-filter", "x"), "--no-cache for all of it"),
         (("--allow", "security.insecure"), "steps have no more rights"),
         (("--cache-from", "type=gha"), ""),
@@ -238,6 +238,37 @@ def test_what_buildkit_has_and_we_do_not(
     done = docker("buildx", "build", *PLAIN, *words, folder, check=not said, cwd=tmp_path)
     assert said in done.stderr
     assert "bug" not in done.stderr
+
+
+def test_files_from_beside_the_context(host: Host, docker: Docker, folder: Path, name: str) -> None:
+    """By the command line and by compose: directories, with what they ignore, and an image."""
+    write(folder, "FROM base\nCOPY --from=more . /more/\nRUN --mount=from=more,target=/m cat /m/a >/b\n")
+    more = folder.parent / "more"
+    (more / "sub").mkdir(parents=True)
+    for path, text in (("a", "one"), ("sub/b", "two"), ("left", "out"), (".dockerignore", "left\n")):
+        (more / path).write_text(text)
+    base = "base=docker-image://busybox"
+    docker(
+        "buildx",
+        "build",
+        *PLAIN,
+        "--build-context",
+        base,
+        "--build-context",
+        f"more={more}",
+        "-t",
+        name,
+        folder,
+    )
+    seen = docker("run", "--rm", name, "sh", "-c", "cd /more; find . -type f | sort; cat a sub/b /b").stdout
+    assert seen == "./.dockerignore\n./a\n./sub/b\nonetwoone"
+    contexts = f"additional_contexts: {{more: {more}, base: 'docker-image://busybox'}}"
+    (folder / "compose.yaml").write_text(
+        f"services: {{a: {{build: {{context: ., {contexts}}}, command: cat /b}}}}"
+    )
+    (more / "a").write_text("three")
+    assert "three" in host.compose(folder, "up", "--build").stdout
+    host.compose(folder, "down", "--rmi", "local")
 
 
 def test_a_secret_is_seen_by_its_step_alone(

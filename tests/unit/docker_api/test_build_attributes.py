@@ -13,6 +13,7 @@ from agent.api.docker.buildkit.attributes import (
     read_attributes,
     read_exporters,
 )
+from agent.api.docker.buildkit.named_contexts import MAX_NAMED
 from agent.api.docker.buildkit.solve import patterns_of
 from runtime.errors import Invalid, SetpointError, Unsupported
 from runtime.model import Ulimit
@@ -60,11 +61,22 @@ def test_contexts_from_elsewhere() -> None:
     assert (asked.upload, asked.order.context_kind, asked.is_local) == ("abc123", "none", False)
 
 
+def test_what_is_beside_the_context() -> None:
+    asked = read({"context:base": "docker-image://busybox:1", "context:more": "local:more-files"})
+    assert asked.order.contexts == {"base": ("image", "busybox:1")}
+    assert asked.shared == {"more": "more-files"}
+    many = {f"context:n{number}": "local:x" for number in range(MAX_NAMED + 1)}
+    for bad in ({"context:../x": "local:x"}, {"context:x": "docker-image://UPPER"}, many):
+        with pytest.raises(Invalid):
+            read(bad)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
         ("attest:provenance", "mode=min", "--provenance=false"),
-        ("context:base", "docker-image://busybox", "COPY --from=IMAGE"),
+        ("context:base", "oci-layout://x@sha256:1", "docker-image://NAME"),
+        ("input:base", "x", "docker-image://IMAGE"),
         ("no-cache", "test", "--no-cache for all of it"),
         ("platform", "linux/amd64,linux/arm64", "one build for each"),
         ("multi-platform", "true", "--platform with one platform"),

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.api.docker.build_limits import hosts_of, ulimit, whole
 from agent.api.docker.build_query import network_of
+from agent.api.docker.buildkit.named_contexts import take_named
 from runtime.build_steps import StepLimits
 from runtime.errors import Invalid, Unsupported
 from runtime.images.build.order import BuildOrder
@@ -42,7 +43,8 @@ _HINTS = {
 class Asked:
     """order: without the context's place. context: "" for the client's files, else what `order` says.
     upload: the id of a tar that the client sends by its session. has_own_dockerfile: the Dockerfile is the
-    client's though the context is not."""
+    client's though the context is not. shared: directories of the client's beside the context: name -> what
+    it calls them."""
 
     order: BuildOrder
     limits: StepLimits
@@ -50,12 +52,14 @@ class Asked:
     upload: str = ""
     is_local: bool = True
     has_own_dockerfile: bool = False
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_attributes(found: Mapping[str, str], id: str, tags: tuple[str, ...], *, is_trusted: bool) -> Asked:
     """`Invalid` and `Unsupported`."""
     rest = _rest(found)
     arguments = _named(found, _ARGUMENT)
+    named = take_named(rest)
     order = BuildOrder(
         id=id,
         tags=tags,
@@ -70,6 +74,7 @@ def read_attributes(found: Mapping[str, str], id: str, tags: tuple[str, ...], *,
         is_trusted=is_trusted,
         cache_from=_caches(rest),
         asks_caller=True,
+        contexts=named.images,
     )
     hosts = rest.pop("add-hosts", "").replace(GATEWAY_SIGN, HOST_GATEWAY)
     limits = StepLimits(
@@ -77,7 +82,7 @@ def read_attributes(found: Mapping[str, str], id: str, tags: tuple[str, ...], *,
         ulimits=tuple(map(_ulimit, filter(None, rest.pop("ulimit", "").split(",")))),
         extra_hosts=hosts_of(filter(None, hosts.split(","))),
     )
-    asked = Asked(order, limits, rest.pop("filename", "") or "Dockerfile")
+    asked = Asked(order, limits, rest.pop("filename", "") or "Dockerfile", shared=named.shared)
     asked = _with_context(asked, rest.pop("context", ""), "dockerfilekey" in found)
     for name in rest:
         raise _refused(name)
@@ -105,9 +110,9 @@ def _refused(name: str) -> Unsupported:
         return Unsupported(
             "build image", name[:60], "no attestations are made", "--provenance=false --sbom=false"
         )
-    if name.startswith(("context:", "input:")):
-        hint = "COPY --from=IMAGE, or one context with all files"
-        return Unsupported("build image", name[:60], "there is one context", hint)
+    if name.startswith("input:"):
+        hint = "--build-context NAME=DIRECTORY, or NAME=docker-image://IMAGE"
+        return Unsupported("build image", name[:60], "no graph of another build is taken", hint)
     hint = _HINTS.get(name, "leave it out, or setpoint image build")
     return Unsupported("build image", name[:60], "not known to this builder", hint)
 

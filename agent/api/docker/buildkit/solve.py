@@ -63,7 +63,7 @@ class Build:
 
     async def _run(self) -> ImageInfo:
         async with contextlib.AsyncExitStack() as stack:
-            order = await self._with_files(stack)
+            order = await self._with_shared(stack, await self._with_files(stack))
             agents = SshAgents(self.session, self.context.settings.layout.run_builds / order.id)
             stack.push_async_callback(agents.close)
             caller = BuildCaller(
@@ -103,7 +103,7 @@ class Build:
         if not asked.is_local:
             return order
         if order.ignore_text is None:
-            order = replace(order, ignore_text=await self._context_ignore())
+            order = replace(order, ignore_text=await self._ignore_of("context", "load .dockerignore"))
         return replace(order, context_kind="caller")
 
     def _context_of(self, stack: contextlib.AsyncExitStack, ignored: str) -> TakeFiles:
@@ -126,9 +126,18 @@ class Build:
             raise NotFound("build image", name, "there is no such Dockerfile", "-f FILE names another")
         return replace(order, dockerfile_text=text, ignore_text=found.get(ignore))
 
-    async def _context_ignore(self) -> str:
-        wish = FilesWish("context", follow=(".dockerignore",), most_bytes=_SMALL_BYTES)
-        async with self._fetched(wish, "load .dockerignore") as place:
+    async def _with_shared(self, stack: contextlib.AsyncExitStack, order: BuildOrder) -> BuildOrder:
+        """With the directories beside the context. Whether a stage takes files of them shows too late."""
+        found = dict(order.contexts)
+        for name, shared in self.asked.shared.items():
+            ignored = await self._ignore_of(shared, f"load .dockerignore of {name}")
+            wish = FilesWish(shared, excludes=patterns_of(ignored))
+            found[name] = ("tar", await stack.enter_async_context(self._fetched(wish, f"load {name}")))
+        return replace(order, contexts=found)
+
+    async def _ignore_of(self, shared: str, what: str) -> str:
+        wish = FilesWish(shared, follow=(".dockerignore",), most_bytes=_SMALL_BYTES)
+        async with self._fetched(wish, what) as place:
             return read_files(Path(place), (".dockerignore",)).get(".dockerignore", "")
 
     @contextlib.asynccontextmanager
