@@ -37,6 +37,7 @@ class Commit:
     container: its name, for people. upper: its writable layer. image: the id of its image. name: that the new
     one is to have, "" for none. changes: instructions (`config_changes`). at: Unix seconds. moves_name: when
     another image has it, too. config: fields of an image's config that count before the image's own.
+    created_by: what the image's history says, None for words of ours.
     """
 
     container: str
@@ -49,6 +50,7 @@ class Commit:
     at: float = 0.0
     moves_name: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
+    created_by: str | None = None
 
 
 def commit_container(root: Path, wanted: Commit, report: Report, admit: Admit) -> StagedImage:
@@ -78,9 +80,10 @@ def config_after(document: dict[str, Any], wanted: Commit) -> dict[str, Any]:
     created = datetime.datetime.fromtimestamp(wanted.at, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     known = document.get("history")
     document = {**document, "config": {**(document.get("config") or {}), **wanted.config}}
+    made_by = f"setpoint commit {wanted.container}" if wanted.created_by is None else wanted.created_by
     entry = {
         "created": created,
-        "created_by": f"setpoint commit {wanted.container}",
+        "created_by": made_by,
         **({"author": wanted.author} if wanted.author else {}),
         **({"comment": wanted.message} if wanted.message else {}),
     }

@@ -7,6 +7,7 @@ import asyncio
 import json
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import aiodocker
@@ -250,6 +251,39 @@ def test_what_is_done_past_the_loop_is_told_too(either: Host, name: str) -> None
     assert told()[2]["Actor"]["Attributes"]["signal"] == "28"
     assert told()[-1]["Actor"]["Attributes"]["exitCode"] == "4"
     assert actions(history(either, since, event=["exec_start"], container=[name])) == [wanted[4]]
+
+
+def test_files_that_go_in_and_out_are_told(either: Host, name: str, tmp_path: Path) -> None:
+    either.docker("create", "--name", name, "--network", "none", "busybox", "sleep", "1000")
+    (tmp_path / "file").write_text("x")
+    since = time.time()
+    either.docker("cp", tmp_path / "file", f"{name}:/tmp")
+    either.docker("cp", f"{name}:/tmp/file", tmp_path / "out")
+    either.docker("cp", f"{name}:/nothing", tmp_path, check=False)
+    either.docker("cp", tmp_path / "file", f"{name}:/nothing/", check=False)
+    either.docker("export", "-o", tmp_path / "tar", name)
+    either.docker("start", name)
+    either.docker("top", name)
+    told = [each for each in actions(history(either, since, container=[name])) if each != "connect"]
+    assert told == ["extract-to-dir", "archive-path", "export", "start", "top"]
+
+
+def test_a_commit_is_told_and_is_in_the_images_history(either: Host, name: str) -> None:
+    words = ("--entrypoint", "sleep", "--network", "none", "--name", name, "busybox", "1000")
+    either.docker("run", "-d", *words)
+    since = time.time()
+    either.docker("commit", "-m", "why", name, f"{name}:1")
+    found = history(either, since, container=[name])
+    assert actions(found) == ["pause", "commit", "unpause"]
+    [told] = [each["Actor"]["Attributes"] for each in found if each["Action"] == "commit"]
+    assert (told["imageRef"], told["comment"]) == (f"{name}:1", "why")
+    top = either.http("GET", f"/images/{name}:1/history").json[0]
+    assert (top["CreatedBy"], top["Comment"]) == ("1000", "why")
+    either.docker("commit", "--pause=false", name)
+    assert actions(history(either, since, container=[name])) == ["pause", "commit", "unpause", "commit"]
+    either.docker("rm", "-f", name)
+    either.docker("rmi", f"{name}:1")
+    either.docker("image", "prune", "-f")
 
 
 def test_a_kill_and_a_restart_are_told_once(either: Host, name: str) -> None:

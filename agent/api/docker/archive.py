@@ -12,6 +12,7 @@ from agent.api import guards
 from agent.api.context import Context
 from agent.api.docker import path_stat
 from agent.api.docker.answers import json_answer
+from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container
 from agent.api.docker.pouring import available, can_pour, pour
 from agent.api.docker.query_words import truth
@@ -39,6 +40,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     context, state, path = _asked(request)
     with _worded(request, path):
         async with context.engine.copies.get(state.id, path) as (found, given):
+            note_container(context, state, "archive-path")
             headers = {"Content-Type": "application/x-tar", path_stat.HEADER: path_stat.header_of(found)}
             return await _give(request, web.StreamResponse(headers=headers), given)
 
@@ -69,6 +71,7 @@ async def put(request: web.Request) -> web.StreamResponse:
             keeps_kinds=truth(request.query, "noOverwriteDirNonDir"),
             owner=owner,
         )
+    note_container(context, state, "extract-to-dir")
     return web.Response()
 
 
@@ -105,6 +108,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     state = find_container(context, request.match_info["id"])
     response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
     async with context.engine.files.exporting(state.id) as given:
+        note_container(context, state, "export")
         return await _give(request, response, given)
 
 

@@ -6,7 +6,8 @@ one that a manifest made it does not: an environment may hold secrets that were 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -55,21 +56,37 @@ async def commit(request: web.Request) -> web.StreamResponse:
     comment, author = query.get("comment", ""), query.get("author", "")
     if sum(len(text.encode()) for text in (*changes, comment, author)) > MAX_TEXT_BYTES:
         raise Invalid("commit", state.name, f"over {MAX_TEXT_BYTES} bytes of changes, comment and author")
-    config = merged(image_part(await json_body(request)), _own_config(context, state))
+    own = _own_config(context, state)
+    config = merged(image_part(await json_body(request)), own)
     if name:
         context.loop.check_image("commit", name)
-    wanted = Commit("", "", "", name, changes, comment, author, moves_name=True, config=config)
+    made_by = " ".join(own.get("Cmd") or ()) if own else None  # of a manifest's it may hold secrets, too
+    wanted = Commit(
+        "", "", "", name, changes, comment, author, moves_name=True, config=config, created_by=made_by
+    )
     work = _commit(context, state, wanted, pauses=is_on(request, "pause", default=True))
     return json_answer({"Id": await completed(work)}, 201)
 
 
 async def _commit(context: Context, state: ContainerState, wanted: Commit, *, pauses: bool) -> str:
-    image: ImageInfo = await context.engine.files.commit(state.id, wanted, pauses=pauses)
-    if wanted.name:
-        image_events.note(context, image_events.TAGGED, image.id, read_name(wanted.name).familiar)
-    more = {"comment": wanted.message, "imageID": image.id, "imageRef": wanted.name}
-    events.note_container(context, state, "commit", **more)
+    name = read_name(wanted.name).familiar if wanted.name else ""
+    with _paused(context, state) if pauses and state.phase == "running" else contextlib.nullcontext():
+        image: ImageInfo = await context.engine.files.commit(state.id, wanted, pauses=pauses)
+        if name:
+            image_events.note(context, image_events.TAGGED, image.id, name)
+        more = {"comment": wanted.message, "imageID": image.id, "imageRef": name}
+        events.note_container(context, state, "commit", **more)
     return image.id
+
+
+@contextlib.contextmanager
+def _paused(context: Context, state: ContainerState) -> Iterator[None]:
+    """Tells that it stood still meanwhile."""
+    events.note_container(context, state, "pause")
+    try:
+        yield
+    finally:
+        events.note_container(context, state, "unpause")
 
 
 def changes_of(texts: list[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from aiohttp import web
 from agent.api.at_once import at_once_or
 from agent.api.docker import process_table
 from agent.api.docker.answers import json_answer
+from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container
 from agent.api.docker.query_words import truth
 from agent.api.docker.samples import Samples
@@ -77,4 +78,5 @@ async def top(request: web.Request) -> web.StreamResponse:
     if state.phase not in ("running", "paused"):
         raise Conflict("", "", f"container {state.id} is not running")
     rows = await asyncio.to_thread(process_table.rows, columns, context.engine.top(state.id))
+    note_container(context, state, "top")
     return json_answer({"Titles": [column.title for column in columns], "Processes": rows})
