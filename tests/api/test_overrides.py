@@ -63,6 +63,16 @@ def test_it_is_resumed_by_hand(web: Story, http: Http) -> None:
     eventually(lambda: phase(web) == "Running running", "as its manifest says")
 
 
+def test_one_that_is_left_alone_is_restarted_at_once(web: Story, http: Http, host: Host) -> None:
+    """Without the header, too: it was waited for the loop, which leaves it alone, for ten minutes."""
+    web.setpoint("override", KEY, "--for", "1h", "stop")
+    host.docker("restart", "-t", "0", "git-web", seconds=20)
+    eventually(lambda: phase(web) == "Suspended running", "started by hand")
+    pid = web.pid(KEY)
+    host.docker("restart", "-t", "0", "git-web", seconds=20)
+    eventually(lambda: phase(web) == "Suspended running" and web.pid(KEY) != pid, "started anew")
+
+
 def test_limits_are_put_back(web: Story, http: Http) -> None:
     long, short = {"X-Setpoint-Override": "1h"}, {"X-Setpoint-Override": "1s"}
     pid = web.pid(KEY)

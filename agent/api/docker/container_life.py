@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api import override
 from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import message_of, no_content, not_modified
@@ -151,13 +152,23 @@ def _seconds(request: web.Request) -> float | None:
     return FOREVER_SECONDS if seconds < 0 else float(min(seconds, FOREVER_SECONDS))
 
 
+def _signal(request: web.Request) -> str:
+    signal = request.query.get("signal", "")
+    return checked_signal(signal) if signal else ""
+
+
 async def restart(request: web.Request) -> web.Response:
     """Stop it, if it runs, and start it. Of a container that a manifest owns too: nothing that is wanted
-    changes by it."""
+    changes by it. One that the loop leaves alone is in somebody's hands: it is done past the loop."""
     context, state = _asked_for(request)
     key, record = _record(context, state)
     before = context.loop.verdict_of(key)
     context.engine.checkpoints.choose_none(state.id)
+    if record.owner != API_OWNER and before is not None and before.phase == "Suspended":
+        way = override.Way(_seconds(request), _signal(request))
+        await completed(override.carry_out(context, state, "restart", way))
+        note_container(context, state, "restart")
+        return no_content()
     wish = completed(_want_restart(context, state, key, record, request))
     await _start_of(context, key, state, before).come_true(wish)
     note_container(context, state, "restart")
