@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.host import Host
 from tests.api.http_client import Http
+from tests.e2e.project import has_v1
 from tests.e2e.story import eventually
 
 
@@ -278,6 +279,21 @@ def test_a_period_is_the_containers_own(
     assert refused.status == 409 and "Nano CPUs cannot be updated as CPU Period" in refused.message
     assert either.http("POST", f"/containers/{name}/update", {"CpuQuota": -1}).status == 200
     assert cpu_of(either, name)[:2] == (-1, 20_000)
+
+
+def test_a_limit_that_the_kernel_refuses_is_not_what_the_next_start_has(either: Host, name: str) -> None:
+    if not has_v1("memory"):
+        pytest.skip("newer kernels take it, and end a process")
+    fill = "dd if=/dev/zero of=/dev/shm/full bs=1M count=60 2>&- && echo full && sleep 1000"
+    either.docker("run", "-d", "--name", name, "--shm-size", "100m", "busybox", "sh", "-c", fill)
+    eventually(lambda: "full" in either.docker("logs", name).stdout, "it has 60 MB, which no disk can take")
+    refused = either.docker("update", "-m", "20m", "--memory-swap", "20m", name, check=False)
+    assert refused.returncode, refused
+    assert inspected(either, name)["HostConfig"]["Memory"] == 0
+    either.docker("restart", "-t", "0", name)
+    eventually(lambda: either.docker("logs", name).stdout.count("full") == 2, "it has room for them again")
+    assert either.docker("update", "-m", "200m", "--memory-swap", "200m", name).stdout
+    assert inspected(either, name)["HostConfig"]["Memory"] == 200 << 20
 
 
 def test_auto_remove(either: Host, name: str) -> None:

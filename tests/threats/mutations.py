@@ -10,6 +10,7 @@ from tests.threats.access_mutations import ACCESS
 from tests.threats.adoption_mutations import ADOPTION
 from tests.threats.api_image_mutations import API_IMAGES
 from tests.threats.archive_mutations import ARCHIVES
+from tests.threats.broken_call_mutations import BROKEN_CALLS
 from tests.threats.build_mutations import BUILDS
 from tests.threats.checkpoint_mutations import CHECKPOINTS
 from tests.threats.copy_mutations import COPIES
@@ -683,6 +684,7 @@ MUTATIONS = (
     *ARCHIVES,
     *COPIES,
     *CHECKPOINTS,
+    *BROKEN_CALLS,
     *BUILDS,
     *DRIFT,
     *DOCKERFILES,

@@ -58,12 +58,10 @@ class Attempt:
         alone = self.context.alone
         if (other := alone.get(self.key)) is not None:
             other.cancel()
-        task = alone[self.key] = begun(self._wait_alone())
+        task = alone[self.key] = begun(self._wait_alone(self._generation()))
         task.add_done_callback(lambda done: alone.pop(self.key) if alone.get(self.key) is done else None)
 
-    async def _wait_alone(self) -> None:
-        wished = self._generation()
-
+    async def _wait_alone(self, wished: int | None) -> None:
         def is_over() -> bool:
             """Or somebody wishes for something else, which is his to wait for."""
             return self._generation() != wished or self.is_so()

@@ -16,6 +16,7 @@ from agent.api.at_once import at_once_or
 from agent.api.context import Context
 from agent.api.docker import auto_remove, body_limits, config_view, container_view, wishes
 from agent.api.docker.answers import json_answer, json_bytes, json_bytes_answer, no_content
+from agent.api.docker.attempts import Attempt
 from agent.api.docker.bodies import json_body, map_of, text_of
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import Lookup, spec_of
@@ -249,10 +250,9 @@ async def update(request: web.Request) -> web.Response:
     if map_of(body, "RestartPolicy"):
         restart = body_limits.restart_of(body)
         fields["restart"] = restart.model_dump()
-    before = context.loop.verdict_of(key)
-    claim_change(context, scope_of(request), key, wishes.changed(context, key, **fields))
-    wanted = await wishes.change(context, key, **fields)
-    await _wait_limits(context, key, state, wanted, before)
+    wanted = wishes.changed(context, key, **fields)
+    claim_change(context, scope_of(request), key, wanted)
+    await _limits(context, key, state, wanted).come_true(wishes.put(context, key, wanted))
     return json_answer({"Warnings": []})
 
 
@@ -270,15 +270,21 @@ def _with_present(context: Context, key: Key, body: Mapping[str, Any]) -> dict[s
     return {**kept, **said}
 
 
-async def _wait_limits(
-    context: Context, key: Key, state: ContainerState, wanted: ContainerSpec, before: Any
-) -> None:
+def _limits(context: Context, key: Key, state: ContainerState, wanted: ContainerSpec) -> Attempt:
+    """What the kernel refuses, now, is not what the next start has."""
+    old = wishes.container_spec_of(context.loop.objects()[key])
+    is_live = state.phase in ("running", "paused")
+
     def is_so() -> bool:
         now: ContainerState | None = context.engine.state(state.id)
-        return now is None or now.resources == resources_of(wanted)
+        return now is None or not is_live or now.resources == resources_of(wanted)
 
-    if state.phase in ("running", "paused"):
-        await wishes.wait(context, key, is_so, "update", before=before)
+    async def undo(_why: Exception) -> None:
+        record = context.loop.objects().get(key)
+        if record is not None and not record.deleting and stored_spec(record) == wanted:
+            await wishes.put(context, key, old)
+
+    return Attempt(context, key, "update", is_so, undo, context.loop.verdict_of(key))
 
 
 async def rename(request: web.Request) -> web.Response:
@@ -294,14 +300,16 @@ async def rename(request: web.Request) -> web.Response:
     holder = _Taken(context).holder_of(name)
     if holder and holder != state.id:  # it may be asked again
         raise _is_taken(name, holder, "Error when allocating new name: ")
-    before = context.loop.verdict_of(key)
-    await wishes.change(context, key, container_name=name)
 
     def is_so() -> bool:
         now: ContainerState | None = context.engine.state(state.id)
         return now is None or now.name == name
 
-    await wishes.wait(context, key, is_so, "rename", before=before)
+    async def undo(_why: Exception) -> None:
+        await wishes.change(context, key, container_name=state.name)
+
+    attempt = Attempt(context, key, "rename", is_so, undo, context.loop.verdict_of(key))
+    await attempt.come_true(wishes.change(context, key, container_name=name))
     return no_content()
 
 

@@ -1,0 +1,50 @@
+"""Mutations of what calls leave whose client has gone, or whose wish cannot be."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+ATTEMPTS, CONTAINERS = "agent/api/docker/attempts.py", "agent/api/docker/containers.py"
+REMOVAL, LIFE = "agent/api/docker/auto_remove.py", "agent/api/docker/container_life.py"
+_SIM = "tests/sim/test_broken_calls.py"
+_NOT_FOR_EVER = f"{_SIM}::test_what_cannot_be_is_not_wanted_for_ever"
+
+BROKEN_CALLS = (
+    Mutation("F5", ATTEMPTS, "            self._go_on_alone()\n", "", _NOT_FOR_EVER),
+    Mutation("F5", ATTEMPTS, "            await completed(self.undo(why))\n", "", _NOT_FOR_EVER),
+    Mutation("F5", ATTEMPTS, "            other.cancel()\n", "            pass\n", f"{_SIM}::test_few_wait_alone"),
+    Mutation(
+        "F5", ATTEMPTS, "alone.pop(self.key) if alone.get(self.key) is done else None", "None",
+        f"{_SIM}::test_few_wait_alone",
+    ),
+    Mutation(
+        "F5", ATTEMPTS, "self._generation() != wished or self.is_so()", "self.is_so()",
+        f"{_SIM}::test_what_somebody_else_wishes_meanwhile_is_his",
+    ),
+    Mutation(
+        "F5", CONTAINERS, " and not context.loop.is_at_work(key)\n", "\n",
+        f"{_SIM}::test_a_create_that_fails_late_is_told",
+    ),
+    Mutation(
+        "F5", CONTAINERS, "            await wishes.put(context, key, old)\n", "            pass\n",
+        f"{_SIM}::test_what_cannot_be_is_not_wanted_for_ever[update]",
+    ),
+    Mutation(
+        "F5", CONTAINERS, "        await wishes.change(context, key, container_name=state.name)\n", "        pass\n",
+        f"{_SIM}::test_what_cannot_be_is_not_wanted_for_ever[rename]",
+    ),
+    Mutation(
+        "F5", CONTAINERS, "    except BaseException as error:\n        # Also when", "    except Exception as error:\n        # Also when",
+        f"{_SIM}::test_a_create",
+    ),
+    Mutation(
+        "F5", REMOVAL, "    names, id = anonymous_volumes(context, key, record), container_id(context, key)\n",
+        "    names, id = anonymous_volumes(context, key, record), container_id(context, key)\n"
+        "    names = tuple(name for name in names if any(name == each.name for each in context.engine.list_volumes()))\n",
+        f"{_SIM}::test_a_create",
+    ),
+    Mutation(
+        "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
+        f"{_SIM}::test_a_start_that_cannot_be",
+    ),
+)  # fmt: skip
