@@ -26,6 +26,7 @@ from typing import Any
 
 from agent import log, systemd
 from agent.api.context import Context
+from agent.api.docker import profiles
 from agent.api.docker.auto_remove import AutoRemoval
 from agent.api.server import Servers
 from agent.api.sockets.expiry import Expiry
@@ -229,6 +230,7 @@ async def _assemble(
     _remove_what_ends(context, stack)
     listeners.on_lost = loop.wake
     context.expiry = Expiry(context)
+    profiles.collect(context)  # all that is wanted is known, and nobody asks for more yet
     await stack.enter_async_context(_served(context, listeners))
     return context, follower
 

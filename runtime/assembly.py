@@ -30,6 +30,7 @@ from runtime import (
     disk,
     mount_points,
     mounts,
+    seccomp_cache,
     security,
 )
 from runtime.bundle import (
@@ -51,6 +52,7 @@ from runtime.mounts import Overlay
 from runtime.network.hosts import is_too_large
 from runtime.network.names import extra_lines
 from runtime.network.networks import Networks
+from runtime.supervisor.prepare import SECCOMP
 from runtime.volumes import DATA, Volumes
 
 CONFIG = "config.json"
@@ -81,6 +83,7 @@ class Assembly:
         self._containers = os.fspath(layout.containers)
         self._run = os.fspath(layout.run_containers)
         self._filters: dict[tuple[object, ...], str] = {}
+        self._filters_in_use = 0
         self._filling: dict[str, asyncio.Lock] = {}
         self._mount_points = ""
         self._checked: dict[str, dict[str, Any]] = {}  # configs of what was created and not yet started
@@ -233,8 +236,18 @@ class Assembly:
         told = seccomp_told.names(names) if is_told else ()
         directory = self._layout.data / "seccomp"
         path = os.fspath(seccomp.compiled_file(profile, directory, told)) if profile else ""
+        self._bound_filters(path)
         self._filters[key] = path
         return path
+
+    def _bound_filters(self, path: str) -> None:
+        """path: of the one that was asked for now, which is in no config yet."""
+        directory = os.fspath(self._layout.data / "seccomp")
+        if not path or not seccomp_cache.is_full(directory, self._filters_in_use):
+            return
+        made = [oci["annotations"].get(SECCOMP, "") for oci in self._checked.values()]
+        self._filters_in_use = seccomp_cache.clear(directory, self._run, CONFIG, {path, *made})
+        self._filters.clear()
 
     # --- volumes
 

@@ -479,6 +479,10 @@ class NativeEngine:
                 found[name] = (*found.get(name, ()), entry.config.id)
         return found
 
+    def profiles(self) -> set[str]:
+        """The seccomp profiles that containers name."""
+        return {entry.config.security.seccomp for entry in self._index}
+
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return self.volumes.list()
 

@@ -17,6 +17,7 @@ from aiohttp import web
 from agent.adoption import describe, prove
 from agent.adoption.surroundings import surroundings_of
 from agent.api.context import Context
+from agent.api.docker.profiles import hold
 from agent.api.openapi.shapes.state import AdoptionOrder
 from agent.api.requests import context_of, flag, json_of, key_of, strings_of, text_of
 from agent.manifest.files import PROJECT, form_of
@@ -59,6 +60,8 @@ async def adopt(request: web.Request) -> web.Response:
     if not problems:
         files = {place.path: text.encode(), **_file_of(coming)}
         problems = await _proof(context, key, found, place, files, hand_over=flag(request, "hand_over"))
+    if not problems:
+        hold(context, spec.seccomp)
     return web.json_response({
         "key": str(key),
         "heir": str(found.key),

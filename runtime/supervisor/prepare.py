@@ -336,6 +336,7 @@ def _rlimits(rlimits: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int, int,
     )  # fmt: skip
 
 
+MOST_PROGRAMS = 256
 _programs: dict[str, tuple[bytes, bytes]] = {}
 _SECCOMP_FLAGS = {
     "SECCOMP_FILTER_FLAG_LOG": syscalls.SECCOMP_FILTER_FLAG_LOG,
@@ -372,6 +373,9 @@ def _read_program(path: str) -> tuple[bytes, bytes]:
         raise Invalid("load seccomp", path, error.strerror or "", "create the container again") from error
     if not whole or len(whole) % 8:
         raise Invalid("load seccomp", path, "not a compiled filter", "create the container again")
+    if len(_programs) >= MOST_PROGRAMS:  # each of somebody's own: they are read again where they are needed
+        _programs.clear()
+        syscalls.seccomp_forget_filters()
     found = _programs[path] = _split(whole)
     for program in found:  # what a forked child makes of it costs it seventy pages
         syscalls.seccomp_keep_filter(program)

@@ -7,6 +7,7 @@ from tests.threats.mutation import Mutation
 PURE, COUNT = "agent/policy/quota.py", "agent/api/sockets/quota.py"
 D = "agent/api/docker"
 U, Q = "tests/unit/policy/test_quota.py", "tests/api/test_socket_quotas.py"
+SENT = "tests/api/test_profiles.py"
 HUNDRED = f"{Q}::test_of_a_hundred_who_ask_at_once_no_more_get_it_than_may"
 
 QUOTAS = (
@@ -37,4 +38,14 @@ QUOTAS = (
              f"{Q}::test_volumes_without_a_name_go_with_their_container"),
     Mutation("F4", "agent/api/sockets/bodies.py", "_held(policy, with_limits(scope, spec))", "_held(policy, spec)",
              f"{Q}::test_what_says_nothing_gets_what_each_may_have"),
+    Mutation("F4", f"{D}/profiles.py", "    if new:\n        collect(context)\n", "",
+             f"{SENT}::test_a_profile_goes_when_no_container_has_it"),
+    Mutation("F4", f"{D}/profiles.py", " and _is_free(entry)", ' and entry.name.endswith(".json")',
+             f"{SENT}::test_what_a_manifest_names_is_held_whether_it_is_there_or_not"),
+    Mutation("F4", "agent/daemon.py", "    profiles.collect(context)", "    pass",
+             f"{SENT}::test_what_an_agent_was_killed_over_goes_at_the_next_start"),
+    Mutation("F4", "runtime/assembly.py", "        self._bound_filters(path)\n", "",
+             f"{SENT}::test_what_is_compiled_is_bounded_and_what_runs_keeps_its_own"),
+    Mutation("F4", "runtime/supervisor/prepare.py", "    if len(_programs) >= MOST_PROGRAMS:", "    if False:",
+             "tests/unit/runtime/test_seccomp_cache.py"),
 )  # fmt: skip

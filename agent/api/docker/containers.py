@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import time
@@ -26,6 +25,7 @@ from agent.api.docker.finding import find_container, owned_key, record_of
 from agent.api.docker.image_finding import no_such_image
 from agent.api.docker.looking import look_at, volume_paths
 from agent.api.docker.names import checked, free_name
+from agent.api.docker.profiles import keep, path_of
 from agent.api.docker.references import (
     container_named,
     host_binding_of,
@@ -44,7 +44,6 @@ from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
 from agent.reconcile.convert import resources_of
 from agent.reconcile.inventory import spec_of as stored_spec
 from runtime.errors import Conflict, Invalid, NotFound, Unsupported
-from runtime.images.content import replace_file
 from runtime.model import ContainerState, ImageInfo
 from store.records import Key, ObjectRecord
 
@@ -76,7 +75,7 @@ async def create(request: web.Request) -> web.Response:
     spec = spec_of(name, body, image, _lookup(context, volumes, profiles))
     spec = admit(context, scope_of(request), spec, volumes)
     claim_container(context, scope_of(request), spec, image, len(volumes))
-    _keep(profiles)
+    keep(context, profiles)
     key = Key(API_PROJECT, "container", secrets.token_hex(KEY_DIGITS // 2))
     # No wait between the looks above and this: of many that ask for one name, one gets it; and what it names
     # is in use from now on.
@@ -163,19 +162,9 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
 
 
 def _profile(context: Context, content: str, profiles: dict[Path, str]) -> str:
-    """The file of a seccomp profile, by its content: it is found after a start of the agent, too."""
-    name = hashlib.sha256(content.encode()).hexdigest()
-    path: Path = context.settings.layout.data / "seccomp" / f"{name}.json"
+    path = path_of(context, content)
     profiles[path] = content
     return str(path)
-
-
-def _keep(profiles: Mapping[Path, str]) -> None:
-    """Once the container may be made: of who is refused, nothing stays on the disk."""
-    for path, content in profiles.items():
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            replace_file(path, content.encode())
 
 
 async def _wait_created(context: Context, key: Key, id: str) -> None:
