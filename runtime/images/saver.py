@@ -3,9 +3,10 @@
     plan_archive(content, records, form) ─> Archive(size_bytes, ...) ─ chunks() ─> bytes, in order
 
 An OCI layout in a tar; the form "docker-archive" has Docker's manifest.json beside it, as `docker save` has
-written since version 25. The same images make the same archive: members in a fixed order, without times and
-owners. Every blob is hashed on its way out, so that a damaged one is told and not handed on. Reads only, and
-blocks. Called by `Images.save`.
+written since version 25. Its names are whole: podman would make localhost/busybox of a short one. In the form
+"docker-save" they are short: those look for that who read what Docker's clients saved.
+The same images make the same archive: members in a fixed order, without times and owners. Every blob is hashed
+on its way out, so that a damaged one is told and not handed on. Reads only, and blocks. Called by `Images.save`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from runtime.images.content import Content
 from runtime.images.documents import OCI_INDEX, Manifest, parse_json, parse_manifest
 from runtime.images.formats import CONTAINERD_NAME, OCI_NAME, blob_member
 from runtime.images.index import Record
+from runtime.images.reference import parse_reference
 from runtime.images.tarwriter import END, folder, header, member
 
-Form = Literal["docker-archive", "oci-archive"]
+Form = Literal["docker-archive", "oci-archive", "docker-save"]
 FORMS: tuple[Form, ...] = ("docker-archive", "oci-archive")
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK_BYTES = 1024 * 1024
@@ -92,8 +94,9 @@ def plan_archive(content: Content, wanted: Iterable[tuple[Record, str]], form: F
         "manifests": [entry for image in images for entry in _entries(content, image)],
     }
     documents = [("oci-layout", LAYOUT), ("index.json", _json(index))]
-    if form == "docker-archive":
-        documents.append(("manifest.json", _json([_docker(image) for image in images])))
+    if form != "oci-archive":
+        rows = [_docker(image, is_short=form == "docker-save") for image in images]
+        documents.append(("manifest.json", _json(rows)))
     return Archive(content, tuple(documents), tuple(blobs))
 
 
@@ -141,10 +144,11 @@ def _entries(content: Content, image: SavedImage) -> Iterator[dict[str, Any]]:
         yield {**entry, "annotations": {CONTAINERD_NAME: name, OCI_NAME: name}} if name else entry
 
 
-def _docker(image: SavedImage) -> dict[str, Any]:
+def _docker(image: SavedImage, *, is_short: bool) -> dict[str, Any]:
+    names = [parse_reference(name).familiar if is_short else name for name in image.names]
     return {
         "Config": blob_member(image.manifest.config.digest),
-        "RepoTags": list(image.names) or None,  # whole: podman would make localhost/busybox of a short one
+        "RepoTags": names or None,
         "Layers": [blob_member(layer.digest) for layer in image.manifest.layers],
     }
 

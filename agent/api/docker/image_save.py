@@ -38,7 +38,7 @@ async def _save(request: web.Request, names: list[str]) -> web.StreamResponse:
     if not 0 < len(names) <= MAX_NAMES:
         raise Invalid("", "", f"no names of images, or over {MAX_NAMES}")
     wanted = [each for name in names for each in _saved(context, name, platform)]
-    archive = await asyncio.to_thread(context.engine.images.save, wanted, "docker-archive")
+    archive = await asyncio.to_thread(context.engine.images.save, wanted, "docker-save")
     response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
     response.content_length = archive.size_bytes
     await response.prepare(request)
