@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from agent.cli.agent import stop_agent
@@ -130,15 +129,28 @@ def opened(layout: Layout, *, keep: bool) -> Iterator[DrillInstance]:
 
 @contextlib.contextmanager
 def _lock(layout: Layout) -> Iterator[None]:
-    path = Path(f"/run/{layout.instance}.lock")
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path = f"/run/{layout.instance}.lock"
+    descriptor = _locked(layout, path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-        path.unlink()
-    except BlockingIOError:
-        raise Conflict("drill", layout.instance, "another drill runs", "wait for its end") from None
-    finally:
+    finally:  # also of who is interrupted
+        os.unlink(path)  # noqa: PTH108
+        os.close(descriptor)
+
+
+def _locked(layout: Layout, path: str) -> int:
+    """A descriptor of the file that is there: who had the lock before may have taken it away meanwhile."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):  # noqa: PTH116
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Conflict("drill", layout.instance, "another drill runs", "wait for its end") from None
         os.close(descriptor)
 
 

@@ -129,6 +129,7 @@ def test_interrupted_it_cleans_up(drill: Layout, number: int) -> None:
     assert _end(_begun(drill), number) == 130
     assert leaks.find_leaks(drill) == []
     assert not drill.data.exists()
+    assert not Path(f"/run/{drill.instance}.lock").exists()
 
 
 def test_killed_it_is_found_by_the_next(drill: Layout) -> None:
