@@ -5,8 +5,9 @@
 An OCI layout in a tar; the form "docker-archive" has Docker's manifest.json beside it, as `docker save` has
 written since version 25. Its names are whole: podman would make localhost/busybox of a short one. In the form
 "docker-save" they are short: those look for that who read what Docker's clients saved.
-The same images make the same archive: members in a fixed order, without times and owners. Every blob is hashed
-on its way out, so that a damaged one is told and not handed on. Reads only, and blocks. Called by `Images.save`.
+The same images make the same archive: members in a fixed order, without times and owners. Every blob is
+hashed on its way out, so that a damaged one is told and not handed on. Reads only, and blocks. Called by
+`Images.save`.
 """
 
 from __future__ import annotations
