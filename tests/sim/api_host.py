@@ -121,9 +121,10 @@ class ApiHost(Host):
 
         async def work() -> Answer:
             answering = await self._begin(call, turns)
-            answering.cancel()
-            await asyncio.wait({answering})
-            return GONE if answering.cancelled() else answering.result()
+            if answering.done():
+                return answering.result()
+            answering.cancel()  # what it does at that goes on beside what is asked next
+            return GONE
 
         return self.do(work())
 

@@ -38,6 +38,15 @@ BROKEN_CALLS = (
         f"{_SIM}::test_a_create",
     ),
     Mutation(
+        "F5", CONTAINERS, 'record.spec.get("container_name") == name and _is_ours(key)',
+        'record.spec.get("container_name") == name and _is_ours(key) and not record.deleting',
+        f"{_SIM}::test_a_create_that_is_asked_for_again_at_once",
+    ),
+    Mutation(
+        "F5", CONTAINERS, "    with contextlib.suppress(SetpointError):  # the name is taken, then\n", "    if True:\n",
+        f"{_SIM}::test_a_name_that_does_not_come_free_is_taken",
+    ),
+    Mutation(
         "F5", REMOVAL, "    names, id = anonymous_volumes(context, key, record), container_id(context, key)\n",
         "    names, id = anonymous_volumes(context, key, record), container_id(context, key)\n"
         "    names = tuple(name for name in names if any(name == each.name for each in context.engine.list_volumes()))\n",

@@ -66,9 +66,8 @@ class Attempt:
             """Or somebody wishes for something else, which is his to wait for."""
             return self._generation() != wished or self.is_so()
 
-        if wished is None or (why := await self._why_not(is_over)) is None or self._generation() != wished:
-            return
-        await self.undo(why)
+        if wished is not None and (why := await self._why_not(is_over)) is not None:
+            await self.undo(why)
 
     def _generation(self) -> int | None:
         record = self.context.loop.objects().get(self.key)

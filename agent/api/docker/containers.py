@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -43,10 +44,11 @@ from agent.manifest.spec import ContainerSpec, VolumeSpec
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT, KEY_DIGITS
 from agent.reconcile.convert import resources_of
 from agent.reconcile.inventory import spec_of as stored_spec
-from runtime.errors import Conflict, Invalid, NotFound, Unsupported
+from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Unsupported
 from runtime.model import ContainerState, ImageInfo
-from store.records import Key, ObjectRecord
+from store.records import Key
 
+GOING_SECONDS = 10.0  # that a name is waited for whose container is being removed
 PRUNE_FILTERS = frozenset(("until", "label", "label!"))
 
 
@@ -66,7 +68,7 @@ async def create(request: web.Request) -> web.Response:
     context.loop.check_image("create", reference)
     taken = _Taken(context)
     name = checked(request.query["name"]) if request.query.get("name") else free_name(taken)
-    if request.query.get("name") and (holder := taken.holder_of(name)):
+    if request.query.get("name") and (holder := await _holder_of(context, taken, name)):
         if (key := _asked_before(context, holder, body)) is not None:
             return await _created(context, key)
         raise _is_taken(name, holder)
@@ -86,6 +88,23 @@ async def create(request: web.Request) -> web.Response:
         await completed(_forget(context, key))
         raise
     return await _created(context, key)
+
+
+async def _holder_of(context: Context, taken: _Taken, name: str) -> str:
+    """Who has that name, "" for nobody. One that is on its way out goes first: also the one of a client that
+    broke off a moment ago, and asks again."""
+    holder = taken.holder_of(name)
+    key = Key(API_PROJECT, "container", holder[:KEY_DIGITS])
+    if not holder or not _is_going(context, key):
+        return holder
+    with contextlib.suppress(SetpointError):  # the name is taken, then
+        await wishes.wait(context, key, lambda: not _is_going(context, key), "create", seconds=GOING_SECONDS)
+    return taken.holder_of(name)
+
+
+def _is_going(context: Context, key: Key) -> bool:
+    record = context.loop.objects().get(key)
+    return record is not None and record.deleting
 
 
 def _asked_before(context: Context, holder: str, body: Mapping[str, Any]) -> Key | None:
@@ -124,7 +143,8 @@ def _check_platform(platform: str, image: ImageInfo, reference: str) -> None:
 
 
 class _Taken:
-    """The names of what is there, and of what is wanted and not there yet."""
+    """The names of what is there, and of what is wanted and not there yet, or was a moment ago: it may be on
+    its way."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -139,13 +159,13 @@ class _Taken:
 
     def _who_wants(self, name: str) -> str:
         for key, record in self._context.loop.objects().items():
-            if record.spec.get("container_name") == name and _is_wanted(key, record):
+            if record.spec.get("container_name") == name and _is_ours(key):
                 return auto_remove.container_id(self._context, key)
         return ""
 
 
-def _is_wanted(key: Key, record: ObjectRecord) -> bool:
-    return key.project == API_PROJECT and key.kind == "container" and not record.deleting
+def _is_ours(key: Key) -> bool:
+    return key.project == API_PROJECT and key.kind == "container"
 
 
 def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Path, str]) -> Lookup:
