@@ -29,10 +29,10 @@ async def write_pieces(
     end: bytes = b"",
 ) -> web.StreamResponse:
     """Each item packed, and `end` when all went well; `items` is closed. told: the piece that an error is.
-    One before the first piece is raised, to be an answer of its own; begins: it is a piece as well."""
+    One before the first piece is raised, to be an answer of its own; begins: it is a piece as well, after
+    a status of 200. Not sooner: there are clients that read no more than the status, and take it for done."""
     response: web.StreamResponse | None = None
     try:
-        response = await _begin(request, content_type) if begins else None
         async for item in items:
             response = response or await _begin(request, content_type)
             await response.write(packed(item))
@@ -42,8 +42,9 @@ async def write_pieces(
     except (ConnectionError, asyncio.CancelledError):
         raise
     except Exception as error:
-        if response is None:
+        if response is None and not begins:
             raise
+        response = response or await _begin(request, content_type)
         if errors.is_bug(error):
             log.exception("a bug in answering %s %s", request.method, request.path)
             context_of(request).metrics.on_bug(None, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -390,6 +391,16 @@ def test_f7_a_pull_under_way_is_nobody_elses(agent_story: Story, host: Host, stu
 
 
 # --- archives -------------------------------------------------------------------------------------
+
+
+def test_a_client_that_reads_the_status_alone(either: Host, name: str) -> None:
+    """As docker-py's generator that nobody asks for its first item: the image is there by then."""
+    id = make_image(either, f"{name}:1")
+    archive = either.http("GET", f"/images/{name}:1/get").body
+    either.http("DELETE", f"/images/{id}", query={"force": True})
+    with contextlib.closing(either.client()) as client:
+        client.api.load_image(archive)
+        assert id in ids(either)
 
 
 def test_saved_and_loaded(either: Host, name: str) -> None:
