@@ -148,10 +148,10 @@ class Inventory:
         record = replace(old, deleting=True, revision=revision, generation=old.generation + 1, updated_at=now)
         self._put(record, self.desired[key].spec)
 
-    def adopt(self, key: Key, file: str, line: int, revision: str, now: float) -> None:
+    def adopt(self, key: Key, file: str, line: int, revision: str, now: float, owner: str = "git") -> None:
         """Something bears our label and nothing names it (a lost database): it is ours, and is to go."""
         record = ObjectRecord(
-            key=key, owner="git", spec={}, spec_hash="", generation=1, observed_generation=0,
+            key=key, owner=owner, spec={}, spec_hash="", generation=1, observed_generation=0,
             file=file, line=line, revision=revision, deleting=True, updated_at=now,
         )  # fmt: skip
         self._put(record, None)

@@ -344,17 +344,22 @@ class Knowledge:
                 self.event(key, "Normal", "Adopted", "found, and not in the database: it is kept as it is")
 
     def adopt_orphans(self) -> None:
-        """After a lost database: what bears our label and a manifest's, and no manifest names now."""
-        now = self.clock.now()
+        """After a lost database: what bears our label and a manifest's, and no manifest names now. A network
+        namespace whose container is gone, too: of what the API made nothing else is left to want."""
+        now, sandboxes = self.clock.now(), self.observed.sandboxes
         for key in sorted(self.observed.actual.keys() - self.inventory.desired.keys()):
             actual = self.observed.actual[key]
             labelled = [*(r.state.labels for r in actual.replicas), *(n.labels for n in actual.networks)]
-            places = [label for labels in labelled if (label := labels.get(LABEL_FILE))]
-            if not places and (key != DEFAULT_BRIDGE or not labelled):
+            places = [labels.get(LABEL_FILE, "") for labels in labelled]
+            places += [sandboxes[id].place for id in actual.orphan_sandboxes]
+            place = next(filter(None, places), "")
+            is_left_over = is_api(key) and bool(actual.orphan_sandboxes) and not actual.replicas
+            if not place and not is_left_over and (key != DEFAULT_BRIDGE or not labelled):
                 continue  # made by the API, or by hand: nobody's to prune
-            file, line = place_of(places[0] if places else "")
+            file, line = place_of(place)
             if not self.inventory.is_frozen(file):
-                self.inventory.adopt(key, file, line, self.revisions.current, now)
+                owner = API_OWNER if is_left_over else "git"
+                self.inventory.adopt(key, file, line, self.revisions.current, now, owner)
                 self.event(key, "Normal", "Adopted", "found, and named by no manifest: it is to go")
                 self.spec_changed(key)
 

@@ -153,7 +153,8 @@ class Observed:
         for state in self._engine.list_sandboxes():
             key = key_of(state.labels)
             if key is not None:
-                found[state.id] = Sandbox(key, frozenset(state.addresses))
+                place = state.labels.get(convert.LABEL_FILE, "")
+                found[state.id] = Sandbox(key, frozenset(state.addresses), place)
         _refill(self.sandboxes, found)
         used = {state.sandbox for state in self._states.values()}
         orphans: dict[Key, tuple[str, ...]] = {}

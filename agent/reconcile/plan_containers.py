@@ -81,15 +81,19 @@ def plan_container(desired: Desired, spec: ContainerSpec, world: World, now: flo
     building = None if is_denied else build_of(spec, world, now)
     if building is not None and building.reason == BUILDING:
         pulls = make.builds(context)
+    token = token_of(desired, context.image)
+    left = remove_sandboxes(desired, context.actual.orphan_sandboxes, context.memory, token, now)
     actions = (
         *pulls,
         *(action for plan in plans for action in plan.actions),
         *remove_replicas(desired, surplus, world, cause),
-        *remove_sandboxes(desired, context.actual.orphan_sandboxes),
+        *(() if isinstance(left, Failure) else left),
     )
     # To ask for a newer image disturbs nobody; what waits for the answer is not settled by itself.
     verdict = _together(context, plans, is_busy=len(actions) > len(pulls))
     verdict = _with_building(with_asking(verdict, context.asking), building)
+    if isinstance(left, Failure) and left.retry_at is not None:
+        verdict = replace(verdict, wake_at=earliest(verdict.wake_at, left.retry_at))
     return KeyPlan(desired.key, actions, with_damage(verdict, spec.image, _images(context), world))
 
 

@@ -48,14 +48,15 @@ def plan_container_removal(desired: Desired, world: World, now: float) -> KeyPla
         if (failure := blocking_failure(memory, replica.index, token, now, actual.replicas))
     }
     going = tuple(replica for replica in actual.replicas if replica.index not in blocked)
-    actions = (
-        *remove_replicas(desired, going, world, cause),
-        *remove_sandboxes(desired, actual.orphan_sandboxes),
-    )
+    left = remove_sandboxes(desired, actual.orphan_sandboxes, memory, token, now)
+    if isinstance(left, Failure):
+        blocked[0], left = left, ()
+    actions = (*remove_replicas(desired, going, world, cause), *left)
     if not blocked:
         return KeyPlan(key, actions, removing(desired, seen))
     failure = next(iter(blocked.values()))
-    verdict = removing(desired, failure.message, wake_at=failure.retry_at)
+    wake_at = min((each.retry_at for each in blocked.values() if each.retry_at is not None), default=None)
+    verdict = removing(desired, failure.message, wake_at=wake_at)
     stalled = "Unkillable" if failure.kind == "unkillable" else ""
     return KeyPlan(key, actions, replace(verdict, stalled=stalled))
 
@@ -182,7 +183,13 @@ def remove_replicas(
     return tuple(actions)
 
 
-def remove_sandboxes(desired: Desired, sandboxes: tuple[str, ...]) -> tuple[Action, ...]:
+def remove_sandboxes(
+    desired: Desired, sandboxes: tuple[str, ...], memory: Memory, token: str, now: float
+) -> tuple[Action, ...] | Failure:
+    """Those without a container, all as replica 0; or why they could not be removed, until it is time."""
+    failure = blocking_failure(memory, 0, token, now) if sandboxes else None
+    if failure is not None:
+        return failure
     cause = Cause("a network namespace without its container", desired.file, desired.line, desired.revision)
     return tuple(DeleteSandbox(desired.key, cause, sandbox) for sandbox in sandboxes)
 

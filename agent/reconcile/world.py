@@ -187,10 +187,12 @@ ABSENT = Actual()
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A network namespace of ours: whose it is, and the real names of the networks it is on."""
+    """A network namespace of ours: whose it is, the real names of the networks it is on, and where a manifest
+    wanted its container, as the label has it; "" where none did, or nobody has looked yet."""
 
     key: Key
     networks: frozenset[str]
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -555,6 +555,10 @@ class FakeEngine:
                 ended_at=None if state.ended_at is None else state.ended_at + by,
             )
 
+    def lose_containers(self) -> None:
+        """Their bundles are gone, and with them all that is known of them; namespaces are the kernel's."""
+        self._containers.clear()
+
     def reboot(self) -> None:
         """Processes, namespaces and exit records are gone, bundles are not."""
         self._sandboxes.clear()

@@ -231,3 +231,20 @@ def test_what_is_forgotten_while_its_removal_is_stored_is_not_waited_for(host: H
     host.loop.journal.flush = slow_flush  # type: ignore[method-assign]
     host.do(remove_slowly())
     assert host.loop.is_ready()
+
+
+def test_a_namespace_of_a_container_that_is_lost_goes(host: Host) -> None:
+    network(host, "one")
+    put(host, BOX, box("box", "one"))
+    rest(host)
+    host.crash()
+    host.lose_database()
+    host.engine.lose_containers()
+    host.boot()
+    host.submit({})
+    rest(host)
+    assert host.engine.list_sandboxes() == ()
+    assert BOX not in host.loop.objects()
+    host.do(host.loop.remove(Key("@api", "network", "one")))
+    rest(host)
+    assert host.engine.list_networks() == ()

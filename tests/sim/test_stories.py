@@ -265,6 +265,54 @@ def test_a_lost_database_is_rebuilt_from_labels(host: Host) -> None:
     assert not any(op in ("create", "start") for op, _ in host.engine.calls[9:])
 
 
+def lose_bundles(host: Host) -> None:
+    """The disk with the bundles is lost, and the database: only what the kernel has is left."""
+    host.crash()
+    host.lose_database()
+    host.engine.lose_containers()
+    host.boot()
+
+
+def test_a_namespace_of_which_all_else_is_lost_goes(host: Host) -> None:
+    up(host, web=service(), db=service())
+    lose_bundles(host)
+    host.run(120)  # the source is not read yet: nothing is touched
+    assert len(host.engine.list_sandboxes()) == 2
+    host.submit({NET: NetworkSpec(), DB: service()})
+    host.settle()
+    assert sorted(host.running()) == ["shop-db-1"]
+    assert len(host.engine.list_sandboxes()) == 1
+    host.submit({})
+    host.settle()
+    assert host.engine.list_networks() == () and host.engine.list_sandboxes() == ()
+    assert host.loop.objects() == {}
+
+
+def test_a_namespace_of_a_file_that_cannot_be_read_stays(host: Host) -> None:
+    up(host, web=service())
+    lose_bundles(host)
+    host.submit({}, frozen=frozenset({"shop/compose.yaml"}))
+    host.run(120)
+    assert len(host.engine.list_sandboxes()) == 1
+
+
+@pytest.mark.parametrize("scale", [0, 1], ids=["of-what-goes", "of-what-stays"])
+def test_a_namespace_that_does_not_go_is_tried_ever_less_often(host: Host, scale: int) -> None:
+    up(host, web=service(scale=2))
+    lose_bundles(host)
+    host.engine.fault = lambda op, subject: (
+        Temporary("delete sandbox", "web", "it is busy") if op == "delete_sandbox" else None
+    )
+    host.submit({NET: NetworkSpec(), WEB: service(scale=1)} if scale else {})
+    host.run(300)
+    assert 5 < [op for op, _ in host.engine.calls].count("delete_sandbox") < 40
+    assert len(host.running()) == scale
+    host.engine.fault = lambda op, subject: None
+    host.run(120)
+    assert len(host.engine.list_sandboxes()) == scale
+    assert (WEB in map(str, host.loop.objects())) == bool(scale)
+
+
 NGINX = replace(BUSYBOX, id="sha256:nginx", names=("nginx:1",))
 
 

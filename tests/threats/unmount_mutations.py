@@ -1,10 +1,11 @@
-"""What lets go of a container's root where nobody waits, each part taken away. See `mutations`."""
+"""What lets go of a container's root where nobody waits, and of its namespace, each part taken away. See `mutations`."""
 
 from __future__ import annotations
 
 from tests.threats.mutation import Mutation
 
 KERNEL, STORE = "tests/kernel/engine/test_roots.py", "tests/unit/store/test_write_ahead.py"
+SIM = "tests/sim"
 SUPERVISED, LIFE, ROOTS = "runtime/supervised.py", "runtime/life.py", "runtime/roots.py"
 CONTAINER, WRITE_AHEAD = "runtime/supervisor/container.py", "store/write_ahead.py"
 
@@ -58,5 +59,17 @@ UNMOUNTS = (
     Mutation(
         "R5", "store/store.py", '                make_room(Path(f"{path}-wal"))\n', "                pass\n",
         f"{STORE}::test_it_is_as_large_as_it_gets_and_does_not_grow",
+    ),
+    Mutation(
+        "R27", "agent/reconcile/knowledge.py", "            places += [sandboxes[id].place for id in actual.orphan_sandboxes]\n", "",
+        f"{SIM}/test_stories.py::test_a_namespace_of_which_all_else_is_lost_goes",
+    ),
+    Mutation(
+        "R27", "agent/reconcile/knowledge.py", "            if not place and not is_left_over and (", "            if not place and (",
+        f"{SIM}/test_api_changes.py::test_a_namespace_of_a_container_that_is_lost_goes",
+    ),
+    Mutation(
+        "R27", "agent/reconcile/removal.py", "    failure = blocking_failure(memory, 0, token, now) if sandboxes else None\n",
+        "    failure = None\n", f"{SIM}/test_stories.py::test_a_namespace_that_does_not_go_is_tried_ever_less_often",
     ),
 )  # fmt: skip
