@@ -63,7 +63,7 @@ ACCESS = (
     Mutation("F4", GATE, '    filters["label"] = [*filters.get("label", ()), label]\n', "", S),
     Mutation("F4", SCOPED, "        raise Forbidden(violation.message(policy))\n", "        pass\n", S),
     Mutation("F4", SCOPED, "            _check_used(context, scope, kind, name)\n", "            pass\n", S),
-    Mutation("F4", SCOPED, "    return _held(policy, spec)\n", "    return spec\n", S),
+    Mutation("F4", SCOPED, "    return _held(policy, with_limits(scope, spec))\n", "    return with_limits(scope, spec)\n", S),
     Mutation("F4", LISTENERS, "        self._disconnect(listener.site.way)\n", "        pass\n", S),
     Mutation("F4", LISTENERS, "    if not stat.S_ISSOCK(found.st_mode):\n", "    if False:\n", S),
     Mutation("F4", "agent/api/sockets/expiry.py", "            if at <= now:\n", "            if False:\n", S),

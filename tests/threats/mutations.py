@@ -142,8 +142,8 @@ MUTATIONS = (
         f"{U}/test_apparmor.py::test_a14_a_start_waits_for_it_and_fails_without_it",
     ),
     Mutation(
-        "A15", PREPARE, "environment=tuple(each for each in environment if each.find(\"=\") > 0)",
-        "environment=tuple(each if \"=\" in each else f\"{each}={__import__('os').environ.get(each)}\" for each in environment)",
+        "A15", PREPARE, "environment=dict(each.split(\"=\", 1) for each in environment if each.find(\"=\") > 0)",
+        "environment=dict((each if \"=\" in each else f\"{each}={__import__('os').environ.get(each)}\").split(\"=\", 1) for each in environment)",
         f"{T}/test_a15_environment.py::test_a15_none_of_the_host_is_inside",
     ),
     Mutation(
@@ -427,7 +427,7 @@ MUTATIONS = (
         f"{F}/test_power_loss.py::test_the_database",
     ),
     Mutation("R5", JOURNAL, "            is_synced = is_synced or not batch.is_history\n", "", UNIT_JOURNAL),
-    Mutation("R5", JOURNAL, "                self._sync_soon()\n", "                pass\n", UNIT_JOURNAL),
+    Mutation("R5", JOURNAL, "                self._sync_soon()  # whether it can be stored is known then\n", "                pass\n", UNIT_JOURNAL),
     Mutation("R5", JOURNAL, " or await self._sync()\n", " or True\n", UNIT_JOURNAL),
     Mutation(
         "R6", "agent/room.py", "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n        self._works.try_failed_again()\n",

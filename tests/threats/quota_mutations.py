@@ -18,7 +18,7 @@ QUOTAS = (
     Mutation("F4", PURE, "not 0 <= with_swap <= 2 * (memory or 0)", "with_swap > 2 * (memory or 0)", U),
     Mutation("F4", f"{D}/containers.py", "    claim_container(context, scope_of(request), spec, image, len(volumes))\n", "", Q),
     Mutation("F4", f"{D}/containers.py",
-             "    claim_change(context, scope_of(request), key, wishes.changed(context, key, **fields))\n", "",
+             "    claim_change(context, scope_of(request), key, wanted)\n", "",
              f"{Q}::test_nor_by_an_update"),
     Mutation("F4", f"{D}/containers.py", "or (scope_of(request) is not None and SOCKET_LABEL in state.labels)", "",
              f"{Q}::test_volumes_without_a_name_go_with_their_container"),

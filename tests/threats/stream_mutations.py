@@ -15,7 +15,7 @@ EXECS, _TURNS = "agent/api/docker/execs.py", "tests/unit/docker_api/test_exec_tu
 
 STREAMS = (
     Mutation("F5", LOGS, "        except asyncio.CancelledError:\n            self._close_soon()\n            raise\n", "        finally:\n            pass\n", _BREAKS),
-    Mutation("F5", REGISTRY, "        process.close_stdin()\n        if outputs", "        if outputs", _BREAKS),
+    Mutation("F5", REGISTRY, "        process.close_stdin()\n        drain = ", "        drain = ", _BREAKS),
     Mutation("F5", REGISTRY, "Drain({process.stdout, process.stderr} - {-1}, self", "Drain((), self", f"{_UNIT}::test_whom_its_client_leaves_is_read_to_its_end_and_then_freed"),
     Mutation("F5", REGISTRY, "        while len(self._all) >= MAX_EXECS or self._bytes + size_bytes > MAX_BYTES:\n", "        while self._bytes + size_bytes > MAX_BYTES:\n", _UNIT),
     Mutation("F5", REGISTRY, "        if len(self._ended) > MAX_ENDED:\n", "        if False:\n", _UNIT),
