@@ -157,6 +157,9 @@ class ApiEngine(FakeEngine):
     def top(self, id: str) -> tuple[int, ...]:
         return (os.getpid(),)
 
+    def profiles(self) -> set[str]:
+        return set()
+
     async def close(self) -> None:
         self.is_closed = True
 
