@@ -27,7 +27,7 @@ HIGH_BYTES = 1 << 18  # received and not yet read: the client waits
 FRAME = struct.Struct("!BxxxI")
 MAX_FRAME_BYTES = 1 << 20
 MOMENT_SECONDS = 0.01  # in which a client by TCP reads what came
-TAKEN_LOOK_SECONDS = 0.0005
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.05  # between two; each is half as long again
 
 
 class Upgraded(web.StreamResponse):
@@ -141,13 +141,14 @@ class Connection(asyncio.Protocol):
         if sock is None or sock.family != socket.AF_UNIX:
             await asyncio.sleep(MOMENT_SECONDS)
             return
-        end = time.monotonic() + seconds
+        end, look = time.monotonic() + seconds, FIRST_LOOK_SECONDS
         while not self.is_lost and time.monotonic() < end:
             waiting = array.array("i", [0])
             fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, waiting)  # unix_outq_len()
             if not waiting[0]:
                 return
-            await asyncio.sleep(TAKEN_LOOK_SECONDS)
+            await asyncio.sleep(look)
+            look = min(look * 1.5, LONGEST_LOOK_SECONDS)
 
     async def read_frame(self) -> tuple[int, bytes] | None:
         """One frame of `agent.wire`'s, or None at the end. Raises Invalid for one too large."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import select
 import socket
 from typing import Any
 
@@ -11,7 +12,7 @@ import aiodocker
 import pytest
 
 from tests.api.host import Host
-from tests.api.http_client import Http
+from tests.api.http_client import Http, connected
 from tests.api.streams import FRAME, frames, rest, upgraded
 from tests.e2e.story import eventually
 
@@ -81,6 +82,19 @@ def test_input_that_comes_with_the_request(host: Host, http: Http, name: str) ->
             answer += connection.recv(1)
         host.docker("start", name)
         assert list(frames(rest(connection))) == [(1, b"said early")]
+
+
+def test_who_reads_late_reads_the_head_first(host: Host, name: str) -> None:
+    """docker-py and dockerode lose what comes along with it; where others have the processors, they are late."""
+    host.docker("run", "--network", "none", "--name", name, "busybox", "echo", "said")
+    with connected(host.direct) as connection:
+        connection.sendall(
+            f"POST /containers/{name}/attach?logs=1&stdout=1 HTTP/1.1\r\nHost: docker\r\n"
+            "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode()
+        )
+        select.select([], [], [], 1.0)
+        assert connection.recv(1 << 16).endswith(b"\r\n\r\n")
+        assert list(frames(rest(connection))) == [(1, b"said\n")]
 
 
 def test_input_that_stays_open(either: Host, name: str) -> None:

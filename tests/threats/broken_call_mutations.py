@@ -53,6 +53,10 @@ BROKEN_CALLS = (
         f"{_SIM}::test_a_create",
     ),
     Mutation(
+        "F5", "agent/api/docker/hijack.py", "    await connection.wait_taken(HEAD_SECONDS)\n", "    return\n",
+        "tests/api/test_attach.py::test_who_reads_late_reads_the_head_first",
+    ),
+    Mutation(
         "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
         f"{_SIM}::test_a_start_that_cannot_be",
     ),

@@ -13,7 +13,7 @@ from agent.api.upgrade import Connection, take_over
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
-HEAD_SECONDS = 0.2
+HEAD_SECONDS = 2.0  # a client that waits for a processor reads it late
 MULTIPLEXED_SINCE = (1, 42)  # before, clients were told that all streams are raw
 
 
