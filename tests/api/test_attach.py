@@ -85,7 +85,7 @@ def test_input_that_comes_with_the_request(host: Host, http: Http, name: str) ->
 
 
 def test_who_reads_late_reads_the_head_first(host: Host, name: str) -> None:
-    """docker-py and dockerode lose what comes along with it, and are late where others have the processors."""
+    """docker-py and dockerode lose what comes along with it, and are late where others have processors."""
     host.docker("run", "--network", "none", "--name", name, "busybox", "echo", "said")
     with connected(host.direct) as connection:
         connection.sendall(
