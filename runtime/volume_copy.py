@@ -30,6 +30,8 @@ _PIECE_BYTES = 1 << 20
 
 def copy_from_image(lower: tuple[str, ...], target: str, destination: Path) -> bool:
     """Make `destination` a copy of the image's directory `target`. False: it has none. OSError."""
+    if not lower:  # an image without layers, of which there is no overlay
+        return False
     root = _open_image(lower, destination)
     try:
         source = mounts.open_in_root(root, target, os.O_RDONLY | os.O_DIRECTORY)

@@ -33,10 +33,13 @@ STREAMS = re.compile(
 )
 """Paths whose body is no JSON."""
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
-_LOCAL_NAME = re.compile(r"[A-Za-z0-9_-]*|([A-Za-z0-9-]+\.)+localhost|docker\.example\.com")
+_LOCAL_NAME = re.compile(
+    r"[A-Za-z0-9_-]*|([A-Za-z0-9-]+\.)+localhost|docker\.example\.com|v[0-9]+\.[0-9]+|[A-Za-z0-9_-]+\.sock"
+)
 """What clients call the other end of a UNIX socket or of a pipe: localhost, docker, api.moby.localhost,
-docker.example.com (the docker CLI through ssh), the path in hexadecimal digits; no name that somebody could
-have in the DNS, should a proxy on TCP lead here."""
+docker.example.com (the docker CLI through ssh), the path in hexadecimal digits or its last part (.NET's),
+v1.40 (curl's, of http:/v1.40/info; no page's address ends in a number); no name that somebody could have in
+the DNS, should a proxy on TCP lead here."""
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f]")
 
 

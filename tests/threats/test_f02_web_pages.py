@@ -80,7 +80,7 @@ def test_f2_nothing_invites_a_page(agent: Agent) -> None:
     [
         "localhost", "docker", "api.moby.localhost", "docker.example.com", "", "127.0.0.1", "[::1]:2375",
         "setpoint", "%2Fvar%2Frun%2Fdocker.sock", "/var/run/docker.sock", "localhost:2375",
-        "2f7661722f72756e2f646f636b6572", "docker-proxy:2375",
+        "2f7661722f72756e2f646f636b6572", "docker-proxy:2375", "v1.27", "docker.sock", "setpoint.sock",
     ],
 )  # fmt: skip
 def test_f2_what_docker_clients_call_a_socket_is_taken(agent: Agent, host: str) -> None:

@@ -1,0 +1,65 @@
+"""What tools beyond Docker's own do at the socket, in their ways; some of them, where the host has them."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.api.host import Host
+
+SECONDS = 60
+
+
+def tool(host: Host, *words: str | Path) -> str:
+    """A program that knows where the socket is."""
+    done = subprocess.run(
+        [*map(str, words)], env=host.environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_a_volume_is_filled_through_an_image_of_nothing(either: Host, name: str, tmp_path: Path) -> None:
+    """As pytest-docker-tools does it: a container that never runs, of an image without layers."""
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCMD ["/none"]\n')
+    either.docker("build", "-q", "-t", name, tmp_path, env={"DOCKER_BUILDKIT": "0"})
+    either.docker("create", "--name", name, "-v", f"{name}:/data", name)
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        member = tarfile.TarInfo("file")
+        member.size = 2
+        tar.addfile(member, io.BytesIO(b"hi"))
+    query = {"path": "/data"}
+    answer = either.http("PUT", f"/containers/{name}/archive", data.getvalue(), query=query)
+    assert answer.status == 200
+    either.docker("rm", "-f", name)
+    shown = either.docker("run", "--rm", "-v", f"{name}:/data", "busybox", "cat", "/data/file").stdout
+    either.docker("rmi", name)
+    assert shown == "hi"
+
+
+@pytest.mark.parametrize("url", ["http:/v1.40/_ping", "http://docker.sock/_ping", "http://x/v1.40/_ping"])
+def test_curl_names_no_host(either: Host, url: str) -> None:
+    """The first and second name one that there is not: rsyslog's imdocker and .NET's clients do so, too."""
+    assert tool(either, "curl", "-sf", "--unix-socket", either.socket, url) == "OK"
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus here: ops/test --with-peers")
+def test_prometheus_finds_what_runs(host: Host, name: str, tmp_path: Path) -> None:
+    """By its docker_sd_configs, which look at containers, networks and ports."""
+    host.docker("run", "-d", "--name", name, "-p", "127.0.0.1::80", "-l", "of=me", "busybox", "sleep", "1000")
+    discovery = [{"host": f"unix://{host.socket}", "filters": [{"name": "name", "values": [name]}]}]
+    config = {"scrape_configs": [{"job_name": "here", "docker_sd_configs": discovery}]}
+    (tmp_path / "prometheus.yml").write_text(json.dumps(config))
+    # promtool asks once, and prints what it found.
+    words = ("promtool", "check", "service-discovery", "--timeout", "5s", tmp_path / "prometheus.yml", "here")
+    found = json.loads(tool(host, *words))[0]["discoveredLabels"]
+    assert found["__meta_docker_container_name"] == f"/{name}"
+    assert found["__meta_docker_container_label_of"] == "me"
+    assert found["__meta_docker_network_name"] == "bridge" and found["__meta_docker_port_private"] == "80"
