@@ -56,6 +56,7 @@ BROKEN_CALLS = (
         "F5", "agent/api/docker/hijack.py", "    await connection.wait_taken(HEAD_SECONDS)\n", "    return\n",
         "tests/api/test_attach.py::test_who_reads_late_reads_the_head_first",
     ),
+    Mutation("F5", REMOVAL, 'return verdict.phase == "Stalled" and ', "return False and ", f"{_SIM}::test_a_start_that_cannot_be"),
     Mutation(
         "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
         f"{_SIM}::test_a_start_that_cannot_be",

@@ -37,14 +37,15 @@ class AutoRemoval:
         self._going[key] = asyncio.get_running_loop().create_task(self._remove(key, record))
 
     def _is_over(self, key: Key, record: ObjectRecord) -> bool:
-        """It ran, and is down for good: nothing is under way that would start it."""
+        """It ran, and is down for good: nothing is under way that would start it. Or it cannot be started,
+        and who asked for that heard nothing from the agent before."""
         verdict = self._context.loop.verdict_of(key)
-        if verdict is None or verdict.generation != record.generation:
-            return False
-        if verdict.phase not in ("Completed", "Failed", "Stopped"):
-            return False
         state = self._context.engine.state(container_id(self._context, key))
-        return state is not None and state.phase == "stopped"
+        if verdict is None or verdict.generation != record.generation or state is None:
+            return False
+        if state.phase == "created":
+            return verdict.phase == "Stalled" and record.updated_at < self._context.started_at
+        return state.phase == "stopped" and verdict.phase in ("Completed", "Failed", "Stopped")
 
     async def _remove(self, key: Key, record: ObjectRecord) -> None:
         id = container_id(self._context, key)
