@@ -449,10 +449,12 @@ class Store:
             if batch.images:
                 for table, values in image_tables.rows_of(batch.images):
                     self._upsert(table, [scrub(value) for value in values])
-            numbered = [scrub(rows.event_row(r, last + n)) for n, r in enumerate(batch.events, 1)]
+            numbered = []
+            for record in batch.events:
+                last = max(last + 1, record.id)
+                numbered.append(scrub(rows.event_row(record, last)))
             if numbered:
                 self._connection.execute(_INSERT_EVENT, numbered)
-                last = numbered[-1]["id"]
             self._caps.written(record.reason for record in batch.events)
             if self._caps.trim(self._connection, last):
                 self._trim_revisions()

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from dataclasses import replace
 
+from agent.first_step import begun
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import account, handing_over, happenings, repairs
 from agent.reconcile import actions as do
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 BUG_RETRY_SECONDS = 60.0
 STARTS_A_ROUND = 8
+AT_ONCE = frozenset({do.CreateVolume, do.DeleteVolume, do.ForgetObject, do.RenameContainer})
 NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
 VOLUME_ACTIONS = frozenset({do.CreateVolume, do.DeleteVolume})
 ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
@@ -45,8 +47,12 @@ class Applying:
         self._waiting: deque[KeyPlan] = deque()
 
     def start(self, found: KeyPlan) -> None:
-        """Carry out a key's actions; the key is in flight until they are done."""
+        """Carry out a key's actions; the key is in flight until they are done. Those that mostly wait for
+        nothing are done when this returns, unless they do wait."""
         self._know.queue.begin(found.key)
+        if AT_ONCE.issuperset(map(type, found.actions)):
+            self._keep(begun(self._run(found)))
+            return
         self._waiting.append(found)
         if len(self._waiting) == 1:
             asyncio.get_running_loop().call_soon(self._start_some)
@@ -56,11 +62,14 @@ class Applying:
         while the last are being created, and the supervisor has work from the start."""
         loop = asyncio.get_running_loop()
         for _ in range(min(STARTS_A_ROUND, len(self._waiting))):
-            task = loop.create_task(self._run(self._waiting.popleft()))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._keep(loop.create_task(self._run(self._waiting.popleft())))
         if self._waiting:
             loop.call_soon(self._start_some)
+
+    def _keep(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def stop(self, seconds: float) -> None:
         """Let what is under way end, for at most so long; then it is found half-done, and finished, by
@@ -95,9 +104,7 @@ class Applying:
             return
         for replica in self._know.actual_of(key).replicas:
             if replica.is_live:
-                task = asyncio.get_running_loop().create_task(self._hasten(desired, replica.id))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._keep(asyncio.get_running_loop().create_task(self._hasten(desired, replica.id)))
 
     async def _hasten(self, desired: Desired, id: str) -> None:
         try:
@@ -131,7 +138,11 @@ class Applying:
             know.event(action.key, "Warning", "DriftReturns", f"{action}; {note}", action.cause)
         else:
             told = self._happenings(action)
-            know.event(action.key, "Normal", action.done, str(action), action.cause, told)
+            # A stop is an exit, which an agent that does not remember it would find, and tell of, again.
+            is_first = not isinstance(action, do.StopContainer)
+            know.event(
+                action.key, "Normal", action.done, str(action), action.cause, told, is_told_first=is_first
+            )
 
     def _happenings(self, action: Action) -> tuple[Happening, ...]:
         if action.key == DEFAULT_BRIDGE:  # it comes and goes with its users, and to them is always there

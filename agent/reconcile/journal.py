@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.images.notes import Notes
+from agent.reconcile.writer import Writer
 from store.errors import Damaged
 from store.records import Batch, EventRecord, Key, ObjectRecord, RevisionRecord, StatusRecord
 
@@ -28,9 +31,20 @@ LONGEST_RETRY_SECONDS = 30.0
 class Remembers(Protocol):
     """What the heart needs of the store (`store.store.Store`). Called from a worker thread."""
 
+    last_event_id: int
+
     def load(self) -> tuple[Mapping[Key, ObjectRecord], Mapping[Key, StatusRecord]]: ...
     def write(self, batch: Batch, *, is_synced: bool = True) -> None: ...
     def sync(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Write:
+    """One transaction. done: whether it is stored."""
+
+    batch: Batch
+    done: asyncio.Future[bool]
+    is_synced: bool
 
 
 class Journal:
@@ -63,12 +77,17 @@ class Journal:
         self.notes = Notes(self._soon)
         self._writer: asyncio.Task[None] | None = None
         self._syncer: asyncio.Task[None] | None = None
+        self._syncing: asyncio.Task[bool] | None = None
         self._is_unsynced = False  # something is written that a power cut would take back
-        self._lock = asyncio.Lock()
+        self._writing = Writer()
+        self._current: _Write | None = None
+        self._next: asyncio.Future[bool] | None = None  # what comes during a write is the next one
+        self._next_is_synced = False
         self._failures = 0
         self._soon_again = asyncio.Event()
         self._being_written: tuple[EventRecord, ...] = ()
-        self._is_followed = False
+        self._tell: Callable[[EventRecord], bool] | None = None
+        self._last_event_id = 0
         self.dropped_events = 0  # that found no room here while the store could not be written
 
     # --- what is to be written ----------------------------------------------------------------
@@ -88,12 +107,23 @@ class Journal:
         self._dirty_statuses.discard(key)
         self._soon()
 
-    def event(self, event: EventRecord) -> None:
+    def event(self, event: EventRecord, *, is_told_first: bool = False) -> EventRecord:
+        """The same with its number. is_told_first: followers may hear of it before it is stored, since no
+        later agent finds it, and tells of it, once more."""
         self.dropped_events += len(self._events) == MAX_WAITING_EVENTS
+        event = self._numbered(event)
         self._events.append(event)
         self._soon()
-        if self._is_followed and event.happenings and not self._failures:
-            self._soon_again.set()
+        if self._tell is not None and not self._failures:
+            is_told = (is_told_first or not event.happenings) and self._tell(event)
+            if event.happenings and not is_told:
+                self._soon_again.set()
+        return event
+
+    def _numbered(self, event: EventRecord) -> EventRecord:
+        """In the order in which they are stored."""
+        self._last_event_id = max(self._last_event_id, self._store.last_event_id) + 1
+        return replace(event, id=self._last_event_id)
 
     def revision(self, revision: RevisionRecord) -> None:
         self._revisions[revision.id] = revision
@@ -118,10 +148,11 @@ class Journal:
     def _wait_seconds(self) -> float:
         return max(self._delay, min(self._delay * 2.0**self._failures, LONGEST_RETRY_SECONDS))
 
-    def tell_at_once(self, is_followed: bool) -> None:
-        """Whether somebody waits for what happens: then it is not kept for what else may come. A burst is
-        still few writes, since all that comes during one is the next."""
-        self._is_followed = is_followed
+    def followed_by(self, tell: Callable[[EventRecord], bool] | None) -> None:
+        """Who waits for what happens is told at once by `tell`, which says whether it could; what that must
+        not tell is not kept for what else may come, then. A burst is still few writes, since all that comes
+        during one is the next."""
+        self._tell = tell
 
     def try_again(self) -> None:
         """What kept the store from being written may be over."""
@@ -148,40 +179,70 @@ class Journal:
 
     async def flush(self, *, is_synced: bool = True) -> bool:
         """Write all that waits; True when it is stored. Unless is_synced, what was only seen and done reaches
-        the disk itself a little later: nobody waits for that then, and no wish behind it."""
-        if not self._in_thread:
-            return await self._flush(is_synced=True)
-        # Whoever waits may go away (a client that breaks off). What was taken is then still stored, or put
-        # back, and no later write overtakes it.
-        return await asyncio.shield(asyncio.get_running_loop().create_task(self._flush(is_synced=is_synced)))
+        the disk itself a little later: nobody waits for that then, and no wish behind it.
 
-    async def _flush(self, *, is_synced: bool) -> bool:
-        async with self._lock:
-            batch = self._take()
-            if not batch:
-                return not (is_synced and self._is_unsynced) or await self._sync()
-            is_synced = is_synced or not batch.is_history
-            self._being_written = batch.events
-            try:
-                if self._in_thread:
-                    await asyncio.to_thread(self._store.write, batch, is_synced=is_synced)
-                else:
-                    self._store.write(batch)
-                self._is_unsynced = not is_synced
-            except Exception as error:
-                self._put_back(batch)
-                if isinstance(error, Damaged):
-                    self._write_all_again(error)
-                self._failures += 1
-                self._on_error(error)
-                return False
-            finally:
-                self._being_written = ()
+        Whoever waits may go away (a client that breaks off). What was taken is then still stored, or put
+        back, and no later write overtakes it."""
+        return await asyncio.shield(self._write(is_synced=is_synced))
+
+    def _write(self, *, is_synced: bool) -> asyncio.Future[bool]:
+        """Now, or right after what is being written now."""
+        loop = asyncio.get_running_loop()
+        if self._current is None:
+            return self._begin(loop.create_future(), is_synced=is_synced)
+        if self._next is None:
+            self._next, self._next_is_synced = loop.create_future(), False
+        self._next_is_synced |= is_synced
+        return self._next
+
+    def _begin(self, done: asyncio.Future[bool], *, is_synced: bool) -> asyncio.Future[bool]:
+        """Take what waits, and have it written in the thread. `done` is whether it is stored."""
+        batch = self._take()
+        if batch:
+            write = _Write(batch, done, is_synced=is_synced or not self._in_thread or not batch.is_history)
+            self._current, self._being_written = write, batch.events
+            self._hand_over(write)
+        elif is_synced and self._is_unsynced:
+            self._current = _Write(batch, done, is_synced=True)
+            self._syncing = asyncio.get_running_loop().create_task(self._sync())
+            self._syncing.add_done_callback(
+                lambda task: self._end(done, is_stored=not task.cancelled() and task.result())
+            )
+        else:
+            done.set_result(True)
+        return done
+
+    def _hand_over(self, write: _Write) -> None:
+        work = functools.partial(_error_of, self._store, write)
+        if self._in_thread:
+            self._writing.begin(work, functools.partial(self._on_written, write))
+        else:
+            self._on_written(write, work())
+
+    def _on_written(self, write: _Write, error: Exception | None) -> None:
+        self._being_written = ()
+        if error is not None:
+            self._put_back(write.batch)
+            if isinstance(error, Damaged):
+                self._write_all_again(error)
+            self._failures += 1
+            self._on_error(error)
+        else:
+            self._is_unsynced = not write.is_synced
             if self._is_unsynced:
                 self._sync_soon()  # whether it can be stored is known then
             else:
                 self._failures = 0
-            return True
+        self._end(write.done, is_stored=error is None)
+
+    def _end(self, done: asyncio.Future[bool], *, is_stored: bool) -> None:
+        """And begin with what came meanwhile."""
+        self._current = None
+        if not done.done():
+            done.set_result(is_stored)
+        if self._next is not None:
+            following, self._next = self._next, None
+            self._begin(following, is_synced=self._next_is_synced)
 
     def _sync_soon(self) -> None:
         if self._syncer is None or self._syncer.done():
@@ -243,7 +304,8 @@ class Journal:
         self.notes.write_all_again()
         note = f"{error}; the file was moved aside, and a fresh one is written from memory"
         if not any(event.key == STORE for event in self._events):
-            self._events.append(EventRecord(time.time(), STORE, "Warning", "StoreDamaged", note))
+            event = EventRecord(time.time(), STORE, "Warning", "StoreDamaged", note)
+            self._events.append(self._numbered(event))
 
     async def close(self) -> None:
         """Write what waits, once more if need be, and end."""
@@ -252,3 +314,12 @@ class Journal:
                 task.cancel()
         if not await self.flush():
             log.error("what happened last could not be stored")
+        self._writing.close()
+
+
+def _error_of(store: Remembers, write: _Write) -> Exception | None:
+    try:
+        store.write(write.batch, is_synced=write.is_synced)
+    except Exception as error:
+        return error
+    return None

@@ -36,6 +36,7 @@ from agent.reconcile.removal import is_unasked
 from agent.reconcile.revisions import Revisions
 from agent.reconcile.sockets import Sockets
 from agent.reconcile.statuses import containers_of, status_of
+from agent.reconcile.wakeup import Wakeup
 from agent.reconcile.world import DEFAULT_BRIDGE, HOST, Actual, PruneGuard, World
 from runtime.face import Engine
 from runtime.model import ContainerState
@@ -87,7 +88,7 @@ class Knowledge:
         self.queue: KeyedQueue[Key] = KeyedQueue()
         self.unsettled: set[Key] = set()
         self.feed = Feed()
-        self.wakeup = asyncio.Event()
+        self.wakeup = Wakeup()
         self.journal = Journal(
             store,
             self.inventory.records,
@@ -297,7 +298,10 @@ class Knowledge:
         message: str,
         cause: Cause | None = None,
         happenings: tuple[Happening, ...] = (),
+        *,
+        is_told_first: bool = False,
     ) -> None:
+        """is_told_first: see `Journal.event`."""
         record = self.inventory.records.get(key)
         revision = cause.revision if cause else record.revision if record else ""
         event = EventRecord(
@@ -310,8 +314,7 @@ class Knowledge:
             cause=cause.chain() if cause else (),
             happenings=happenings,
         )
-        self.journal.event(event)
-        self.feed.event(event)
+        self.feed.event(self.journal.event(event, is_told_first=is_told_first))
 
     def subject(self, key: Key, id: str, state: ContainerState | None = None) -> Subject | None:
         """A container of a key as it is known, for what happens to it. state: where it is not known yet."""

@@ -12,7 +12,6 @@ An event only names a key to look at; what to do is decided by `plan` alone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -48,6 +47,7 @@ from store.records import Condition, EventRecord, Happening, Key, ObjectRecord, 
 
 __all__ = ["Clock", "Loop", "LoopSettings", "Observer", "Remembers"]
 
+ROUNDS_AT_ONCE = 4
 ASK_LIST = "`setpoint status` lists them"
 
 
@@ -97,32 +97,41 @@ class Loop:
         await self.start()
         events = asyncio.get_running_loop().create_task(self._watching.follow())
         try:
-            while not self._is_stopping:
-                self._know.wakeup.clear()
-                self._pass()
-                await self._sleep()
+            if not self._is_stopping:
+                await self._know.wakeup.run(self._pass_and_next)
         finally:
             events.cancel()
 
-    async def _sleep(self) -> None:
-        """Until something is due. Nothing to do costs nothing: no timer but the next known time."""
-        if self._is_stopping or (self._know.queue.has_ready() and self._room() > 0):
-            await asyncio.sleep(0)
-            return
-        wait = max(0.0, self._next_at() - self._clock.now())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await self._know.wakeup.wait()
+    def _pass_and_next(self) -> float:
+        self._pass()
+        return self._seconds_left()
 
-    def _next_at(self) -> float:
+    def _seconds_left(self) -> float:
+        """Until something is due. Nothing to do costs nothing: no timer but the next known time."""
+        if self._know.queue.has_ready() and self._room() > 0:
+            return 0.0
         times = (self._know.queue.next_at(), self._probing.next_at(), self._watching.next_at())
-        return min(at for at in times if at is not None)
+        return max(0.0, min(at for at in times if at is not None) - self._clock.now())
+
+    def _work_now(self, keys: Sequence[Key]) -> None:
+        """What was wished of these is done, as far as it waits for nothing, before who wished it goes on.
+        What is going is looked at again until it is forgotten; all else is the next turn's."""
+        wakeup, queue = self._know.wakeup, self._know.queue
+        if not wakeup.is_running or self._is_stopping:
+            return
+        for _ in range(ROUNDS_AT_ONCE):
+            if not queue.has_ready() or self._room() <= 0:
+                break
+            self._pass()
+            if self._know.inventory.deleting.isdisjoint(keys):
+                break
+        wakeup.done(self._seconds_left())
 
     async def stop(self) -> None:
         """Orderly: no new actions, those under way get a moment, everything is written. Containers
         are left as they are. Stopping twice does nothing."""
         self._is_stopping = True
-        self._know.wakeup.set()
+        self._know.wakeup.stop()
         self._probing.stop()
         self._watching.stop()
         await self._applying.stop(self._settings.stop_seconds)
@@ -326,6 +335,7 @@ class Loop:
                 self._spec_changed(key)
             for key in starting:
                 know.wake(key)
+        self._work_now(keys)
 
     # --- what operators ask; NotFound when there is no such object --------------------------------
 
@@ -559,7 +569,7 @@ class Loop:
 
     def note(self, key: Key, type: str, reason: str, message: str, told: tuple[Happening, ...] = ()) -> None:
         """An event of something that is no object of a manifest, or that the loop did not do."""
-        self._know.event(key, type, reason, message, happenings=told)
+        self._know.event(key, type, reason, message, happenings=told, is_told_first=True)
 
     @property
     def journal(self) -> Journal:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent.api.docker import wishes
+from agent.reconcile.writer import Writer
 from runtime.errors import Conflict, Invalid, SetpointError, Temporary
 from store.records import Key
 from tests.sim.api_host import GONE, LONGEST_TURNS, Answer, ApiHost, Call
@@ -42,7 +43,21 @@ def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0)
         return done
 
+    def begin(
+        _writer: Writer, work: Callable[[], Exception | None], done: Callable[[Exception | None], None]
+    ) -> None:
+        async def work_and_tell() -> None:
+            error: Exception | None = RuntimeError("killed")
+            try:
+                error = await in_two_turns(work)
+            finally:
+                done(error)
+
+        writes.append(asyncio.get_running_loop().create_task(work_and_tell()))
+
+    writes: list[asyncio.Task[None]] = []
     monkeypatch.setattr(asyncio, "to_thread", in_two_turns)
+    monkeypatch.setattr(Writer, "begin", begin)
     monkeypatch.setattr(wishes, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
 
 

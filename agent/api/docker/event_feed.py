@@ -1,7 +1,8 @@
 """What happened, handed to however many follow it: each row is read from the store once and encoded once.
 
-    commit ─> what it stored ─> the newest few ─> followers that keep up, each by one call
-                                the store      ─> those that do not, where they were
+    noted  ─> what cannot be found again ─┐
+    commit ─> what it stored ─────────────┴─> the newest few ─> followers that keep up, each by one call
+                                              the store      ─> those that do not, where they were
 
 A follower costs the place where it is, and what its connection holds: it has no queue. Nobody misses one,
 and nobody is told twice.
@@ -20,6 +21,7 @@ from store.errors import StoreError
 from store.records import EventRecord
 from store.store import Store
 
+Tell = Callable[[EventRecord], bool]
 Window = tuple[float | None, float | None]  # since and until, Unix seconds, inclusive
 HandOn = Callable[[tuple[Telling, ...]], bool]  # whether they were taken at once
 KEPT = 4096
@@ -35,11 +37,11 @@ class _Waiting:
 
 
 class EventFeed:
-    """For the event loop's thread. instance: what the ids of its networks are made of. on_followed: told when
-    the first comes (True), and when the last goes."""
+    """For the event loop's thread. instance: what the ids of its networks are made of. on_followed: gets
+    `tell` when the first comes, and None when the last goes."""
 
     def __init__(
-        self, store: Store, instance: str, on_followed: Callable[[bool], None] = lambda _is_followed: None
+        self, store: Store, instance: str, on_followed: Callable[[Tell | None], None] = lambda _tell: None
     ) -> None:
         self._store = store
         self._on_followed = on_followed
@@ -48,6 +50,7 @@ class EventFeed:
         self._recent: deque[Telling] = deque()
         self._complete_after = 0  # of all records after this one, what they tell is in `_recent`
         self._last = 0  # the record that was read last
+        self._noted: deque[EventRecord] = deque()  # right behind that one, to be told in the next turn
         self._waiting: dict[asyncio.Future[None], _Waiting] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -101,20 +104,21 @@ class EventFeed:
             self._unsubscribe = self._store.subscribe(
                 lambda events: _call_soon(loop, lambda: self._on_commit(events))
             )
-            self._on_followed(True)
+            self._on_followed(self.tell)
         try:
             yield
         finally:
             self._followers -= 1
             if not self._followers:
                 self._unsubscribe()
-                self._on_followed(False)
+                self._on_followed(None)
                 self._recent.clear()
+                self._noted.clear()
 
     async def wait(self, after: int, hand_on: HandOn, seconds: float | None) -> int:
         """Hand on what comes, for so many seconds at most, None for ever, or until that cannot be. The record
         that was reached: from there on, `take`."""
-        if after < self._last:
+        if after < self._last and (after >= self._complete_after or after < self._store.last_event_id):
             return after
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         mine = self._waiting[woken] = _Waiting(after, hand_on)
@@ -136,10 +140,38 @@ class EventFeed:
             else:
                 woken.set_result(None)
 
+    @property
+    def _is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.done()
+
+    def tell(self, event: EventRecord) -> bool:
+        """Of what just happened, before it is stored; in the next turn, after who did it was answered. False
+        where something before it is still to be stored: then it is told with that."""
+        before = self._noted[-1].id if self._noted else self._last
+        if (
+            not self._followers
+            or event.id != before + 1
+            or not (self._reading is None or self._reading.done())
+        ):
+            return False
+        self._noted.append(event)
+        if len(self._noted) == 1:
+            asyncio.get_running_loop().call_soon(self._tell_noted)
+        return True
+
+    def _tell_noted(self) -> None:
+        if noted := tuple(self._noted):
+            self._noted.clear()
+            self._keep(noted, noted[-1].id)
+
     def _on_commit(self, events: tuple[EventRecord, ...]) -> None:
         """What was stored is told as it is; where something before it was not told, or it is much, it is read
         from the store."""
-        if not self._followers or not (self._reading is None or self._reading.done()):
+        if not self._followers or self._is_reading:
+            return
+        self._tell_noted()
+        events = tuple(event for event in events if event.id > self._last)
+        if not events:
             return
         if events[0].id == self._last + 1 and len(events) <= AT_ONCE:
             self._keep(events, events[-1].id)

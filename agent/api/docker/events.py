@@ -154,7 +154,7 @@ def feed_of(context: Context) -> EventFeed:
     """The one that all followers share; made when the first comes."""
     if context.event_feed is None:
         context.event_feed = EventFeed(
-            context.store, context.settings.layout.instance, context.loop.journal.tell_at_once
+            context.store, context.settings.layout.instance, context.loop.journal.followed_by
         )
     feed: EventFeed = context.event_feed
     return feed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,70 @@ async def test_nothing_is_kept_while_nobody_follows(store: Store) -> None:
     with feed.joined():
         told, _ = await take_all(feed, 0, 4)
     assert [telling.happening.id for telling in told] == ["1", "3", "5", "7"]
+
+
+def noted(number: int, name: str) -> EventRecord:
+    return replace(an_event(float(number), Happening("volume", "create", name)), id=number)
+
+
+async def take_now(feed: EventFeed, after: int) -> list[str]:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return [telling.happening.id for telling in feed._newer(after)]
+
+
+async def test_what_is_noted_is_told_before_it_is_stored_and_then_not_again(store: Store) -> None:
+    feed, tells = EventFeed(store, "one", lambda tell: told_to.append(tell)), list[str]()
+    told_to: list[object] = []
+    write(store, 0, 2)
+    with feed.joined():
+        start = feed.last_id
+        assert feed.tell(noted(start + 1, "first"))
+        assert feed.tell(noted(start + 2, "second"))
+        assert await take_now(feed, start) == ["first", "second"]
+        store.write(Batch(events=(noted(start + 1, "first"), noted(start + 2, "second"))))
+        store.write(Batch(events=(noted(start + 3, "third"),)))
+        async with asyncio.timeout(10):
+            while len(tells := await take_now(feed, start)) < 3:
+                await asyncio.sleep(0.001)
+        assert tells == ["first", "second", "third"]
+        slow, _ = await take_all(feed, 0, 4)
+    assert [telling.happening.id for telling in slow] == ["1", "first", "second", "third"]
+    assert [bool(each) for each in told_to] == [True, False]
+
+
+async def test_what_comes_behind_something_that_is_still_to_be_stored_waits_for_it(store: Store) -> None:
+    feed = EventFeed(store, "one")
+    assert not feed.tell(noted(1, "nobody follows"))
+    with feed.joined():
+        assert not feed.tell(noted(2, "second"))
+        assert await take_now(feed, 0) == []
+        store.write(Batch(events=(noted(1, "first"), noted(2, "second"))))
+        told, _ = await take_all(feed, 0, 2)
+        assert [telling.happening.id for telling in told] == ["first", "second"]
+        assert feed.tell(noted(3, "third"))
+        assert await take_now(feed, 2) == ["third"]
+
+
+async def test_who_is_behind_what_is_kept_waits_until_it_is_stored(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_feed, "KEPT", 2)
+    feed = EventFeed(store, "one")
+    with feed.joined():
+        events = tuple(noted(number, str(number)) for number in range(1, 6))
+        for event in events:
+            assert feed.tell(event)
+        await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(feed.wait(0, lambda _told: True, None))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()  # it would ask without an end
+        store.write(Batch(events=events))
+        feed.tell(noted(6, "6"))
+        async with asyncio.timeout(10):
+            assert await waiting == 0
+        told, _ = await take_all(feed, 0, 6)
+    assert [telling.happening.id for telling in told] == ["1", "2", "3", "4", "5", "6"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from agent.reconcile.journal import Journal
@@ -85,7 +86,7 @@ async def test_what_happens_is_written_at_once_while_somebody_follows_it(tmp_pat
     journal = Journal(store, {}, {}, delay_seconds=3600.0, in_thread=True, on_error=lambda _error: None)
     told = (Happening("volume", "create", "data", {}),)
     journal.event(EventRecord(1.0, WEB, "Normal", "VolumeCreate", "kept", happenings=told))
-    journal.tell_at_once(True)
+    journal.followed_by(lambda _event: False)
     journal.event(EventRecord(2.0, WEB, "Normal", "VolumeCreate", "told", happenings=told))
     async with asyncio.timeout(30):
         await written.wait()
@@ -112,6 +113,8 @@ async def test_who_waits_for_a_write_and_goes_away_takes_nothing_along(tmp_path:
 
 class Disk:
     """A store that tells what reached it, and what of that a power cut would leave."""
+
+    last_event_id = 0
 
     def __init__(self) -> None:
         self.written: list[str] = []
@@ -199,4 +202,38 @@ async def test_a_disk_that_refuses_is_told_and_asked_again() -> None:
     disk.error = None
     await until(lambda: not journal.is_failing)
     assert disk.safe == 1
+    await journal.close()
+
+
+async def test_events_have_the_numbers_that_they_are_stored_under(tmp_path: Path) -> None:
+    store = Store(tmp_path / "setpoint.db")
+    store.write(Batch(events=(an_event("before"),)))
+    journal = Journal(store, {}, {}, delay_seconds=3600.0, in_thread=True, on_error=lambda _error: None)
+    numbers = [journal.event(an_event(text)).id for text in ("one", "two")]
+    assert await journal.flush()
+    numbers.append(journal.event(an_event("three")).id)
+    assert await journal.flush()
+    assert numbers == [2, 3, 4]
+    assert [event.id for event in store.events()] == [1, *numbers]
+    await journal.close()
+    store.close()
+
+
+async def test_followers_hear_at_once_of_what_no_later_agent_tells_again() -> None:
+    disk, told = Disk(), list[str]()
+
+    def tell(event: EventRecord) -> bool:
+        told.append(event.message)
+        return True
+
+    journal = Journal(disk, {}, {}, delay_seconds=3600.0, in_thread=True, on_error=lambda _error: None)
+    journal.followed_by(tell)
+    happening = (Happening("volume", "create", "data", {}),)
+    journal.event(replace(an_event("made"), happenings=happening), is_told_first=True)
+    assert (told, disk.written) == (["made"], [])
+    await asyncio.sleep(0.01)
+    assert disk.written == []  # with what else comes
+    journal.event(replace(an_event("ended"), happenings=happening))
+    await until(lambda: disk.written == ["made", "ended"])
+    assert told == ["made"]
     await journal.close()
