@@ -1,7 +1,7 @@
 """How a request is answered, whatever it asks for: errors become answers here and nowhere else, and every
 answer of the Docker Engine API bears the headers that its clients read. Used by `server`.
 
-    request ─> a connection that waits for it ─> `AtOnce`: the handler's `now`, where it has one ─> one write
+    request ─> a connection that waits for it ─> `AtOnce`: the handler's `now`, or its first step ─> one write
                                              └─> aiohttp: a task ─> the middlewares ─> the handler
 
 Both ways go through the same guards in the same order.
@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 
 from agent.api import errors, guards
-from agent.api.at_once import now_of
+from agent.api.at_once import is_begun_at_once, now_of
 from agent.api.context import CONTEXT
 from agent.api.docker import versions
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.docker.host_facts import can_checkpoint
 from agent.api.guards import Handler
 from agent.api.ways import way_of
+from agent.first_step import Waits, first_step
 from agent.wire import PREFIX
 
 log = logging.getLogger("setpoint.api")
@@ -109,32 +111,44 @@ def _refusal(status: int, error: dict[str, Any]) -> web.Response:
 
 
 class AtOnce:
-    """Answers what needs no wait, where it was read. For requests without a body, on a way without a scope,
-    whose every call is written to an audit log first."""
+    """Answers what needs no wait, where it was read, and begins what mostly needs none. Not on a way with a
+    scope, whose every call is written to an audit log."""
 
     def __init__(self, app: web.Application) -> None:
         self._app = app
 
-    def __call__(self, request: web.Request) -> web.Response | None:
-        """None for what is to be answered in a task."""
+    def __call__(self, request: web.Request) -> web.Response | Coroutine[Any, Any, web.Response] | None:
+        """None for what is to be answered by aiohttp; of what was begun, and waits, the rest."""
         way = way_of(request)
         if way.scope is not None:
             return None
         match = self._match(request)
         now = now_of(match.handler)
-        if now is None:
+        if now is None and not is_begun_at_once(match.handler):
             return None
         match.add_app(self._app)
         request._match_info = match
         try:
             _check_version(request)
             guards.check_head(request, way)
-            response = now(request)
+            response = now(request) if now is not None else _begin(request, match.handler)
         except Exception as error:
             response = _answer_to(request, error)
-        if response is not None:
-            self._app[CONTEXT].metrics.on_request(response.status)
-            _add_headers(request, response)
+        if isinstance(response, Waits):
+            return self._finish(request, response)
+        return self._told(request, response) if response is not None else None
+
+    async def _finish(self, request: web.Request, begun: Waits) -> web.Response:
+        response: web.Response
+        try:
+            response = await begun.goes_on()
+        except Exception as error:
+            response = _answer_to(request, error)
+        return self._told(request, response)
+
+    def _told(self, request: web.Request, response: web.Response) -> web.Response:
+        self._app[CONTEXT].metrics.on_request(response.status)
+        _add_headers(request, response)
         return response
 
     def _match(self, request: web.Request) -> web.UrlMappingMatchInfo:
@@ -145,3 +159,9 @@ class AtOnce:
             match: web.UrlMappingMatchInfo = done.value
             return match
         raise RuntimeError("the router waits")
+
+
+def _begin(request: web.Request, handler: Handler) -> web.Response | Waits:
+    if request.body_exists:
+        request._read_bytes = request.content.read_nowait()
+    return first_step(handler(request))  # type: ignore[arg-type]

@@ -3,6 +3,12 @@ without a task or another turn of the event loop. What they say must cost about 
 
     @at_once                          @at_once_or(later)
     def ping(request): …              def inspect(request): …    # None: `later`, a coroutine, is to answer
+
+And those that wait for one thing, if at all: they are begun there (`agent.first_step`), and may ask nothing
+of their task before they first wait.
+
+    @begun_at_once
+    async def create(request): …
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Always = Callable[[web.Request], web.Response]
 Now = Callable[[web.Request], web.Response | None]
 
+_BEGUN: set[Any] = set()
 _NOW: dict[Any, Now] = {}  # the handler as aiohttp has it -> what it is made of
 
 
@@ -38,6 +45,16 @@ def at_once_or(later: Handler) -> Callable[[Now], Handler]:
         return _registered(handler, now)
 
     return decorate
+
+
+def begun_at_once(handler: Handler) -> Handler:
+    """A coroutine whose first step is taken where its request was read, with its body."""
+    _BEGUN.add(handler)
+    return handler
+
+
+def is_begun_at_once(handler: object) -> bool:
+    return handler in _BEGUN
 
 
 def now_of(handler: object) -> Now | None:

@@ -12,27 +12,50 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_writer import _serialize_headers
 
-METHODS = frozenset(("GET", "HEAD"))
+METHODS = frozenset(("GET", "HEAD", "POST", "DELETE"))
+MAX_BODY_BYTES = 1 << 16
 
 
 class EarlyReader:
-    """aiohttp's parser of one connection. answer: gets a whole request that has no body, keeps the connection
-    and asks for nothing but an answer; whether it gave one."""
+    """aiohttp's parser of one connection. answer: gets a whole request that keeps the connection and asks for
+    nothing but an answer; whether it gave one. body: what came behind the head that is fed next; b"" when it
+    was read with it. waits: the request whose body has not come yet: many clients write it by itself."""
 
-    __slots__ = ("_answer", "_parser")
+    __slots__ = ("_answer", "_parser", "body", "waits")
 
     def __init__(self, parser: Any, answer: Callable[[Any, Any], bool]) -> None:
         self._parser = parser
         self._answer = answer
+        self.body = b""
+        self.waits: tuple[Any, Any] | None = None
 
     def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
+        waits, self.waits = self.waits, None
         messages, is_upgraded, tail = self._parser.feed_data(data)
-        if len(messages) == 1 and not is_upgraded and not tail:
-            message, payload = messages[0]
-            if _is_plain(message) and payload.is_eof() and self._answer(message, payload):
-                self._parser.message_consumed()
-                return (), False, b""
-        return messages, is_upgraded, tail
+        if waits is not None:
+            messages = (waits, *messages)
+        if len(messages) != 1 or is_upgraded or tail or not _is_plain(messages[0][0]):
+            return messages, is_upgraded, tail
+        message, payload = messages[0]
+        if not self._is_whole(message, payload):
+            if not _is_small(message):
+                return messages, False, b""
+            self.waits = messages[0]
+        elif self._answer(message, payload):
+            self._parser.message_consumed()
+        else:
+            return messages, False, b""
+        return (), False, b""
+
+    def _is_whole(self, message: Any, payload: Any) -> bool:
+        """Without a body, or with one that has come."""
+        if payload.is_eof():
+            return True
+        if not self.body or message.headers.get("Content-Length") != str(len(self.body)):
+            return False
+        body, self.body = self.body, b""
+        self._parser.feed_data(body)
+        return bool(payload.is_eof())
 
     def __getattr__(self, name: str) -> Any:
         """All else that aiohttp asks of its parser."""
@@ -46,17 +69,22 @@ def _is_plain(message: Any) -> bool:
         and not message.should_close
         and not message.upgrade
         and not message.chunked
-        and "Content-Length" not in message.headers
         and "Expect" not in message.headers
     )
 
 
+def _is_small(message: Any) -> bool:
+    length = message.headers.get("Content-Length", "")
+    return len(length) <= 5 and length.isascii() and length.isdigit() and int(length) <= MAX_BODY_BYTES
+
+
 def written(response: web.Response, method: str) -> bytes:
     """The whole answer, with the headers that aiohttp gives one."""
-    headers, body = response.headers, response.body or b""
-    if body or (method != "HEAD" and response.status != 304):
+    headers, body, status = response.headers, response.body or b"", response.status
+    if status != 204 and (body or (method != "HEAD" and status != 304)):
         headers["Content-Length"] = str(len(body))  # type: ignore[arg-type]
-    headers.setdefault("Content-Type", "application/octet-stream")
+    if body and method != "HEAD" and status not in (204, 304):
+        headers.setdefault("Content-Type", "application/octet-stream")
     headers.setdefault("Date", rfc822_formatted_time())
     headers.setdefault("Server", SERVER_SOFTWARE)
     head = _serialize_headers(f"HTTP/1.1 {response.status} {response.reason}", headers)

@@ -16,7 +16,7 @@ import select
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +48,14 @@ MAX_HEAD_BYTES = 256 * 1024  # of a request line and all headers; a line is boun
 MAX_HANDSHAKES = 128  # TLS connections that have not said who they are
 HANDSHAKE_SECONDS = 10
 KEEPALIVE_SECONDS = 30.0
+BODY_SOON_SECONDS = 0.1  # that a small body is waited for before a task is made of its request
 LINGERING_SECONDS = 2.0  # for the rest of a body that was refused: its sender is to read why
 BACKLOG = 1024
 MAX_EARLY_BYTES = 1 << 16  # that a client may say before it is told that it has left HTTP; then it waits
 _END_OF_HEAD = b"\r\n\r\n"
 LOG = "setpoint.api.http"
-Answer = Callable[[web.Request], web.Response | None]
+# The answer, or what is left to be done for it; None for what aiohttp is to answer.
+Answer = Callable[[web.Request], web.Response | Coroutine[Any, Any, web.Response] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,20 @@ class Inbound(RequestHandler):
     """One connection of a client, until it is upgraded."""
 
     __slots__ = (
-        "_body", "_body_left", "_early", "_hangup", "_has_said_all", "_head_bytes", "_is_answered", "_kept",
-        "_last", "is_lent", "way",
+        "_body", "_body_left", "_busy", "_early", "_hangup", "_has_said_all", "_head_bytes", "_held",
+        "_is_answered", "_kept", "_last", "_patience", "_reader", "is_lent", "way",
     )  # fmt: skip
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
         super().__init__(door, **options)
         self.way = way
+        self._reader: EarlyReader | None = None
+        self._busy: asyncio.Task[None] | None = None  # with a request that was begun where it was read
+        self._held = bytearray()  # what came meanwhile
+        self._patience: asyncio.TimerHandle | None = None
         if door.at_once is not None:
-            self._parser = EarlyReader(self._parser, self._answer)  # type: ignore[assignment]
+            self._reader = EarlyReader(self._parser, self._answer)
+            self._parser = self._reader  # type: ignore[assignment]
         self._is_answered = False  # what was read last
         self._head_bytes = 0
         self._hangup: Hangup | None = None
@@ -95,7 +102,13 @@ class Inbound(RequestHandler):
     @property
     def is_waiting(self) -> bool:
         """For a request, or for the rest of its head."""
-        return self._waiter is not None and not self._waiter.done() and not self._messages
+        is_waiting = self._waiter is not None and not self._waiter.done() and not self._messages
+        return is_waiting and self._busy is None and not self._has_head
+
+    @property
+    def _has_head(self) -> bool:
+        """Of a request whose body is waited for, before aiohttp hears of it."""
+        return self._reader is not None and self._reader.waits is not None
 
     def begin(self) -> None:
         """Its request is being answered."""
@@ -109,6 +122,9 @@ class Inbound(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self.is_lent:
             return  # the rest of a body that was refused
+        if self._busy is not None:
+            self._hold(data)
+            return
         if self._body_left is None and self.is_waiting and data:
             data = self._take_head(data)
             if not data:
@@ -131,16 +147,20 @@ class Inbound(RequestHandler):
         if end <= 0:
             self._last = (self._last + data)[1 - len(_END_OF_HEAD) :]
             return data
-        self._last = b""
+        self._last, rest = b"", data[end:]
+        if rest and self._reader is not None and len(rest) <= early_reader.MAX_BODY_BYTES:
+            self._reader.body = rest
         self._feed(data[:end])
+        if rest and self._reader is not None and len(rest) <= early_reader.MAX_BODY_BYTES:
+            rest, self._reader.body = self._reader.body, b""
         if self._messages:
             self._body_left = _body_before_leaving(*self._messages[-1])
             if self._body_left is None and is_for_others(*self._messages[-1], self.transport):
                 assert self.transport is not None
                 self.transport.pause_reading()
-                self._kept = data[end:]
+                self._kept = rest
                 return b""
-        return data[end:]
+        return rest
 
     def _feed(self, data: bytes) -> None:
         """To the parser, with a bound on a head that does not end."""
@@ -149,6 +169,8 @@ class Inbound(RequestHandler):
         if self._messages:
             message, self._body = self._messages[-1]
             forget_place(getattr(message, "exc", None))  # of what is no HTTP
+        if self._has_head and self._patience is None:
+            self._patience = self._loop.call_later(BODY_SOON_SECONDS, self._hand_over)
         if not is_head or not self.is_waiting or self._is_answered:
             self._head_bytes = 0
             return
@@ -156,6 +178,17 @@ class Inbound(RequestHandler):
         if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
             self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n\r\n")
             self.force_close()
+
+    def _hand_over(self) -> None:
+        """To aiohttp, which has more patience: a body that did not come at once."""
+        self._patience = None
+        if self._reader is None or self._reader.waits is None or self._waiter is None:
+            return
+        self._messages.append(self._reader.waits)
+        self._reader.waits = None
+        self._body = self._messages[-1][1]
+        if not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _answer(self, message: Any, payload: Any) -> bool:
         """Whether a request that was just read is answered: one that the connection waits for, of a client
@@ -170,11 +203,51 @@ class Inbound(RequestHandler):
         if response is None:
             return False
         self._is_answered = True
-        transport.write(early_reader.written(response, message.method))
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        door.begin(self)
-        door.end(self)
+        self.begin()
+        if isinstance(response, web.Response):
+            self._say(message.method, response)
+        else:
+            self._request_in_progress = True
+            self._busy = self._loop.create_task(self._finish(message.method, response))
         return True
+
+    async def _finish(self, method: str, answer: Coroutine[Any, Any, web.Response]) -> None:
+        """Of a request that was begun where it was read. What the client says meanwhile is read afterwards;
+        one that goes away ends it."""
+        try:
+            response = await answer
+        except ConnectionError:  # there is nobody to answer
+            return
+        transport = self.transport
+        self._busy = None
+        self._request_in_progress = False
+        if self._handler_waiter is not None:  # the server ends
+            self._handler_waiter.set_result(None)
+        if transport is None or transport.is_closing():
+            return
+        self._say(method, response)
+        if self._close:
+            transport.close()
+        if self._held:
+            held, self._held = bytes(self._held), bytearray()
+            transport.resume_reading()
+            self.data_received(held)
+
+    def _say(self, method: str, response: web.Response) -> None:
+        assert self.transport is not None
+        self.transport.write(early_reader.written(response, method))
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self.end()
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) > MAX_EARLY_BYTES and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _process_keepalive(self) -> None:
+        if self._busy is not None:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     def leave(self) -> tuple[bytes, bool]:
         """What the client said after a request that asked to leave HTTP, and whether that was all: it need
@@ -210,7 +283,7 @@ class Inbound(RequestHandler):
         """A client that has said all (`docker system dial-stdio` shuts its half) still gets its answer, where
         that can be told from one that is gone: on a UNIX socket, and in TLS."""
         transport = self.transport
-        if transport is None or self.is_waiting or not self._is_whole():
+        if transport is None or self.is_waiting or self._has_head or not self._is_whole():
             return None
         if transport.get_extra_info("sslcontext") is None:
             if self.way.hosts is not None:
@@ -233,6 +306,14 @@ class Inbound(RequestHandler):
         if self._hangup is not None:
             self._hangup.close()
             self._hangup = None
+        if self._busy is not None:  # once it has begun: what it waits for is to hear of it
+            self._loop.call_soon(self._busy.cancel)
+            self._busy = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._reader is not None:
+            self._reader.waits = None
         self._body = None
         forget_place(exc)
         let_go(self.transport)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api.at_once import at_once_or
+from agent.api.at_once import at_once_or, begun_at_once
 from agent.api.context import Context
 from agent.api.docker import auto_remove, body_limits, config_view, container_view, wishes
 from agent.api.docker.answers import json_answer, json_bytes, json_bytes_answer, no_content
@@ -296,6 +296,7 @@ def _limits(context: Context, key: Key, state: ContainerState, wanted: Container
     return Attempt(context, key, "update", is_so, undo, context.loop.verdict_of(key))
 
 
+@begun_at_once
 async def rename(request: web.Request) -> web.Response:
     """?name="""
     context = context_of(request)

@@ -36,6 +36,7 @@ class ExecTurns:
         turns = self._all.get(container)
         if turns is None or not turns.locked():
             return
+        await asyncio.sleep(0)  # into a task, which a timeout needs: see `agent.first_step`
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_SECONDS), turns:
                 return

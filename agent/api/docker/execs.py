@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent.api.at_once import at_once
+from agent.api.at_once import at_once, begun_at_once
 from agent.api.context import Context
 from agent.api.docker import exec_registry
 from agent.api.docker.answers import json_answer, message_of
@@ -37,6 +37,7 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 STDOUT, STDERR = 1, 2
 
 
+@begun_at_once
 async def create(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     body = await json_body(request)

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api.at_once import begun_at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden
@@ -37,6 +38,7 @@ HOST = "container cannot be disconnected from host network or connected to host 
 Networks = dict[str, Attachment]
 
 
+@begun_at_once
 async def connect(request: web.Request) -> web.Response:
     """Returns when it is on the network: at once when it runs, else from its next start on."""
     context, body = context_of(request), await json_body(request)
@@ -54,6 +56,7 @@ async def connect(request: web.Request) -> web.Response:
     return web.Response()
 
 
+@begun_at_once
 async def disconnect(request: web.Request) -> web.Response:
     """Returns when it is off the network. Force makes no difference: nothing is left half-connected here."""
     context, body = context_of(request), await json_body(request)

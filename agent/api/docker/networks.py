@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from aiohttp import web
 
-from agent.api.at_once import at_once
+from agent.api.at_once import at_once, begun_at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import Forbidden, json_answer, no_content
@@ -70,6 +70,7 @@ def inspect(request: web.Request) -> web.Response:
     return json_answer(view_of(seen, running_on(context, seen)))
 
 
+@begun_at_once
 async def create(request: web.Request) -> web.Response:
     """Returns when it is there."""
     context, spec = context_of(request), spec_of(await json_body(request))
@@ -137,6 +138,7 @@ async def _make(context: Context, key: Key, spec: NetworkSpec, wish: Awaitable[o
 # --- removed --------------------------------------------------------------------------------------
 
 
+@begun_at_once
 async def remove(request: web.Request) -> web.Response:
     """Returns when it is gone."""
     context = context_of(request)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from agent.api.at_once import at_once
+from agent.api.at_once import at_once, begun_at_once
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.api.docker.answers import json_answer, no_content
@@ -69,6 +69,7 @@ def inspect(request: web.Request) -> web.Response:
     return json_answer(volume(_found(context_of(request), request.match_info["name"])))
 
 
+@begun_at_once
 async def create(request: web.Request) -> web.Response:
     """Returns when it is there. One of that name that is there already is the answer."""
     context = context_of(request)
@@ -140,6 +141,7 @@ def _wanted_as(context: Context, name: str) -> Key | None:
 # --- removed ----------------------------------------------------------------------------------------
 
 
+@begun_at_once
 async def remove(request: web.Request) -> web.Response:
     """?force= what is not there is no error."""
     context, name = context_of(request), request.match_info["name"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import socket
+import time
 from asyncio.selector_events import _SelectorTransport
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -64,6 +66,10 @@ class Wire:
         self.socket.connect(path)
         self._file = self.socket.makefile("rb")
 
+    def close(self) -> None:
+        self._file.close()
+        self.socket.close()
+
     def answer(self, method: str = "GET") -> Answer:
         found = http.client.HTTPResponse(_Said(self._file), method=method)  # type: ignore[arg-type]
         found.begin()
@@ -94,7 +100,7 @@ class _Said:
 def wire(agent: Agent) -> Iterator[Wire]:
     made = Wire(agent.client.path)
     yield made
-    made.socket.close()
+    made.close()
 
 
 @pytest.fixture
@@ -120,7 +126,7 @@ def in_a_task(agent: Agent, asked: str, headers: str = "") -> Answer:
     wire = Wire(agent.client.path)
     wire.socket.sendall(said(asked, f"{headers}Connection: close\r\n"))
     answer = wire.answer(asked.partition(" ")[0])
-    wire.socket.close()
+    wire.close()
     return answer
 
 
@@ -212,3 +218,112 @@ def test_a_bug_is_told_as_such_and_in_the_log(
     assert answer.status == 500
     assert b"a bug in the agent: ZeroDivisionError" in answer.body
     assert "a bug in answering GET /containers/web/json" in caplog.text
+
+
+# --- begun where it was read ------------------------------------------------------------------------
+
+
+WISHES = {
+    "a volume": ("POST /volumes/create", b'{"Name":"data"}'),
+    "a bad name": ("POST /v1.43/volumes/create", b'{"Name":"-"}'),
+    "no JSON": ("POST /volumes/create", b"{"),
+    "no object": ("POST /volumes/create", b"[]"),
+    "no such volume": ("DELETE /volumes/nobody", b""),
+    "no matter": ("DELETE /volumes/nobody?force=1", b""),
+    "a network": ("POST /networks/create", b'{"Name":"front"}'),
+    "an exec of nobody": ("POST /containers/nobody/exec", b'{"Cmd":["true"]}'),
+    "a rename of nobody": ("POST /containers/nobody/rename?name=other", b""),
+}
+JSON = "Content-Type: application/json\r\n"
+
+
+def wished(asked: str, body: bytes, headers: str = JSON) -> tuple[bytes, bytes]:
+    """Head and body."""
+    return said(asked, f"{headers}Content-Length: {len(body)}\r\n" if body else ""), body
+
+
+def without_moment(answer: Answer) -> Answer:
+    return answer._replace(body=re.sub(rb'"CreatedAt":"[^"]*"', b"", answer.body))
+
+
+@pytest.mark.parametrize("pause", [None, 0.0, 0.3], ids=["whole", "in two", "slowly"])
+@pytest.mark.parametrize(("asked", "body"), WISHES.values(), ids=WISHES)
+def test_a_wish_is_answered_the_same_both_ways(
+    agent: Agent, wire: Wire, asked: str, body: bytes, pause: float | None
+) -> None:
+    head, body = wished(asked, body)
+    first = Wire(agent.client.path)
+    first.socket.sendall(head.replace(b"Host", b"Connection: close\r\nHost") + body)
+    method = asked.partition(" ")[0]
+    in_task = without_moment(first.answer(method))
+    first.close()
+    if asked.endswith("networks/create"):
+        wire.socket.sendall(said("DELETE /networks/front"))
+        assert wire.answer("DELETE").status == 204
+    for part in (head, body) if pause is not None else (head + body,):
+        wire.socket.sendall(part)
+        time.sleep(pause or 0.0)
+    assert without_moment(wire.answer(method)) == in_task
+    wire.socket.sendall(said("GET /_ping"))
+    assert wire.answer().body == b"OK"
+
+
+def test_a_wish_is_begun_at_once(wire: Wire, counted: list[str]) -> None:
+    wire.socket.sendall(b"".join(wished("POST /volumes/create", b'{"Name":"data"}')))
+    assert wire.answer("POST").status == 201
+    assert counted == ["/volumes/create"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [(f"{JSON}Origin: http://evil.example\r\n", 403), ("Content-Type: text/plain\r\n", 415)],
+)
+def test_a_wish_passes_the_same_guards(wire: Wire, headers: str, status: int) -> None:
+    wire.socket.sendall(b"".join(wished("POST /volumes/create", b'{"Name":"data"}', headers)))
+    assert wire.answer("POST").status == status
+    wire.socket.sendall(said("GET /volumes"))
+    assert b'"data"' not in wire.answer().body
+
+
+def test_what_is_asked_during_a_wish_is_answered_after_it(wire: Wire) -> None:
+    head, body = wished("POST /volumes/create", b'{"Name":"data"}')
+    wire.socket.sendall(head + body + said("GET /volumes/data") + said("GET /_ping"))
+    assert [wire.answer("POST").status, wire.answer().status] == [201, 200]
+    assert wire.answer().body == b"OK"
+    wire.socket.sendall(head + body)
+    for _ in range(3):
+        time.sleep(0.001)
+        wire.socket.sendall(said("GET /_ping"))
+    assert [wire.answer("POST").status, *(wire.answer().status for _ in range(3))] == [201, 200, 200, 200]
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_wish_leaves_it_done(agent: Agent, wire: Wire) -> None:
+    for number in range(20):
+        gone = Wire(agent.client.path)
+        gone.socket.sendall(b"".join(wished("POST /volumes/create", b'{"Name":"data%d"}' % number)))
+        gone.close()
+    deadline = time.monotonic() + 20
+    while True:
+        wire.socket.sendall(said("GET /volumes"))
+        found = wire.answer().body
+        if all(b'"data%d"' % number in found for number in range(20)):
+            return
+        assert time.monotonic() < deadline, found
+
+
+def test_a_client_that_has_said_all_gets_its_answer(agent: Agent) -> None:
+    """`docker system dial-stdio` shuts its half."""
+    wire = Wire(agent.client.path)
+    wire.socket.sendall(b"".join(wished("POST /volumes/create", b'{"Name":"data"}')))
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.answer("POST").status == 201
+    assert wire.socket.recv(1) == b""
+    wire.close()
+
+
+def test_a_body_that_never_comes_holds_nobody_up(agent: Agent, wire: Wire) -> None:
+    head, _ = wished("POST /volumes/create", b'{"Name":"data"}')
+    wire.socket.sendall(head)
+    assert in_a_task(agent, "GET /_ping").status == 200
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert b"201" not in wire.socket.recv(4096)
