@@ -134,19 +134,31 @@ class Metrics:
         self._requests = Counter(
             "setpoint_api_requests_total", "Requests answered by the API.", ("code",), registry=registry
         )
-        self._answered: dict[int, Counter] = {}  # by code: a label costs more to look up
+        # By their labels, which cost more to look up.
+        self._answered: dict[int, Counter] = {}
+        self._acted: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._passed: dict[str, tuple[Histogram, Counter]] = {}
 
     # --- what the loop, the source and the API tell --------------------------------------------
 
     def on_action(self, kind: str, key: Key, outcome: str, seconds: float) -> None:
-        kind = self._kinds.bounded(kind)
-        self._actions.labels(kind, self._outcomes.bounded(outcome)).inc()
-        self._action_seconds.labels(kind).observe(seconds)
+        kind, outcome = self._kinds.bounded(kind), self._outcomes.bounded(outcome)
+        if (kind, outcome) not in self._acted:
+            self._acted[kind, outcome] = (
+                self._actions.labels(kind, outcome),
+                self._action_seconds.labels(kind),
+            )
+        count, times = self._acted[kind, outcome]
+        count.inc()
+        times.observe(seconds)
 
     def on_pass(self, kind: str, keys: int, actions: int, seconds: float) -> None:
         kind = self._kinds.bounded(kind)
-        self._passes.labels(kind).observe(seconds)
-        self._keys.labels(kind).inc(keys)
+        if kind not in self._passed:
+            self._passed[kind] = self._passes.labels(kind), self._keys.labels(kind)
+        times, count = self._passed[kind]
+        times.observe(seconds)
+        count.inc(keys)
 
     def on_converged(self, revision: str, seconds: float) -> None:
         self._convergence.observe(seconds)

@@ -460,7 +460,10 @@ class NativeEngine:
             if any(mount.kind == "volume" and mount.source == name for mount in entry.config.mounts):
                 raise Conflict("delete volume", name, f"{entry.config.name} uses it", "delete that one first")
         await self.volume_mounts.free(name)
-        await asyncio.to_thread(self.volumes.delete, name)
+        if self.volumes.is_empty(name):
+            self.volumes.delete(name)
+        else:
+            await asyncio.to_thread(self.volumes.delete, name)
 
     def volume_users(self) -> dict[str, str]:
         """Volume -> the name of a container that has it."""
