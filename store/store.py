@@ -415,6 +415,14 @@ class Store:
             finally:
                 os.close(descriptor)
 
+    def free_cache(self) -> None:
+        """Let go of the pages of the file that are kept to be read again, up to 2 MB (`_prepare`)."""
+        if self._engine.dialect.name != "sqlite":
+            return
+        closed = contextlib.suppress(StoreError, sa.exc.ResourceClosedError)
+        with closed, self._lock, self._errors("free"), self._connection.begin():
+            self._connection.exec_driver_sql("PRAGMA shrink_memory")
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call listener(events) after each commit that has some, with them as they are stored, in the
         writer's thread: it must return at once and not raise. Returns what ends it."""

@@ -95,6 +95,7 @@ class Servers:
         runner = Runner(
             app,
             at_once,
+            self._context.store.free_cache,
             handler_cancellation=True,  # a client that goes away ends its stream
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,

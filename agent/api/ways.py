@@ -340,16 +340,23 @@ class Hangup:
 
 
 class Door(web.Server):
-    """Makes and counts the connections of one application. at_once: the answer to what needs no wait."""
+    """Makes and counts the connections of one application. at_once: the answer to what needs no wait. free:
+    see `Trimming`."""
 
-    def __init__(self, *arguments: Any, at_once: Answer | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        at_once: Answer | None = None,
+        free: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.at_once = at_once
         self._idle: dict[RequestHandler, float] = {}  # since when; the longest idle one first
         self._handshakes: dict[Inbound, float] = {}
         self._scoped: Counter[str] = Counter()
         self._most = _most_connections()
-        self._trimming = Trimming()
+        self._trimming = Trimming(free)
 
     def knock(self, way: Way, *, is_tls: bool) -> Inbound:
         """A protocol for a connection that was accepted just now. Refuses, by an error that asyncio takes for
@@ -431,9 +438,15 @@ class Door(web.Server):
 class Runner(web.AppRunner):
     """An application behind a door."""
 
-    __slots__ = ("_at_once",)
+    __slots__ = ("_at_once", "_free")
 
-    def __init__(self, app: web.Application, at_once: Answer | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        at_once: Answer | None = None,
+        free: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> None:
         logger = logging.getLogger(LOG)
         if not logger.filters:
             logger.addFilter(_is_ours)
@@ -447,7 +460,7 @@ class Runner(web.AppRunner):
             auto_decompress=False,  # what is checked is what was sent
             **options,
         )
-        self._at_once = at_once
+        self._at_once, self._free = at_once, free
 
     async def _make_server(self) -> Door:
         plain = await super()._make_server()
@@ -456,6 +469,7 @@ class Runner(web.AppRunner):
             request_factory=plain.request_factory,
             handler_cancellation=plain.handler_cancellation,
             at_once=self._at_once,
+            free=self._free,
             loop=asyncio.get_running_loop(),
             **plain._kwargs,
         )

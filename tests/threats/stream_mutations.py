@@ -44,5 +44,9 @@ STREAMS = (
     Mutation("F6", "runtime/images/staging_directory.py", "            with contextlib.suppress(OSError):  # its own load may end at this moment, and remove it\n", "            if True:\n", "tests/unit/images/test_staging_directory.py"),
     Mutation("F6", "agent/api/docker/body_networks.py", "    return {name: map_of(endpoints, name) for name in endpoints}\n", "    return endpoints\n", "tests/unit/docker_api/test_container_body.py"),
     Mutation("F6", "runtime/container_files.py", "            work.add_done_callback(lambda done: done.cancelled() or done.exception())\n", "", "tests/kernel/engine/test_container_files.py::test_nobody_waits_for_a_commit_that_fails"),
+    Mutation("F5", "agent/api/trimming.py", "            self._free()\n", "            pass\n", "tests/unit/api/test_trimming.py"),
+    Mutation("F5", "store/store.py", "            self._connection.exec_driver_sql(\"PRAGMA shrink_memory\")\n", "            pass\n", "tests/unit/store/test_store.py::test_the_pages_that_it_keeps_are_given_back"),
+    Mutation("F5", "agent/api/docker/events.py", "            shared_lines.cache_clear()\n", "            pass\n", "tests/unit/docker_api/test_events.py::test_what_was_written_for_many_goes_with_the_last_of_them"),
+    Mutation("F5", REGISTRY, "            self._starters.discard(mine)\n", "", f"{_UNIT}::test_whoever_waits_for_a_start_is_told_and_nobody_is_kept"),
     Mutation("F5", "agent/api/ways.py", "        self._early += early\n", "", "tests/api/test_execs.py::test_input_that_comes_with_the_request[True-1]"),
 )  # fmt: skip

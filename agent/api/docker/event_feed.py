@@ -25,7 +25,7 @@ Tell = Callable[[EventRecord], bool]
 Window = tuple[float | None, float | None]  # since and until, Unix seconds, inclusive
 HandOn = Callable[[tuple[Telling, ...]], bool]  # whether they were taken at once
 KEPT = 4096
-AT_ONCE = 500  # records of one read
+AT_FIRST, AT_ONCE = 60, 500  # records of one read, to one who has just come, and to one who takes them
 
 
 @dataclass(slots=True)
@@ -63,24 +63,24 @@ class EventFeed:
         """What is told from here on is after this record."""
         return self._store.last_event_id
 
-    async def take(self, after: int, window: Window) -> tuple[tuple[Telling, ...], int]:
+    async def take(self, after: int, window: Window, most: int) -> tuple[tuple[Telling, ...], int]:
         """The next ones after that record, and the record that they reach to; the same one when there is
         nothing more for now: wait for a change that was taken before."""
         if after >= self._complete_after:
             return self._newer(after), max(after, self._last)
-        return await self.read(after, window)
+        return await self.read(after, window, most)
 
-    async def read(self, after: int, window: Window) -> tuple[tuple[Telling, ...], int]:
+    async def read(self, after: int, window: Window, most: int) -> tuple[tuple[Telling, ...], int]:
         """The same from the store, with what was committed this very moment."""
         since, until = window
         last = self._store.last_event_id
         found = await asyncio.to_thread(
             lambda: self._store.events(
-                since=since, until=until, after_id=after, limit=AT_ONCE, only_happenings=True
+                since=since, until=until, after_id=after, limit=most, only_happenings=True
             )
         )
         told = tuple(telling for record in found for telling in tellings(record, self._instance))
-        if len(found) == AT_ONCE:
+        if len(found) == most:
             return told, found[-1].id
         return told, max(last, after, *(record.id for record in found[-1:]))
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import HttpVersion11, web
 
 from agent.api.context import Context
-from agent.api.docker.event_feed import EventFeed
+from agent.api.docker.event_feed import AT_FIRST, AT_ONCE, EventFeed
 from agent.api.docker.event_view import KNOWN_FILTERS, Telling, fits
 from agent.api.docker.filters import read_filters
 from agent.api.docker.finding import record_of
@@ -111,19 +111,33 @@ async def events(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     before = RECORD_SEPARATOR if kind == SEQUENCE else b""
     wanted = Wanted(since, until, tuple(filters.items()), is_old, before)
-    with feed.joined(), contextlib.suppress(ConnectionError):
+    with _following(feed), contextlib.suppress(ConnectionError):
         await _send(context, request, response, after, wanted)
     return response
+
+
+@contextlib.contextmanager
+def _following(feed: EventFeed) -> Iterator[None]:
+    """What was made for many goes with the last of them."""
+    try:
+        with feed.joined():
+            yield
+    finally:
+        if not feed.followers:
+            shared_lines.cache_clear()
 
 
 async def _send(
     context: Context, request: web.Request, response: web.StreamResponse, after: int, wanted: Wanted
 ) -> None:
     """Until the window's end, else for ever. Waits for the client, who thereby holds up nobody else."""
-    feed, window, is_over = feed_of(context), (wanted.since, wanted.until), False
+    feed, window, is_over, most = feed_of(context), (wanted.since, wanted.until), False, AT_FIRST
     while True:
-        told, reached = await (feed.read(after, window) if is_over else feed.take(after, window))
-        if data := lines(told, wanted):
+        told, reached = await (feed.read(after, window, most) if is_over else feed.take(after, window, most))
+        most = min(2 * most, AT_ONCE)
+        data = lines(told, wanted)
+        del told  # megabytes, that would wait for the client, too
+        if data:
             await response.write(data)
         is_all, after = reached <= after, reached
         if not is_all:
@@ -132,7 +146,7 @@ async def _send(
             return
         left = wanted.left_seconds
         if left is None or left > 0:
-            after = await feed.wait(after, lambda told: _hand_on(request, lines(told, wanted)), left)
+            after = await feed.wait(after, lambda told: _hand_on(request, shared_lines(told, wanted)), left)
         else:
             await context.loop.flush()  # what happened until then is stored now
             is_over = True
@@ -187,9 +201,8 @@ class Wanted:
         return None if self.until is None else self.until - time.time()
 
 
-@functools.lru_cache(maxsize=2)
 def lines(told: tuple[Telling, ...], wanted: Wanted) -> bytes:
-    """What a follower reads of these. Of a hundred followers most want the same."""
+    """What a follower reads of these."""
     filters = dict(wanted.filters)
     return b"".join(
         wanted.before + telling.line(is_old=wanted.is_old)
@@ -198,3 +211,7 @@ def lines(told: tuple[Telling, ...], wanted: Wanted) -> bytes:
         and (wanted.until is None or telling.at <= wanted.until)
         and fits(telling.happening, filters)
     )
+
+
+# Of what is told just now: of a hundred followers most want the same.
+shared_lines = functools.lru_cache(maxsize=2)(lines)

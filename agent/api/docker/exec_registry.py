@@ -65,16 +65,22 @@ class Process(Protocol):
     def release(self) -> None: ...
 
 
+def _nobody(_ended: Exec) -> None: ...
+
+
 class Exec:
-    """One of them. made_at: a scoped socket, or "". exit: done, with the code, when its process has ended or
-    could not be started."""
+    """One of them. made_at: a scoped socket, or "". exit_code: None until its process has ended or could not
+    be started. Thousands are known for a while, of which nobody asks: there is a future of each only while
+    somebody waits for it."""
 
     __slots__ = (
-        "_drain", "_has_client", "_watching", "container", "exit", "has_begun", "has_detached", "id",
-        "made_at", "pid", "process", "started", "wish",
+        "_drain", "_exit", "_has_client", "_on_end", "_starters", "_watching", "container", "exit_code",
+        "has_begun", "has_detached", "id", "made_at", "pid", "process", "wish",
     )  # fmt: skip
 
-    def __init__(self, container: str, wish: ExecWish, made_at: str = "") -> None:
+    def __init__(
+        self, container: str, wish: ExecWish, made_at: str = "", on_end: Callable[[Exec], None] = _nobody
+    ) -> None:
         self.id = secrets.token_hex(32)
         self.container = container
         self.made_at = made_at
@@ -82,8 +88,10 @@ class Exec:
         self.has_begun = False
         self.pid = 0
         self.process: Process | None = None
-        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.exit_code: int | None = None
+        self._on_end = on_end
+        self._starters: set[asyncio.Future[None]] | None = None  # who wait for its start
+        self._exit: asyncio.Future[int] | None = None
         self._drain: Drain | None = None
         self._watching: asyncio.Task[None] | None = None
         self._has_client = False
@@ -91,15 +99,36 @@ class Exec:
 
     @property
     def is_running(self) -> bool:
-        return self.has_begun and not self.exit.done()
+        return self.has_begun and self.exit_code is None
 
     @property
-    def exit_code(self) -> int | None:
-        return self.exit.result() if self.exit.done() else None
+    def exit(self) -> asyncio.Future[int]:
+        """Its end, to wait for."""
+        if self._exit is not None:
+            return self._exit
+        made: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        if self.exit_code is None:
+            self._exit = made
+        else:
+            made.set_result(self.exit_code)
+        return made
+
+    async def wait_started(self, seconds: float) -> None:
+        """Until its process is there, or cannot be; for so long at most."""
+        if self.process is not None or self.exit_code is not None:
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._starters = self._starters or set()
+        self._starters.add(mine)
+        try:
+            await asyncio.wait((mine,), timeout=seconds)
+        finally:
+            self._starters.discard(mine)
+            self._starters = self._starters or None
 
     def begin(self) -> None:
         """Claim it: an exec is started once. Conflict, in the daemon's words."""
-        if self.exit.done():
+        if self.exit_code is not None:
             raise Conflict("", "", f"Error: Exec command {self.id} has already run")
         if self.has_begun:
             raise Conflict("", "", f"Error: Exec command {self.id} is already running")
@@ -109,14 +138,18 @@ class Exec:
         """It runs. Its descriptors are freed when it has ended, and nobody reads them any more."""
         self.process, self.pid = process, process.pid
         self._has_client = True
-        self.started.set_result(None)
+        self._wake_starters()
         self._watching = asyncio.get_running_loop().create_task(self._watch(process))
 
     def fail(self, code: int) -> None:
         """Its program could not be started."""
-        if not self.started.done():
-            self.started.set_result(None)
+        self._wake_starters()
         self._finish(code)
+
+    def _wake_starters(self) -> None:
+        for each in self._starters or ():
+            if not each.done():
+                each.set_result(None)
 
     async def _watch(self, process: Process) -> None:
         try:
@@ -128,8 +161,13 @@ class Exec:
         self._watching = None  # thousands that have ended are kept for minutes, without what followed them
 
     def _finish(self, code: int) -> None:
-        if not self.exit.done():
-            self.exit.set_result(code)
+        if self.exit_code is not None:
+            return
+        self.exit_code = code
+        exit, self._exit = self._exit, None
+        if exit is not None and not exit.done():
+            exit.set_result(code)
+        self._on_end(self)
 
     def leave(self) -> None:
         """Its client is gone, or has detached, or it never had one. The process runs on, as with Docker's
@@ -149,7 +187,8 @@ class Exec:
 
     def _free(self) -> None:
         """Once it has ended and its pipes too, which its children may hold for longer."""
-        if self.process is not None and self.exit.done() and not self._has_client and self._drain is None:
+        is_needed = self.exit_code is None or self._has_client or self._drain is not None
+        if self.process is not None and not is_needed:
             self.process.release()
             self.process = None
 
@@ -177,6 +216,7 @@ class ExecRegistry:
         self.turns = ExecTurns()
         self._bytes = 0
         self._now = now
+        self._told_of_end = self._on_end  # one for all
 
     def __len__(self) -> int:
         return len(self._all)
@@ -184,12 +224,11 @@ class ExecRegistry:
     def add(self, container: str, wish: ExecWish, made_at: str = "") -> Exec:
         self._forget_old()
         self._make_room(wish.size_bytes)
-        made = Exec(container, wish, made_at)
+        made = Exec(container, wish, made_at, self._told_of_end)
         self._all[made.id] = made
         self._bytes += wish.size_bytes
         self._waiting[made.id] = self._now()
         self._live.setdefault(container, {})[made.id] = made
-        made.exit.add_done_callback(lambda _exit: self._on_end(made))
         if len(self._waiting) > MAX_WAITING:
             self.forget(self._all[next(iter(self._waiting))])
         self._sweep_later()

@@ -7,7 +7,6 @@ that is where clients look for it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any
 
 from aiohttp import web
@@ -247,11 +246,9 @@ async def resize(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     rows, columns = read_size(request)
     each = _find(context, request.match_info["id"])
-    if each.exit.done():
+    if each.exit_code is not None:
         raise Conflict("", "", f"exec {each.id} has ended")
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(READY_SECONDS):
-            await asyncio.shield(each.started)
+    await each.wait_started(READY_SECONDS)
     if each.process is None:
         raise Invalid("", "", "exec process is not started")
     await each.process.resize(rows, columns)

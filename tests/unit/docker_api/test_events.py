@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.api.docker import event_feed
+from agent.api.docker import event_feed, events
 from agent.api.docker.event_feed import EventFeed
 from agent.api.docker.event_view import Telling, fits, tellings
-from agent.api.docker.events import reason_of
+from agent.api.docker.events import Wanted, reason_of, shared_lines
 from store.event_caps import is_passing
 from store.records import Batch, EventRecord, Happening, Key
 from store.store import Store
@@ -97,7 +97,7 @@ async def take_all(feed: EventFeed, after: int, count: int) -> tuple[list[Tellin
     """The next `count` tellings."""
     found: list[Telling] = []
     while len(found) < count:
-        told, reached = await feed.take(after, (None, None))
+        told, reached = await feed.take(after, (None, None), event_feed.AT_ONCE)
         found += told
         if reached <= after:
             async with asyncio.timeout(10):
@@ -124,7 +124,7 @@ async def test_who_can_take_it_at_once_is_told_without_being_woken(store: Store)
             write(store, 4, 4)
             reached = await waiting
         assert seen == ["1", "3", "5", "7"]
-        told, _ = await feed.take(reached, (None, None))
+        told, _ = await feed.take(reached, (None, None), 500)
     assert [telling.happening.id for telling in told] == ["5", "7"]  # what was not taken, once more
     assert not feed._waiting
 
@@ -261,3 +261,12 @@ def test_what_changes_nothing_has_a_cap_of_its_own_in_the_history(
     type: str, action: str, passes: bool
 ) -> None:
     assert is_passing(reason_of(type, action)) is passes
+
+
+async def test_what_was_written_for_many_goes_with_the_last_of_them(store: Store) -> None:
+    feed, wanted = EventFeed(store, "one"), Wanted(None, None, (), False, b"")
+    with events._following(feed):
+        with events._following(feed):
+            shared_lines((), wanted)
+        assert shared_lines.cache_info().currsize
+    assert not shared_lines.cache_info().currsize

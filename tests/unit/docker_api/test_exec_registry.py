@@ -206,3 +206,26 @@ async def test_it_lets_go_of_everything_at_the_end() -> None:
     registry.close()
     assert process.is_released
     os.close(process.output)
+
+
+async def test_whoever_waits_for_a_start_is_told_and_nobody_is_kept() -> None:
+    made = ExecRegistry().add("c", WISH)
+    await made.wait_started(0.001)
+    waiting = [asyncio.create_task(made.wait_started(10)) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    assert not waiting[1].done()
+    made.begin()
+    process = FakeProcess()
+    made.follow(process)
+    async with asyncio.timeout(1):
+        await waiting[1]
+        await made.wait_started(10)
+    process.code.set_result(3)
+    assert await made.exit == 3
+    await _settle()
+    assert (made._starters, made._exit, made.exit.result()) == (None, None, 3)
+    os.close(process.output)
+    made.leave()
+    assert process.is_released

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import stat
 import threading
 import types
@@ -224,3 +225,28 @@ def test_upsert_has_the_same_form_for_postgresql() -> None:
     statement = upsert(tables.revisions, "postgresql")
     text = str(statement.compile(dialect=sa.dialects.postgresql.dialect()))  # type: ignore[no-untyped-call]
     assert "ON CONFLICT (id, source) DO UPDATE SET seen_at = excluded.seen_at" in text
+
+
+def test_the_pages_that_it_keeps_are_given_back(store: Store) -> None:
+    used = _sqlite_memory()
+    for number in range(20):
+        store.write(Batch(events=tuple(an_event(float(number), message="m" * 500) for _ in range(100))))
+    assert len(store.events(limit=5000)) == 2000
+    full = used()
+    assert full > 1_000_000
+    store.free_cache()
+    assert used() < full / 2
+    assert len(store.events(limit=5000)) == 2000
+    store.close()
+    store.free_cache()  # of one that is closed is nobody's failure
+
+
+def _sqlite_memory() -> Any:
+    """sqlite3_memory_used(), of the library that Python's module has loaded."""
+    import _sqlite3  # a built-in one has no file of its own
+
+    library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
+    if not hasattr(library, "sqlite3_memory_used"):
+        pytest.skip("the library is not to be found")
+    library.sqlite3_memory_used.restype = ctypes.c_int64
+    return library.sqlite3_memory_used
