@@ -121,6 +121,8 @@ class Servers:
         await self._listeners.close_all()
         for runner in self._runners:
             await runner.cleanup()
+        for waiting in self._context.alone.values():
+            waiting.cancel()
         self._context.execs.close()
         self._context.log_watch.close()
         with contextlib.suppress(FileNotFoundError):
