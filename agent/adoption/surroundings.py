@@ -67,7 +67,7 @@ def surroundings_of(
 
 def _name_of(records: Records, key: Key) -> str:
     record = records.get(key)
-    return (_real_name(key, record) if record is not None else "") or f"{key.project}_{key.name}"
+    return (_real_name(key, record) if record is not None else "") or convert.real_name(key)
 
 
 def _real_name(key: Key, record: ObjectRecord) -> str:

@@ -19,6 +19,7 @@ from agent.imports.accept import accepted
 from agent.imports.docker_container import COMPOSE, body_of, image_info, mounts_of
 from agent.manifest.compose import NAME
 from agent.manifest.files import PROJECT
+from agent.manifest.network_options import BRIDGE_NAME, ICC, MASQUERADE, MTU
 from agent.manifest.spec import (
     AnySpec,
     ContainerSpec,
@@ -27,7 +28,6 @@ from agent.manifest.spec import (
     Restart,
     VolumeSpec,
 )
-from agent.manifest.topology import BRIDGE_OPTION, MASQUERADE_OPTION
 from agent.reconcile import convert
 from runtime.errors import SetpointError, Unsupported
 from runtime.volume_options import read_source
@@ -36,7 +36,6 @@ from store.records import Key
 Data = Mapping[str, Any]
 DEFAULT_PROJECT = "imported"
 BUILT_IN = ("bridge", "host", "none")
-MTU, ICC = "com.docker.network.driver.mtu", "com.docker.network.bridge.enable_icc"
 RUNNING = ("running", "paused", "restarting")
 
 
@@ -208,11 +207,11 @@ def _network_spec(data: Data, key: Key, dump: Dump, found: Import) -> NetworkSpe
         fields["mtu"] = int(options[MTU])
     if options.get(ICC) == "false":
         fields["isolated"] = True
-    if options.get(MASQUERADE_OPTION) == "false":
+    if options.get(MASQUERADE) == "false":
         fields["routed"] = True
-    if bridge := str(options.get(BRIDGE_OPTION, "")):  # which is the daemon's still
+    if bridge := str(options.get(BRIDGE_NAME, "")):  # which is the daemon's still
         found.note(key, f"left out: the bridge's name {bridge}, until the daemon's network is gone")
-    for other in sorted(set(options) - {MTU, ICC, BRIDGE_OPTION, MASQUERADE_OPTION}):
+    for other in sorted(set(options) - {MTU, ICC, BRIDGE_NAME, MASQUERADE}):
         found.note(key, f"left out: option {other}")
     if _has_static_address(name, dump, "IPv4Address"):
         fields |= _addresses(data, 4)

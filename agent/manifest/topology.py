@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from agent.manifest.network_options import AS_IT_IS, BRIDGE_NAME, HOST_BINDING, ICC, MASQUERADE, MTU
 from agent.manifest.nodes import Mapping, Node, Scalar
 from agent.manifest.parse_values import (
     Broken,
@@ -26,15 +27,7 @@ from runtime.network.addresses import BITS6, subnet_of
 from runtime.network.link_names import check_link_name
 from runtime.volume_options import is_bind, read_source
 
-MTU_OPTION = "com.docker.network.driver.mtu"
-ICC_OPTION = "com.docker.network.bridge.enable_icc"
-BRIDGE_OPTION = "com.docker.network.bridge.name"
-MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
-# Options that may be said as long as they say what is so anyway.
-_AS_IT_IS = {
-    "com.docker.network.bridge.host_binding_ipv4": ("0.0.0.0",),
-    "com.docker.network.bridge.gateway_mode_ipv4": ("nat",),
-}
+_AS_IT_IS = {**AS_IT_IS, HOST_BINDING: ("0.0.0.0",)}
 NETWORK_DRIVERS = ("overlay", "macvlan", "ipvlan", "host", "none")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -143,15 +136,15 @@ def _is_ipv6(config: dict[str, Any]) -> bool:
 
 def _driver_opts(r: Reading, node: Node) -> dict[str, Any]:
     table: dict[str, Parser[Any]] = {
-        MTU_OPTION: mtu, ICC_OPTION: boolean, BRIDGE_OPTION: _bridge, MASQUERADE_OPTION: boolean,
+        MTU: mtu, ICC: boolean, BRIDGE_NAME: _bridge, MASQUERADE: boolean,
     }  # fmt: skip
     values = fields(r, node, table | {name: _so_anyway(said) for name, said in _AS_IT_IS.items()})
-    result: dict[str, Any] = {"mtu": values[MTU_OPTION]} if MTU_OPTION in values else {}
-    if BRIDGE_OPTION in values:
-        result["bridge"] = values[BRIDGE_OPTION]
-    if ICC_OPTION in values:
-        result["isolated"] = not values[ICC_OPTION]
-    if not values.get(MASQUERADE_OPTION, True):
+    result: dict[str, Any] = {"mtu": values[MTU]} if MTU in values else {}
+    if BRIDGE_NAME in values:
+        result["bridge"] = values[BRIDGE_NAME]
+    if ICC in values:
+        result["isolated"] = not values[ICC]
+    if not values.get(MASQUERADE, True):
         result["routed"] = True
     return result
 

@@ -92,7 +92,7 @@ def _recreate_hash(desired: Desired, spec: ContainerSpec, world: World) -> str:
         *((key, world.network_name(key)) for key in desired.needs_networks),
         *((key, world.volume_name(key)) for key in desired.needs_volumes),
     )
-    extra += [name for key, name in names if name not in (f"{key.project}_{key.name}", key.name)]
+    extra += [name for key, name in names if name not in (convert.real_name(key), key.name)]
     if not extra:
         return desired.recreate_hash
     return hashlib.sha256("\0".join((desired.recreate_hash, *extra)).encode()).hexdigest()[:32]

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent.manifest.spec import (
     AnySpec,
@@ -110,12 +111,22 @@ def container_name(key: Key, spec: ContainerSpec, index: int) -> str:
     return spec.container_name or f"{key.project}-{key.name}-{index}"
 
 
+def real_name(key: Key, said: str = "", *, is_external: bool = False) -> str:
+    """Of a network or a volume, on this host. said: its spec's `name`."""
+    return said or (key.name if is_external else f"{key.project}_{key.name}")
+
+
+def stored_name(key: Key, spec: Mapping[str, Any]) -> str:
+    """The same by a stored record's spec."""
+    return real_name(key, str(spec.get("name") or ""), is_external=bool(spec.get("external")))
+
+
 def network_name(key: Key, spec: NetworkSpec) -> str:
-    return spec.name or (key.name if spec.external else f"{key.project}_{key.name}")
+    return real_name(key, spec.name, is_external=spec.external)
 
 
 def volume_name(key: Key, spec: VolumeSpec) -> str:
-    return spec.name or (key.name if spec.external else f"{key.project}_{key.name}")
+    return real_name(key, spec.name, is_external=spec.external)
 
 
 def anonymous_volume_name(key: Key, index: int, target: str) -> str:
@@ -229,7 +240,7 @@ def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:
     source = mount.source
     if mount.type == "volume":
         source = (
-            names.volumes.get(source, f"{key.project}_{source}")
+            names.volumes.get(source) or real_name(Key(key.project, "volume", source))
             if source
             else anonymous_volume_name(key, index, mount.target)
         )
@@ -260,7 +271,7 @@ def endpoints_of(key: Key, spec: ContainerSpec, index: int, names: Names) -> tup
         aliases = attachment.aliases if attachment else ()
         endpoints.append(
             EndpointConfig(
-                network=names.networks.get(name, f"{key.project}_{name}"),
+                network=names.networks.get(name) or real_name(Key(key.project, "network", name)),
                 aliases=tuple(dict.fromkeys((*own, *aliases))),
                 ipv4=(attachment.ipv4_address or None) if attachment else None,
                 ipv6=(attachment.ipv6_address or None) if attachment else None,

@@ -286,13 +286,13 @@ class World:
         desired = self.desired.get(key)
         if desired is not None and isinstance(desired.spec, NetworkSpec):
             return convert.network_name(key, desired.spec)
-        return f"{key.project}_{key.name}"
+        return convert.real_name(key)
 
     def volume_name(self, key: Key) -> str:
         desired = self.desired.get(key)
         if desired is not None and isinstance(desired.spec, VolumeSpec):
             return convert.volume_name(key, desired.spec)
-        return f"{key.project}_{key.name}"
+        return convert.real_name(key)
 
     def sandbox_of(self, key: Key, index: int) -> str:
         """The network namespace of one replica: the one that goes by its key, or, of what was taken over from

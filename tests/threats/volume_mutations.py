@@ -116,7 +116,7 @@ VOLUMES = (
     Mutation(
         "H6",
         BODIES,
-        '    if BRIDGE_OPTION in text_map_of(body, "Options"):\n',
+        '    if BRIDGE_NAME in text_map_of(body, "Options"):\n',
         "    if False:\n",
         f"{FENCED}::test_links_of_the_host_are_not_named",
     ),

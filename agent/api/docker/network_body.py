@@ -12,25 +12,13 @@ from typing import Any
 
 from agent.api.docker.answers import Forbidden
 from agent.api.docker.bodies import flag_of, list_of, map_of, text_map_of, text_of
+from agent.manifest.network_options import AS_IT_IS, BRIDGE_NAME, HOST_BINDING, ICC, IPV6, MASQUERADE, MTU
 from agent.manifest.spec import AskedNetwork, Ipv6, NetworkSpec
 from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.network.link_names import check_link_name
 
 BUILT_IN = ("bridge", "host", "none")
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")
-MTU = "com.docker.network.driver.mtu"
-BRIDGE = "com.docker.network.bridge."
-ICC = BRIDGE + "enable_icc"
-HOST_BINDING = BRIDGE + "host_binding_ipv4"
-MASQUERADE = BRIDGE + "enable_ip_masquerade"
-IPV6 = "com.docker.network.enable_ipv6"
-# Options that may be said as long as they say what is so anyway.
-_AS_IT_IS = {
-    BRIDGE + "default_bridge": ("false",),
-    BRIDGE + "inhibit_ipv4": ("false",),
-    BRIDGE + "gateway_mode_ipv4": ("", "nat"),
-    "com.docker.network.enable_ipv4": ("true",),
-}
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 _KNOWN = frozenset(
     (
@@ -125,12 +113,12 @@ def _of_options(name: str, options: Mapping[str, str]) -> dict[str, Any]:
             found |= {} if _flag(option, value) else {"routed": True}
         elif option == IPV6:
             _flag(option, value)
-        elif option == BRIDGE + "name":
+        elif option == BRIDGE_NAME:
             found |= _bridge(value)
-        elif option in _AS_IT_IS:
-            is_flag = "true" in _AS_IT_IS[option] or "false" in _AS_IT_IS[option]
+        elif option in AS_IT_IS:
+            is_flag = "true" in AS_IT_IS[option] or "false" in AS_IT_IS[option]
             said = str(_flag(option, value)).lower() if is_flag else value
-            if said not in _AS_IT_IS[option]:
+            if said not in AS_IT_IS[option]:
                 raise Unsupported("create network", f"{name}: {option}={value[:40]}", "not to be had here")
         else:
             raise Unsupported(

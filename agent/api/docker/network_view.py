@@ -10,9 +10,9 @@ from typing import Any
 
 from agent.api.docker.filters import Filters, fits_labels, flag_of
 from agent.api.docker.name_patterns import fits_pattern
-from agent.api.docker.network_body import BRIDGE, ICC, MASQUERADE, MTU
 from agent.api.docker.network_ids import endpoint_id, network_id
 from agent.api.docker.stamps import rfc3339
+from agent.manifest.network_options import BRIDGE, ICC, MASQUERADE, MTU
 from runtime.errors import Invalid
 from runtime.model import ContainerState, NetworkState
 from runtime.network.addresses import mac_of

@@ -33,6 +33,7 @@ from agent.api.ways import scope_of
 from agent.manifest.spec import NetworkSpec
 from agent.policy.quota import Use
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
+from agent.reconcile.convert import stored_name
 from agent.reconcile.inventory import spec_of as stored_spec
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from store.records import Key
@@ -112,7 +113,7 @@ def _is_not_going(context: Context, key: Key) -> bool:
 def _names(context: Context) -> set[str]:
     """Of all networks that there are, and of those that are wanted."""
     wanted = {
-        record.spec.get("name") or f"{key.project}_{key.name}"
+        stored_name(key, record.spec)
         for key, record in context.loop.objects().items()
         if key.kind == "network" and not record.spec.get("external")
     }

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from agent.api.context import Context
 from agent.api.docker.finding import find_container, record_of
-from agent.api.docker.network_body import HOST_BINDING
 from agent.api.docker.network_ids import network_id
 from agent.api.docker.volume_view import check_options, labels_said, options_of
+from agent.manifest.network_options import HOST_BINDING
 from agent.manifest.spec import ContainerSpec, Mount, VolumeSpec
 from agent.reconcile import convert
 from agent.reconcile.api_objects import API_PROJECT

@@ -40,6 +40,7 @@ from agent.api.ways import scope_of
 from agent.manifest.spec import VolumeSpec
 from agent.policy.quota import Use
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
+from agent.reconcile.convert import stored_name
 from agent.reconcile.observe import key_of
 from runtime import disk_use
 from runtime.errors import Conflict, NotFound, Temporary
@@ -133,7 +134,7 @@ def _wanted_as(context: Context, name: str) -> Key | None:
     for key, record in context.loop.objects().items():
         if key.kind != "volume" or record.spec.get("external") or record.deleting:
             continue
-        if name == (record.spec.get("name") or f"{key.project}_{key.name}"):
+        if name == stored_name(key, record.spec):
             return key
     return None
 

@@ -17,11 +17,12 @@ from agent.api.docker.network_body import has_ipv6
 from agent.api.sockets.images import check_here
 from agent.api.sockets.quota import with_limits
 from agent.api.sockets.scope import Scope
+from agent.manifest.network_options import BRIDGE_NAME
 from agent.manifest.spec import ContainerSpec, VolumeSpec
-from agent.manifest.topology import BRIDGE_OPTION
 from agent.policy.judge import bind_root, judge
 from agent.policy.policy import Policy
 from agent.reconcile.api_objects import API_PROJECT, named_key
+from agent.reconcile.convert import stored_name
 from runtime.errors import Conflict, NotFound
 from runtime.network.bridges import is_forwarding6
 from runtime.volume_options import is_bind
@@ -63,7 +64,7 @@ def _check_subnet(scope: Scope, body: dict[str, Any]) -> None:
         return
     if list_of(map_of(body, "IPAM"), "Config"):
         raise Forbidden(f"a subnet of one's own is not allowed at the socket {scope.name}: leave it out")
-    if BRIDGE_OPTION in text_map_of(body, "Options"):
+    if BRIDGE_NAME in text_map_of(body, "Options"):
         raise Forbidden(f"a bridge's name is not allowed at the socket {scope.name}: leave it out")
     if has_ipv6(body) and not is_forwarding6():  # the first such network has the host pass packets on
         raise Forbidden(f"IPv6 is not allowed at the socket {scope.name} on a host that does not forward it")
@@ -93,9 +94,7 @@ def _check_volume_name(context: Context, scope: Scope, name: str) -> None:
     wanted = [
         record.spec.get("labels", {})
         for key, record in context.loop.objects().items()
-        if key.kind == "volume"
-        and not record.spec.get("external")
-        and (record.spec.get("name") or f"{key.project}_{key.name}") == name
+        if key.kind == "volume" and not record.spec.get("external") and stored_name(key, record.spec) == name
     ]
     if name and not all(map(scope.has, (*there, *wanted))):
         raise Conflict("", "", f"volume name {name[:128]} is taken")
@@ -177,7 +176,7 @@ def _check_used(context: Context, scope: Scope, kind: str, name: str) -> None:
         return
     key = named_key(API_PROJECT, kind, name)
     record = context.loop.objects().get(key)
-    real = str(record.spec.get("name") or f"{key.project}_{key.name}") if record is not None else key.name
+    real = stored_name(key, record.spec) if record is not None else key.name
     patterns = scope.allow.external if kind != "container" else None
     if patterns is not None and any(fnmatch.fnmatchcase(real, pattern) for pattern in patterns):
         return

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.manifest.network_options import BRIDGE_NAME, ICC, MASQUERADE, MTU
 from agent.manifest.spec import ImageSpec, NetworkSpec, VolumeSpec
-from agent.manifest.topology import BRIDGE_OPTION, ICC_OPTION, MASQUERADE_OPTION, MTU_OPTION
 from agent.manifest.writer.service import update
 from agent.manifest.writer.yaml_text import Quoted
 
@@ -28,10 +28,10 @@ def network(spec: NetworkSpec) -> Fields:
         configs += [six] if six else []
     if configs:
         found["ipam"] = {"config": configs}
-    options = {MTU_OPTION: Quoted(spec.mtu)} if spec.mtu is not None else {}
-    options |= {ICC_OPTION: Quoted("false")} if spec.isolated else {}
-    options |= {MASQUERADE_OPTION: Quoted("false")} if spec.routed else {}
-    options |= {BRIDGE_OPTION: Quoted(spec.bridge)} if spec.bridge else {}
+    options = {MTU: Quoted(spec.mtu)} if spec.mtu is not None else {}
+    options |= {ICC: Quoted("false")} if spec.isolated else {}
+    options |= {MASQUERADE: Quoted("false")} if spec.routed else {}
+    options |= {BRIDGE_NAME: Quoted(spec.bridge)} if spec.bridge else {}
     return found | ({"driver_opts": options} if options else {})
 
 

@@ -14,10 +14,13 @@ from agent.reconcile.convert import (
     container_id,
     mounts_of,
     network_config,
+    network_name,
     networks_of,
     resources_of,
     sandbox_id,
+    stored_name,
     volume_config,
+    volume_name,
 )
 from runtime.model import ContainerConfig, ImageInfo
 from store.records import Key
@@ -124,6 +127,13 @@ def test_a_share_of_a_period_is_never_more_than_was_asked_for() -> None:
     assert limits(cpu_period=50_000) == (None, 50_000)
     assert limits(cpu_period=50_000, cpus=0.5) == (25_000, 50_000)
     assert limits(cpu_period=1000, cpus=0.01) == (1000, 100_000)  # the kernel's least is 1 ms
+
+
+@pytest.mark.parametrize("said", [{}, {"name": "data"}, {"external": True}, {"external": True, "name": "x"}])
+def test_a_stored_spec_has_the_name_that_the_spec_has(said: dict[str, Any]) -> None:
+    key = Key("shop", "volume", "back")
+    assert stored_name(key, said) == volume_name(key, VolumeSpec(**said))
+    assert stored_name(key, said) == network_name(key, NetworkSpec(**said))
 
 
 def test_names_of_networks_and_volumes() -> None:
