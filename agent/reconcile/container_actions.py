@@ -30,7 +30,7 @@ from agent.reconcile.api_objects import is_api
 from agent.reconcile.build_recipe import build_recipe
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.memory import Memory
-from agent.reconcile.needs import Needs, find_needs, image_of, running_id
+from agent.reconcile.needs import Needs, find_needs, image_of, joined_id, running_id
 from agent.reconcile.policy import ExitCause
 from agent.reconcile.refresh import Asking, find_asking
 from agent.reconcile.removal import stop_of
@@ -177,7 +177,7 @@ def names_of(context: Context, index: int) -> convert.Names:
             zip(convert.volumes_of(spec), map(world.volume_name, desired.needs_volumes), strict=True)
         ),
         sandboxes=sandboxes,
-        containers={name: running_id(project, name, world) for name in shared if name},
+        containers={name: joined_id(desired.key, name, world) for name in shared if name},
         own_sandbox=world.sandbox_of(desired.key, index),
         bind_roots={} if world.policy.is_open else _bind_roots(context),
     )

@@ -205,11 +205,20 @@ def is_ours(state: NetworkState, key: Key) -> bool:
 def _namespaces(desired: Desired, spec: ContainerSpec, world: World) -> Wait | None:
     for mode in (spec.pid, spec.ipc):
         kind, _, name = mode.partition(":")
-        if kind in ("service", "container") and not running_id(desired.key.project, name, world):
+        if kind in ("service", "container") and not joined_id(desired.key, name, world):
             key = world.container_key(desired.key.project, name)
             keys = frozenset({key}) if key else frozenset()
             return Wait("DependencyNotStarted", f"shares namespaces with {name}, which does not run", keys)
     return None
+
+
+def joined_id(key: Key, name: str, world: World) -> str:
+    """The id of the container whose namespaces that of `key` shares, or "". By Docker's API it need not run
+    when this one is made, only when it starts: compose makes all of a file before it starts one."""
+    found = running_id(key.project, name, world)
+    other = world.container_key(key.project, name) if is_api(key) and not found else None
+    there = world.actual_of(other).replicas if other is not None else ()
+    return there[0].id if there else found
 
 
 def running_id(project: str, name: str, world: World) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from pathlib import Path
@@ -204,6 +205,21 @@ def test_one_name_for_one(either: Host, name: str) -> None:
         thread.join()
     assert Counter(answers) == {201: 1, 409: 99}
     assert listed(either, name=[f"^/{name}$"]) == {name}
+
+
+@pytest.mark.parametrize("kind", ["network", "pid", "ipc"])
+def test_one_that_is_only_made_can_be_joined(either: Host, name: str, kind: str) -> None:
+    """Compose makes all containers of a file before it starts one."""
+    run = ("busybox", "sleep", "1000")
+    either.docker("create", "--name", name, "--network", "none", "--ipc", "shareable", *run)
+    other = () if kind == "network" else ("--network", "none")
+    either.docker("create", "--name", f"{name}2", f"--{kind}", f"container:{name}", *other, *run)
+    assert either.docker("start", f"{name}2", check=False).returncode != 0
+    either.docker("start", name)
+    either.docker("start", f"{name}2")
+    space = {"network": "net"}.get(kind, kind)
+    states = [either.http("GET", f"/containers/{each}/json").json["State"] for each in (name, f"{name}2")]
+    assert len({os.readlink(f"/proc/{state['Pid']}/ns/{space}") for state in states}) == 1
 
 
 def test_rename(either: Host, name: str) -> None:
