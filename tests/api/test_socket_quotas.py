@@ -273,8 +273,7 @@ def test_nobody_has_more_than_each_may(quotas: Quotas, asked: dict[str, int], wo
 @pytest.mark.parametrize(
     "asked",
     [
-        {"Memory": 41 * MIB, "MemorySwap": -1}, {"NanoCpus": 600_000_000}, {"CpuQuota": 60_000},
-        {"PidsLimit": 101}, {"PidsLimit": -1}, {"PidsLimit": 0}, {"MemorySwap": -1},
+        {"Memory": 41 * MIB, "MemorySwap": -1}, {"NanoCpus": 600_000_000}, {"PidsLimit": 101}, {"PidsLimit": -1}, {"PidsLimit": 0}, {"MemorySwap": -1},
     ],
 )  # fmt: skip
 def test_nor_by_an_update(quotas: Quotas, asked: dict[str, int]) -> None:
@@ -284,6 +283,12 @@ def test_nor_by_an_update(quotas: Quotas, asked: dict[str, int]) -> None:
     assert limits_of(quotas, id) == before
     assert quotas.http("small")("POST", f"/containers/{id}/update", {"Memory": 20 * MIB}).status == 200
     assert limits_of(quotas, id)[0] == 20
+
+
+def test_nor_by_another_word_for_processors(quotas: Quotas) -> None:
+    id = quotas.made("small", HostConfig={"CpuQuota": 40_000})
+    assert quotas.http("small")("POST", f"/containers/{id}/update", {"CpuQuota": 60_000}).status == 403
+    assert quotas.http("small")("POST", f"/containers/{id}/update", {"CpuQuota": 30_000}).status == 200
 
 
 def test_an_update_has_its_own_share_and_what_is_left(quotas: Quotas) -> None:
