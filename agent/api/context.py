@@ -86,6 +86,9 @@ class Context:
     alone: dict[Key, asyncio.Task[None]] = field(default_factory=dict)  # (agent.api.docker.attempts)
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
+    attached: dict[str, set[asyncio.Future[None]]] = field(
+        default_factory=dict
+    )  # (agent.api.docker.attached)
     rendered: Rendered = field(default_factory=Rendered)  # of the Docker API, too
     log_watch: LogWatch = field(default_factory=LogWatch)  # for who follows logs
 

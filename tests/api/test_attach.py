@@ -97,6 +97,25 @@ def test_who_reads_late_reads_the_head_first(host: Host, name: str) -> None:
         assert list(frames(rest(connection))) == [(1, b"said\n")]
 
 
+def test_the_end_is_told_after_what_was_printed_last(host: Host, http: Http) -> None:
+    """As dockerode reads it: what has come by then is all."""
+    for _ in range(20):
+        body = {
+            "Image": "busybox",
+            "Cmd": ["echo", "said"],
+            "Tty": True,
+            "HostConfig": {"NetworkMode": "none"},
+        }
+        id = http("POST", "/containers/create", body).json["Id"]
+        connection, _head = upgraded(http, f"/containers/{id}/attach?{BOTH}")
+        with connection:
+            _start(http, id)
+            assert http("POST", f"/containers/{id}/wait").json == {"StatusCode": 0}
+            assert select.select([connection], [], [], 0)[0], "nothing has come"
+            assert connection.recv(100) == b"said\r\n"
+        assert http("DELETE", f"/containers/{id}").status == 204
+
+
 def test_input_that_stays_open(either: Host, name: str) -> None:
     """Not StdinOnce: the end of a client's input is the end of his attach, and of nothing else."""
     http = either.http

@@ -58,6 +58,14 @@ BROKEN_CALLS = (
     ),
     Mutation("F5", REMOVAL, 'return verdict.phase == "Stalled" and ', "return False and ", f"{_SIM}::test_a_start_that_cannot_be"),
     Mutation(
+        "F5", "agent/api/docker/attached.py", "        await asyncio.wait(set(pending), timeout=LONGEST_SECONDS)\n", "        return\n",
+        "tests/unit/docker_api/test_attached.py",
+    ),
+    Mutation(
+        "F5", "agent/api/docker/attached.py", ", timeout=LONGEST_SECONDS", "",
+        "tests/unit/docker_api/test_attached.py::test_who_does_not_read_holds_up_nobody_for_long",
+    ),
+    Mutation(
         "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
         f"{_SIM}::test_a_start_that_cannot_be",
     ),

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from aiohttp import WSMsgType, web
 
 from agent.api.context import Context
+from agent.api.docker.attached import attached
 from agent.api.docker.detach_keys import read_keys
 from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, record_of
@@ -122,7 +123,7 @@ async def _attached(
         state.id, stdin=wish.has_stdin, streams=wish.streams, framed=is_framed,
         closes_stdin=is_once and not is_terminal,
     )  # fmt: skip
-    with socket.socket(fileno=descriptor) as sock:
+    with socket.socket(fileno=descriptor) as sock, attached(context, state.id):
         yield Streams(sock, stamp, is_terminal, is_framed, ends_with_input)
 
 

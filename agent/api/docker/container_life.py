@@ -16,6 +16,7 @@ from agent.api import override
 from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import message_of, no_content, not_modified
+from agent.api.docker.attached import all_is_sent
 from agent.api.docker.attempts import Attempt
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import FOREVER_SECONDS, checked_signal
@@ -283,6 +284,8 @@ async def wait(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         await response.write(b"")
         code = await ended
+        if context.exits.last_of(state.id) is not None:  # it ran
+            await all_is_sent(context, state.id)
         await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")
     finally:
         ended.cancel()
