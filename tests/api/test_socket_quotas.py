@@ -273,7 +273,8 @@ def test_nobody_has_more_than_each_may(quotas: Quotas, asked: dict[str, int], wo
 @pytest.mark.parametrize(
     "asked",
     [
-        {"Memory": 41 * MIB, "MemorySwap": -1}, {"NanoCpus": 600_000_000}, {"PidsLimit": 101}, {"PidsLimit": -1}, {"PidsLimit": 0}, {"MemorySwap": -1},
+        {"Memory": 41 * MIB, "MemorySwap": -1}, {"NanoCpus": 600_000_000}, {"PidsLimit": 101},
+        {"PidsLimit": -1}, {"PidsLimit": 0}, {"MemorySwap": -1},
     ],
 )  # fmt: skip
 def test_nor_by_an_update(quotas: Quotas, asked: dict[str, int]) -> None:
