@@ -86,13 +86,7 @@ class Context:
     alone: dict[Key, asyncio.Task[None]] = field(default_factory=dict)  # (agent.api.docker.attempts)
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
-<<<<<<< HEAD
     attached: dict[str, set[asyncio.Future[None]]] = field(default_factory=dict)  # by container
-=======
-    attached: dict[str, set[asyncio.Future[None]]] = field(
-        default_factory=dict
-    )  # (agent.api.docker.attached)
->>>>>>> 1fdc7c9a46d88964838927e486395fdabd2d0a89
     rendered: Rendered = field(default_factory=Rendered)  # of the Docker API, too
     log_watch: LogWatch = field(default_factory=LogWatch)  # for who follows logs
 
