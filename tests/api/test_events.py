@@ -173,6 +173,22 @@ def test_by_which_signal_it_was_stopped_is_told(
     assert kills == [signal]
 
 
+def test_a_stop_that_takes_too_long_is_two_kills(either: Host, name: str) -> None:
+    stubborn = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    either.docker("run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", stubborn)
+    eventually(lambda: "ready" in either.docker("logs", name).stdout, "its trap is set")
+    since = time.time()
+    either.docker("stop", "-t", "1", name)
+
+    def found() -> list[dict[str, Any]]:
+        return history(either, since, container=[name])
+
+    eventually(lambda: len(actions(found())) >= 4, "all is told")
+    assert sorted(actions(found())) == ["die", "kill", "kill", "stop"]
+    kills = [each["Actor"]["Attributes"]["signal"] for each in found() if each["Action"] == "kill"]
+    assert kills == ["15", "9"]
+
+
 def test_the_signal_of_an_image_is_told(either: Host, name: str) -> None:
     either.docker("create", "--name", name, "--network", "none", "busybox", "true")
     either.docker("commit", "-c", "STOPSIGNAL SIGINT", name, f"{name}:1")

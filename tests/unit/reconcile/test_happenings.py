@@ -43,6 +43,12 @@ def test_a_stop_is_a_kill_an_end_and_a_stop() -> None:
     assert last.action == "stop"
 
 
+def test_a_stop_that_takes_too_long_is_two_kills() -> None:
+    after = ContainerState(ID, "shop-web-1", {}, "stopped", exit_code=137, ran_seconds=2.9)
+    found = of_action(do.StopContainer(API, CAUSE, id=ID), SUBJECT, after, "nginx:1")
+    assert [each.attributes["signal"] for each in found if each.action == "kill"] == ["15", "9"]
+
+
 def test_a_kill_is_no_stop() -> None:
     killed = told(do.StopContainer(API, CAUSE, id=ID, signal="KILL", is_kill=True))
     assert killed == [("container", "kill"), ("network", "disconnect"), ("container", "die")]
