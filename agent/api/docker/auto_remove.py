@@ -7,13 +7,14 @@ of the agent. The volumes follow once the container is gone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from agent.api.context import Context
 from agent.api.docker import wishes
 from agent.manifest.spec import Asked, ContainerSpec
 from agent.reconcile import convert
-from agent.reconcile.api_objects import API_OWNER
+from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from runtime.errors import Conflict, NotFound, SetpointError
 from runtime.model import ContainerState
 from store.records import Key, ObjectRecord
@@ -77,6 +78,13 @@ async def remove(
     if at_once:
         more |= wishes.KILLED
     await wishes.let_go(context, key, _with_asked(record, more) if more else None)
+    for each in map(_volume_key, volumes):  # one that another container had by its name would come back
+        with contextlib.suppress(Conflict):  # somebody has it again
+            await wishes.let_go(context, each)
+
+
+def _volume_key(name: str) -> Key:
+    return Key(API_PROJECT, "volume", name)
 
 
 def _with_asked(record: ObjectRecord, more: dict[str, object]) -> ContainerSpec:
