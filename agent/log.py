@@ -37,6 +37,9 @@ def set_up(level: str, form: str, log_file: Path) -> None:
     """form: "text", "json", or "auto" (text if standard error is a terminal). log_file: the file that is
     bounded if standard error is open on it."""
     handler = _Handler(log_file)
+    # What no line of ours has is not looked up for each (Python's logging HOWTO, "Optimization").
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     is_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handler.setFormatter(logging.Formatter(TEXT) if is_text else JsonFormatter())
     root = logging.getLogger()

@@ -69,7 +69,7 @@ class Store:
         self._standin: Path | None = None
         self.notes: tuple[str, ...] = ()
         self.last_event_id = 0
-        self._upserts: dict[str, Any] = {}
+        self._statements: dict[str, Any] = {}
         self._listeners: tuple[Listener, ...] = ()
         try:
             self._open_or_begin_afresh()
@@ -462,7 +462,7 @@ class Store:
                 last = max(last + 1, record.id)
                 numbered.append(scrub(rows.event_row(record, last)))
             if numbered:
-                self._connection.execute(_INSERT_EVENT, numbered)
+                self._execute("event", lambda: _INSERT_EVENT, numbered)
             self._caps.written(record.reason for record in batch.events)
             if self._caps.trim(self._connection, last):
                 self._trim_revisions()
@@ -473,16 +473,25 @@ class Store:
         if not keys:
             return
         parameters = [{"p": key.project, "k": key.kind, "n": key.name} for key in keys]
-        self._connection.execute(_DELETE_OBJECT, parameters)
-        self._connection.execute(_DELETE_STATUS, parameters)
+        self._execute("delete object", lambda: _DELETE_OBJECT, parameters)
+        self._execute("delete status", lambda: _DELETE_STATUS, parameters)
 
-    def _upsert(self, table: sa.Table, values: list[dict[str, Any]]) -> None:
-        if not values:
+    def _upsert(self, table: sa.Table, values: Sequence[Mapping[str, Any]]) -> None:
+        if values:
+            self._execute(table.name, lambda: upsert(table, self._engine.dialect.name), values)
+
+    def _execute(self, name: str, make: Callable[[], Any], values: Sequence[Mapping[str, Any]]) -> None:
+        """One statement for each of the values. SQLite's is written once, and handed to its driver: all its
+        values are what the driver takes, and SQLAlchemy's look at each is half of the time."""
+        known = self._statements.get(name)
+        if known is None:
+            known = self._statements[name] = _written(make(), self._engine.dialect, values[0])
+        statement, text, names = known
+        if not text:
+            self._connection.execute(statement, list(values))
             return
-        statement = self._upserts.get(table.name)
-        if statement is None:
-            statement = self._upserts[table.name] = upsert(table, self._engine.dialect.name)
-        self._connection.execute(statement, values)
+        parameters = [tuple([value[name] for name in names]) for value in values]
+        self._connection.exec_driver_sql(text, parameters if len(parameters) > 1 else parameters[0])
 
     def _trim_revisions(self) -> None:
         seen = tables.revisions.c.seen_at
@@ -525,6 +534,14 @@ def upsert(table: sa.Table, dialect: str) -> Any:
         insert = sqlite.insert(table)
     changed = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key}
     return insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
+
+
+def _written(statement: Any, dialect: sa.Dialect, value: Mapping[str, Any]) -> tuple[Any, str, list[str]]:
+    """A statement, its text for SQLite's driver, and whose values it takes in which order."""
+    if dialect.name != "sqlite":
+        return statement, "", []
+    compiled = statement.compile(dialect=dialect, column_keys=list(value))
+    return statement, str(compiled), list(compiled.positiontup or ())
 
 
 def _lenient(data: bytes) -> str:

@@ -46,11 +46,14 @@ class Applying:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: deque[KeyPlan] = deque()
 
+    def is_short(self, found: KeyPlan) -> bool:
+        """Whether it is done when `start` returns, unless it has to wait."""
+        return bool(found.actions) and AT_ONCE.issuperset(map(type, found.actions))
+
     def start(self, found: KeyPlan) -> None:
-        """Carry out a key's actions; the key is in flight until they are done. Those that mostly wait for
-        nothing are done when this returns, unless they do wait."""
+        """Carry out a key's actions; the key is in flight until they are done."""
         self._know.queue.begin(found.key)
-        if AT_ONCE.issuperset(map(type, found.actions)):
+        if self.is_short(found):
             self._keep(begun(self._run(found)))
             return
         self._waiting.append(found)

@@ -163,7 +163,8 @@ class Loop:
         """Plan one key and set its actions off; how many. A bug in planning one key stops no other."""
         try:
             found = self._plan_key(key, now)
-            if found is not None:
+            is_short = found is not None and self._applying.is_short(found)
+            if found is not None and not is_short:
                 self._know.keep_verdict(found, now)
         except Exception as error:
             self._know.bug(key, error, f"planning {key} failed")
@@ -172,6 +173,8 @@ class Loop:
         if found is None or not found.actions:
             return 0
         self._applying.start(found)
+        if is_short and self._know.queue.is_in_flight(key):  # else the next look says how it stands
+            self._know.keep_verdict(found, now)
         return len(found.actions)
 
     def _plan_key(self, key: Key, now: float) -> KeyPlan | None:
