@@ -117,6 +117,8 @@ def _of_life(action: Action, subject: Subject, after: ContainerState | None) -> 
 def _of_stop(action: do.StopContainer, subject: Subject, after: ContainerState | None) -> Iterable[Happening]:
     signal = _number(action.signal)
     yield subject.happening("kill", signal=str(signal))
+    if signal != KILL and after is not None and after.exit_code == 128 + KILL:  # its time was over
+        yield subject.happening("kill", signal=str(KILL))
     yield from subject.on_networks("disconnect")
     yield _die(subject, after.exit_code if after else None, after.ran_seconds if after else None)
     if not action.is_kill:
