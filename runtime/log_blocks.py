@@ -50,6 +50,14 @@ class LogBlocks:
         return b""
 
     @property
+    def is_over(self) -> bool:
+        """Whether `read` and `advance` have nothing more to give, ever."""
+        if self._is_followed:
+            return False
+        is_last = self._index >= len(self._files) - 1
+        return is_last and (not self._files or self._files[-1].offset >= self._end)
+
+    @property
     def has_more(self) -> bool:
         """Whether `read` is worth a try: the file has grown, or was rotated. Two looks at inodes."""
         current = self._files[-1] if self._files else None

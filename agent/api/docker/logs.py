@@ -30,6 +30,7 @@ from runtime.model import ContainerState
 LOOK_SECONDS = 1.0  # where nothing tells: an end while the supervisor was away, say
 UNTIL_SECONDS = 0.1  # between two looks at the clock
 MAX_TAIL = 2**31
+SMALL_BYTES = 1 << 14  # that are put into frames where they are, without a thread
 Wait = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
@@ -136,13 +137,16 @@ async def _no_wait(_is_there: Callable[[], bool]) -> None:
 
 
 class Blocks:
-    """A log that is read in threads, one read at a time; closed when the last has returned."""
+    """A log that is read in threads, one read at a time; closed when the last has returned. The first block
+    is read with the opening, which for most that ask for the last lines is all."""
 
     def __init__(self, directory: Path, tail: int | None = None, *, is_followed: bool = False) -> None:
         self._directory = directory
         self._tail = tail
         self._is_followed = is_followed
         self._log: LogBlocks | None = None
+        self._first = b""
+        self._is_over = False
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -179,16 +183,21 @@ class Blocks:
         with self._lock:
             if not self._is_closed:
                 self._log = LogBlocks(self._directory, self._tail, is_followed=self._is_followed)
+                self._first, self._is_over = self._log.read(), self._log.is_over
 
     async def read(self, convert: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
         """What `convert` makes of the next block, and whether there was one."""
+        if self._is_over and len(self._first) <= SMALL_BYTES:
+            first, self._first = self._first, b""
+            return convert(first) if first else b"", bool(first)
         return await asyncio.to_thread(self._read, convert)
 
     def _read(self, convert: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
         with self._lock:
             if self._log is None or self._is_closed:
                 return b"", False
-            if block := self._log.read():
+            block, self._first = self._first or self._log.read(), b""
+            if block:
                 return convert(block), True
             return b"", self._log.advance()
 
