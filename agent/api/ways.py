@@ -312,9 +312,7 @@ class Inbound(RequestHandler):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        if self._reader is not None:
-            self._reader.waits = None
-        self._body = None
+        self._reader = self._body = None
         forget_place(exc)
         let_go(self.transport)
         super().connection_lost(exc)

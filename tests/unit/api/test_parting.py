@@ -8,7 +8,7 @@ import gc
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,6 @@ MOMENT_SECONDS = 0.03
 SECONDS = 5.0  # in which what is under way ends
 WATCHED = ("Inbound", "EarlyReader", "_SelectorSocketTransport", "Request", "StreamReader", "BadHttpMethod")
 HEAD = b"POST /%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\n{}"
-Client = Callable[[socket.socket], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +41,15 @@ class Served:
 
     def __init__(self) -> None:
         self.peer: socket.socket | None = None
+
+    def at_once(self, request: web.Request) -> web.Response | Coroutine[Any, Any, web.Response] | None:
+        if request.path == "/now":
+            return web.Response(text="at once")
+        return self._begun() if request.path == "/begun" else None
+
+    async def _begun(self) -> web.Response:
+        await asyncio.sleep(0.01)
+        return web.Response(text="a little later")
 
     async def plain(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(text="as asked for")
@@ -99,6 +107,8 @@ def _living() -> Counter[str]:
         pytest.param(b"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n", id="answered"),
         pytest.param(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", id="a body"),
         pytest.param(b"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"\x01\r\n\r\n", id="more that is none"),
+        pytest.param(b"GET /now HTTP/1.1\r\nHost: x\r\n\r\n", id="at once"),
+        pytest.param(b"GET /begun HTTP/1.1\r\nHost: x\r\n\r\n", id="begun where it was read"),
         pytest.param(HEAD % b"upgraded", id="upgraded"),
         pytest.param(HEAD % b"gone_meanwhile", id="gone meanwhile"),
         pytest.param(HEAD % b"broken", id="broken"),
@@ -131,7 +141,7 @@ async def _listening(path: str, served: Served) -> Any:
     app.router.add_post("/body", served.plain)
     for handler in (served.upgraded, served.gone_meanwhile, served.broken):
         app.router.add_post(f"/{handler.__name__}", handler)
-    runner = Runner(app, handler_cancellation=True)
+    runner = Runner(app, served.at_once, handler_cancellation=True)
     await runner.setup()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
