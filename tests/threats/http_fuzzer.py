@@ -25,6 +25,7 @@ from tests.threats.made_up_requests import Made, Maker
 THREADS = 24  # most of them wait
 BATCH = 24
 PATIENCE_SECONDS = 3.0  # for one answer: of a container that takes its time to stop, of a flood of others
+LONGEST_SECONDS = 10.0  # for all of it, which may have no end: what was to be broken may be whole
 LOOK_SECONDS = 0.02  # at the beginning of an answer that has no end
 SHOWN_BYTES = 3000
 
@@ -109,8 +110,10 @@ class Talk:
     def _content(self, headers: Mapping[bytes, bytes]) -> bytes:
         if headers.get(b"transfer-encoding") != b"chunked":
             return self._answers.read(int(headers.get(b"content-length", b"0")))
-        found = b""
+        found, end = b"", time.monotonic() + LONGEST_SECONDS
         while size := int(self._answers.readline(100), 16):
+            if time.monotonic() > end:
+                raise TimeoutError
             found = self._answers.read(size)
             self._answers.readline()
         self._answers.readline()
