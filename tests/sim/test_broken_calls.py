@@ -285,7 +285,7 @@ def test_what_somebody_else_wishes_meanwhile_is_his(host: ApiHost) -> None:
     host.break_off(START, 6)
     host.do(wishes.change(host.context, _box(host), ensure="stopped"))
     host.run(A_WHILE - 1.0)
-    assert host.engine.list()
+    assert not host.loop.objects()[_box(host)].deleting
 
 
 def test_few_wait_alone(host: ApiHost) -> None:
