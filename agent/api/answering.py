@@ -128,10 +128,13 @@ class AtOnce:
             return None
         match.add_app(self._app)
         request._match_info = match
+        response: web.Response | Waits | None
         try:
             _check_version(request)
             guards.check_head(request, way)
-            response = now(request) if now is not None else _begin(request, match.handler)
+            response = now(request) if now is not None else None
+            if response is None and is_begun_at_once(match.handler):
+                response = _begin(request, match.handler)
         except Exception as error:
             response = _answer_to(request, error)
         if isinstance(response, Waits):

@@ -214,18 +214,23 @@ async def _forget(context: Context, key: Key) -> None:
 async def _inspect_with_sizes(request: web.Request) -> web.Response:
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
-    return json_answer({**_view(context, _parts_of(context, state)), **await sizes_of(context, state)})
+    shown = _shown(context, state)
+    sizes = json_bytes(await sizes_of(context, state))
+    return json_bytes_answer(shown[:-1] + b"," + sizes[1:])
 
 
+@begun_at_once
 @at_once_or(_inspect_with_sizes)
 def inspect(request: web.Request) -> web.Response | None:
     """?size="""
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
-    if flag(request, "size"):
-        return None
+    return None if flag(request, "size") else json_bytes_answer(_shown(context, state))
+
+
+def _shown(context: Context, state: ContainerState) -> bytes:
     parts = _parts_of(context, state)
-    return json_bytes_answer(context.rendered.get(state.id, parts, lambda: json_bytes(_view(context, parts))))
+    return context.rendered.get(state.id, parts, lambda: json_bytes(_view(context, parts)))
 
 
 Parts = tuple[container_view.Seen, Mapping[str, str], list[str]]
