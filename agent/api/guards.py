@@ -32,6 +32,8 @@ STREAMS = re.compile(
     + f"|{PREFIX}/image/(load|import|build)"
 )
 """Paths whose body is no JSON."""
+PACKED = ("gzip", "x-gzip", "bzip2", "xz", "zstd")
+"""What clients say of a packed archive. It is read as it came: how it is packed, it says itself."""
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _LOCAL_NAME = re.compile(
     r"[A-Za-z0-9_-]*|([A-Za-z0-9-]+\.)+localhost|docker\.example\.com|v[0-9]+\.[0-9]+|[A-Za-z0-9_-]+\.sock"
@@ -116,7 +118,8 @@ def _check_body(request: web.BaseRequest) -> None:
     headers = request.headers
     if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
         raise web.HTTPNotImplemented(reason="only chunked transfers are taken")
-    if headers.get("Content-Encoding", "identity").strip().lower() not in ("identity", ""):
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "") and not (encoding in PACKED and is_stream(request.path)):
         raise web.HTTPUnsupportedMediaType(reason="an encoded body is not taken")
     length = request.content_length or 0
     if not length and "Transfer-Encoding" not in headers:

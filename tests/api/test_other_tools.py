@@ -9,11 +9,13 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+import aiodocker
 import pytest
 
 from tests.api.host import Host
 
 SECONDS = 60
+DOCKERFILE = b"FROM busybox\nLABEL of=aiodocker\n"
 
 
 def tool(host: Host, *words: str | Path) -> str:
@@ -42,6 +44,20 @@ def test_a_volume_is_filled_through_an_image_of_nothing(either: Host, name: str,
     shown = either.docker("run", "--rm", "-v", f"{name}:/data", "busybox", "cat", "/data/file").stdout
     either.docker("rmi", name)
     assert shown == "hi"
+
+
+async def test_aiodocker_says_how_a_context_is_packed(either: Host, name: str) -> None:
+    """By Content-Encoding, as docker-py does with an encoding of its own."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w:gz") as tar:
+        member = tarfile.TarInfo("Dockerfile")
+        member.size = len(DOCKERFILE)
+        tar.addfile(member, io.BytesIO(DOCKERFILE))
+    context.seek(0)
+    async with aiodocker.Docker(url=f"unix://{either.socket}") as client:
+        said = await client.images.build(fileobj=context, encoding="gzip", tag=name)
+        await client.images.delete(name, force=True)
+    assert any("Successfully built" in line.get("stream", "") for line in said)
 
 
 @pytest.mark.parametrize("url", ["http:/v1.40/_ping", "http://docker.sock/_ping", "http://x/v1.40/_ping"])

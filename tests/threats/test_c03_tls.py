@@ -86,6 +86,14 @@ def test_c3_signed_by_itself(store: Store) -> None:
     assert registry.seen == []
 
 
+def test_c3_one_that_speaks_no_tls(store: Store) -> None:
+    with started() as registry:
+        image = registry.put_image()
+        error = store.refuses(image.name, registry, is_insecure=False)
+    assert isinstance(error, Invalid) and error.reason == "it speaks no TLS"
+    assert "set insecure" in error.hint and registry.seen == []
+
+
 def test_c3_the_authority_of_one_registry_does_not_count_for_where_it_sends_us(store: Store) -> None:
     """Who trusts a registry with its own certificate, trusts nobody else by it."""
     with certified() as (registry, ca), certified() as (other, other_ca):

@@ -182,7 +182,7 @@ def _registries(context: Context) -> dict[str, object]:
     official = {"Name": DEFAULT_DOMAIN, "Mirrors": [], "Secure": True, "Official": True}
     mirrors = [f"https://{mirror.host}/" for mirror in hub.mirrors] if hub else []
     return {
-        "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+        "InsecureRegistryCIDRs": [],  # a loopback address, too, is insecure only where the file says so
         "IndexConfigs": {DEFAULT_DOMAIN: official, **others},
         "Mirrors": mirrors,
     }

@@ -104,6 +104,8 @@ def explained(host: str) -> Iterator[None]:
     except urllib3.exceptions.LocationValueError as error:
         raise _nowhere(host, error) from None
     except urllib3.exceptions.SSLError as error:
+        if _NO_TLS in str(error):
+            raise Invalid("ask registry", host, "it speaks no TLS", _PLAIN_HINT) from None
         raise Invalid(
             "ask registry", host, f"its certificate is not trusted: {_tls_reason(error)}", _TLS_HINT
         ) from None
@@ -122,6 +124,8 @@ def explained(host: str) -> Iterator[None]:
 
 
 _DOWN_HINT = "what is here already runs without it"
+_NO_TLS = "WRONG_VERSION_NUMBER"  # OpenSSL's word for an answer that is HTTP
+_PLAIN_HINT = "set insecure for this registry in registries.yaml, if it is to be so"
 _TLS_HINT = "set ca or insecure for this registry in registries.yaml"
 _PROXY_HINT = "see HTTP_PROXY, HTTPS_PROXY and NO_PROXY of the agent"
 
