@@ -60,6 +60,23 @@ async def test_aiodocker_says_how_a_context_is_packed(either: Host, name: str) -
     assert any("Successfully built" in line.get("stream", "") for line in said)
 
 
+def test_one_is_made_again_as_it_is_shown(either: Host, name: str) -> None:
+    """As watchtower and others make a container of a newer image: with all that inspect says."""
+    mounts = ("-v", f"{name}a:/a", "--mount", f"type=volume,src={name}b,dst=/b", "--tmpfs", "/t:size=1m")
+    more = ("--mount", "type=bind,src=/tmp,dst=/h,readonly", "--mount", "type=tmpfs,dst=/u")
+    either.docker("run", "-d", "--name", name, *mounts, *more, "busybox", "sleep", "1000")
+    shown = either.http("GET", f"/containers/{name}/json").json
+    assert sorted(each["Destination"] for each in shown["Mounts"]) == ["/a", "/b", "/h", "/u"]
+    assert shown["HostConfig"]["Binds"] == [f"{name}a:/a"] and list(shown["HostConfig"]["Tmpfs"]) == ["/t"]
+    body = {**shown["Config"], "HostConfig": shown["HostConfig"]}
+    made = either.http("POST", "/containers/create", body, query={"name": f"{name}2"})
+    assert made.status == 201, made.message
+    either.docker("start", f"{name}2")
+    again = either.http("GET", f"/containers/{name}2/json").json
+    assert again["HostConfig"] == shown["HostConfig"]
+    assert "tmpfs" in either.docker("exec", f"{name}2", "grep", " /t ", "/proc/mounts").stdout
+
+
 @pytest.mark.parametrize("url", ["http:/v1.40/_ping", "http://docker.sock/_ping", "http://x/v1.40/_ping"])
 def test_curl_names_no_host(either: Host, url: str) -> None:
     """The first and second name one that there is not: rsyslog's imdocker and .NET's clients do so, too."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.api.docker.body_limits import CPU_PERIOD
 from agent.api.docker.container_body import FOREVER_SECONDS
+from agent.manifest.parse_mounts import container_path
 from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Logging, Mount, Port
 from agent.reconcile import convert
 from runtime.model import ImageInfo
@@ -276,11 +277,19 @@ def port_bindings(ports: tuple[Port, ...]) -> dict[str, list[dict[str, str]]]:
     return found
 
 
+def asked_targets(spec: ContainerSpec) -> frozenset[str]:
+    """Where what is said by Mounts lies in the container."""
+    said = (spec.asked.request.get("HostConfig") or {}).get("Mounts") if spec.asked else None
+    return frozenset(container_path(item["Target"]) for item in said or ())
+
+
 def _mounts(spec: ContainerSpec) -> dict[str, Any]:
-    binds = [_bind(mount) for mount in spec.mounts if mount.type != "tmpfs" and mount.source]
-    tmpfs = {mount.target: _tmpfs(mount) for mount in spec.mounts if mount.type == "tmpfs"}
+    """What Mounts says is not said again: who makes another container just like it would have each twice."""
+    said = asked_targets(spec)
+    others = [mount for mount in spec.mounts if mount.target not in said]
+    tmpfs = {mount.target: _tmpfs(mount) for mount in others if mount.type == "tmpfs"}
     return {
-        "Binds": binds,
+        "Binds": [_bind(mount) for mount in others if mount.type != "tmpfs" and mount.source],
         "Tmpfs": tmpfs,
         "VolumesFrom": [],
         "VolumeDriver": "",

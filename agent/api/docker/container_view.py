@@ -168,12 +168,16 @@ def endpoints(seen: Seen) -> dict[str, dict[str, Any]]:
 
 
 def mounts_view(seen: Seen, volume_path: Mapping[str, str]) -> list[dict[str, Any]]:
-    """MountPoints. volume_path: where each volume lies on the host."""
+    """MountPoints; a tmpfs is one where Mounts said it, as in Docker. volume_path: where each volume lies on
+    the host."""
     if seen.spec is None or seen.key is None:
         return []
+    said = config_view.asked_targets(seen.spec)
     found: list[dict[str, Any]] = []
     index = int(seen.state.labels.get(convert.LABEL_INDEX, "1") or 1)
     for mount in convert.mounts_of(seen.spec, seen.image.volumes if seen.image else ()):
+        if mount.type == "tmpfs" and mount.target not in said:
+            continue
         point: dict[str, Any] = {
             "Type": mount.type, "Source": mount.source, "Destination": mount.target,
             "Mode": "ro" if mount.read_only else "", "RW": not mount.read_only, "Propagation": "",
