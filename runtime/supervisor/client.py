@@ -14,11 +14,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import SetpointError, Temporary
+from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.roots import Roots
 from runtime.supervisor import starter
-from runtime.supervisor.protocol import Closed, Wire, error_from_json
+from runtime.supervisor.protocol import Closed, TooLong, TooMuch, Wire, error_from_json
 
 if TYPE_CHECKING:
     from runtime.supervisor.protocol import Message
@@ -149,7 +149,8 @@ class Client:
         return await self.send(op, fds=fds, **fields)
 
     def send(self, op: str, *, fds: tuple[int, ...] = (), **fields: Any) -> asyncio.Future[Result]:
-        """Send now, and answer later: what is sent in one turn of the loop arrives in that order."""
+        """Send now, and answer later: what is sent in one turn of the loop arrives in that order. Invalid for
+        what is too long to be sent, Temporary while too much waits to be: no other request suffers by it."""
         wire = self._wire
         if wire is None:
             raise Temporary(op, "supervisor", "it is being started again", retry_after_seconds=0.2)
@@ -160,6 +161,12 @@ class Client:
         try:
             if not wire.send({"id": self._last_id, "op": op, **fields}, fds):
                 loop.add_writer(wire.sock.fileno(), self._on_writable)
+        except TooLong as error:
+            del self._pending[self._last_id]
+            raise Invalid(op, "supervisor", str(error), "shorten its arguments and environment") from None
+        except TooMuch:
+            del self._pending[self._last_id]
+            raise Temporary(op, "supervisor", "too much waits for it", "ask again", 0.2) from None
         except Closed:
             self._on_lost()
         return future

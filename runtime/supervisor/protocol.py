@@ -49,6 +49,14 @@ class Closed(Exception):
     """The other end is gone, or broke the protocol."""
 
 
+class TooLong(Closed):
+    """A message that cannot be sent. Nothing of it was: the connection is as it was."""
+
+
+class TooMuch(Closed):
+    """One that cannot be sent now, since the other end does not read as fast. Nothing of it was."""
+
+
 class Wire:
     """One end of a connection: bytes in, messages out, and the other way round. Never blocks."""
 
@@ -128,13 +136,13 @@ class Wire:
         """Send a message, or queue what the socket does not take. The descriptors are copied (dup)
         when they have to wait, so the caller may close its own. True: all is sent.
 
-        Raises Closed when the other end is gone or has let more than MAX_QUEUED_BYTES pile up.
+        Raises Closed when the other end is gone, TooMuch when it has let MAX_QUEUED_BYTES pile up, TooLong.
         """
         if fds:
             message = {**message, "fds": len(fds)}
         body = _encode(message).encode()
         if len(body) > MAX_FRAME_BYTES:
-            raise Closed(f"a frame of {len(body)} bytes")
+            raise TooLong(f"a message of {len(body)} bytes; {MAX_FRAME_BYTES} is the most")
         frame = memoryview(_LENGTH.pack(len(body)) + body)
         if self._queue:
             return self._enqueue(frame, fds)
@@ -144,9 +152,9 @@ class Wire:
         return self._enqueue(frame[sent:], fds if sent == 0 else ())
 
     def _enqueue(self, frame: memoryview, fds: tuple[int, ...]) -> bool:
+        if self._queued_bytes + len(frame) > MAX_QUEUED_BYTES:
+            raise TooMuch("the other end does not read")
         self._queued_bytes += len(frame)
-        if self._queued_bytes > MAX_QUEUED_BYTES:
-            raise Closed("the other end does not read")
         self._queue.append((frame, tuple(os.dup(fd) for fd in fds)))
         return False
 

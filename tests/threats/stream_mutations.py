@@ -13,6 +13,9 @@ _PARTING, WAYS = "tests/unit/api/test_parting.py::test_nothing_is_left_for_the_c
 _ATTACHING = "tests/unit/runtime/test_attaching.py"
 EXECS, _TURNS = "agent/api/docker/execs.py", "tests/unit/docker_api/test_exec_turns.py"
 
+PROTOCOL = "runtime/supervisor/protocol.py"
+_HUGE = "tests/threats/test_f05_huge_execs.py::test_f5_execs_of_megabytes_harm_no_other"
+
 STREAMS = (
     Mutation("F5", LOGS, "        except asyncio.CancelledError:\n            self._close_soon()\n            raise\n", "        finally:\n            pass\n", _BREAKS),
     Mutation("F5", REGISTRY, "        process.close_stdin()\n        drain = ", "        drain = ", _BREAKS),
@@ -49,5 +52,8 @@ STREAMS = (
     Mutation("F5", "store/store.py", "            self._connection.exec_driver_sql(\"PRAGMA shrink_memory\")\n", "            pass\n", "tests/unit/store/test_store.py::test_the_pages_that_it_keeps_are_given_back"),
     Mutation("F5", "agent/api/docker/events.py", "            shared_lines.cache_clear()\n", "            pass\n", "tests/unit/docker_api/test_events.py::test_what_was_written_for_many_goes_with_the_last_of_them"),
     Mutation("F5", REGISTRY, "            self._starters.discard(mine)\n", "", f"{_UNIT}::test_whoever_waits_for_a_start_is_told_and_nobody_is_kept"),
+    Mutation("F5", PROTOCOL, "            raise TooLong(", "            raise Closed(", f"{_HUGE}[what is longer on the way]"),
+    Mutation("F5", PROTOCOL, "            raise TooMuch(", "            raise Closed(", "tests/unit/supervisor/test_protocol.py"),
+    Mutation("F5", "runtime/supervisor/client.py", "        except TooLong as error:\n", "        except KeyError as error:\n", f"{_HUGE}[what is longer on the way]"),
     Mutation("F5", "agent/api/ways.py", "        self._early += early\n", "", "tests/api/test_execs.py::test_input_that_comes_with_the_request[True-1]"),
 )  # fmt: skip

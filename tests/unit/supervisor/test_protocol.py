@@ -12,7 +12,7 @@ import pytest
 
 from runtime import errors
 from runtime.supervisor import protocol
-from runtime.supervisor.protocol import Closed, Wire, error_from_json, error_to_json
+from runtime.supervisor.protocol import Closed, TooLong, TooMuch, Wire, error_from_json, error_to_json
 
 
 @pytest.fixture
@@ -138,3 +138,23 @@ def test_errors_cross_with_their_kind(kind: type[errors.SetpointError]) -> None:
 def test_an_error_that_is_a_bug() -> None:
     back = error_from_json(error_to_json(KeyError("field"), "start", "web"))
     assert type(back) is RuntimeError and str(back) == "start web: KeyError: 'field'"
+
+
+def test_what_cannot_be_sent_costs_no_connection(
+    ends: tuple[Wire, Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what is too long, nor what comes while too much waits: it was taken for an end that is gone."""
+    monkeypatch.setattr(protocol, "MAX_FRAME_BYTES", 1 << 20)
+    monkeypatch.setattr(protocol, "MAX_QUEUED_BYTES", 3 << 20)
+    left, right = ends
+    with pytest.raises(TooLong, match="1048576 is the most"):
+        left.send({"id": 0, "text": "é" * 300_000})
+    sent = 0
+    with pytest.raises(TooMuch):
+        for sent in range(1, 100):
+            left.send({"id": sent, "text": "x" * 900_000})
+    got: list[int] = []
+    while not left.flush() or len(got) < sent - 1:
+        got += [message["id"] for message, _ in right.receive()]
+    assert got == list(range(1, sent))
+    assert left.send({"id": sent})
