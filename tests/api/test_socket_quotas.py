@@ -288,7 +288,8 @@ def test_nor_by_an_update(quotas: Quotas, asked: dict[str, int]) -> None:
 
 def test_nor_by_another_word_for_processors(quotas: Quotas) -> None:
     id = quotas.made("small", HostConfig={"CpuQuota": 40_000})
-    assert quotas.http("small")("POST", f"/containers/{id}/update", {"CpuQuota": 60_000}).status == 403
+    for more in ({"CpuQuota": 60_000}, {"CpuQuota": -1}, {"CpuPeriod": 50_000}):
+        assert quotas.http("small")("POST", f"/containers/{id}/update", more).status == 403, more
     assert quotas.http("small")("POST", f"/containers/{id}/update", {"CpuQuota": 30_000}).status == 200
 
 
