@@ -14,7 +14,7 @@ from agent.manifest.objects import Object, Where
 from agent.manifest.spec import AnySpec, Asked, Attachment, ContainerSpec, NetworkSpec
 from runtime.errors import Temporary
 from runtime.model import ContainerState
-from store.records import Key
+from store.records import EventRecord, Key
 from tests.sim.fake_engine import BUSYBOX
 from tests.sim.host import Host
 from tests.sim.test_anything import CrashingEngine
@@ -248,3 +248,27 @@ def test_a_namespace_of_a_container_that_is_lost_goes(host: Host) -> None:
     host.do(host.loop.remove(Key("@api", "network", "one")))
     rest(host)
     assert host.engine.list_networks() == ()
+
+
+def test_followers_hear_of_an_end_when_it_is_stored_and_of_all_else_at_once(host: Host) -> None:
+    """An agent that is killed before it has stored an end leaves it to be found, and told, by the next."""
+    told: list[str] = []
+
+    def tell(event: EventRecord) -> bool:
+        told.extend(happening.action for happening in event.happenings)
+        return True
+
+    host.loop.journal.followed_by(tell)
+    put(host, BOX, box())
+    rest(host)
+    assert told == ["create", "start"]
+    put(host, BOX, box("other"))
+    rest(host)
+    assert told == ["create", "start", "rename"]
+    put(host, BOX, box("other", ensure="stopped"))
+    rest(host)
+    host.do(host.loop.flush())
+    assert seen(host).phase != "running"
+    assert told == ["create", "start", "rename"]
+    stored = [happening.action for event in host.store.events() for happening in event.happenings]
+    assert {"kill", "die", "stop"} <= set(stored)

@@ -28,6 +28,7 @@ from tests.threats.spoofing_mutations import SPOOFING
 from tests.threats.stream_mutations import STREAMS
 from tests.threats.unmount_mutations import UNMOUNTS
 from tests.threats.volume_mutations import VOLUMES
+from tests.threats.wish_mutations import WISHES
 from tests.threats.worker_mutations import WORKERS
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
@@ -426,9 +427,7 @@ MUTATIONS = (
         "R5", "store/store.py", '"synchronous = FULL"', '"synchronous = NORMAL"',
         f"{F}/test_power_loss.py::test_the_database",
     ),
-    Mutation("R5", JOURNAL, "            is_synced = is_synced or not batch.is_history\n", "", UNIT_JOURNAL),
     Mutation("R5", JOURNAL, "                self._sync_soon()  # whether it can be stored is known then\n", "                pass\n", UNIT_JOURNAL),
-    Mutation("R5", JOURNAL, " or await self._sync()\n", " or True\n", UNIT_JOURNAL),
     Mutation(
         "R6", "agent/room.py", "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n        self._works.try_failed_again()\n",
         "        self._works.note(DISK, \"Normal\", \"DiskWritable\", message)\n", f"{F}/test_disk_failing.py::test_read_write_again",
@@ -698,4 +697,5 @@ MUTATIONS = (
     *STREAMS,
     *WORKERS,
     *LOGS,
+    *WISHES,
 )  # fmt: skip

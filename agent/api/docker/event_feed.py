@@ -148,11 +148,7 @@ class EventFeed:
         """Of what just happened, before it is stored; in the next turn, after who did it was answered. False
         where something before it is still to be stored: then it is told with that."""
         before = self._noted[-1].id if self._noted else self._last
-        if (
-            not self._followers
-            or event.id != before + 1
-            or not (self._reading is None or self._reading.done())
-        ):
+        if not self._followers or self._is_reading or event.id != before + 1:
             return False
         self._noted.append(event)
         if len(self._noted) == 1:

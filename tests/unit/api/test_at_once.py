@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from agent.api import answering
+from store.records import Batch
+from store.store import Store
 
 from .agents import Agent
 
@@ -290,9 +292,21 @@ def test_what_is_asked_during_a_wish_is_answered_after_it(wire: Wire) -> None:
     wire.socket.sendall(head + body + said("GET /volumes/data") + said("GET /_ping"))
     assert [wire.answer("POST").status, wire.answer().status] == [201, 200]
     assert wire.answer().body == b"OK"
-    wire.socket.sendall(head + body)
+
+
+def test_who_asks_while_his_wish_is_being_stored_gets_its_answer_first(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Store.write
+
+    def slowly(self: Store, batch: Batch, *, is_synced: bool = True) -> None:
+        time.sleep(0.2)
+        write(self, batch, is_synced=is_synced)
+
+    monkeypatch.setattr(Store, "write", slowly)
+    wire.socket.sendall(b"".join(wished("POST /volumes/create", b'{"Name":"data"}')))
     for _ in range(3):
-        time.sleep(0.001)
+        time.sleep(0.02)
         wire.socket.sendall(said("GET /_ping"))
     assert [wire.answer("POST").status, *(wire.answer().status for _ in range(3))] == [201, 200, 200, 200]
 

@@ -205,6 +205,12 @@ async def test_what_is_noted_is_told_before_it_is_stored_and_then_not_again(stor
     assert [bool(each) for each in told_to] == [True, False]
 
 
+async def test_what_is_told_has_the_number_that_it_is_stored_under(store: Store) -> None:
+    """Also behind one that found no room while the store could not be written."""
+    store.write(Batch(events=(noted(1, "first"), noted(3, "third"))))
+    assert [event.id for event in store.events()] == [1, 3]
+
+
 async def test_what_comes_behind_something_that_is_still_to_be_stored_waits_for_it(store: Store) -> None:
     feed = EventFeed(store, "one")
     assert not feed.tell(noted(1, "nobody follows"))

@@ -1,0 +1,32 @@
+"""Mutations of how wishes are begun, stored and told of; see `mutations`."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+JOURNAL, UNIT_JOURNAL = "agent/reconcile/journal.py", "tests/unit/reconcile/test_journal.py"
+FEED, UNIT_EVENTS = "agent/api/docker/event_feed.py", "tests/unit/docker_api/test_events.py"
+WAYS, UNIT_AT_ONCE = "agent/api/ways.py", "tests/unit/api/test_at_once.py"
+APPLYING, STORE = "agent/reconcile/applying.py", "store/store.py"
+SIM = "tests/sim/test_api_changes.py"
+
+WISHES = (
+    Mutation("R5", JOURNAL, " or not batch.is_history)\n", ")\n", UNIT_JOURNAL),
+    Mutation("R5", JOURNAL, "        elif is_synced and self._is_unsynced:\n", "        elif False:\n", UNIT_JOURNAL),
+    Mutation(
+        "R5", APPLYING, "is_first = not isinstance(action, do.StopContainer)\n", "is_first = True\n",
+        f"{SIM}::test_followers_hear_of_an_end_when_it_is_stored_and_of_all_else_at_once",
+    ),
+    Mutation("R5", FEED, " or event.id != before + 1:\n", ":\n", UNIT_EVENTS),
+    Mutation(
+        "R5", FEED, " and (after >= self._complete_after or after < self._store.last_event_id):\n", ":\n",
+        UNIT_EVENTS,
+    ),
+    Mutation("R5", STORE, "                last = max(last + 1, record.id)\n", "                last += 1\n",
+             f"{UNIT_EVENTS}::test_what_is_told_has_the_number_that_it_is_stored_under"),
+    Mutation(
+        "F6", WAYS, "        if self._busy is not None:\n            self._hold(data)\n            return\n", "",
+        f"{UNIT_AT_ONCE}::test_who_asks_while_his_wish_is_being_stored_gets_its_answer_first",
+    ),
+    Mutation("F6", WAYS, "        self._messages.append(self._reader.waits)\n", "", UNIT_AT_ONCE),
+)  # fmt: skip
