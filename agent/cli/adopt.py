@@ -60,6 +60,8 @@ def adopt(arguments: Namespace, client: Client) -> int:
         )
     if arguments.commit and not arguments.to:
         raise Invalid("adopt", keys[0] if keys else "", "--commit without a file", "say --to FILE")
+    if not keys:
+        print("no container is unmanaged", file=sys.stderr)
     root = _root(status) if arguments.to else None
     shown = {str(item["key"]): output.shown_key(item) for item in status["objects"]}
     written, failed = [], False

@@ -107,6 +107,11 @@ def test_export_is_for_all_and_tells_of_each_that_is_left_out(agent: FakeAgent, 
     assert [str(path.relative_to(tree)) for path in tree.rglob("*.yaml")] == ["adopted/n0.compose.yaml"]
 
 
+def test_where_nothing_is_unmanaged_that_is_said(agent: FakeAgent, run: Run, tree: Path) -> None:
+    agent.routes |= {"GET /status": status(str(tree))}
+    assert run("export") == (0, "", "no container is unmanaged\n")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
