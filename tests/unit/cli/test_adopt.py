@@ -108,7 +108,7 @@ def test_export_is_for_all_and_tells_of_each_that_is_left_out(agent: FakeAgent, 
 
 
 def test_where_nothing_is_unmanaged_that_is_said(agent: FakeAgent, run: Run, tree: Path) -> None:
-    agent.routes |= {"GET /status": status(str(tree))}
+    agent.routes |= {"GET /status": status(str(tree)) | {"objects": []}}
     assert run("export") == (0, "", "no container is unmanaged\n")
 
 
