@@ -41,6 +41,8 @@ async def _save(request: web.Request, names: list[str]) -> web.StreamResponse:
     archive = await asyncio.to_thread(context.engine.images.save, wanted, "docker-save")
     response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
     response.content_length = archive.size_bytes
+    for name in wanted:  # as dockerd, before the first byte: with the last one a client goes on
+        image_events.note(context, image_events.SAVED, find_image(context, name).info.id, name)
     await response.prepare(request)
     chunks = archive.chunks()
     try:
@@ -50,9 +52,6 @@ async def _save(request: web.Request, names: list[str]) -> web.StreamResponse:
         log.warning("saving %s: %s", ", ".join(names)[:300], error)
         if request.transport is not None:
             request.transport.abort()
-        return response
-    for name in wanted:
-        image_events.note(context, image_events.SAVED, find_image(context, name).info.id, name)
     return response
 
 
