@@ -20,6 +20,7 @@ from aiohttp import web
 from agent.api.ways import Inbound, Way, way_of
 from agent.wire import PREFIX
 from runtime.errors import Invalid
+from runtime.pace import Pace
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # of JSON; archives are streams with limits of their own
 BODY_SECONDS = 30.0  # for a whole body of JSON
@@ -179,14 +180,22 @@ async def _heard_from(request: web.Request) -> AsyncIterator[None]:
 
 async def _end_silence(request: web.Request) -> None:
     """Silent is a client of whom nothing has come while all that came was read: a slow disk is no silence.
-    Of a connection that is lent, whoever reads it sees to that."""
+    One of whom next to nothing comes is no better (`Pace`). Of a connection that is lent, whoever reads it
+    sees to that."""
     content: Any = request.content
     protocol: Any = request.protocol
-    heard, silent = -1, 0.0
+    heard, silent, pace = 0, 0.0, Pace(SILENCE_SECONDS)
     while not content.is_eof() and not protocol.is_lent:
         await asyncio.sleep(LOOK_SECONDS)
-        is_silent = content.total_bytes == heard and not content._size
-        heard, silent = content.total_bytes, silent + LOOK_SECONDS if is_silent else 0.0
-        if silent >= SILENCE_SECONDS:
-            content.set_exception(Invalid("read request", "body", f"nothing came for {SILENCE_SECONDS:g} s"))
+        came, heard = content.total_bytes - heard, content.total_bytes
+        waited = silent + (0.0 if content._size else LOOK_SECONDS)
+        silent = 0.0 if came or content._size else waited
+        try:
+            if silent >= SILENCE_SECONDS:
+                raise Invalid("read request", "body", f"nothing came for {SILENCE_SECONDS:g} s")
+            if came:
+                pace.receive(came)
+                pace.wait(waited)
+        except Invalid as error:
+            content.set_exception(error)
             return

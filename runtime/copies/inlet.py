@@ -12,11 +12,13 @@ from __future__ import annotations
 import os
 import re
 import select
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from runtime.errors import Invalid
+from runtime.pace import Pace
 
 BUFFER_BYTES = 1 << 20
 _ENOUGH_BYTES = BUFFER_BYTES // 2  # for one piece, when as much is there already
@@ -28,7 +30,7 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A body that is still to be read. early: what of it was. length: None when it comes in chunks.
-    silence_seconds: after which a client that sends nothing is given up."""
+    silence_seconds: after which a client that sends nothing is given up, or next to nothing (`Pace`)."""
 
     connection: int
     early: bytes
@@ -45,6 +47,7 @@ class Inlet:
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
+        self._pace = Pace(incoming.silence_seconds)
         self._early = memoryview(incoming.early)
         self._frames = Chunks() if incoming.length is None else Whole(incoming.length)
         self._view = memoryview(bytearray(BUFFER_BYTES))
@@ -99,13 +102,16 @@ class Inlet:
                 continue
             if not size:
                 raise Invalid("read request", "body", "it broke off")
+            self._pace.receive(size)
             return size
 
     def _wait(self) -> None:
         poll, seconds = select.poll(), self._incoming.silence_seconds
         poll.register(self._incoming.connection, select.POLLIN)
+        begun = time.monotonic()
         if not poll.poll(seconds * 1000):
             raise Invalid("read request", "body", f"nothing came for {seconds:g} s")
+        self._pace.wait(time.monotonic() - begun)
 
 
 def written(data: bytes) -> int:

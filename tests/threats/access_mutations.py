@@ -117,7 +117,8 @@ ACCESS = (
     Mutation("F6", "agent/api/docker/buildkit/http2.py", "if stream is None or not event.data:", "if stream is None:",
              "tests/unit/docker_api/test_build_http2.py"),
     Mutation("F6", GUARDS, "        async with asyncio.timeout(BODY_SECONDS):\n", "        if True:\n", F6),
-    Mutation("F6", GUARDS, "        if silent >= SILENCE_SECONDS:\n", "        if False:\n", F6),
+    Mutation("F6", GUARDS, "            if silent >= SILENCE_SECONDS:\n", "            if False:\n", F6),
+    Mutation("F6", GUARDS, "                pace.wait(waited)\n", "                pass\n", f"{F6}::test_f6_so_is_one_that_drips"),
     Mutation(
         "F6", GUARDS, '    if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":\n',
         "    if False:\n",

@@ -73,6 +73,8 @@ COPIES = (
         "F5", INLET, '                raise Invalid("read request", "body", "it broke off")\n', "                return 0\n",
         f"{LENT}::test_one_that_is_cut_off",
     ),
+    Mutation("F6", INLET, "        self._pace.wait(time.monotonic() - begun)\n", "", f"{LENT}::test_one_that_drips"),
+    Mutation("F6", INLET, "            self._pace.receive(size)\n", "", f"{LENT}::test_one_whose_link_is_slow"),
     Mutation(
         "F6", INLET, "        if not _SIZE.fullmatch(digits):\n", "        if False:\n",
         f"{LENT}::test_what_is_no_body",

@@ -156,6 +156,14 @@ def test_f6_an_archive_that_stays_out_is_given_up(quick_agent: Agent) -> None:
     assert b" 400 " in answer.split(b"\r\n")[0] and b"nothing came" in answer
 
 
+def test_f6_so_is_one_that_drips(quick_agent: Agent) -> None:
+    head = {"Transfer-Encoding": "chunked"}
+    with connected(quick_agent.settings.layout.agent_socket) as connection:
+        connection.sendall(request("POST", "/setpoint/v1/image/load", head))
+        answer = drip(connection, b"1\r\nx\r\n")
+    assert b" 400 " in answer.split(b"\r\n")[0] and b"less than 64 KiB" in answer
+
+
 GET = b"GET /info HTTP/1.1\r\nHost: docker\r\n"
 CHUNKED = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
 

@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -128,6 +129,38 @@ def test_one_that_stays_out() -> None:
         assert bytes(next(views)) == b"123"
         with pytest.raises(Invalid, match=r"nothing came for 0\.05 s"):
             next(views)
+
+
+def _dripped(piece: bytes, seconds: float, pauses: int = 1000) -> bytes:
+    """What is read of a client that sends this so often, with a while of a tenth of a second."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def send() -> None:
+        with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for _ in range(pauses):
+                theirs.sendall(piece)
+                time.sleep(seconds)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        source = Inlet(Incoming(ours.fileno(), b"", pauses * len(piece), 0.2))
+        return b"".join(map(bytes, source.views()))
+    finally:
+        ours.close()
+        sender.join()
+
+
+def test_one_that_drips() -> None:
+    """It is never silent for long, and would hold its place for ever."""
+    with pytest.raises(Invalid, match="less than 64 KiB came"):
+        _dripped(b"x", 0.02)
+
+
+def test_one_whose_link_is_slow() -> None:
+    """Ever again it is waited for, for longer than a while in all."""
+    assert len(_dripped(b"x" * 50_000, 0.02, pauses=30)) == 30 * 50_000
 
 
 def test_what_was_read_already_goes_by_a_file_of_nowhere() -> None:
