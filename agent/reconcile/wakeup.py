@@ -53,8 +53,12 @@ class Wakeup:
             self._over.set_result(None)
 
     def done(self, seconds: float) -> None:
-        """All that is due was done past `work`, which is to be called again after so many seconds."""
+        """All that is due was done past `work`, which is to be called again after so many seconds: a turn
+        that was asked for meanwhile comes behind what was set off, as who follows the events."""
         self._is_set = False
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self._sleep(seconds)
 
     def _on_turn(self) -> None:
