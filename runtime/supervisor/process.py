@@ -232,7 +232,7 @@ def check_directory(process: ProcessPlan, root: int) -> None:
     try:
         os.close(mounts.open_in_root(root, process.cwd, os.O_PATH | os.O_DIRECTORY))
     except OSError as error:
-        raise failure("enter directory", process.cwd, error, "another working directory") from error
+        raise _no_entry(process, error, "another working directory") from error
 
 
 def enter_directory(process: ProcessPlan, root: int) -> None:
@@ -244,9 +244,15 @@ def enter_directory(process: ProcessPlan, root: int) -> None:
         os.close(directory)
         inside = os.getcwd()
     except OSError as error:
-        raise failure("enter directory", process.cwd, error, "set another working directory") from error
+        raise _no_entry(process, error, "set another working directory") from error
     if not inside.startswith("/"):
         raise Invalid("enter directory", process.cwd, "it is outside of the root", "")
+
+
+def _no_entry(process: ProcessPlan, error: OSError, hint: str) -> SetpointError:
+    """In words: the path is whoever asked's, the call and its descriptors are ours."""
+    plain = OSError(error.errno, os.strerror(error.errno or 0).lower())
+    return failure("enter directory", process.cwd, plain, hint)
 
 
 def _restrict(process: ProcessPlan) -> None:
