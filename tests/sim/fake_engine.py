@@ -79,6 +79,7 @@ class FakeEngine:
     half: Fault = lambda op, subject: None
     exec_result: Callable[[str, Sequence[str]], ExecResult] = lambda id, argv: ExecResult(0, b"")
     stop_takes: float = 0.0
+    begin_takes: float = 0.0
     assembly_takes: float = 0.0
     start_takes: float = 0.0
     images: dict[str, ImageInfo] = field(default_factory=lambda: {"busybox:latest": BUSYBOX})
@@ -102,7 +103,7 @@ class FakeEngine:
 
     async def _begin(self, op: str, subject: str) -> None:
         self.calls.append((op, subject))
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.begin_takes)
         if error := self.fault(op, subject):
             raise error
 

@@ -140,6 +140,17 @@ def test_a_create_that_is_asked_for_again_at_once() -> None:
         assert volumes(host) == {KEPT}, when
 
 
+@pytest.mark.parametrize("turns", range(1, 16))
+def test_the_name_of_what_is_not_there_yet_and_is_not_wanted_any_more(host: ApiHost, turns: int) -> None:
+    """The engine is about to make it, as when many are made at once: it comes, and goes."""
+    body = {"Image": BODY["Image"], "HostConfig": {"NetworkMode": "none"}}
+    create = Call(CREATE.method, CREATE.path, body)
+    host.engine.begin_takes = 0.1
+    host.break_off(create, turns)
+    host.run(0.05)
+    assert not host.engine.list() and host.ask(create).status == 201
+
+
 def test_a_name_that_does_not_come_free_is_taken(host: ApiHost) -> None:
     for each in (ONE, CREATE, START):
         host.ask(each)

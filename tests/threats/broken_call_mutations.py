@@ -40,7 +40,7 @@ BROKEN_CALLS = (
     Mutation(
         "F5", CONTAINERS, 'record.spec.get("container_name") == name and _is_ours(key)',
         'record.spec.get("container_name") == name and _is_ours(key) and not record.deleting',
-        f"{_SIM}::test_a_create_that_is_asked_for_again_at_once",
+        f"{_SIM}::test_the_name_of_what_is_not_there_yet_and_is_not_wanted_any_more",
     ),
     Mutation(
         "F5", CONTAINERS, "    with contextlib.suppress(SetpointError):  # the name is taken, then\n", "    if True:\n",
