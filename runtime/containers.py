@@ -183,6 +183,7 @@ class Entry:
             resources=config.resources,
             ports=ports or config.sandbox.ports,
             endpoints=config.sandbox.endpoints,
+            volumes=config.volumes,
         )
 
 

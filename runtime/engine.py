@@ -478,7 +478,7 @@ class NativeEngine:
         """Volume -> the ids of the containers that have it."""
         found: dict[str, tuple[str, ...]] = {}
         for entry in self._index:
-            for name in {mount.source for mount in entry.config.mounts if mount.kind == "volume"}:
+            for name in set(entry.config.volumes):
                 found[name] = (*found.get(name, ()), entry.config.id)
         return found
 

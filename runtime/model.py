@@ -205,6 +205,11 @@ class ContainerConfig:
     secret_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     replaces: tuple[str, ...] = ()
 
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """Their real names, as they are mounted."""
+        return tuple(mount.source for mount in self.mounts if mount.kind == "volume")
+
 
 @dataclass(frozen=True, slots=True)
 class Ipv6Config:
@@ -256,7 +261,7 @@ class ContainerState:
 
     exit_code: 0..255, 128+signal when a signal ended it, None while it runs or where it is unknown.
     addresses, addresses6: network name -> IPv4, IPv6 address. endpoints: as they were asked for, of one that
-    does not run too.
+    does not run too. volumes: the real names of those that it has.
     began_at, ended_at: when the latest run did, by the clock that never jumps (`runtime.steady`), for what is
     decided by time; None where it is unknown, and after a reboot. ran_seconds: how long it ran.
     """
@@ -281,6 +286,7 @@ class ContainerState:
     ports: tuple[PortConfig, ...] = ()
     endpoints: tuple[EndpointConfig, ...] = ()
     addresses6: Mapping[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,14 +140,25 @@ def plan_volume_removal(desired: Desired, world: World, now: float) -> KeyPlan:
         return gone(desired)
     if desired.deleting and (spec is None or spec.keep):
         return gone(desired, "its data is kept")
-    users = frozenset(key for key in world.dependents.get(desired.key, ()) if world.actual_of(key).replicas)
-    if users:
+    if users := _volume_users(desired.key, {volume.name for volume in ours}, world):
         return KeyPlan(desired.key, (), removing(desired, waits_for_text(users), users))
     if failure := _failure(desired, world, now):
         return KeyPlan(desired.key, (), failure)
     cause = _cause(desired, seen_of(desired) + (", and said keep: false" if desired.deleting else ""))
     actions = tuple(DeleteVolume(desired.key, cause, volume.name) for volume in ours)
     return KeyPlan(desired.key, actions, removing(desired, ""))
+
+
+def _volume_users(key: Key, names: set[str], world: World) -> frozenset[Key]:
+    """Those that need it and are there, and those whose containers have it still, which is not asked often:
+    one that waits for something new runs on as it was."""
+    need = {user for user in world.dependents.get(key, ()) if world.actual_of(user).replicas}
+    have = {
+        user
+        for user, actual in world.actual.items()
+        if any(not names.isdisjoint(replica.state.volumes) for replica in actual.replicas)
+    }
+    return frozenset(need | have)
 
 
 # --- common -------------------------------------------------------------------------------------

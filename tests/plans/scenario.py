@@ -198,6 +198,7 @@ def _replica(
         oom_killed=item.get("oom_killed", False),
         resources=Resources(**item["resources"]) if "resources" in item
         else convert.resources_of(spec) if spec else Resources(),
+        volumes=tuple(item.get("volumes", ())),
     )  # fmt: skip
     return replica_of(state)
 

@@ -129,6 +129,7 @@ class FakeEngine:
             id=config.id, name=config.name, labels=dict(config.labels), phase="created",
             sandbox=config.sandbox.id, image=config.image, created_at=self.now(),
             resources=config.resources, ports=config.sandbox.ports, endpoints=config.sandbox.endpoints,
+            volumes=config.volumes,
         )  # fmt: skip
         self._containers[config.id] = _Container(config, state)  # the name is taken while volumes are filled
         try:

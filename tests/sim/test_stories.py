@@ -584,6 +584,21 @@ def test_volumes_are_kept_unless_the_manifest_says_otherwise(host: Host) -> None
     assert host.loop.objects() == {}
 
 
+def test_a_volume_that_a_container_has_still_is_not_tried(host: Host) -> None:
+    """The container is to be without it, and runs on as it was while it waits for another."""
+    mounts = (Mount(type="volume", source="data", target="/data"),)
+    data = "shop/volume/data"
+    host.submit({NET: NetworkSpec(), data: VolumeSpec(keep=False), WEB: service(mounts=mounts)})
+    host.settle()
+    host.submit({NET: NetworkSpec(), WEB: service(depends_on={"db": Dependency()})})
+    host.run(200)
+    assert host.running() and "delete_volume" not in [call[0] for call in host.engine.calls]
+    assert f"waits for {WEB} to be gone" in host.status(data).message
+    host.submit({NET: NetworkSpec(), WEB: service()})
+    host.settle()
+    assert host.engine.list_volumes() == () and list(host.loop.objects()) == [Key.parse(NET), Key.parse(WEB)]
+
+
 def test_objects_of_the_api_live_beside_manifests(host: Host) -> None:
     up(host, web=service())
     wanted = _object("docker/container/tool", service(network_mode="bridge"))
