@@ -1,16 +1,17 @@
-"""Who is attached to a container, so that its end is told after what it printed last: a client that waits on
-one connection and reads on another takes the end for the end of both. Called by `attach` and
-`container_life`.
+"""Who is attached to a container, so that its end is told after what it printed last: a client that waits, or
+follows events, on one connection and reads on another takes the end for the end of both. Called by `attach`,
+`container_life` and `event_feed`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 
 from agent.api.context import Context
 
+Attached = Mapping[str, Set[asyncio.Future[None]]]  # container -> done when all is sent
 LONGEST_SECONDS = 0.25  # that somebody who does not read holds up who waits
 
 

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from agent.api.docker.attached import LONGEST_SECONDS, Attached
 from agent.api.docker.event_view import Telling, tellings
 from store.errors import StoreError
 from store.records import EventRecord
@@ -38,12 +39,17 @@ class _Waiting:
 
 class EventFeed:
     """For the event loop's thread. instance: what the ids of its networks are made of. on_followed: gets
-    `tell` when the first comes, and None when the last goes."""
+    `tell` when the first comes, and None when the last goes. attached: see `attached`."""
 
     def __init__(
-        self, store: Store, instance: str, on_followed: Callable[[Tell | None], None] = lambda _tell: None
+        self,
+        store: Store,
+        instance: str,
+        on_followed: Callable[[Tell | None], None] = lambda _tell: None,
+        attached: Attached | None = None,
     ) -> None:
         self._store = store
+        self._attached = attached if attached is not None else {}
         self._on_followed = on_followed
         self._instance = instance
         self._followers = 0
@@ -169,7 +175,9 @@ class EventFeed:
         events = tuple(event for event in events if event.id > self._last)
         if not events:
             return
-        if events[0].id == self._last + 1 and len(events) <= AT_ONCE:
+        if unsent := self._unsent(events):
+            self._reading = asyncio.get_running_loop().create_task(self._read_when_sent(unsent))
+        elif events[0].id == self._last + 1 and len(events) <= AT_ONCE:
             self._keep(events, events[-1].id)
         elif self._last < events[-1].id:
             self._reading = asyncio.get_running_loop().create_task(self._read())
@@ -181,6 +189,18 @@ class EventFeed:
         while len(self._recent) > KEPT:
             self._complete_after = self._recent.popleft().record_id
         self._hand_on()
+
+    def _unsent(self, events: Sequence[EventRecord]) -> set[asyncio.Future[None]]:
+        """Who is still sent what a container printed whose end these tell: compose takes the end for the end
+        of its output, too."""
+        if not self._attached:
+            return set()
+        ended = {each.id for event in events for each in event.happenings if each.action == "die"}
+        return set().union(*(self._attached.get(id, ()) for id in ended))
+
+    async def _read_when_sent(self, unsent: set[asyncio.Future[None]]) -> None:
+        await asyncio.wait(unsent, timeout=LONGEST_SECONDS)
+        await self._read()
 
     async def _read(self) -> None:
         """Until there is nothing new; what cannot be read now is read after the next commit."""

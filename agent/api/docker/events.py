@@ -168,8 +168,9 @@ def feed_of(context: Context) -> EventFeed:
     """The one that all followers share; made when the first comes."""
     if context.event_feed is None:
         context.event_feed = EventFeed(
-            context.store, context.settings.layout.instance, context.loop.journal.followed_by
-        )
+            context.store, context.settings.layout.instance, context.loop.journal.followed_by,
+            context.attached,
+        )  # fmt: skip
     feed: EventFeed = context.event_feed
     return feed
 
