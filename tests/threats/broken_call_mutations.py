@@ -66,6 +66,10 @@ BROKEN_CALLS = (
         "tests/unit/docker_api/test_attached.py::test_who_does_not_read_holds_up_nobody_for_long",
     ),
     Mutation(
+        "F5", "agent/api/docker/event_feed.py", "if unsent := self._unsent(events):", "if unsent := set[asyncio.Future[None]]():",
+        "tests/unit/docker_api/test_events.py::test_an_end_is_told_after_what_was_printed_last",
+    ),
+    Mutation(
         "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
         f"{_SIM}::test_a_start_that_cannot_be",
     ),

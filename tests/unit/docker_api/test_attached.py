@@ -35,6 +35,7 @@ async def test_who_does_not_read_holds_up_nobody_for_long() -> None:
     context: Any = SimpleNamespace(attached={})
     begun = time.monotonic()
     with attached(context, "box"):
-        await all_is_sent(context, "box")
+        async with asyncio.timeout(10):
+            await all_is_sent(context, "box")
     assert time.monotonic() - begun + 0.01 >= LONGEST_SECONDS
     assert context.attached == {}

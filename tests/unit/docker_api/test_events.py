@@ -129,6 +129,42 @@ async def test_who_can_take_it_at_once_is_told_without_being_woken(store: Store)
     assert not feed._waiting
 
 
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_an_end_is_told_after_what_was_printed_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    """To who is attached: as soon as it is sent, and after a moment where he does not read. In order."""
+    monkeypatch.setattr(event_feed, "LONGEST_SECONDS", 60.0 if is_read else 0.05)
+    sending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    feed, seen = EventFeed(store, "one", attached={START.id: {sending}}), list[str]()
+
+    def hand_on(told: tuple[Telling, ...]) -> bool:
+        seen.extend(f"{telling.happening.action} {telling.happening.id[:2]}" for telling in told)
+        return True
+
+    async def heard(count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(seen) < count:
+                await asyncio.sleep(0.001)
+
+    with feed.joined():
+        waiting = asyncio.create_task(feed.wait(feed.last_id, hand_on, None))
+        await asyncio.sleep(0)
+        write(store, 1, 1)
+        await heard(1)
+        store.write(Batch(events=(an_event(2.0, replace(START, action="die", id="cd" * 32)),)))
+        await heard(2)
+        store.write(Batch(events=(an_event(3.0, replace(START, action="die")),)))
+        write(store, 5, 1)
+        if is_read:
+            await asyncio.sleep(0.05)
+            assert len(seen) == 2
+            sending.set_result(None)
+        await heard(4)
+        waiting.cancel()
+    assert seen == ["create 1", "die cd", "die ab", "create 5"]
+
+
 async def test_each_is_told_once_to_the_quick_and_to_the_slow(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
