@@ -252,14 +252,10 @@ class Assembly:
     # --- volumes
 
     def _volume_paths(self, config: ContainerConfig) -> dict[str, str]:
-        return {
-            mount.source: os.fspath(self._volumes.path(mount.source))
-            for mount in config.mounts
-            if mount.kind == "volume"
-        }
+        return {name: os.fspath(self._volumes.path(name)) for name in config.volumes}
 
     def _rbinds(self, config: ContainerConfig) -> list[str]:
-        return [m.source for m in config.mounts if m.kind == "volume" and self._volumes.is_rbind(m.source)]
+        return [name for name in config.volumes if self._volumes.is_rbind(name)]
 
     async def _make_volumes(self, config: ContainerConfig, image: ImageInfo) -> None:
         for mount in config.mounts:

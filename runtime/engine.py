@@ -457,7 +457,7 @@ class NativeEngine:
 
     async def delete_volume(self, name: str) -> None:
         for entry in self._index:
-            if any(mount.kind == "volume" and mount.source == name for mount in entry.config.mounts):
+            if name in entry.config.volumes:
                 raise Conflict("delete volume", name, f"{entry.config.name} uses it", "delete that one first")
         await self.volume_mounts.free(name)
         if self.volumes.is_empty(name):
@@ -467,12 +467,7 @@ class NativeEngine:
 
     def volume_users(self) -> dict[str, str]:
         """Volume -> the name of a container that has it."""
-        return {
-            mount.source: entry.config.name
-            for entry in self._index
-            for mount in entry.config.mounts
-            if mount.kind == "volume"
-        }
+        return {name: entry.config.name for entry in self._index for name in entry.config.volumes}
 
     def volume_holders(self) -> dict[str, tuple[str, ...]]:
         """Volume -> the ids of the containers that have it."""

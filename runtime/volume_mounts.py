@@ -71,8 +71,11 @@ class VolumeMounts:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _optioned(self, config: ContainerConfig) -> list[str]:
-        names = {mount.source for mount in config.mounts if mount.kind == "volume"}
-        return [name for name in names if (state := self._volumes.get(name)) is not None and state.options]
+        return [
+            name
+            for name in set(config.volumes)
+            if (state := self._volumes.get(name)) is not None and state.options
+        ]
 
     # --- having them
 

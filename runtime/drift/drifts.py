@@ -150,10 +150,7 @@ class Drifts:
 
     def _users_of(self, volume: str) -> list[str]:
         return [
-            entry.config.id
-            for entry in self._index
-            if entry.is_running
-            and any(m.kind == "volume" and m.source == volume for m in entry.config.mounts)
+            entry.config.id for entry in self._index if entry.is_running and volume in entry.config.volumes
         ]
 
     def _on_files(self, subjects: frozenset[str] | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.api.docker.bodies import list_of, map_of, text_of, whole_of
 from agent.manifest.parse_limits import LEAST_WEIGHT, MOST_WEIGHT
+from agent.manifest.service import DEFAULT_CPU_PERIOD
 from agent.manifest.spec import Restart, UlimitSpec
 from runtime.errors import Conflict, Invalid, Unsupported
 
@@ -26,7 +27,6 @@ _RATES = {
     "device_read_bps": "BlkioDeviceReadBps", "device_write_bps": "BlkioDeviceWriteBps",
     "device_read_iops": "BlkioDeviceReadIOps", "device_write_iops": "BlkioDeviceWriteIOps",
 }  # fmt: skip
-CPU_PERIOD = 100_000  # microseconds, the kernel's, as is
 DEFAULT_RT_PERIOD = 1_000_000  # microseconds, the kernel's
 
 
@@ -119,7 +119,7 @@ def _cpu(host: Mapping[str, Any], processors: int) -> dict[str, Any]:
     if nano:
         found["cpus"] = nano / 1e9
     elif quota or period:  # with a period, so that it is shown as it was said
-        period = period or CPU_PERIOD
+        period = period or DEFAULT_CPU_PERIOD
         found |= {"cpus": quota / period if quota > 0 else None, "cpu_period": period}
     if shares := whole_of(host, "CpuShares"):
         if not 2 <= shares <= 262144:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.api.docker.body_limits import CPU_PERIOD
 from agent.api.docker.container_body import FOREVER_SECONDS
 from agent.manifest.parse_mounts import container_path
+from agent.manifest.service import DEFAULT_CPU_PERIOD
 from agent.manifest.spec import Blkio, BlkioRate, ContainerSpec, Healthcheck, Logging, Mount, Port
 from agent.reconcile import convert
 from runtime.model import ImageInfo
@@ -199,7 +199,8 @@ def _processors(spec: ContainerSpec) -> dict[str, int]:
     if period is None:
         return {"NanoCpus": round(cpus * NANOSECONDS), "CpuPeriod": 0, "CpuQuota": 0}
     return {
-        "NanoCpus": 0, "CpuPeriod": 0 if period == CPU_PERIOD else period, "CpuQuota": round(cpus * period),
+        "NanoCpus": 0, "CpuPeriod": 0 if period == DEFAULT_CPU_PERIOD else period,
+        "CpuQuota": round(cpus * period),
     }  # fmt: skip
 
 

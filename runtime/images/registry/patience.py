@@ -12,9 +12,9 @@ import ssl
 import time
 from typing import Any
 
-# Slower than this is as good as not at all.
-SLOW_SECONDS = 60.0
-SLOW_BYTES = 64 * 1024
+from runtime.pace import SLOW_BYTES
+
+SLOW_SECONDS = 60.0  # a while, in which less than SLOW_BYTES is as good as nothing
 SEND_SECONDS = 60.0  # for each piece that is sent
 
 
