@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from agent.checker.finding import Finding
 from agent.checker.processes import read_process
-from agent.checker.rows import is_left_alone
+from agent.checker.rows import desired_of, is_left_alone
 from agent.checker.seen import Seen
+from agent.manifest.spec import ContainerSpec
+from agent.reconcile.convert import LABEL_INDEX
 from store.records import ObjectRecord, StatusRecord
 
 _UNDER_WAY = frozenset(("Creating", "Pending", "Removing"))
@@ -23,8 +25,8 @@ _WHY = "setpoint why NAME"
 def find_stuck(seen: Seen) -> Iterator[Finding]:
     for key, record in seen.rows.objects.items():
         text = _why_unsettled(record, seen.rows.statuses.get(key))
-        if text:
-            yield Finding("stuck", str(key), text, _WHY)
+        if text and not _is_done(seen, record):
+            yield Finding("stuck", str(key), text, _WHY if seen.has_agent else "start the agent")
     for bundle in seen.disk.bundles.values():
         if bundle.life is not None and not bundle.life.is_there:
             text = f"its process {bundle.life.pid} has ended, and nobody has noted it"
@@ -49,6 +51,21 @@ def _why_unsettled(record: ObjectRecord, status: StatusRecord | None) -> str:
     if status.ready and record.generation != record.observed_generation:
         return f"generation {record.generation} is wanted, {record.observed_generation} was reached"
     return ""
+
+
+def _is_done(seen: Seen, record: ObjectRecord) -> bool:
+    """An agent that was killed has not stored what it did in its last tenth of a second: all that was begun
+    runs. Whether it runs as it is wanted is what `wrong` looks at."""
+    if seen.has_agent or record.key not in seen.rows.statuses:
+        return False
+    if record.deleting or record.generation != record.observed_generation:
+        return False
+    desired = desired_of(record)
+    spec = desired.spec if desired else None
+    if not isinstance(spec, ContainerSpec) or spec.ensure != "running":
+        return False
+    live = {bundle.config.labels.get(LABEL_INDEX) for bundle in seen.replicas(record.key) if bundle.is_live}
+    return live == {str(index) for index in range(1, spec.scale + 1)}
 
 
 def find_dead_weight(seen: Seen) -> Iterator[Finding]:

@@ -329,6 +329,12 @@ def dead_process(layout: Layout) -> Iterator[None]:
     path.write_text(text)
 
 
+@contextmanager
+def half_created(layout: Layout) -> Iterator[None]:
+    with dead_process(layout), row("statuses", "b", phase="Creating")(layout):
+        yield
+
+
 # --- in the database --------------------------------------------------------------------------------------
 
 

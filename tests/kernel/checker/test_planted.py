@@ -71,7 +71,7 @@ PLANTS = (
     Plant("no network", gone(lambda own: own.networks / "shop_other.json"), "lost", "shop/network/other"),
     Plant("no volume's directory", gone(lambda own: own.volumes / "shop_data"), "lost", "shop/volume/data"),
     Plant("an end that nobody noted", plants.dead_process, "stuck", "container shop-b-1"),
-    Plant("a creation under way", row("statuses", "b", phase="Creating"), "stuck", "shop/container/b"),
+    Plant("a creation under way", plants.half_created, "stuck", "shop/container/b"),
     Plant("a removal under way", row("objects", "b", deleting=1), "stuck", "shop/container/b"),
     Plant("a generation not reached", row("objects", "b", generation=99), "stuck", "shop/container/b"),
     Plant("an object never looked at", row("statuses", "b"), "stuck", "shop/container/b"),
@@ -84,6 +84,11 @@ def test_what_is_planted_is_named(planted: Story, plant: Plant) -> None:
     with plant.put(planted.layout):
         found = checker.check(planted.layout, patience_seconds=0.05)
     assert [each for each in found if each.kind == plant.kind and subject in each.subject], found
+
+
+def test_what_a_killed_agent_did_and_had_not_stored_yet_is_not_stuck(planted: Story) -> None:
+    with row("statuses", "b", phase="Creating")(planted.layout):
+        assert checker.check(planted.layout, patience_seconds=0.05) == ()
 
 
 def test_a_log_that_became_shorter_is_lost(planted: Story) -> None:
