@@ -16,6 +16,9 @@ from agent.manifest.parse_values import to_duration, to_size
 from agent.manifest.reader import read
 from agent.manifest.spec import (
     AnySpec,
+    Blkio,
+    BlkioRate,
+    BlkioWeight,
     BuildSecret,
     BuildSpec,
     ContainerSpec,
@@ -251,6 +254,18 @@ def test_three_ports_in_a_row_are_a_range() -> None:
     text = write_compose(objects, PATH)
     assert '"8080-8082:80-82"' in text
     same(objects, text)
+
+
+def test_limits_of_disks_are_written() -> None:
+    """The property above does not come to each of them every time."""
+    blkio = Blkio(
+        weight=300,
+        weight_device=(BlkioWeight(path="/dev/sda", weight=400),),
+        device_read_bps=(BlkioRate(path="/dev/sdb", rate=12 << 20),),
+        device_write_iops=(BlkioRate(path="/dev/sdb", rate=120),),
+    )
+    objects: dict[Key, AnySpec] = {WEB: ContainerSpec(image="a", blkio_config=blkio)}
+    same(objects, write_compose(objects, PATH))
 
 
 @pytest.mark.parametrize(
