@@ -97,6 +97,16 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    def hold_writers(self) -> None:
+        """From here on, whoever writes waits until the kernel has all of it. To be called with the transport,
+        which may still have answers to send that came before."""
+        is_tls = self._transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(
+            high=1 if is_tls else 0
+        )  # sslproto pauses at it, others above
+        if self._transport.get_write_buffer_size():
+            self.pause_writing()
+
     def begin_with(self, early: bytes, *, is_all: bool) -> None:
         """What came before this protocol had the transport; is_all: and the client closed its half, which
         the protocol before went on to watch."""
@@ -127,8 +137,8 @@ class Connection(asyncio.Protocol):
         return data
 
     async def write(self, data: bytes | memoryview) -> None:
-        """Send, and wait while the client does not read: data may be used again from the first wait on.
-        ConnectionResetError when it is gone."""
+        """Send, and wait while the client does not read: once this has ended, and was not cancelled, data may
+        be used again. ConnectionResetError when it is gone."""
         if self.is_lost:
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
@@ -187,6 +197,7 @@ def take_over(
         raise ConnectionResetError("the client is gone")
     connection = Connection(transport, before)
     transport.set_protocol(connection)
+    connection.hold_writers()
     if isinstance(before, Inbound):
         early, is_all = before.leave()
         connection.begin_with(early, is_all=is_all)

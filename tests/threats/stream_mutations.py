@@ -10,6 +10,7 @@ BLOCKS, CONTAINER = "runtime/log_blocks.py", "runtime/supervisor/container.py"
 _BREAKS = "tests/threats/test_f_streams.py::test_f5_clients_that_break_off_leave_nothing"
 _UNIT = "tests/unit/docker_api/test_exec_registry.py"
 _PARTING, WAYS = "tests/unit/api/test_parting.py::test_nothing_is_left_for_the_collector", "agent/api/ways.py"
+PUMPS, _PUMPS = "agent/api/docker/pumps.py", "tests/unit/docker_api/test_pumps.py"
 _ATTACHING = "tests/unit/runtime/test_attaching.py"
 EXECS, _TURNS = "agent/api/docker/execs.py", "tests/unit/docker_api/test_exec_turns.py"
 
@@ -32,6 +33,9 @@ STREAMS = (
     Mutation("F5", "runtime/execs.py", "            answer.add_done_callback(_close)\n", "", _ATTACHING),
     Mutation("F5", "runtime/execs.py", "return await asyncio.shield(answer)", "return await answer", _ATTACHING),
     Mutation("F5", UPGRADE, "        asyncio.get_running_loop().add_reader(self._hangup.fileno(), self._transport.abort)\n", "", "tests/threats/test_f_streams.py::test_f5_clients_that_listened_to_silence_leave_nothing"),
+    Mutation("F5", UPGRADE, "    connection.hold_writers()\n", "", f"{_PUMPS}::test_both_streams_of_a_client_that_reads_late_are_whole"),
+    Mutation("F5", UPGRADE, "        if self._transport.get_write_buffer_size():\n", "        if False:\n", f"{_PUMPS}::test_an_answer_that_was_not_read_yet_holds_the_stream_too"),
+    Mutation("F5", PUMPS, "    FRAME.pack_into(buffer, 0, stream, count)\n", "    FRAME.pack_into(buffer, 0, stream, count)\n    _put_back(buffer)\n", f"{_PUMPS}::test_who_does_not_read_gets_nothing_of_others"),
     Mutation("F5", ANSWERING, "        if isinstance(error, ConnectionError) and _is_gone(request):\n", "        if False:\n", _BREAKS),
     Mutation("F5", WAYS, "        self._reader = self._body = None\n", "        self._reader = None\n", f"{_PARTING}[a body]"),
     Mutation("F5", WAYS, "        self._reader = self._body = None\n", "        self._body = None\n", f"{_PARTING}[at once]"),

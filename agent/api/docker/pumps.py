@@ -1,5 +1,8 @@
 """Bytes between a client and descriptors, each piece read once and sent once, with nothing kept beyond what
-the sockets hold: whoever does not read holds back only what is meant for him.
+the sockets hold and one piece: whoever does not read holds back only what is meant for him.
+
+A buffer belongs to one stream from the read into it until its `send` has ended: from Python 3.12 on a
+transport keeps what it was given, and not a copy, of what the kernel does not take at once.
 """
 
 from __future__ import annotations
@@ -16,37 +19,54 @@ from agent.api.docker.detach_keys import DetachFinder
 CHUNK_BYTES = 1 << 16
 DRAIN_SECONDS = 0.002  # between two looks at what nobody wants: a flood costs little of this process
 FRAME = struct.Struct("!BxxxI")  # stream (1 stdout, 2 stderr), length
-Send = Callable[[memoryview], Awaitable[None]]
-_scratch = bytearray(FRAME.size + CHUNK_BYTES)  # of all streams: nobody waits between filling and sending it
+MAX_SPARE = 4
+Send = Callable[[memoryview], Awaitable[None]]  # keeps nothing of it once it has ended
+_spare: list[bytearray] = []  # buffers that nothing is sent from
+_nobodys = bytearray(CHUNK_BYTES)  # what is thrown away
 
 
 async def send_output(
     descriptor: int, send: Send, stream: int = 0, ended: asyncio.Future[Any] | None = None
 ) -> None:
     """To its end, framed unless stream is 0. ended: once it is done, what is there is the last, since others
-    may hold the pipe open for long. `send` must have taken the bytes when it waits for the first time."""
+    may hold the pipe open for long."""
     os.set_blocking(descriptor, False)
-    whole = memoryview(_scratch)
-    body = whole[FRAME.size :]
     while True:
         is_last = ended is not None and ended.done()
-        try:
-            count = os.readv(descriptor, [body])
-        except BlockingIOError:
-            if is_last:
-                return
-            await _readable(descriptor, ended)
+        buffer = _spare.pop() if _spare else bytearray(FRAME.size + CHUNK_BYTES)
+        count = _read(descriptor, memoryview(buffer)[FRAME.size :])
+        if count > 0:
+            await _send_piece(buffer, count, send, stream)
+            await asyncio.sleep(
+                0
+            )  # a fast program and a fast client are not to have this loop for themselves
             continue
-        except OSError:  # EIO: the last process closed its end of the terminal
+        _put_back(buffer)
+        if is_last or not count:
             return
-        if not count:
-            return
-        if stream:
-            FRAME.pack_into(_scratch, 0, stream, count)
-            await send(whole[: FRAME.size + count])
-        else:
-            await send(body[:count])
-        await asyncio.sleep(0)  # a fast program and a fast client are not to have this loop for themselves
+        await _readable(descriptor, ended)
+
+
+def _read(descriptor: int, into: memoryview) -> int:
+    """How much was read: 0 at the end, -1 when there is nothing now."""
+    try:
+        return os.readv(descriptor, [into])
+    except BlockingIOError:
+        return -1
+    except OSError:  # EIO: the last process closed its end of the terminal
+        return 0
+
+
+async def _send_piece(buffer: bytearray, count: int, send: Send, stream: int) -> None:
+    """A buffer whose sending is cancelled is used no more: what a connection holds of it is sent later."""
+    FRAME.pack_into(buffer, 0, stream, count)
+    await send(memoryview(buffer)[0 if stream else FRAME.size : FRAME.size + count])
+    _put_back(buffer)
+
+
+def _put_back(buffer: bytearray) -> None:
+    if len(_spare) < MAX_SPARE:
+        _spare.append(buffer)
 
 
 async def _readable(descriptor: int, ended: asyncio.Future[Any] | None) -> None:
@@ -134,7 +154,7 @@ class Drain:
 def _is_at_end(descriptor: int) -> bool:
     """One piece is read and thrown away. Not blocking."""
     try:
-        return not os.readv(descriptor, [_scratch])
+        return not os.readv(descriptor, [_nobodys])
     except BlockingIOError:
         return False
     except OSError:  # EIO: the last process closed its end of the terminal
