@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from runtime.supervisor.protocol import Closed, TooLong, TooMuch, Wire, error_fr
 
 if TYPE_CHECKING:
     from runtime.supervisor.protocol import Message
+
+log = logging.getLogger(__name__)
 
 Result = tuple[dict[str, Any], list[int]]
 HELD_FROM = 1024  # held descriptors get numbers from here on: select(2) in a C library knows none above
@@ -53,6 +56,7 @@ class Client:
         starter.raise_descriptor_limit()
         sock = await asyncio.to_thread(starter.ensure, self._layout)
         await self._use(sock)
+        await self._renew()
 
     async def open_again(self) -> None:
         """As `open`; after a connection that was lost while it was made, the next one. Temporary."""
@@ -71,6 +75,14 @@ class Client:
         asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
         await self.call("subscribe")
         self._connected.set()  # it has answered: a connection may still be taken for one that is dying
+
+    async def _renew(self) -> None:
+        """Have a supervisor whose program has been upgraded become the new one, with all its children. One
+        that cannot tell is older than this."""
+        is_older = not os.environ.get(starter.IS_A_SERVICE)  # one of a service forgot its watchdog then
+        if (await self.call("ping")).get("is_outdated", is_older):
+            log.info("the supervisor becomes the program that is on the disk now")
+            await self.call("reexec")
 
     async def close(self) -> None:
         """Leave the supervisor and the containers running."""

@@ -129,6 +129,7 @@ def _bind(path: str) -> socket.socket:
 
 def _serve(options: dict[str, str], resume: int = -1) -> int:
     from runtime import syscalls
+    from runtime.program import Program
     from runtime.supervisor import adoption, operations, own_cgroup, own_socket, reexec
     from runtime.supervisor.loop import Loop
     from runtime.supervisor.server import Supervisor
@@ -143,6 +144,7 @@ def _serve(options: dict[str, str], resume: int = -1) -> int:
     server = Supervisor(loop, options["--run"])
     server.operations.update(operations.OPERATIONS)
     server.reexecute = lambda: reexec.reexecute(server, _command(options), int(options["--lock"]))
+    server.is_outdated = Program().is_outdated
     loop.watch_children(server.reap)
     if resume >= 0:
         server.listen(reexec.thaw(server, resume))

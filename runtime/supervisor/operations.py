@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 
 def ping(server: Supervisor, _message: Message, _fds: list[int], reply: Reply) -> None:
-    """{} -> {pid, started_at, executed_at, containers}."""
+    """{} -> {pid, started_at, executed_at, containers, is_outdated}. is_outdated: its program is another on
+    the disk by now."""
     times = {"started_at": server.started_at, "executed_at": server.executed_at}
-    reply.result({"pid": os.getpid(), **times, "containers": len(server.containers)})
+    counted = {"containers": len(server.containers), "is_outdated": server.is_outdated()}
+    reply.result({"pid": os.getpid(), **times, **counted})
 
 
 def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:

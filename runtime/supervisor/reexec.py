@@ -40,7 +40,8 @@ def reexecute(server: Supervisor, arguments: list[str], lock: int) -> None:
     for fd in fds:
         os.set_inheritable(fd, True)
     try:
-        interpreter.execute([*arguments, "--resume", str(memory)], interpreter.environment())
+        # With all that it was started with: a service manager's socket and watchdog are in it.
+        interpreter.execute([*arguments, "--resume", str(memory)], os.environ)
     except OSError:
         for fd in fds:
             os.set_inheritable(fd, False)

@@ -86,6 +86,7 @@ class Supervisor:
         self.listener: socket.socket | None = None
         self.operations: dict[str, Callable[[Supervisor, Message, list[int], Reply], None]] = {}
         self.reexecute: Callable[[], None] = lambda: None
+        self.is_outdated: Callable[[], bool] = lambda: False
         self.wants_reexec = False
 
     # --- connections

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,28 @@ def test_signs_of_life_end_when_it_hangs(instance: Layout, manager: socket.socke
         with pytest.raises(TimeoutError):
             while True:
                 manager.recv(4096)
+        supervisor.kill()
+    remove_instance(instance)
+
+
+def test_signs_of_life_go_on_when_it_has_executed_itself_anew(
+    instance: Layout, manager: socket.socket, tmp_path: Path
+) -> None:
+    with start(instance, tmp_path / "notify") as supervisor, manager:
+        assert manager.recv(4096) == b"WATCHDOG=1"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(instance.supervisor_socket))
+            for op in ("reexec", "ping"):
+                body = json.dumps({"id": 1, "op": op}).encode()
+                client.sendall(struct.pack("!I", len(body)) + body)
+                answer = client.recv(4096)
+        assert b"executed_at" in answer and supervisor.poll() is None
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                manager.recv(4096)  # what was told before
+        manager.settimeout(20)
+        assert manager.recv(4096) == b"WATCHDOG=1"
         supervisor.kill()
     remove_instance(instance)
 
