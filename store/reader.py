@@ -106,8 +106,12 @@ def _begun(path: Path, immutable: str) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-    connection.execute("BEGIN")
-    connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # all its files are open from here on
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # all its files are open from here on
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

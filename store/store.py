@@ -111,15 +111,18 @@ class Store:
         """From the copy, which nobody wrote to. The lock is held. StoreError, and then the copy stays."""
         if self._standin is None:
             return
-        engine, connection, copy = self._engine, self._connection, self._standin
+        engine, connection = self._engine, self._connection
         try:
             self._open(self._path)
         except Damaged:
-            self._standin = None
+            self._leave_standin(engine, connection, self._standin)
             raise
         except StoreError:
             self._engine, self._connection = engine, connection
             raise
+        self._leave_standin(engine, connection, self._standin)
+
+    def _leave_standin(self, engine: sa.Engine, connection: sa.Connection, copy: Path) -> None:
         self._standin = None
         connection.close()
         engine.dispose()

@@ -457,6 +457,10 @@ MUTATIONS = (
         f"{F}/test_disk_failing.py",
     ),
     Mutation(
+        "R9", "store/store.py", "        except Damaged:\n            self._leave_standin(engine, connection, self._standin)\n",
+        "        except Damaged:\n            self._standin = None\n", "tests/unit/store/test_damage.py",
+    ),
+    Mutation(
         "R9", "store/store.py", "        except Damaged as error:\n            self._begin_afresh(error)\n\n", "        except Damaged:\n            raise\n\n",
         "tests/unit/store/test_damage.py",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from store.records import (
     StatusRecord,
 )
 from store.store import Store
+
+
+def open_below(directory: Path) -> list[Path]:
+    """Files that this process has open there."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.append(descriptor.readlink())
+    return [file for file in found if directory in file.parents]
 
 
 def key(name: str = "web", project: str = "shop") -> Key:

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from store import tables
-from store.errors import TooNew
+from store.errors import Damaged, TooNew
 from store.reader import read_events, read_status
 from store.records import Batch
 from store.store import Store
 
-from .conftest import a_batch, a_revision, an_object, key
+from .conftest import a_batch, a_revision, an_object, key, open_below
 
 ROOT = Path(__file__).parents[3]
 
@@ -140,7 +140,9 @@ def test_garbage_in_any_column_costs_its_row_at_most(path: Path, table: str) -> 
         assert store.events()[-1].revision == "2"
         assert aside(path) == []
         store.close()
-        assert (Store(path)).notes == () or table in ("events", "revisions")
+        store = Store(path)
+        assert store.notes == () or table in ("events", "revisions")
+        store.close()
     assert put_aside > 6
 
 
@@ -181,6 +183,29 @@ def test_two_damaged_files_in_one_second_are_both_kept(path: Path) -> None:
         file.read_bytes()[:3] for file in path.parent.glob("setpoint.db.damaged-*") if file.suffix != "-x"
     }
     assert {b"one", b"two"} <= kept
+
+
+def test_a_damaged_one_that_could_not_be_written_is_left_with_its_copy(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at the start, and broken pages, which are met once there is room."""
+    path.parent.mkdir(mode=0o700)
+    path.write_bytes(b"this is no database\n" * 500)
+    standin = tmp_path / "memory"
+    with monkeypatch.context() as full:
+        full.setattr("store.store.is_full", lambda directory: directory == path.parent)
+        store = Store(path, standin=standin)
+        assert store.is_standin
+        assert open_below(standin)
+    with pytest.raises(Damaged):
+        store.write(a_batch(1))
+    assert not store.is_standin
+    assert open_below(standin) == list(standin.iterdir()) == []
+    assert [file.read_bytes()[:7] for file in aside(path)] == [b"this is"]
+    store.write(a_batch(1))
+    assert len(store.load()[0]) == 5
+    store.close()
+    assert open_below(tmp_path) == []
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:

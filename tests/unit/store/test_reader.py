@@ -16,7 +16,7 @@ from store.reader import read_events, read_status
 from store.records import Batch
 from store.store import Store
 
-from .conftest import a_batch, a_revision, a_status, an_event, an_object, key
+from .conftest import a_batch, a_revision, a_status, an_event, an_object, key, open_below
 
 
 def test_it_reads_what_a_closed_store_left(store: Store, path: Path) -> None:
@@ -73,6 +73,7 @@ def test_what_is_no_database_is_said(path: Path) -> None:
     with pytest.raises(Damaged):
         read_status(path)
     assert path.exists()
+    assert open_below(path.parent) == []
 
 
 def test_events_of_one_object_oldest_first(store: Store, path: Path) -> None:

@@ -148,7 +148,9 @@ def test_history_is_not_waited_for_where_nobody_asks_that(store: Store, path: Pa
     pragmas = [text.partition("= ")[2] for text in said if "synchronous" in text]
     assert pragmas == ["NORMAL", "FULL"] * 2
     assert said.index("COMMIT") < said.index("PRAGMA synchronous = FULL")
-    assert [event.id for event in Store(path).events()] == [1]
+    again = Store(path)
+    assert [event.id for event in again.events()] == [1]
+    again.close()
     store.sync()
     (path.parent / f"{path.name}-wal").unlink()
     store.sync()  # it is in the database then
