@@ -264,6 +264,14 @@ class Inbound(RequestHandler):
         self.is_lent = kept is not None
         return kept
 
+    async def _handle_request(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        """That there is nobody to answer is told, not raised: aiohttp's frame would hold the task, which has
+        the error, which holds the frame, and with them the connection, until the collector comes."""
+        try:
+            return await super()._handle_request(*arguments)
+        except ConnectionError:
+            return web.StreamResponse(), True
+
     async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """One that asked to leave and was refused goes on in HTTP, and so does a body that nobody read."""
         if self.transport is not None and (self.is_lent or self._kept is not None):
