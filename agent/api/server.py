@@ -31,7 +31,7 @@ from agent.api.listen import Address, plain_names, read_address
 from agent.api.own_socket import OwnSocket
 from agent.api.sockets.gate import fence
 from agent.api.sockets.listeners import Listeners
-from agent.api.ways import Runner, Site, Way
+from agent.api.ways import BACKLOG, Runner, Site, Way
 from agent.settings import Settings
 from runtime.errors import Conflict, Invalid
 
@@ -150,8 +150,8 @@ def _local(settings: Settings) -> Way:
 
 
 def bind(settings: Settings) -> socket.socket:
-    """The agent's UNIX socket, listening for nobody yet. What lies in its place is a dead agent's: the
-    caller holds the instance's lock."""
+    """The agent's UNIX socket: who comes before it is served waits. What lies in its place is a dead agent's:
+    the caller holds the instance's lock."""
     path = settings.layout.agent_socket
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -160,6 +160,7 @@ def bind(settings: Settings) -> socket.socket:
             path.unlink()
         os.fchmod(connection.fileno(), 0o600)  # unix_bind() makes the file with the socket's own mode
         connection.bind(str(path))
+        connection.listen(BACKLOG)
         _give_to_group(path, settings.socket_group)
     except OSError as error:
         connection.close()

@@ -44,7 +44,11 @@ class _Connection(http.client.HTTPConnection):
 def connected(path: Path, seconds: float = SECONDS) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(seconds)
-    connection.connect(str(path))
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.api.sockets.scope import scope_of_spec
-from agent.api.ways import Door, Inbound, Runner, Site, Way
+from agent.api.ways import BACKLOG, Door, Inbound, Runner, Site, Way
 from agent.manifest.spec import SocketSpec
 from runtime.drift.tripwires import Tripwires
 from runtime.errors import Conflict, Invalid, Temporary
@@ -121,13 +121,15 @@ def owner_of(text: str) -> tuple[int, int]:
 
 
 def bind(path: Path, user: int, group: int, mode: int) -> socket.socket:
-    """A socket that listens for nobody yet; its file is the owner's before others may use it."""
+    """A socket that is served next: who comes as soon as its file is there is not refused, and waits. It is
+    the owner's before others may use it."""
     _make_parent(path)
     _make_room(path)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         os.fchmod(connection.fileno(), 0o600)  # unix_bind() makes the file with the socket's own mode
         connection.bind(str(path))
+        connection.listen(BACKLOG)
         os.chown(path, user, group, follow_symlinks=False)
         path.chmod(mode)
     except OSError as error:
