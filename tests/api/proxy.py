@@ -6,10 +6,13 @@ Runs in a thread with an event loop of its own, so that clients of any kind may 
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import json
 import select
+import termios
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -21,6 +24,7 @@ from tests.api.wire import Head, Messages
 PIECE = 256 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_FAULTS = 50
+HEAD_SECONDS = 2.0
 
 
 class Look:
@@ -139,10 +143,24 @@ class Proxy:
                         self.faults.append(f"not HTTP: {error!r}: {data[:200]!r}")
                         is_looking = False
                 await writer.drain()
+                if data.endswith(b"\r\n\r\n"):
+                    await _taken(writer)
             messages.close()
         if writer.can_write_eof():
             with contextlib.suppress(OSError):
                 writer.write_eof()
+
+
+async def _taken(writer: asyncio.StreamWriter) -> None:
+    """Until the other end has read a head, as the agent waits for it before a stream: docker-py loses what it
+    reads along with one."""
+    sock = writer.get_extra_info("socket")
+    waiting = array.array("i", [1])
+    with contextlib.suppress(OSError):  # TimeoutError is one
+        async with asyncio.timeout(HEAD_SECONDS):
+            while waiting[0] and not writer.is_closing():
+                fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, waiting)
+                await asyncio.sleep(0.0005 if waiting[0] else 0)
 
 
 async def _gone(asking: asyncio.Future[None], writer: asyncio.StreamWriter) -> None:
