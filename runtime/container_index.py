@@ -49,6 +49,7 @@ class ContainerIndex:
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
         self._routers: dict[str, set[str]] = {}  # sandbox -> containers in it that may change its interfaces
+        self._holders: dict[str, dict[str, None]] = {}  # volume -> containers that have it, oldest first
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -84,6 +85,8 @@ class ContainerIndex:
         self._names[entry.config.name] = entry.config.id
         if is_router(entry.config):
             self._routers.setdefault(entry.config.sandbox.id, set()).add(entry.config.id)
+        for volume in entry.config.volumes:
+            self._holders.setdefault(volume, {})[entry.config.id] = None
 
     def drop(self, entry: Entry) -> None:
         self._entries.pop(entry.config.id, None)
@@ -92,6 +95,19 @@ class ContainerIndex:
         routers.discard(entry.config.id)
         if not routers:
             self._routers.pop(entry.config.sandbox.id, None)
+        for volume in entry.config.volumes:
+            holders = self._holders.get(volume, {})
+            holders.pop(entry.config.id, None)
+            if not holders:
+                self._holders.pop(volume, None)
+
+    def holders_of(self, volume: str) -> tuple[str, ...]:
+        """The ids of the containers that have a volume."""
+        return tuple(self._holders.get(volume, ()))
+
+    def held_volumes(self) -> dict[str, tuple[str, ...]]:
+        """Volume -> the ids of the containers that have it."""
+        return {volume: tuple(holders) for volume, holders in self._holders.items()}
 
     def has_router(self, sandbox: str) -> bool:
         """Whether one of the containers in a sandbox, running or not, may change its interfaces."""

@@ -456,9 +456,9 @@ class NativeEngine:
         self.volumes.create(config)
 
     async def delete_volume(self, name: str) -> None:
-        for entry in self._index:
-            if name in entry.config.volumes:
-                raise Conflict("delete volume", name, f"{entry.config.name} uses it", "delete that one first")
+        for id in self._index.holders_of(name):
+            user = self._index.get("delete volume", id).config.name
+            raise Conflict("delete volume", name, f"{user} uses it", "delete that one first")
         await self.volume_mounts.free(name)
         if self.volumes.is_empty(name):
             self.volumes.delete(name)
@@ -471,11 +471,11 @@ class NativeEngine:
 
     def volume_holders(self) -> dict[str, tuple[str, ...]]:
         """Volume -> the ids of the containers that have it."""
-        found: dict[str, tuple[str, ...]] = {}
-        for entry in self._index:
-            for name in set(entry.config.volumes):
-                found[name] = (*found.get(name, ()), entry.config.id)
-        return found
+        return self._index.held_volumes()
+
+    def holders_of(self, volume: str) -> tuple[str, ...]:
+        """The ids of the containers that have this one."""
+        return self._index.holders_of(volume)
 
     def profiles(self) -> set[str]:
         """The seccomp profiles that containers name."""
@@ -483,6 +483,9 @@ class NativeEngine:
 
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return self.volumes.list()
+
+    def volume(self, name: str) -> VolumeState | None:
+        return self.volumes.get(name)
 
     def _on_pull(self, reference: str, error: SetpointError | None) -> None:
         self._events.publish("image", reference, str(error) if error else "")

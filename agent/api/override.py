@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from agent.api.context import Context
+from agent.api.docker.completing import completed
 from agent.api.requests import choice, context_of, key_of, number
 from agent.api.things import containers_of
 from agent.manifest.spec import ContainerSpec
@@ -20,6 +21,7 @@ from store.records import Key
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 7 * 86400.0
 DEFAULT_GRACE_SECONDS = 10.0
+DONE_ALREADY = {"kill": ("stopped", "created"), "pause": ("paused",), "unpause": ("running",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,17 @@ async def override(request: web.Request) -> web.Response:
     seconds = number(request, "for", least=LEAST_SECONDS, most=MOST_SECONDS)
     if seconds is None:
         raise Invalid("read request", "for", "it is not said for how long", "for=600")
+    return web.json_response(
+        {"key": str(key), "containers": await completed(_begin_and_carry_out(context, key, seconds, what))}
+    )
+
+
+async def _begin_and_carry_out(context: Context, key: Key, seconds: float, what: str) -> list[str]:
+    """Its containers. Half of them, left alone for so long, would be nobody's wish: who asks again, of an
+    agent that died over it, asks for the other half."""
     await begin(context, key, seconds, f"setpoint override: {what}")
     states = containers_of(context, str(key))
     for state in states:
-        await carry_out(context, state, what)
-    return web.json_response({"key": str(key), "containers": [state.name for state in states]})
+        if state.phase not in DONE_ALREADY.get(what, ()):
+            await carry_out(context, state, what)
+    return [state.name for state in states]

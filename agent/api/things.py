@@ -109,7 +109,7 @@ async def volumes(request: web.Request) -> web.Response:
 async def remove_volume(request: web.Request) -> web.Response:
     """Remove ?name= and its data. Conflict while an object wants it."""
     context, name = context_of(request), request.query.get("name", "")
-    volume = next((v for v in context.engine.list_volumes() if v.name == name), None)
+    volume = context.engine.volume(name)
     if volume is None:
         raise NotFound("remove volume", name, "there is no such volume", "setpoint volume ls")
     owner = volume.labels.get(LABEL_KEY, "")

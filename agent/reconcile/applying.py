@@ -32,7 +32,6 @@ BUG_RETRY_SECONDS = 60.0
 STARTS_A_ROUND = 8
 AT_ONCE = frozenset({do.CreateVolume, do.DeleteVolume, do.ForgetObject, do.RenameContainer})
 NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
-VOLUME_ACTIONS = frozenset({do.CreateVolume, do.DeleteVolume})
 ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
 REMOVALS = frozenset(
     {do.StopContainer, do.DeleteContainer, do.DeleteSandbox, do.DeleteNetwork, do.DeleteVolume}
@@ -269,12 +268,18 @@ class Applying:
             if (id := _container_of(action)) and id not in ids:
                 ids.add(id)
                 observed.look_at(id)
+            if name := _volume_of(action):
+                observed.look_at_volume(name)
         if not kinds.isdisjoint(NETWORK_ACTIONS):
             observed.look_at_networks()
-        if not kinds.isdisjoint(VOLUME_ACTIONS):
-            observed.look_at_volumes()
         if not kinds.isdisjoint(ENDING_ACTIONS):
             self._know.wake_dependents(found.key)
+
+
+def _volume_of(action: Action) -> str:
+    if isinstance(action, do.CreateVolume):
+        return action.config.name
+    return action.name if isinstance(action, do.DeleteVolume) else ""
 
 
 def _container_of(action: Action) -> str:

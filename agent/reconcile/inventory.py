@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from agent.manifest.objects import Manifest, Object, Where
 from agent.manifest.spec import AnySpec, NetworkSpec
 from agent.reconcile.api_objects import is_api
+from agent.reconcile.convert import stored_name
 from agent.reconcile.world import DEFAULT_BRIDGE, SPEC_TYPES, Desired, desired_of
 from store.records import Key, ObjectRecord
 
@@ -26,6 +27,7 @@ class Inventory:
         self.records: dict[Key, ObjectRecord] = {}
         self.desired: dict[Key, Desired] = {}
         self.dependents: dict[Key, set[Key]] = {}
+        self.by_name: dict[tuple[str, str], set[Key]] = {}  # a kind and a real name, see `real_name_of`
         self.deleting: set[Key] = set()
         self.frozen_files: frozenset[str] = frozenset()
         self._frozen_directories: frozenset[str] = frozenset()
@@ -159,7 +161,7 @@ class Inventory:
     def forget(self, key: Key) -> None:
         """Its removal was confirmed."""
         desired = self.desired.pop(key, None)
-        self.records.pop(key, None)
+        self._set_name(key, self.records.pop(key, None), None)
         self._from_source.discard(key)
         self.deleting.discard(key)
         if desired is not None:
@@ -184,6 +186,7 @@ class Inventory:
         desired = desired_of(record, spec, recreate_hash=recreate_hash)
         if old is not None and old.is_frozen:  # `_freeze` ends it, and has its status written anew
             desired = replace(desired, is_frozen=True, denied=old.denied)
+        self._set_name(key, self.records.get(key), record)
         self.records[key], self.desired[key] = record, desired
         for needed in desired.needed():
             self.dependents.setdefault(needed, set()).add(key)
@@ -191,6 +194,18 @@ class Inventory:
         _set_member(self.deleting, key, record.deleting)
         if is_new:
             self._on_record(key)
+
+    def _set_name(self, key: Key, old: ObjectRecord | None, new: ObjectRecord | None) -> None:
+        before, now = real_name_of(old), real_name_of(new)
+        if before == now:
+            return
+        if before:
+            others = self.by_name[key.kind, before]
+            others.discard(key)
+            if not others:
+                del self.by_name[key.kind, before]
+        if now:
+            self.by_name.setdefault((key.kind, now), set()).add(key)
 
     def _unlink(self, desired: Desired) -> None:
         for needed in desired.needed():
@@ -214,6 +229,17 @@ def spec_of(record: ObjectRecord) -> AnySpec | None:
         return kind.model_validate(record.spec)
     except ValidationError:
         return None
+
+
+def real_name_of(record: ObjectRecord | None) -> str:
+    """What a wanted volume is called on this host; and a container of the Docker API, which has its name
+    until it is gone. "" for all else."""
+    if record is None:
+        return ""
+    key, spec = record.key, record.spec
+    if key.kind == "volume" and not record.deleting and not spec.get("external"):
+        return stored_name(key, spec)
+    return str(spec.get("container_name") or "") if key.kind == "container" and is_api(key) else ""
 
 
 def place_of(label: str) -> tuple[str, int]:

@@ -121,6 +121,7 @@ class Knowledge:
             volumes=self.observed.volumes,
             sandboxes=self.observed.sandboxes,
             dependents=self.inventory.dependents,
+            volume_users=self.observed.volume_users,
             handed=self._handed,
             sockets=sockets.listening,
             damage=self.journal.notes.damage,

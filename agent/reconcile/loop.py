@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from agent.manifest.objects import Manifest, Object, Revision
-from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec
+from agent.manifest.spec import AnySpec, ContainerSpec, ImageSpec, VolumeSpec
 from agent.policy.gate import Gate
 from agent.reconcile import account, handing_over, happenings
 from agent.reconcile import plan as planner
@@ -26,6 +26,7 @@ from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.applying import BUG_RETRY_SECONDS, Applying
 from agent.reconcile.clock import Clock, SteadyClock
 from agent.reconcile.conditions import Verdict
+from agent.reconcile.convert import volume_name
 from agent.reconcile.exits import health_of
 from agent.reconcile.health import healthcheck_of
 from agent.reconcile.inventory import Inventory
@@ -184,6 +185,8 @@ class Loop:
             return planner.plan_key(key, know.world, now) if key == HOST else None
         if isinstance(desired.spec, ContainerSpec | ImageSpec):
             know.observed.ask_image(desired.spec.image)
+        elif isinstance(desired.spec, VolumeSpec):  # a container may have brought it along
+            know.observed.look_at_volume(volume_name(key, desired.spec))
         self._see_exits(key, now)
         self._end_override(key, now)
         found = planner.plan_key(key, know.world, now)
@@ -439,6 +442,10 @@ class Loop:
         """The objects that need this one and are wanted, whether they are there yet or not."""
         inventory = self._know.inventory
         return sorted(other for other in inventory.dependents.get(key, ()) if other not in inventory.deleting)
+
+    def wanted_as(self, kind: str, name: str) -> Key | None:
+        """The object that wants a container of the Docker API, or a volume, of that real name."""
+        return min(self._know.inventory.by_name.get((kind, name), ()), default=None)
 
     def things_changed(self) -> None:
         """Volumes or networks that nothing wants were removed: what is planned next is by what is there."""

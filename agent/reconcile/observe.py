@@ -47,6 +47,7 @@ class Observed:
         self.actual: dict[Key, Actual] = {}
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeState] = {}
+        self.volume_users: dict[str, set[Key]] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.images: dict[str, ImageInfo] = {}
         self.facts: dict[str, tuple[ImageFacts, ...]] = {}
@@ -115,6 +116,9 @@ class Observed:
         self._set(key, replace(before, replicas=ordered, broken=broken))
 
     def _set(self, key: Key, actual: Actual) -> None:
+        before = self.actual.get(key, ABSENT)
+        if before.replicas is not actual.replicas:
+            self._index_volumes(key, before.used_volumes(), actual.used_volumes())
         if actual == ABSENT:
             self.actual.pop(key, None)
         else:
@@ -123,6 +127,15 @@ class Observed:
             self.running.add(key)
         else:
             self.running.discard(key)
+
+    def _index_volumes(self, key: Key, before: set[str], now: set[str]) -> None:
+        for name in now - before:
+            self.volume_users.setdefault(name, set()).add(key)
+        for name in before - now:
+            users = self.volume_users[name]
+            users.discard(key)
+            if not users:
+                del self.volume_users[name]
 
     # --- networks, volumes, namespaces ----------------------------------------------------------
 
@@ -147,6 +160,23 @@ class Observed:
             ours = tuple(s for s in states.values() if key_of(s.labels) == key)
             self._set(key, replace(self.actual.get(key, ABSENT), volumes=ours))
         return touched
+
+    def look_at_volume(self, name: str) -> None:
+        """Read one again that we made or removed, however many there are."""
+        before, now = self.volumes.get(name), self._engine.volume(name)
+        if now == before:
+            return
+        if now is None:
+            del self.volumes[name]
+        else:
+            self.volumes[name] = now
+        for key in {key_of(state.labels) for state in (before, now) if state is not None} - {None}:
+            assert key is not None
+            actual = self.actual.get(key, ABSENT)
+            ours = tuple(state for state in actual.volumes if state.name != name)
+            if now is not None and key_of(now.labels) == key:
+                ours = (*ours, now)
+            self._set(key, replace(actual, volumes=ours))
 
     def look_at_sandboxes(self) -> set[Key]:
         found: dict[str, Sandbox] = {}

@@ -150,15 +150,10 @@ def plan_volume_removal(desired: Desired, world: World, now: float) -> KeyPlan:
 
 
 def _volume_users(key: Key, names: set[str], world: World) -> frozenset[Key]:
-    """Those that need it and are there, and those whose containers have it still, which is not asked often:
-    one that waits for something new runs on as it was."""
+    """Those that need it and are there, and those whose containers have it still: one that waits for
+    something new runs on as it was."""
     need = {user for user in world.dependents.get(key, ()) if world.actual_of(user).replicas}
-    have = {
-        user
-        for user, actual in world.actual.items()
-        if any(not names.isdisjoint(replica.state.volumes) for replica in actual.replicas)
-    }
-    return frozenset(need | have)
+    return frozenset(need.union(*(world.volume_users.get(name, ()) for name in names)))
 
 
 # --- common -------------------------------------------------------------------------------------

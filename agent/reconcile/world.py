@@ -181,6 +181,10 @@ class Actual:
     def is_live(self) -> bool:
         return any(replica.is_live for replica in self.replicas)
 
+    def used_volumes(self) -> set[str]:
+        """The real names of the volumes that its containers have."""
+        return {name for replica in self.replicas for name in replica.state.volumes}
+
 
 ABSENT = Actual()
 
@@ -247,6 +251,7 @@ class World:
     missing is not in the store. facts: reference -> what is known of it, where the policy asks for that.
     pulls: reference -> how its fetch stands. signatures: reference -> what was asked under these rules.
     networks, volumes: by their real names. dependents: key -> those that need it.
+    volume_users: a volume's real name -> the keys whose containers have it.
     damage: an image's id -> what is wrong with it, of those that were found damaged.
     sockets: those that listen -> the hash of the spec that they do it by.
     handed: an object -> the former one of the Docker API whose containers it may take over."""
@@ -264,6 +269,7 @@ class World:
     volumes: Mapping[str, VolumeState] = field(default_factory=dict)
     sandboxes: Mapping[str, Sandbox] = field(default_factory=dict)
     dependents: Mapping[Key, frozenset[Key] | set[Key]] = field(default_factory=dict)
+    volume_users: Mapping[str, frozenset[Key] | set[Key]] = field(default_factory=dict)
     handed: Mapping[Key, Key] = field(default_factory=dict)
     sockets: Mapping[Key, str] = field(default_factory=dict)
     damage: Mapping[str, str] = field(default_factory=dict)

@@ -326,6 +326,7 @@ async def test_volumes(subject: Subject) -> None:
     await subject.engine.create_volume(config)
     (state,) = subject.engine.list_volumes()
     assert (state.name, state.labels) == ("data", {"k": "v"}) and state.path and state.created_at > 0
+    assert subject.engine.volume("data") == state and subject.engine.volume("other") is None
     with pytest.raises(Conflict):
         await subject.engine.create_volume(VolumeConfig("data", {"k": "w"}))
     mounts = (MountConfig("volume", "/data", "data"), MountConfig("volume", "/more", "more"))
@@ -337,7 +338,7 @@ async def test_volumes(subject: Subject) -> None:
     await subject.engine.delete(user.id)
     await subject.engine.delete_volume("data")
     await subject.engine.delete_volume("more")
-    assert subject.engine.list_volumes() == ()
+    assert subject.engine.list_volumes() == () and subject.engine.volume("data") is None
 
 
 async def test_drift_is_found_and_repaired(subject: Subject) -> None:

@@ -66,10 +66,11 @@ def read(path: Path) -> Scenario:
     networks = {n.name: n for n in map(_network(desired), actual_data.get("networks", ["shop_default"]))}
     volumes = {v.name: v for v in map(_volume(desired), actual_data.get("volumes", []))}
     replicas = [_replica(item, desired, images) for item in actual_data.get("containers", [])]
+    actual = _actual(replicas, networks, volumes, actual_data)
     world = World(
         instance=INSTANCE,
         desired=desired,
-        actual=_actual(replicas, networks, volumes, actual_data),
+        actual=actual,
         memory=(memory := {key: _memory(more) for key, more in _keyed(data.get("memory"))}),
         handed={Key.parse(m.handed_over.key): key for key, m in memory.items() if m.handed_over},
         images=images,
@@ -84,6 +85,7 @@ def read(path: Path) -> Scenario:
         },
         damage=actual_data.get("damage", {}),
         dependents=_dependents(desired),
+        volume_users=_volume_users(actual),
         prune=PruneGuard(**data.get("prune", {})),
         facts={name: _facts(name, more) for name, more in _images(actual_data)},
         policy=_policy(data.get("policy")),
@@ -282,6 +284,14 @@ def _sandboxes(replicas: list[Replica], data: Mapping[str, Any]) -> dict[str, Sa
             found[replica.state.sandbox] = Sandbox(key, networks)
     if data.get("no_sandboxes"):
         return {}
+    return found
+
+
+def _volume_users(actual: Mapping[Key, Actual]) -> dict[str, set[Key]]:
+    found: dict[str, set[Key]] = {}
+    for key, there in actual.items():
+        for name in there.used_volumes():
+            found.setdefault(name, set()).add(key)
     return found
 
 

@@ -5,31 +5,47 @@ store, and clients that break off at any turn of the event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from agent.api import native_routes
 from agent.api.answering import answer_errors
 from agent.api.context import CONTEXT, Context
-from agent.api.docker import routes
+from agent.api.docker import routes, wishes
 from agent.api.docker.auto_remove import AutoRemoval
+from agent.api.docker.overrides import HEADER
 from agent.api.docker.router import Router
 from agent.api.ways import Inbound, Way
+from agent.manifest.objects import Manifest
+from agent.manifest.reader import read
 from agent.metrics import Metrics
 from agent.reconcile.knowledge import LoopSettings
+from agent.reconcile.writer import Writer
 from agent.settings import Settings
+from agent.source.source import Revision
+from runtime.errors import NotFound
+from runtime.images.container_commit import Commit
+from runtime.images.index import Record
+from runtime.images.reference import parse_reference
 from runtime.layout import Layout
-from tests.sim.fake_engine import FakeEngine
+from runtime.model import ImageInfo
+from tests.sim.fake_engine import BUSYBOX, FakeEngine
 from tests.sim.host import Host
 
 NOWHERE = Path("/nonexistent")
 OLD_SECONDS = 60.0  # an agent that is so old is asked nothing again that was asked of the one before
 LONGEST_TURNS = 1000
+EXEC_SECONDS = 5.0
 
 
 class NoCheckpoints:
@@ -37,11 +53,92 @@ class NoCheckpoints:
         """A start begins from nothing."""
 
 
+class Images(dict[str, ImageInfo]):
+    """By familiar name."""
+
+    def records(self) -> tuple[Record, ...]:
+        names = {name: parse_reference(name).canonical for name in self}
+        return tuple(
+            Record(names[name], image.id, image.id, 0, "", image.size_bytes) for name, image in self.items()
+        )
+
+    def tag(self, source: str, name: str) -> None:
+        image = self.get(parse_reference(source).familiar)
+        self[parse_reference(name).familiar] = image or next(i for i in self.values() if i.id == source)
+
+
+class Files:
+    """What a commit asks for."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        self.number = 0
+
+    async def commit(self, _id: str, wanted: Commit, *, pauses: bool) -> ImageInfo:
+        assert pauses
+        for _ in range(4):
+            await asyncio.sleep(0)
+        self.number += 1
+        name = parse_reference(wanted.name).familiar
+        made = replace(BUSYBOX, id=f"sha256:{self.number:064x}", names=(name,))
+        self._images[name] = made
+        await asyncio.sleep(0)
+        return made
+
+
+@dataclass
+class Executed:
+    """A process of an exec, without output. It ends after a while, whatever becomes of the agent."""
+
+    pid: int
+    stdin = stdout = stderr = -1
+    is_released: bool = False
+
+    async def wait(self) -> int:
+        await asyncio.sleep(EXEC_SECONDS)
+        return 3
+
+    async def resize(self, rows: int, columns: int) -> None:
+        await asyncio.sleep(0)
+
+    def close_stdin(self) -> None:
+        """It has none."""
+
+    def release(self) -> None:
+        self.is_released = True
+
+
 class ApiEngine(FakeEngine):
     """With what the API asks beyond `runtime.face`."""
 
+    images: Images
     checkpoints = NoCheckpoints()
     _moments = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.images = Images(self.images)
+        self.files = Files(self.images)
+        self.executed: list[Executed] = []
+
+    def image(self, reference: str) -> ImageInfo | None:
+        by_id = next((image for image in self.images.values() if image.id == reference), None)
+        return by_id or self.images.get(parse_reference(reference).familiar)
+
+    async def start_exec(self, id: str, _argv: Sequence[str], **_how: Any) -> Executed:
+        await self._begin("start_exec", id)
+        self.executed.append(Executed(len(self.executed) + 2))
+        await asyncio.sleep(0)
+        return self.executed[-1]
+
+    async def remove_image(self, reference: str, *, force: bool = False) -> tuple[str, ...]:  # type: ignore[override]
+        await self._begin("remove_image", reference)
+        name = parse_reference(reference).familiar
+        if name not in self.images:
+            raise NotFound("remove image", name, "no such image")
+        del self.images[name]
+        await asyncio.sleep(0)
+        return (name,)
 
     def wall(self) -> float:
         """No two are the same, though no time passes."""
@@ -54,6 +151,9 @@ class ApiEngine(FakeEngine):
 
     def ids_with(self, prefix: str) -> list[str]:
         return [state.id for state in self.list() if state.id.startswith(prefix)]
+
+    def holders_of(self, volume: str) -> tuple[str, ...]:
+        return self.volume_holders().get(volume, ())
 
     def volume_holders(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
@@ -69,6 +169,7 @@ class Call:
     method: str
     path: str
     body: Any = None
+    override: str = ""  # for how long what a manifest owns is taken into somebody's own hands
 
 
 @dataclass(frozen=True)
@@ -77,6 +178,10 @@ class Answer:
 
     status: int
     body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 GONE = Answer(0)
@@ -97,6 +202,7 @@ class ApiHost(Host):
         self.context = self.do(self._context())
         self.app = web.Application()
         self.app._router = Router()  # as the server's
+        native_routes.add_routes(self.app)
         routes.add_routes(self.app)
         self.app[CONTEXT] = self.context
         self.loop.on_exit(self.context.exits.add)
@@ -104,11 +210,12 @@ class ApiHost(Host):
 
     async def _context(self) -> Context:
         none = cast(Any, None)
+        follower = cast(Any, SimpleNamespace(files=dict, tree_of=lambda _path: ""))
         settings = Settings(layout=Layout("sim", NOWHERE / "lib", NOWHERE / "run"), watch=NOWHERE)
         return Context(
-            settings=settings, loop=self.loop, engine=self.engine, store=self.store, follower=none,
+            settings=settings, loop=self.loop, engine=self.engine, store=self.store, follower=follower,
             room=none, images=none, updates=none, verifier=none, metrics=Metrics("0"), version="0",
-            read_files=none, stop=none, started_at=self.clock.now(),
+            read_files=_read, stop=none, started_at=self.clock.now(),
         )  # fmt: skip
 
     # --- clients ------------------------------------------------------------------------------
@@ -152,6 +259,8 @@ class ApiHost(Host):
     async def _answer(self, call: Call) -> Answer:
         connection: Any = Mock(spec=Inbound, way=Way("test"), ssl_context=None, peername=None, writer=None)
         headers = {"Content-Type": "application/json"}
+        if call.override:
+            headers[HEADER] = call.override
         request = make_mocked_request(call.method, call.path, headers, app=self.app, protocol=connection)
         match = await self.app.router.resolve(request)
         match.add_app(self.app)
@@ -160,3 +269,60 @@ class ApiHost(Host):
         response = await answer_errors(request, match.handler)
         assert isinstance(response, web.Response)
         return Answer(response.status, cast(bytes, response.body) or b"")
+
+
+async def _read(files: Mapping[str, bytes]) -> Manifest:
+    revision = Revision(id="plan", source="plan", files=files, tree_of=lambda _path: "")
+    return await asyncio.to_thread(read, revision)
+
+
+End = Callable[["ApiHost", Call, int], Answer]
+"""Who goes in the middle of a call: `ApiHost.break_off` or `ApiHost.die_over`."""
+
+
+def threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual time waits for no thread: what one does takes two turns here."""
+
+    async def in_two_turns(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        await asyncio.sleep(0)
+        done = function(*arguments, **named)
+        await asyncio.sleep(0)
+        return done
+
+    def begin(
+        _writer: Writer, work: Callable[[], Exception | None], done: Callable[[Exception | None], None]
+    ) -> None:
+        async def work_and_tell() -> None:
+            error: Exception | None = RuntimeError("killed")
+            try:
+                error = await in_two_turns(work)
+            finally:
+                done(error)
+
+        writes.append(asyncio.get_running_loop().create_task(work_and_tell()))
+
+    writes: list[asyncio.Task[None]] = []
+    monkeypatch.setattr(asyncio, "to_thread", in_two_turns)
+    monkeypatch.setattr(Writer, "begin", begin)
+    monkeypatch.setattr(wishes, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
+
+
+def hosts(
+    end: End, call: Call | Callable[[ApiHost], Call], *before: Call | Callable[[ApiHost], None]
+) -> Iterator[tuple[ApiHost, Answer, str]]:
+    """A host for each turn at which the call may end, up to the one at which it is answered; and what a
+    failed assertion is to say."""
+    for turn in range(LONGEST_TURNS):
+        with contextlib.closing(ApiHost()) as host:
+            for each in before:
+                if isinstance(each, Call):
+                    assert host.ask(each).status in (200, 201, 204), each
+                else:
+                    each(host)
+            answer = end(host, call if isinstance(call, Call) else call(host), turn)
+            yield host, answer, f"after {turn} turns: {answer}"
+            assert not host.observer.bugs and not host.engine.violations, turn
+        if answer != GONE:
+            assert turn > 1, "it is done in one turn"
+            return
+    pytest.fail("it is not answered")

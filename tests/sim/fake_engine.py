@@ -440,6 +440,9 @@ class FakeEngine:
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return tuple(state for _, state in self._volumes.values())
 
+    def volume(self, name: str) -> VolumeState | None:
+        return self._volumes[name][1] if name in self._volumes else None
+
     # --- images, drift, events ------------------------------------------------------------------
 
     def image_facts(self, reference: str) -> tuple[ImageFacts, ...]:

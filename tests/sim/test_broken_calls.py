@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from agent.api.docker import wishes
-from agent.reconcile.writer import Writer
 from runtime.errors import Conflict, Invalid, SetpointError, Temporary
 from store.records import Key
-from tests.sim.api_host import GONE, LONGEST_TURNS, Answer, ApiHost, Call
+from tests.sim.api_host import Answer, ApiHost, Call, End, hosts, threads_take_turns
 
 KEPT = "kept"
 BODY: dict[str, Any] = {
@@ -26,39 +24,17 @@ BODY: dict[str, Any] = {
 }  # fmt: skip
 CREATE = Call("POST", "/containers/create?name=box", BODY)
 START = Call("POST", "/containers/box/start")
+PAUSE, UNPAUSE = (Call("POST", f"/containers/box/{what}") for what in ("pause", "unpause"))
+UPDATE = Call("POST", "/containers/box/update", {"Memory": 1 << 25})
 REMOVE = Call("DELETE", "/containers/box?force=1&v=1")
 ONE, TWO = (Call("POST", "/networks/create", {"Name": name}) for name in ("one", "two"))
 DATA = Call("POST", "/volumes/create", {"Name": "data"})
 A_WHILE = 700.0  # longer than any call waits
-End = Callable[[ApiHost, Call, int], Answer]
 
 
 @pytest.fixture(autouse=True)
 def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Virtual time waits for no thread: what one does takes two turns here."""
-
-    async def in_two_turns(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        await asyncio.sleep(0)
-        done = function(*arguments, **named)
-        await asyncio.sleep(0)
-        return done
-
-    def begin(
-        _writer: Writer, work: Callable[[], Exception | None], done: Callable[[Exception | None], None]
-    ) -> None:
-        async def work_and_tell() -> None:
-            error: Exception | None = RuntimeError("killed")
-            try:
-                error = await in_two_turns(work)
-            finally:
-                done(error)
-
-        writes.append(asyncio.get_running_loop().create_task(work_and_tell()))
-
-    writes: list[asyncio.Task[None]] = []
-    monkeypatch.setattr(asyncio, "to_thread", in_two_turns)
-    monkeypatch.setattr(Writer, "begin", begin)
-    monkeypatch.setattr(wishes, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
+    threads_take_turns(monkeypatch)
 
 
 @pytest.fixture(params=[ApiHost.break_off, ApiHost.die_over], ids=["client", "agent"])
@@ -66,22 +42,6 @@ def end(request: pytest.FixtureRequest) -> End:
     """Who goes in the middle of the call."""
     found: End = request.param
     return found
-
-
-def hosts(end: End, call: Call, *before: Call) -> Iterator[tuple[ApiHost, Answer, str]]:
-    """A host for each turn at which the call may end, up to the one at which it is answered; and what a
-    failed assertion is to say."""
-    for turn in range(LONGEST_TURNS):
-        with contextlib.closing(ApiHost()) as host:
-            for each in before:
-                assert host.ask(each).status in (201, 204), each
-            answer = end(host, call, turn)
-            yield host, answer, f"after {turn} turns: {answer}"
-            assert not host.observer.bugs and not host.engine.violations, turn
-        if answer != GONE:
-            assert turn > 1, "it is done in one turn"
-            return
-    pytest.fail("it is not answered")
 
 
 @pytest.fixture
@@ -168,7 +128,9 @@ def test_a_name_that_does_not_come_free_is_taken(host: ApiHost) -> None:
         (Call("POST", "/containers/box/stop"), (204, 304), "stopped", {"one"}),
         (Call("POST", "/containers/box/restart"), (204,), "running", {"one"}),
         (Call("POST", "/containers/box/kill"), (204, 409), "stopped", {"one"}),
-        (Call("POST", "/containers/box/pause"), (204, 409), "paused", {"one"}),
+        (PAUSE, (204, 409), "paused", {"one"}),
+        (UNPAUSE, (204, 409), "running", {"one"}),
+        (UPDATE, (200,), "running", {"one"}),
         (Call("POST", "/containers/box/rename?name=box2"), (204, 404), "running", {"one"}),
         (Call("POST", "/networks/two/connect", {"Container": "box"}), (200, 403), "running", {"one", "two"}),
         (Call("POST", "/networks/one/disconnect", {"Container": "box"}), (200, 409), "running", set()),
@@ -176,12 +138,13 @@ def test_a_name_that_does_not_come_free_is_taken(host: ApiHost) -> None:
     ids=lambda each: each.path.split("?")[0].rpartition("/")[2] if isinstance(each, Call) else "",
 )
 def test_a_change(end: End, call: Call, again: tuple[int, ...], phase: str, networks: set[str]) -> None:
-    before = (ONE, TWO, CREATE) if call == START else (ONE, TWO, CREATE, START)
-    for host, _, when in hosts(end, call, *before):
+    runs = () if call == START else (START, PAUSE) if call == UNPAUSE else (START,)
+    for host, _, when in hosts(end, call, ONE, TWO, CREATE, *runs):
         assert host.ask(call).status in again, when
         (state,) = host.engine.list()
         assert state.phase == phase and {each.network for each in state.endpoints} == networks, when
         assert state.name == ("box2" if "rename" in call.path else "box"), when
+        assert call != UPDATE or state.resources.memory_bytes == 1 << 25, when
         take_all(host)
 
 
@@ -205,6 +168,18 @@ def test_a_removal(end: End, call: Call, before: tuple[Call, ...], again: tuple[
         assert {each.name for each in host.engine.list_networks()} <= {"one", "bridge"}, when
         for each in before:
             assert host.ask(each).status in (201, 204) or each == ONE, when
+        take_all(host)
+
+
+def test_containers_that_are_pruned(end: End) -> None:
+    """One after the other, and their volumes stay, as with Docker's daemon."""
+    prune, other = Call("POST", "/containers/prune"), Call("POST", "/containers/create?name=other", BODY)
+    for host, _, when in hosts(end, prune, ONE, CREATE, other):
+        assert host.ask(prune).status == 200, when
+        host.run(1.0)
+        assert not host.engine.list() and len(volumes(host)) == 3, when
+        for each in (CREATE, other):
+            assert host.ask(each).status == 201, when
         take_all(host)
 
 
@@ -267,7 +242,7 @@ def _box(host: ApiHost) -> Key:
         (TWO, "create_network", ()),
         (DATA, "create_volume", ()),
         (Call("POST", "/networks/two/connect", {"Container": "box"}), "connect", (ONE, TWO, CREATE, START)),
-        (Call("POST", "/containers/box/update", {"Memory": 1 << 25}), "update", (ONE, CREATE, START)),
+        (UPDATE, "update", (ONE, CREATE, START)),
         (Call("POST", "/containers/box/rename?name=box2"), "rename", (ONE, CREATE, START)),
     ],
     ids=["network", "volume", "connect", "update", "rename"],

@@ -38,8 +38,8 @@ BROKEN_CALLS = (
         f"{_SIM}::test_a_create",
     ),
     Mutation(
-        "F5", CONTAINERS, 'record.spec.get("container_name") == name and _is_ours(key)',
-        'record.spec.get("container_name") == name and _is_ours(key) and not record.deleting',
+        "F5", "agent/reconcile/inventory.py", 'if key.kind == "container" and is_api(key) else ""',
+        'if key.kind == "container" and is_api(key) and not record.deleting else ""',
         f"{_SIM}::test_the_name_of_what_is_not_there_yet_and_is_not_wanted_any_more",
     ),
     Mutation(

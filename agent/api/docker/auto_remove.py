@@ -115,8 +115,7 @@ def _going_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[st
     """Those that no other container has. Not only those that are there: a container is known before its
     volumes are made, and who breaks off then is to leave none."""
     names, id = anonymous_volumes(context, key, record), container_id(context, key)
-    holders = context.engine.volume_holders() if names else {}
-    return tuple(name for name in names if holders.get(name, (id,)) == (id,))
+    return tuple(name for name in names if context.engine.holders_of(name) in ((), (id,)))
 
 
 def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:

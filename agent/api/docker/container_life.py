@@ -21,7 +21,7 @@ from agent.api.docker.attempts import Attempt
 from agent.api.docker.completing import completed
 from agent.api.docker.container_body import FOREVER_SECONDS, checked_signal
 from agent.api.docker.events import note_container
-from agent.api.docker.finding import find_container, owned_key, record_of
+from agent.api.docker.finding import find_container, known_record, owned_key, record_of
 from agent.api.requests import context_of
 from agent.manifest.spec import Asked
 from agent.reconcile.api_objects import API_OWNER
@@ -162,7 +162,7 @@ async def restart(request: web.Request) -> web.Response:
     """Stop it, if it runs, and start it. Of a container that a manifest owns too: nothing that is wanted
     changes by it. One that the loop leaves alone is in somebody's hands: it is done past the loop."""
     context, state = _asked_for(request)
-    key, record = _record(context, state)
+    key, record = known_record(context, "restart", state)
     before = context.loop.verdict_of(key)
     context.engine.checkpoints.choose_none(state.id)
     if record.owner != API_OWNER and before is not None and before.phase == "Suspended":
@@ -186,13 +186,6 @@ async def _want_restart(
     else:
         asked = _asked_anew(context, key) | _way(request)
         await wishes.change(context, key, starts=True, ensure="running", asked=asked)
-
-
-def _record(context: Context, state: ContainerState) -> tuple[Key, ObjectRecord]:
-    key, record = record_of(context, state)
-    if key is None or record is None:
-        raise Conflict("restart", state.name, "no object of this engine's owns it")
-    return key, record
 
 
 async def kill(request: web.Request) -> web.Response:
@@ -253,7 +246,7 @@ async def unpause(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
     if state.phase != "paused":
         raise Conflict("", "", f"Container {state.id} is not paused")
-    _record(context, state)
+    known_record(context, "unpause", state)
     await completed(_thaw(context, state))
     return no_content()
 

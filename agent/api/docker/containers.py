@@ -22,7 +22,7 @@ from agent.api.docker.completing import completed
 from agent.api.docker.container_body import Lookup, spec_of
 from agent.api.docker.container_sizes import sizes_of, written_bytes
 from agent.api.docker.filters import fits_labels, read_filters
-from agent.api.docker.finding import find_container, owned_key, record_of
+from agent.api.docker.finding import check_owner, find_container, known_record, owned_key, record_of
 from agent.api.docker.image_finding import no_such_image
 from agent.api.docker.looking import look_at, volume_paths
 from agent.api.docker.names import checked, free_name
@@ -158,14 +158,8 @@ class _Taken:
         return there or self._who_wants(name)
 
     def _who_wants(self, name: str) -> str:
-        for key, record in self._context.loop.objects().items():
-            if record.spec.get("container_name") == name and _is_ours(key):
-                return auto_remove.container_id(self._context, key)
-        return ""
-
-
-def _is_ours(key: Key) -> bool:
-    return key.project == API_PROJECT and key.kind == "container"
+        key = self._context.loop.wanted_as("container", name)
+        return auto_remove.container_id(self._context, key) if key is not None else ""
 
 
 def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Path, str]) -> Lookup:
@@ -337,7 +331,8 @@ async def remove(request: web.Request) -> web.Response:
     state = find_container(context, request.match_info["id"])
     if flag(request, "link"):
         raise Unsupported("remove", state.name, "a link goes with the container that has it", "remove that")
-    key = owned_key(context, "remove", state)
+    key, record = known_record(context, "remove", state)
+    check_owner("remove", state.name, record)
     is_live = state.phase in ("running", "paused")
     if is_live and not flag(request, "force"):
         how = (
@@ -346,9 +341,6 @@ async def remove(request: web.Request) -> web.Response:
             else ("running: stop the container before removing or force remove")
         )
         raise Conflict("", "", f'cannot remove container "/{state.name}": container is {how}')
-    record = context.loop.objects().get(key)
-    if record is None:
-        raise Conflict("", "", f"removal of container {state.id} is already in progress")
     await completed(auto_remove.remove_now(context, key, record, with_volumes=_takes_volumes(request, state)))
     return no_content()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from agent.api.context import Context
-from agent.reconcile.api_objects import API_OWNER
+from agent.reconcile.api_objects import API_OWNER, is_api
 from agent.reconcile.observe import key_of
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
@@ -41,11 +41,24 @@ def record_of(context: Context, state: ContainerState) -> tuple[Key | None, Obje
     return key, context.loop.objects().get(key) if key is not None else None
 
 
-def owned_key(context: Context, op: str, state: ContainerState) -> Key:
-    """Its key, where the API may change it. Conflict where a manifest owns it, with the place."""
+def known_record(context: Context, op: str, state: ContainerState) -> tuple[Key, ObjectRecord]:
+    """The object that says what is wanted of it. Conflict where none does, or none yet: an agent whose
+    database is lost finds what a manifest runs, and knows no more of it until its source is read."""
     key, record = record_of(context, state)
     if key is None:
         raise Conflict(op, state.name, "no object of this engine's owns it")
+    if record is None and is_api(key):
+        raise Conflict("", "", f"removal of container {state.id} is already in progress")
+    if record is None:
+        raise Conflict(
+            op, state.name, f"what wants {key} is not read yet", "setpoint status says what its source lacks"
+        )
+    return key, record
+
+
+def owned_key(context: Context, op: str, state: ContainerState) -> Key:
+    """Its key, where the API may change it. Conflict where a manifest owns it, with the place."""
+    key, record = known_record(context, op, state)
     check_owner(op, state.name, record)
     return key
 

@@ -72,7 +72,7 @@ def volume_named(
         what = f'create {name[:60]}: "{name[:60]}" includes invalid characters for a local volume name'
         way = "If you intended to pass a host directory, use absolute path"
         raise Invalid("", "", f'{what}, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. {way}')
-    state = next((volume for volume in context.engine.list_volumes() if volume.name == name), None)
+    state = context.engine.volume(name)
     if state is not None:
         check_options(state, options)
     key = key_of(state.labels) if state is not None else None

@@ -40,7 +40,6 @@ from agent.api.ways import scope_of
 from agent.manifest.spec import VolumeSpec
 from agent.policy.quota import Use
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
-from agent.reconcile.convert import stored_name
 from agent.reconcile.observe import key_of
 from runtime import disk_use
 from runtime.errors import Conflict, NotFound, Temporary
@@ -90,8 +89,8 @@ async def update(request: web.Request) -> web.Response:
 
 
 def _find(context: Context, name: str) -> VolumeState | None:
-    states: tuple[VolumeState, ...] = context.engine.list_volumes()
-    return next((state for state in states if state.name == name), None)
+    state: VolumeState | None = context.engine.volume(name)
+    return state
 
 
 def _found(context: Context, name: str) -> VolumeState:
@@ -114,7 +113,7 @@ async def _going_is_gone(context: Context, key: Key) -> None:
 
 async def _make(context: Context, key: Key, spec: VolumeSpec, scope: Scope | None) -> None:
     """Where a manifest wants one of that name, that one is waited for."""
-    wanted, wish = _wanted_as(context, spec.name), None
+    wanted, wish = context.loop.wanted_as("volume", spec.name), None
     if wanted is None:
         claim(context, scope, Use(volumes=1), but=key)
         wish = wishes.put(context, key, spec)
@@ -127,16 +126,6 @@ async def _make(context: Context, key: Key, spec: VolumeSpec, scope: Scope | Non
             await wishes.let_go(context, key)
 
     await Attempt(context, wanted or key, "create volume", is_made, let_go).come_true(wish)
-
-
-def _wanted_as(context: Context, name: str) -> Key | None:
-    """The object that wants a volume of that real name."""
-    for key, record in context.loop.objects().items():
-        if key.kind != "volume" or record.spec.get("external") or record.deleting:
-            continue
-        if name == stored_name(key, record.spec):
-            return key
-    return None
 
 
 # --- removed ----------------------------------------------------------------------------------------
@@ -152,7 +141,7 @@ async def remove(request: web.Request) -> web.Response:
     state = _found(context, name)
     key, record = _owner_of(context, state)
     check_owner("remove volume", name, record)
-    if holders := context.engine.volume_holders().get(name):
+    if holders := context.engine.holders_of(name):
         raise Conflict("", "", f"remove {name}: volume is in use - [{', '.join(holders)}]")
     if key is not None and (coming := context.loop.users_of(key)):
         raise Conflict(
@@ -166,7 +155,7 @@ def _owner_of(context: Context, state: VolumeState) -> tuple[Key | None, ObjectR
     """Who wants it now: by its label, or by its name, since one that was there may be taken as it is."""
     objects, key = context.loop.objects(), key_of(state.labels)
     if key is None or key not in objects:
-        key = _wanted_as(context, state.name)
+        key = context.loop.wanted_as("volume", state.name)
     return key, objects.get(key) if key is not None else None
 
 

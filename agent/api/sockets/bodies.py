@@ -90,7 +90,8 @@ def _check_addresses(context: Context, scope: Scope, spec: ContainerSpec) -> Non
 def _check_volume_name(context: Context, scope: Scope, name: str) -> None:
     """One that is there already, or comes, would be the answer. Also one that nobody wants any more: a volume
     outlives the manifest that made it, and is no less its writer's for that."""
-    there = [each.labels for each in context.engine.list_volumes() if each.name == name]
+    state = context.engine.volume(name)
+    there = [state.labels] if state is not None else []
     wanted = [
         record.spec.get("labels", {})
         for key, record in context.loop.objects().items()

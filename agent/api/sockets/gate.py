@@ -131,7 +131,7 @@ def container_in(context: Context, scope: Scope, reference: str, missing: str = 
 
 
 def volume_in(context: Context, scope: Scope, name: str) -> None:
-    state = next((each for each in context.engine.list_volumes() if each.name == name), None)
+    state = context.engine.volume(name)
     if state is None or not scope.has(state.labels):
         raise NotFound("", "", f"get {name[:128]}: no such volume")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from agent.manifest.objects import Manifest, Revision
+from agent.manifest.hashing import hashes
+from agent.manifest.objects import Manifest, Object, Revision, Where
 from agent.manifest.reader import read
+from agent.reconcile.api_objects import API_OWNER, API_PROJECT
 from agent.reconcile.inventory import Inventory, spec_of
+from agent.reconcile.world import SPEC_TYPES
 from store.records import Key
 
 GOOD = b"services: {web: {image: a}}\nvolumes:\n  data:\n"
@@ -52,3 +55,39 @@ def test_what_was_adopted_has_no_spec_until_the_source_says_it() -> None:
     inventory = Inventory(lambda _key: None)
     inventory.adopt(DATA, "shop/compose.yaml", 3, "0", 0.0)
     assert spec_of(inventory.records[DATA]) is None
+
+
+def api_object(kind: str, called: str, /, **spec: object) -> Object:
+    wanted = SPEC_TYPES[kind].model_validate(spec)
+    return Object(Key(API_PROJECT, kind, called), wanted, Where("", 0), *hashes(wanted))
+
+
+def test_who_wants_a_name_is_found_by_it_whatever_becomes_of_it() -> None:
+    inventory = inventory_of(GOOD)
+    assert inventory.by_name == {("volume", "shop_data"): {DATA}}  # a manifest's container has its own way
+    one, key = api_object("container", "0123456789ab", image="a", container_name="one"), "container"
+    inventory.want(one, API_OWNER, "", 0.0)
+    assert inventory.by_name[key, "one"] == {one.key}
+    inventory.want(api_object("container", one.key.name, image="a", container_name="two"), API_OWNER, "", 0.0)
+    assert (key, "one") not in inventory.by_name and inventory.by_name[key, "two"] == {one.key}
+    inventory.let_go(one.key, "", 0.0)
+    assert inventory.by_name[key, "two"] == {one.key}  # it is there still
+    inventory.forget(one.key)
+    assert (key, "two") not in inventory.by_name
+
+
+def test_a_volume_that_goes_or_is_somebody_else_s_has_no_name_here() -> None:
+    inventory = Inventory(lambda _key: None)
+    volume = api_object("volume", "v", name="v")
+    inventory.want(volume, API_OWNER, "", 0.0)
+    inventory.want(api_object("volume", "w", name="w", external=True), API_OWNER, "", 0.0)
+    assert inventory.by_name == {("volume", "v"): {volume.key}}
+    inventory.let_go(volume.key, "", 0.0)
+    assert not inventory.by_name
+
+
+def test_names_are_found_again_by_another_agent() -> None:
+    before = inventory_of(GOOD)
+    after = Inventory(lambda _key: None)
+    after.load(before.records)
+    assert after.by_name == before.by_name
