@@ -277,12 +277,17 @@ async def wait(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         await response.write(b"")
         code = await ended
-        if context.exits.last_of(state.id) is not None:  # it ran
+        if _has_run(context, state):
             await all_is_sent(context, state.id)
         await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")
     finally:
         ended.cancel()
     return response
+
+
+def _has_run(context: Context, state: ContainerState) -> bool:
+    """By now. One that has ended before it was asked for may not be one yet whose end the loop has told."""
+    return state.phase != "created" or context.exits.last_of(state.id) is not None
 
 
 async def _code_of_end(context: Context, state: ContainerState, *, removed: bool) -> int:

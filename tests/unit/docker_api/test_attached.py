@@ -6,8 +6,15 @@ import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from agent.api.context import CONTEXT
+from agent.api.docker import container_life
 from agent.api.docker.attached import LONGEST_SECONDS, all_is_sent, attached
+from agent.api.docker.exits import Exits
 
 
 async def test_all_is_sent_before_the_end_is_told() -> None:
@@ -39,3 +46,24 @@ async def test_who_does_not_read_holds_up_nobody_for_long() -> None:
             await all_is_sent(context, "box")
     assert time.monotonic() - begun + 0.01 >= LONGEST_SECONDS
     assert context.attached == {}
+
+
+async def test_the_end_that_the_loop_has_not_told_yet_is_told_after_what_was_printed() -> None:
+    """The engine knows of it first: a container that lasts for a moment has ended when it is asked for."""
+    state = SimpleNamespace(id="box", phase="stopped", exit_code=3)
+    context: Any = SimpleNamespace(
+        attached={}, exits=Exits(), engine=SimpleNamespace(state=lambda _reference: state)
+    )
+    app = web.Application()
+    app[CONTEXT] = context
+    writer = Mock(write=AsyncMock(), write_headers=AsyncMock())
+    request = make_mocked_request(
+        "POST", "/containers/box/wait", app=app, match_info={"id": "box"}, writer=writer
+    )
+    with attached(context, "box"):
+        waiting = asyncio.ensure_future(container_life.wait(request))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+    assert writer.write.await_args.args[0] == b'{"StatusCode": 3}\n'
