@@ -113,6 +113,7 @@ async def version(request: web.Request) -> web.Response:
         "instance": context.settings.layout.instance,
         "started_at": context.started_at,
         "metrics": context.metrics_address,
+        "is_outdated": context.program.is_outdated(),
     })  # fmt: skip
 
 

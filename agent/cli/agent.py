@@ -22,6 +22,7 @@ from agent.cli import output
 from agent.cli.connect import AgentDown, connect, socket_path
 from agent.cli.files import read_environment
 from agent.cli.parser import Parser, seconds, size
+from agent.cli.running_agent import DETACHED, asked_otherwise, options_of
 from runtime.errors import Conflict, Invalid, NotFound, Temporary
 from runtime.worker_caps import Caps
 
@@ -243,16 +244,26 @@ def _policy(name: str | None) -> Path | None:
 
 def detach(arguments: Namespace, settings: Settings) -> int:
     """Start an agent that outlives us, and return when it answers. One that runs already is left as it
-    is, if it follows the same source."""
-    from agent.log import file_of
-
+    is, if it follows the same source, but for one whose program has been upgraded: that is started anew."""
+    words = words_of(arguments)
     running = agent_pid(arguments.instance)
     if running:
         try:
-            return _already(arguments, settings, running)
+            had = _already(arguments, settings, running)
         except AgentDown:
             if not _has_ended(running, LAST_BREATH_SECONDS):
                 raise
+        else:
+            if had is None:
+                return 0
+            words = had
+            stop_agent(arguments.instance)
+    return _start(arguments.instance, words, settings)
+
+
+def _start(instance: str, words: list[str], settings: Settings) -> int:
+    from agent.log import file_of
+
     log = file_of(settings.layout)
     log.parent.mkdir(
         mode=0o711 if log.is_relative_to(settings.layout.run) else 0o700, parents=True, exist_ok=True
@@ -261,12 +272,11 @@ def detach(arguments: Namespace, settings: Settings) -> int:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "ab") as file:
         begins = file.tell()
-        program = [sys.executable, "-I", "-m", "agent.cli", "--instance", arguments.instance]
         child = subprocess.Popen(
-            [*program, "agent", *words_of(arguments)],
+            [sys.executable, *DETACHED, "--instance", instance, "agent", *words],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/",
         )  # fmt: skip
-    _await_answer(child, arguments.instance, log, begins)
+    _await_answer(child, instance, log, begins)
     print(f"agent runs (pid {child.pid}), log in {log}")
     return 0
 
@@ -283,19 +293,41 @@ def _has_ended(pid: int, seconds: float) -> bool:
         os.close(handle)
 
 
-def _already(arguments: Namespace, settings: Settings, pid: int) -> int:
+def _already(arguments: Namespace, settings: Settings, pid: int) -> list[str] | None:
+    """The options to start it anew with, if its program has been upgraded since it began: it cannot load any
+    more what it has not loaded yet. None: it stays."""
     source = output.mapping(connect(arguments).status().get("source"))
     where = str(source.get("where", ""))
     wanted = str(settings.watch or settings.git_url)
     if wanted not in ("", "None") and where and where.partition("#")[0].rstrip("/") != wanted.rstrip("/"):
         raise Conflict("start agent", arguments.instance, f"one runs already (pid {pid}) and follows {where}",
                        "setpoint agent stop, or another --instance")  # fmt: skip
+    version, had = connect(arguments).version(), options_of(pid)
     print(f"agent runs already (pid {pid})")
-    served = str(connect(arguments).version().get("metrics") or "")
-    if arguments.metrics is not None and arguments.metrics != served:
-        how = "setpoint agent stop, then start it again, to change that"
+    _say_what_stays(arguments, had, str(version.get("metrics") or ""))
+    if not version.get("is_outdated", True):
+        return None
+    if had is None:
+        how = "systemctl restart setpoint-agent, or as it was started"
+        print(f"its program has been upgraded since: {how}", file=sys.stderr)
+        return None
+    print("its program has been upgraded since: it starts anew, and containers run on")
+    return had
+
+
+def _say_what_stays(arguments: Namespace, had: list[str] | None, served: str) -> None:
+    """Options that are asked for, and that the agent which runs does not have."""
+    how = "setpoint agent stop, then start it again, to change that"
+    wanted = arguments.metrics
+    if wanted is not None and wanted != served and not (wanted.endswith(":0") and served):
         print(f"its metrics stay on {served or 'no address'}; {how}", file=sys.stderr)
-    return 0
+    usual = Parser("agent", "")
+    add_agent(usual)
+    names = (
+        asked_otherwise(words_of(arguments), words_of(usual.parse_args([])), had) if had is not None else []
+    )
+    if names := [name for name in names if name != "--metrics"]:
+        print(f"it stays without these: {' '.join(names)}; {how}", file=sys.stderr)
 
 
 def words_of(arguments: Namespace) -> list[str]:

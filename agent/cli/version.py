@@ -35,6 +35,8 @@ def run_version(arguments: Namespace) -> int:
         print(f"agent {reason}")
         return 0
     print(output.clean(f"agent {agent.get('version', '?')}, up {output.ago(agent.get('started_at'))}"))
+    if agent.get("is_outdated"):
+        print("the agent's program has been upgraded since: setpoint agent --detach starts it anew")
     if agent.get("metrics"):
         print(output.clean(f"metrics http://{agent['metrics']}/metrics"))
     return 0

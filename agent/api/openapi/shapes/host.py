@@ -7,12 +7,14 @@ from agent.images.prune import Thing
 
 
 class Version(TypedDict):
-    """metrics: the address where they are served, "" for nowhere."""
+    """metrics: the address where they are served, "" for nowhere. is_outdated: its program, its packages or
+    its Python are others on the disk by now."""
 
     version: str
     instance: str
     started_at: Moment
     metrics: str
+    is_outdated: bool
 
 
 class Check(TypedDict):
