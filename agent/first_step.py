@@ -8,6 +8,7 @@ Only for work that asks nothing of the task that it runs in before it first wait
 from __future__ import annotations
 
 import asyncio
+import sys
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
@@ -41,6 +42,14 @@ def begun(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
     """The task that it goes on in; None when it is done."""
     left = first_step(work)
     return asyncio.get_running_loop().create_task(left.goes_on()) if isinstance(left, Waits) else None
+
+
+def eager(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task of any work, whose first step is taken here from Python 3.12 on, and in the next turn before."""
+    loop = asyncio.get_running_loop()
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)
 
 
 async def _rest(work: Coroutine[Any, Any, T], awaited: Any) -> T:

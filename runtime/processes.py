@@ -7,14 +7,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import Temporary
 from runtime.model import ExecResult
 from runtime.signals import parse_signal
 from runtime.supervisor.client import Client
 from runtime.supervisor.terminal import resize
+
+if TYPE_CHECKING:
+    from runtime.supervisor.client import Result
+    from runtime.supervisor.protocol import Message
 
 _LATE_SECONDS = 5.0  # after the time is over, for the kill to have its effect
 _READ_BYTES = 65536
@@ -24,20 +28,21 @@ class Process:
     """A process that runs in a container. With a terminal stdin and stdout are the pty's master and
     stderr is -1; without, each is a pipe's end of ours, stdin -1 when none was asked for."""
 
-    def __init__(self, client: Client, number: int, stdin: int, stdout: int, stderr: int) -> None:
-        self.pid = number
+    def __init__(self, client: Client, begun: Message, stdin: int, stdout: int, stderr: int) -> None:
+        self.pid: int = begun["exec"]
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
         self._client = client
-        self._exit: asyncio.Task[int] = asyncio.get_running_loop().create_task(self._wait())
-
-    async def _wait(self) -> int:
-        return int((await self._client.exec_exit(self.pid))["exit_code"])
+        self._exit: asyncio.Future[Message] = begun["exit"]
 
     async def wait(self) -> int:
         """Its exit code. Temporary when the supervisor went away meanwhile."""
-        return await asyncio.shield(self._exit)
+        return int((await asyncio.shield(self._exit))["exit_code"])
+
+    def when_ended(self, tell: Callable[[int | None], None]) -> None:
+        """Without a task. Told its exit code; None when the supervisor went away meanwhile."""
+        self._exit.add_done_callback(lambda exit: tell(_code_of(exit)))
 
     async def signal(self, name: str) -> None:
         await self._client.call("signal", exec=self.pid, signal=parse_signal(name))
@@ -77,31 +82,45 @@ async def start_process(
     terminal) it has /dev/null for all three."""
     if terminal:
         result, fds = await client.call_fds("exec", name=id, process=process)
-        return Process(client, result["exec"], fds[0], fds[0], -1)
+        return Process(client, result, fds[0], fds[0], -1)
     if not output:
         result = await client.call("exec", name=id, process=process)
-        return Process(client, result["exec"], -1, -1, -1)
+        return Process(client, result, -1, -1, -1)
     ours: list[int] = []
-    theirs: list[int] = []
     try:
-        if stdin:
-            reader, writer = os.pipe2(os.O_CLOEXEC)
-            theirs, ours = [reader], [writer]
-        else:
-            theirs, ours = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)], [-1]
-        for _ in ("stdout", "stderr"):
-            reader, writer = os.pipe2(os.O_CLOEXEC)
-            theirs.append(writer)
-            ours.append(reader)
-        result = await client.call("exec", name=id, process=process, fds=tuple(theirs))
+        result, _fds = await _ask_with_pipes(client, id, process, ours, stdin=stdin)
     except BaseException:
         for fd in set(ours) - {-1}:
             os.close(fd)
         raise
+    return Process(client, result, *ours)
+
+
+def _ask_with_pipes(
+    client: Client, id: str, process: dict[str, Any], ours: list[int], *, stdin: bool
+) -> asyncio.Future[Result]:
+    """Have it started on pipes. ours: takes our ends; the others are the supervisor's once it is asked."""
+    theirs: list[int] = []
+    try:
+        if stdin:
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            theirs.append(reader)
+            ours.append(writer)
+        else:
+            theirs.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+            ours.append(-1)
+        for _ in ("stdout", "stderr"):
+            reader, writer = os.pipe2(os.O_CLOEXEC)
+            theirs.append(writer)
+            ours.append(reader)
+        return client.send("exec", name=id, process=process, fds=tuple(theirs))
     finally:
         for fd in theirs:
             os.close(fd)
-    return Process(client, result["exec"], *ours)
+
+
+def _code_of(exit: asyncio.Future[Message]) -> int | None:
+    return None if exit.cancelled() or exit.exception() else int(exit.result()["exit_code"])
 
 
 class _Capture:
@@ -155,7 +174,7 @@ async def run_captured(
     try:
         result, _fds = await answer
         async with asyncio.timeout(timeout_seconds + _LATE_SECONDS if timeout_seconds else None):
-            ended = await client.exec_exit(result["exec"])
+            ended = await result["exit"]
     except TimeoutError:
         raise Temporary("exec", id, "its process cannot be killed", "it waits in the kernel") from None
     finally:

@@ -10,6 +10,7 @@ Both ways go through the same guards in the same order.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -23,13 +24,12 @@ from agent.api.docker import versions
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.docker.host_facts import can_checkpoint
 from agent.api.guards import Handler
+from agent.api.upgrade import BEGUN, Upgraded
 from agent.api.ways import way_of
 from agent.first_step import Waits, first_step
 from agent.wire import PREFIX
 
 log = logging.getLogger("setpoint.api")
-
-_BEGUN = web.RequestKey("the answer has begun", bool)
 
 
 def is_native(request: web.BaseRequest) -> bool:
@@ -38,7 +38,7 @@ def is_native(request: web.BaseRequest) -> bool:
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Of an answer that is about to be sent by aiohttp."""
-    request[_BEGUN] = True
+    request[BEGUN] = True
     _add_headers(request, response)
 
 
@@ -77,7 +77,7 @@ def _answer_to(request: web.Request, error: Exception) -> web.Response:
     if errors.is_bug(error):
         log.error("a bug in answering %s %s", request.method, request.path, exc_info=error)
         request.app[CONTEXT].metrics.on_bug(None, error)
-    if request.get(_BEGUN):  # a second head would be read as its body: the client sees that it broke off
+    if request.get(BEGUN):  # a second head would be read as its body: the client sees that it broke off
         if request.transport is not None:
             request.transport.close()
         raise ConnectionResetError("the answer had begun") from error
@@ -117,7 +117,9 @@ class AtOnce:
     def __init__(self, app: web.Application) -> None:
         self._app = app
 
-    def __call__(self, request: web.Request) -> web.Response | Coroutine[Any, Any, web.Response] | None:
+    def __call__(
+        self, request: web.Request
+    ) -> web.StreamResponse | Coroutine[Any, Any, web.StreamResponse] | None:
         """None for what is to be answered by aiohttp; of what was begun, and waits, the rest."""
         way = way_of(request)
         if way.scope is not None:
@@ -128,7 +130,7 @@ class AtOnce:
             return None
         match.add_app(self._app)
         request._match_info = match
-        response: web.Response | Waits | None
+        response: web.StreamResponse | Waits | None
         try:
             _check_version(request)
             guards.check_head(request, way)
@@ -136,20 +138,24 @@ class AtOnce:
             if response is None and is_begun_at_once(match.handler):
                 response = _begin(request, match.handler)
         except Exception as error:
-            response = _answer_to(request, error)
+            response = Upgraded() if request.get(BEGUN) else None
+            with contextlib.suppress(ConnectionError):
+                response = _answer_to(request, error)
         if isinstance(response, Waits):
             return self._finish(request, response)
         return self._told(request, response) if response is not None else None
 
-    async def _finish(self, request: web.Request, begun: Waits) -> web.Response:
-        response: web.Response
+    async def _finish(self, request: web.Request, begun: Waits) -> web.StreamResponse:
+        response: web.StreamResponse
         try:
             response = await begun.goes_on()
         except Exception as error:
+            if isinstance(error, ConnectionError) and _is_gone(request):
+                raise  # there is nobody to answer
             response = _answer_to(request, error)
         return self._told(request, response)
 
-    def _told(self, request: web.Request, response: web.Response) -> web.Response:
+    def _told(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         self._app[CONTEXT].metrics.on_request(response.status)
         _add_headers(request, response)
         return response
@@ -164,7 +170,7 @@ class AtOnce:
         raise RuntimeError("the router waits")
 
 
-def _begin(request: web.Request, handler: Handler) -> web.Response | Waits:
+def _begin(request: web.Request, handler: Handler) -> web.StreamResponse | Waits:
     if request.body_exists:
         request._read_bytes = request.content.read_nowait()
     return first_step(handler(request))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import fcntl
 import select
 import socket
@@ -28,6 +29,9 @@ FRAME = struct.Struct("!BxxxI")
 MAX_FRAME_BYTES = 1 << 20
 MOMENT_SECONDS = 0.01  # in which a client by TCP reads what came
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.05  # between two; each is half as long again
+
+
+BEGUN = web.RequestKey("the answer has begun", bool)  # what goes wrong then ends the connection
 
 
 class Upgraded(web.StreamResponse):
@@ -184,6 +188,10 @@ class Connection(asyncio.Protocol):
         await self.write(FRAME.pack(stream, len(content)) + content)
 
     def close(self) -> None:
+        """All is said: the client hears of it now, and not when all that was held for it has been freed."""
+        if self._transport.can_write_eof():
+            with contextlib.suppress(OSError):
+                self._transport.write_eof()
         self._transport.close()
 
 
@@ -195,6 +203,7 @@ def take_over(
     transport, before = request.transport, request.protocol
     if transport is None:
         raise ConnectionResetError("the client is gone")
+    request[BEGUN] = True
     connection = Connection(transport, before)
     transport.set_protocol(connection)
     connection.hold_writers()

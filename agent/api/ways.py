@@ -55,7 +55,7 @@ MAX_EARLY_BYTES = 1 << 16  # that a client may say before it is told that it has
 _END_OF_HEAD = b"\r\n\r\n"
 LOG = "setpoint.api.http"
 # The answer, or what is left to be done for it; None for what aiohttp is to answer.
-Answer = Callable[[web.Request], web.Response | Coroutine[Any, Any, web.Response] | None]
+Answer = Callable[[web.Request], web.StreamResponse | Coroutine[Any, Any, web.StreamResponse] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +204,14 @@ class Inbound(RequestHandler):
             return False
         self._is_answered = True
         self.begin()
-        if isinstance(response, web.Response):
+        if isinstance(response, web.StreamResponse):
             self._say(message.method, response)
         else:
             self._request_in_progress = True
             self._busy = self._loop.create_task(self._finish(message.method, response))
         return True
 
-    async def _finish(self, method: str, answer: Coroutine[Any, Any, web.Response]) -> None:
+    async def _finish(self, method: str, answer: Coroutine[Any, Any, web.StreamResponse]) -> None:
         """Of a request that was begun where it was read. What the client says meanwhile is read afterwards;
         one that goes away ends it."""
         try:
@@ -233,8 +233,12 @@ class Inbound(RequestHandler):
             transport.resume_reading()
             self.data_received(held)
 
-    def _say(self, method: str, response: web.Response) -> None:
+    def _say(self, method: str, response: web.StreamResponse) -> None:
+        """Nothing, on a connection that its handler took over and is done with."""
         assert self.transport is not None
+        if not isinstance(response, web.Response):
+            self.transport.close()
+            return
         self.transport.write(early_reader.written(response, method))
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self.end()

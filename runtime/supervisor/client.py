@@ -144,6 +144,8 @@ class Client:
     async def wait_up(self, seconds: float) -> None:
         """Until a supervisor is there, for at most so long: one that died is followed by the next within a
         moment. What is asked afterwards tells when none came."""
+        if self._connected.is_set():
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._connected.wait()
@@ -213,7 +215,7 @@ class Client:
             else:
                 result = message.get("result", message)
                 if "exec" in result:
-                    self._expect_exec(result["exec"])
+                    result["exit"] = self._exit_of(result["exec"])
                 future.set_result((result, fds))
                 return
         for fd in fds:
@@ -223,7 +225,7 @@ class Client:
 
     def _on_supervisor_event(self, message: Message) -> None:
         if message["event"] == "exec_exit":
-            future = self._execs.get(message["exec"])
+            future = self._execs.pop(message["exec"], None)
             if future is not None and not future.done():
                 future.set_result(message)
             return
@@ -269,19 +271,12 @@ class Client:
 
     # --- execs
 
-    def _expect_exec(self, number: int) -> None:
-        """The exit may follow in the same read as the answer: be there before it."""
-        self._execs[number] = asyncio.get_running_loop().create_future()
-
-    async def exec_exit(self, number: int) -> Message:
-        """Wait for the end of an exec that this client started: {exit_code, timed_out}."""
-        future = self._execs.get(number)
-        if future is None:
-            raise Temporary("exec", str(number), "the supervisor went away")
-        try:
-            return await future
-        finally:
-            self._execs.pop(number, None)
+    def _exit_of(self, number: int) -> asyncio.Future[Message]:
+        """The end of an exec that this client started, {exit_code, timed_out}; Temporary when the supervisor
+        goes away. It may follow in the same read as the answer, and so is part of that."""
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._execs[number] = future
+        return future
 
 
 def _move_up(fd: int) -> int:

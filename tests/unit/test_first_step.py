@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
-from agent.first_step import Waits, begun, first_step
+from agent.first_step import Waits, begun, eager, first_step
 
 
 async def test_what_waits_for_nothing_is_done_at_once() -> None:
@@ -105,3 +106,28 @@ async def test_a_task_is_made_of_what_waits_alone() -> None:
     assert task is not None
     await task
     assert done == [0, 2]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 is the first that can")
+async def test_an_eager_task_takes_its_first_step_at_once_and_has_a_task_of_its_own() -> None:
+    async def work() -> asyncio.Task[str] | None:
+        async with asyncio.timeout(10):
+            return asyncio.current_task()
+
+    mine = asyncio.current_task()
+    task = eager(work())
+    assert task.done()
+    assert task.result() is task  # type: ignore[comparison-overlap]
+    assert asyncio.current_task() is mine
+
+
+async def test_an_eager_task_is_a_task_in_every_python() -> None:
+    async def work(error: Exception | None) -> str:
+        if error is not None:
+            raise error
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await eager(work(None)) == "done"
+    with pytest.raises(KeyError):
+        await eager(work(KeyError()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 from agent.api.docker.exec_turns import ExecTurns
 from agent.api.docker.pumps import Drain
-from runtime.errors import Conflict, NotFound, SetpointError
+from runtime.errors import Conflict, NotFound
 
 MAX_EXECS = 4096  # with those that run, which may be more
 MAX_ENDED = 1024  # of them: who asks for an exit code does so at once
@@ -59,7 +60,7 @@ class Process(Protocol):
     stdout: int
     stderr: int
 
-    async def wait(self) -> int: ...
+    def when_ended(self, tell: Callable[[int | None], None]) -> None: ...
     async def resize(self, rows: int, columns: int) -> None: ...
     def close_stdin(self) -> None: ...
     def release(self) -> None: ...
@@ -74,8 +75,8 @@ class Exec:
     somebody waits for it."""
 
     __slots__ = (
-        "_drain", "_exit", "_has_client", "_on_end", "_starters", "_watching", "container", "exit_code",
-        "has_begun", "has_detached", "id", "made_at", "pid", "process", "wish",
+        "_drain", "_exit", "_has_client", "_on_end", "_waiters", "container", "exit_code", "has_begun",
+        "has_detached", "id", "made_at", "pid", "process", "wish",
     )  # fmt: skip
 
     def __init__(
@@ -90,10 +91,9 @@ class Exec:
         self.process: Process | None = None
         self.exit_code: int | None = None
         self._on_end = on_end
-        self._starters: set[asyncio.Future[None]] | None = None  # who wait for its start
+        self._waiters: set[asyncio.Future[None]] | None = None  # for its start, or its end
         self._exit: asyncio.Future[int] | None = None
         self._drain: Drain | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._has_client = False
         self.has_detached = False  # its client typed the keys
 
@@ -103,7 +103,7 @@ class Exec:
 
     @property
     def exit(self) -> asyncio.Future[int]:
-        """Its end, to wait for."""
+        """Its end, for who waits for something else, too."""
         if self._exit is not None:
             return self._exit
         made: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -117,14 +117,25 @@ class Exec:
         """Until its process is there, or cannot be; for so long at most."""
         if self.process is not None or self.exit_code is not None:
             return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wait()
+
+    async def wait_ended(self) -> None:
+        """In the turn in which its end is told: that is what the clients of most execs wait for."""
+        while self.exit_code is None:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Until it has begun, or has ended."""
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._starters = self._starters or set()
-        self._starters.add(mine)
+        waiters = self._waiters = self._waiters or set()
+        waiters.add(mine)
         try:
-            await asyncio.wait((mine,), timeout=seconds)
+            await mine
         finally:
-            self._starters.discard(mine)
-            self._starters = self._starters or None
+            waiters.discard(mine)
+            self._waiters = self._waiters or None
 
     def begin(self) -> None:
         """Claim it: an exec is started once. Conflict, in the daemon's words."""
@@ -138,32 +149,29 @@ class Exec:
         """It runs. Its descriptors are freed when it has ended, and nobody reads them any more."""
         self.process, self.pid = process, process.pid
         self._has_client = True
-        self._wake_starters()
-        self._watching = asyncio.get_running_loop().create_task(self._watch(process))
+        self._wake()
+        process.when_ended(self._on_exit)
 
     def fail(self, code: int) -> None:
         """Its program could not be started."""
-        self._wake_starters()
         self._finish(code)
 
-    def _wake_starters(self) -> None:
-        for each in self._starters or ():
+    def _wake(self) -> None:
+        for each in self._waiters or ():
             if not each.done():
                 each.set_result(None)
 
-    async def _watch(self, process: Process) -> None:
-        try:
-            code = await process.wait()
-        except SetpointError:
-            code = UNKNOWN_EXIT
-        self._finish(code)
+    def _on_exit(self, code: int | None) -> None:
+        if self.process is None:  # the agent ends
+            return
+        self._finish(UNKNOWN_EXIT if code is None else code)
         self._free()
-        self._watching = None  # thousands that have ended are kept for minutes, without what followed them
 
     def _finish(self, code: int) -> None:
         if self.exit_code is not None:
             return
         self.exit_code = code
+        self._wake()
         exit, self._exit = self._exit, None
         if exit is not None and not exit.done():
             exit.set_result(code)
@@ -197,8 +205,6 @@ class Exec:
         if self._drain is not None:
             self._drain.stop()
             self._drain = None
-        if self._watching is not None:
-            self._watching.cancel()
         if self.process is not None:
             self.process.release()
             self.process = None

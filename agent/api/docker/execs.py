@@ -27,6 +27,7 @@ from agent.api.requests import context_of
 from agent.api.sockets.quota import claim
 from agent.api.upgrade import Connection, Upgraded
 from agent.api.ways import scope_of
+from agent.first_step import eager
 from agent.policy.quota import Use
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from runtime.model import ContainerState
@@ -84,8 +85,10 @@ def check_running(state: ContainerState) -> None:
         raise Conflict("", "", f"container {state.id} is not running")
 
 
+@begun_at_once
 async def start(request: web.Request) -> web.StreamResponse:
-    """Attached on a connection that leaves HTTP, or detached."""
+    """Attached on a connection that leaves HTTP, or detached. The supervisor works on it while its client is
+    answered."""
     context = context_of(request)
     each = _find(context, request.match_info["id"])
     body = await json_body(request)
@@ -95,44 +98,61 @@ async def start(request: web.Request) -> web.StreamResponse:
     if state is None:
         raise NotFound("", "", f"No such container: {each.container}")
     check_running(state)
+    is_detached = flag_of(body, "Detach")
     context.execs.begin(each)
-    if flag_of(body, "Detach"):
-        if failure := await _start(context, each, size=size, has_client=False):
+    begun = _begin(context, each, size, has_client=not is_detached)
+    if is_detached:
+        if failure := await begun:
             raise failure
         return web.Response(status=200)
-    connection = hijack(request, framed=not is_raw)
     try:
-        failure = await _start(context, each, size=size, has_client=True)
+        connection = hijack(request, framed=not is_raw)
+        failure = await begun
         await take_head(connection)
         await (_tell(connection, failure, is_raw) if failure else _talk(connection, each, is_raw))
         if each.has_detached:
             note_container(context, state, "exec_detach", execID=each.id)
         connection.close()
     finally:
+        begun.cancel()  # or whoever was not answered would never leave it
         each.leave()
     return Upgraded()
 
 
-async def _start(
-    context: Context, each: Exec, *, size: tuple[int, int], has_client: bool
-) -> SetpointError | None:
-    """Begin its process, also when the client breaks off meanwhile: it has asked for it. Returns why it
-    cannot be."""
-    starting = asyncio.get_running_loop().create_task(_begin(context, each, size, has_client=has_client))
+def _begin(
+    context: Context, each: Exec, size: tuple[int, int], *, has_client: bool
+) -> asyncio.Future[SetpointError | None]:
+    """Begin its process, also when the client breaks off meanwhile: it has asked for it. For why it cannot
+    be; to be cancelled by who waits no more."""
+    told: asyncio.Future[SetpointError | None] = asyncio.get_running_loop().create_future()
+    eager(_begin_and_tell(context, each, size, told, has_client=has_client))
+    return told
+
+
+async def _begin_and_tell(
+    context: Context,
+    each: Exec,
+    size: tuple[int, int],
+    told: asyncio.Future[SetpointError | None],
+    *,
+    has_client: bool,
+) -> None:
     try:
-        return await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        starting.add_done_callback(lambda done: _abandon(done, each))
+        failure = await _begin_process(context, each, size, has_client=has_client)
+    except Exception as error:
+        if not told.done():
+            told.set_exception(error)
+    except BaseException:
+        told.cancel()
         raise
+    else:
+        if not told.done():
+            told.set_result(failure)
+        elif told.cancelled():
+            each.leave()
 
 
-def _abandon(starting: asyncio.Task[SetpointError | None], each: Exec) -> None:
-    if not starting.cancelled():
-        starting.exception()  # nobody waits for it any more
-    each.leave()
-
-
-async def _begin(
+async def _begin_process(
     context: Context, each: Exec, size: tuple[int, int], *, has_client: bool
 ) -> SetpointError | None:
     wish = each.wish
@@ -180,15 +200,13 @@ async def _tell(connection: Connection, failure: SetpointError, is_raw: bool) ->
 async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
     """Until the process has ended and its output is sent, or the client has detached. A client that is gone
     cancels this. As few tasks as can be: most execs last for milliseconds."""
-    outputs: list[asyncio.Future[None]] = [
-        asyncio.ensure_future(work) for work in _outputs(connection, each, is_raw)
-    ]
+    outputs: list[asyncio.Future[None]] = [eager(work) for work in _outputs(connection, each, is_raw)]
     inputs = asyncio.ensure_future(_take_input(connection, each)) if each.wish.has_stdin else None
     try:
         if inputs is None or not await _ends_by_input(inputs, each.exit):
-            await asyncio.wait({each.exit})
-            if outputs:
-                await asyncio.wait(outputs)
+            await each.wait_ended()
+            if unsent := [output for output in outputs if not output.done()]:
+                await asyncio.wait(unsent)
     finally:
         await _end(*outputs, *filter(None, (inputs,)))
 

@@ -42,9 +42,13 @@ class Served:
     def __init__(self) -> None:
         self.peer: socket.socket | None = None
 
-    def at_once(self, request: web.Request) -> web.Response | Coroutine[Any, Any, web.Response] | None:
+    def at_once(
+        self, request: web.Request
+    ) -> web.StreamResponse | Coroutine[Any, Any, web.StreamResponse] | None:
         if request.path == "/now":
             return web.Response(text="at once")
+        if request.path == "/taken":
+            return self.upgraded(request)
         return self._begun() if request.path == "/begun" else None
 
     async def _begun(self) -> web.Response:
@@ -109,6 +113,7 @@ def _living() -> Counter[str]:
         pytest.param(b"GET /plain HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"\x01\r\n\r\n", id="more that is none"),
         pytest.param(b"GET /now HTTP/1.1\r\nHost: x\r\n\r\n", id="at once"),
         pytest.param(b"GET /begun HTTP/1.1\r\nHost: x\r\n\r\n", id="begun where it was read"),
+        pytest.param(b"GET /taken HTTP/1.1\r\nHost: x\r\n\r\n", id="taken over where it was read"),
         pytest.param(HEAD % b"upgraded", id="upgraded"),
         pytest.param(HEAD % b"gone_meanwhile", id="gone meanwhile"),
         pytest.param(HEAD % b"broken", id="broken"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -30,11 +31,15 @@ class FakeProcess:
         self.pid = 7
         self.stdin, self.stdout, self.stderr = -1, -1, -1
         self.stdout, self.output = os.pipe()
-        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.code: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.is_released = False
 
-    async def wait(self) -> int:
-        return await asyncio.shield(self.code)
+    def when_ended(self, tell: Callable[[int | None], None]) -> None:
+        self.code.add_done_callback(lambda code: tell(code.result()))
+
+    def lose(self) -> None:
+        """Nobody hears of its end."""
+        self.code.set_result(None)
 
     async def resize(self, rows: int, columns: int) -> None: ...
 
@@ -225,7 +230,51 @@ async def test_whoever_waits_for_a_start_is_told_and_nobody_is_kept() -> None:
     process.code.set_result(3)
     assert await made.exit == 3
     await _settle()
-    assert (made._starters, made._exit, made.exit.result()) == (None, None, 3)
+    assert (made._waiters, made._exit, made.exit.result()) == (None, None, 3)
     os.close(process.output)
     made.leave()
     assert process.is_released
+
+
+async def test_whoever_waits_for_the_end_is_told_of_it_and_not_of_the_start() -> None:
+    made = ExecRegistry().add("c", WISH)
+    waiting = [asyncio.create_task(made.wait_ended()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    made.begin()
+    process = FakeProcess()
+    made.follow(process)
+    await _settle()
+    assert [each.done() for each in waiting] == [True, False, False]
+    process.code.set_result(3)
+    async with asyncio.timeout(1):
+        await asyncio.gather(*waiting[1:])
+        await made.wait_ended()
+    assert (made.exit_code, made._waiters) == (3, None)
+    os.close(process.output)
+    made.leave()
+
+
+async def test_a_supervisor_that_goes_away_is_no_exit_code_of_zero() -> None:
+    made = ExecRegistry().add("c", WISH)
+    made.begin()
+    process = FakeProcess()
+    made.follow(process)
+    process.lose()
+    await _settle()
+    assert made.exit_code == exec_registry.UNKNOWN_EXIT
+    os.close(process.output)
+    made.leave()
+
+
+async def test_an_agent_that_ends_says_nothing_of_what_runs_on() -> None:
+    registry = ExecRegistry()
+    made = registry.add("c", WISH)
+    registry.begin(made)
+    process = FakeProcess()
+    made.follow(process)
+    registry.close()
+    process.lose()
+    await _settle()
+    assert (made.exit_code, process.is_released) == (None, True)
+    os.close(process.output)

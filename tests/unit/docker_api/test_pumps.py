@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +24,11 @@ class _Before(asyncio.Protocol):
     """Who had the transport before; told of its end."""
 
 
+class _Request(dict[Any, Any]):
+    def __init__(self, transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+        self.transport, self.protocol = transport, protocol
+
+
 @asynccontextmanager
 async def client(*, before: bytes = b"") -> AsyncIterator[tuple[Connection, socket.socket]]:
     """A connection that was taken over, and its other end. before: an answer that it was still being sent."""
@@ -34,7 +38,7 @@ async def client(*, before: bytes = b"") -> AsyncIterator[tuple[Connection, sock
     transport, protocol = await loop.connect_accepted_socket(_Before, near)
     protocol.pause_writing = protocol.resume_writing = lambda: None  # type: ignore[method-assign]
     transport.write(before)
-    request: Any = SimpleNamespace(transport=transport, protocol=protocol)
+    request: Any = _Request(transport, protocol)
     connection = take_over(request, {})
     far.settimeout(SECONDS)
     with far:
