@@ -75,7 +75,8 @@ def _begin(base: Scratch | FromStage | FromImage, scopes: dict[int, Scope], base
 def _labelled(stage: StagePlan, request: BuildRequest) -> StagePlan:
     if not request.labels:
         return stage
-    labels = merged(stage.config.labels, request.labels.items())
+    # Whatever order they are asked for in, which is another each time with compose: one build, one image.
+    labels = merged(stage.config.labels, sorted(request.labels.items()))
     return replace(stage, config=replace(stage.config, labels=labels))
 
 

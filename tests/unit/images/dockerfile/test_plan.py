@@ -187,6 +187,13 @@ def test_the_config_of_the_base_is_where_a_stage_begins() -> None:
     assert stage.initial == base
 
 
+def test_the_order_that_labels_are_asked_for_in_makes_no_other_image() -> None:
+    one, other = (
+        target_of("FROM x", labels=labels) for labels in ({"b": "1", "a": "2"}, {"a": "2", "b": "1"})
+    )
+    assert one.config.labels == other.config.labels == (("a", "2"), ("b", "1"))
+
+
 def test_path_is_always_set() -> None:
     assert environment(target_of("FROM scratch"))["PATH"].startswith("/usr/local/sbin:")
     assert environment(target_of("FROM x"))["PATH"].startswith("/usr/local/sbin:")
