@@ -10,10 +10,12 @@ import contextlib
 import os
 from pathlib import Path
 
-from runtime.logs import Reader, open_all, open_newer
+from runtime import syscalls
+from runtime.logs import Reader, has_one_file, open_all, open_newer
 from runtime.supervisor.log_file import NAME
 
 BLOCK_BYTES = 1 << 18
+FIRST_BYTES = 1 << 13  # of a search from the end, whose steps grow: ten lines are a kilobyte
 FLAG = len("2026-07-24T10:00:00.123456789Z stdout ")  # where F ends a line and P says that it goes on
 
 
@@ -107,9 +109,9 @@ def _seek_tail(files: list[Reader], lines: int) -> None:
 def _tail_of(fd: int, wanted: int) -> tuple[int, int]:
     """Where the last `wanted` lines of a file begin, and how many ends of lines were met, at most one more:
     then the beginning is in this file."""
-    position, rest, after, found = os.fstat(fd).st_size, b"", -1, 0
+    position, rest, after, found, size = os.fstat(fd).st_size, b"", -1, 0, min(FIRST_BYTES, BLOCK_BYTES)
     while position > 0:
-        start = max(0, position - BLOCK_BYTES)
+        start, size = max(0, position - size), min(size * 4, BLOCK_BYTES)
         data = os.pread(fd, position - start, start) + rest
         position = start
         if after < 0:  # a record without its end is no line yet
@@ -126,3 +128,53 @@ def _tail_of(fd: int, wanted: int) -> tuple[int, int]:
                 return after, found
             after -= len(record) + 1
     return 0, found
+
+
+# --- what costs no wait ---------------------------------------------------------------------------
+
+
+def small_log(directory: Path, tail: int | None, most_bytes: int) -> bytes | None:
+    """What `LogBlocks` gives of a log that is not followed, where it lies in the last so many bytes of the
+    newest file, and the kernel has those in memory: no disk is waited for. None for all else."""
+    try:
+        found = _newest_bytes(directory, most_bytes)
+        if found is None:
+            return None
+        data, is_whole = found
+        if tail is None:
+            return data if is_whole and has_one_file(directory) else None
+        begins_at = _begin_of_last(data, tail)
+        if begins_at > 0:
+            return data[begins_at:]
+        return data if is_whole and has_one_file(directory) else None
+    except OSError:  # it would have to wait, or the file system cannot tell; or there is none
+        return None
+
+
+def _newest_bytes(directory: Path, most_bytes: int) -> tuple[bytes, bool] | None:
+    """The last whole records of the file that is written to, and whether that is all of it. OSError."""
+    fd = syscalls.openat2(
+        syscalls.AT_FDCWD, f"{directory}/{NAME}", os.O_RDONLY | os.O_NOFOLLOW, 0, syscalls.RESOLVE_CACHED
+    )
+    try:
+        size = os.fstat(fd).st_size
+        start = max(0, size - most_bytes)
+        data = bytearray(size - start)
+        if data and os.preadv(fd, [data], start, os.RWF_NOWAIT) != len(data):
+            return None
+    finally:
+        os.close(fd)
+    first = data.find(b"\n") + 1 if start else 0  # what is cut off is no record
+    return bytes(data[first : data.rfind(b"\n") + 1]), not start
+
+
+def _begin_of_last(records: bytes, lines: int) -> int:
+    """Where the last so many lines begin; 0 where they may begin before."""
+    position, found = len(records), 0
+    while position > 0:
+        begin = records.rfind(b"\n", 0, position - 1) + 1
+        found += records[begin + FLAG : begin + FLAG + 1] == b"F"
+        if found > lines:
+            return position
+        position = begin
+    return 0

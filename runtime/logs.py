@@ -228,6 +228,11 @@ def _numbers(directory: Path) -> list[int]:
     return [0, *numbers, numbers[-1] + 1 if numbers else 1]
 
 
+def has_one_file(directory: Path) -> bool:
+    """Whether nothing of it was rotated away, so far."""
+    return _numbers(directory) == [0, 1]
+
+
 def open_newer(directory: Path, current: Reader | None, stack: contextlib.ExitStack) -> Reader | None:
     """The file that was begun after the current one, once the current one has been rotated."""
     fd = _open(directory / NAME)

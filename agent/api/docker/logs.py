@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from agent.api.at_once import at_once_or
 from agent.api.context import Context
 from agent.api.docker.config_view import config_of
 from agent.api.docker.finding import find_container, record_of
@@ -23,7 +24,7 @@ from agent.api.docker.log_frames import LogFramer, stamp_of
 from agent.api.docker.looking import look_at
 from agent.api.requests import context_of
 from runtime.errors import Invalid, Unsupported
-from runtime.log_blocks import LogBlocks
+from runtime.log_blocks import LogBlocks, small_log
 from runtime.logs import to_stamp
 from runtime.model import ContainerState
 
@@ -73,7 +74,8 @@ def read_tail(text: str) -> int | None:
     return None if text.startswith("-") else min(int(text), MAX_TAIL)
 
 
-async def logs(request: web.Request) -> web.StreamResponse:
+def _asked_logs(request: web.Request) -> tuple[Context, LogsWish, ContainerState, LogFramer, dict[str, str]]:
+    """And the headers of the answer."""
     context, wish = context_of(request), read_wish(request, time.time())
     state = find_container(context, request.match_info["id"])
     _check_kept(context, state)
@@ -82,7 +84,12 @@ async def logs(request: web.Request) -> web.StreamResponse:
         wish.streams, framed=framed, timestamps=wish.has_timestamps,
         details=_attributes(context, state) if wish.has_details else None, since=wish.since, until=wish.until,
     )  # fmt: skip
-    response = web.StreamResponse(headers={"Content-Type": stream_type(version_of(request), framed=framed)})
+    return context, wish, state, framer, {"Content-Type": stream_type(version_of(request), framed=framed)}
+
+
+async def _logs_in_pieces(request: web.Request) -> web.StreamResponse:
+    context, wish, state, framer, headers = _asked_logs(request)
+    response = web.StreamResponse(headers=headers)
     goes_on = run_of(context, state) if wish.is_followed else lambda: False
     directory = context.engine.log_directory(state.id)
     async with Blocks(directory, wish.tail, is_followed=wish.is_followed) as blocks:
@@ -92,6 +99,18 @@ async def logs(request: web.Request) -> web.StreamResponse:
             await response.write(frames)
         await response.write_eof()
     return response
+
+
+@at_once_or(_logs_in_pieces)
+def logs(request: web.Request) -> web.Response | None:
+    """What is short, and in the kernel's memory, is answered in one piece, without a thread."""
+    context, wish, state, framer, headers = _asked_logs(request)
+    if wish.is_followed:
+        return None
+    whole = small_log(context.engine.log_directory(state.id), wish.tail, SMALL_BYTES)
+    if whole is None:
+        return None
+    return web.Response(body=framer.frames(whole) if whole else b"", headers=headers)
 
 
 def _attributes(context: Context, state: ContainerState) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime import log_blocks
-from runtime.log_blocks import LogBlocks
+from runtime.log_blocks import LogBlocks, small_log
 
 STAMP = b"2026-07-24T10:00:00.123456789Z"
 
@@ -89,3 +89,59 @@ def test_what_is_not_followed_ends_where_it_ended(tmp_path: Path) -> None:
     assert len(found) < len(_numbers(1, 20)) + 256
     assert not log.advance()
     log.close()
+
+
+# --- what is answered without a wait --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+@pytest.mark.parametrize("tail", [None, *range(25)])
+@pytest.mark.parametrize("most_bytes", [60, 200, 1 << 14])
+def test_what_is_found_without_a_wait_is_what_a_reader_finds(
+    tmp_path: Path, tail: int | None, most_bytes: int, is_rotated: bool
+) -> None:
+    (tmp_path / "log").write_bytes(
+        _numbers(1, 5)
+        + _records(b"half", kind=b"stdout P")
+        + _records(b"end")
+        + _numbers(8, 20)
+        + STAMP
+        + b" stdout F unfin"
+    )
+    if is_rotated:
+        (tmp_path / "log.1").write_bytes(_numbers(100, 110))
+    log = LogBlocks(tmp_path, tail)
+    expected = _all(log)
+    log.close()
+    found = small_log(tmp_path, tail, most_bytes)
+    assert found in (None, expected)
+    is_near = tail is not None and tail < 19 and most_bytes > 2000
+    if is_near or (not is_rotated and most_bytes > 2000):
+        assert found == expected
+
+
+def test_pieces_of_a_line_stay_together_without_a_wait(tmp_path: Path) -> None:
+    pieces = _records(b"a" * 50, b"b" * 50, kind=b"stdout P") + _records(b"end")
+    (tmp_path / "log").write_bytes(_numbers(1, 3) + pieces + _records(b"last"))
+    assert small_log(tmp_path, 2, 1 << 14) == pieces + _records(b"last")
+    assert small_log(tmp_path, 2, 200) is None  # it begins before that
+
+
+def test_what_lies_elsewhere_is_for_a_reader(tmp_path: Path) -> None:
+    assert small_log(tmp_path, 5, 1 << 14) is None
+    (tmp_path / "other").write_bytes(_numbers(1, 9))
+    (tmp_path / "log").symlink_to("other")
+    assert small_log(tmp_path, 5, 1 << 14) is None
+
+
+def test_what_is_not_in_memory_is_for_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "log").write_bytes(_numbers(1, 9))
+
+    def waits(*_arguments: object) -> int:
+        raise BlockingIOError
+
+    assert small_log(tmp_path, 5, 1 << 14) == _numbers(5, 9)
+    monkeypatch.setattr(os, "preadv", waits)
+    assert small_log(tmp_path, 5, 1 << 14) is None
+    monkeypatch.setattr(os, "preadv", lambda *_arguments: 10)
+    assert small_log(tmp_path, 5, 1 << 14) is None
