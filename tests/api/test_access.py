@@ -176,6 +176,23 @@ def test_the_shim_says_what_it_is(reached: Reached) -> None:
     assert done.returncode == 1 and "this host runs Setpoint" in done.stderr
 
 
+@pytest.mark.parametrize("is_linked", [True, False])
+def test_the_shim_finds_setpoint_beside_itself_or_says_what_to_do(
+    reached: Reached, is_linked: bool, tmp_path: Path
+) -> None:
+    shim = tmp_path / "docker"
+    shim.symlink_to(REPOSITORY / "ops/docker") if is_linked else shutil.copy(REPOSITORY / "ops/docker", shim)
+    done = subprocess.run(
+        [shim, "system", "dial-stdio"], input="GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n",
+        env={"PATH": "/usr/bin:/bin", "SETPOINT_INSTANCE": reached.story.layout.instance},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if is_linked:
+        assert done.returncode == 0 and done.stdout.endswith("OK")
+    else:
+        assert done.returncode == 127 and "ln -s CHECKOUT/.venv/bin/setpoint" in done.stderr
+
+
 def test_dial_stdio_gives_the_answer_to_one_who_has_said_all(reached: Reached) -> None:
     answer = reached.story.setpoint("dial-stdio", stdin="GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
     assert answer.endswith("\n\nOK") and re.match(r"HTTP/1.1 200", answer)

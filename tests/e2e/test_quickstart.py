@@ -45,6 +45,8 @@ def test_up_twice_and_down(instance: Layout, tmp_path: Path) -> None:
         return done.stdout
 
     up = ("--watch", str(tree), "--metrics", "127.0.0.1:0")
+    assert "all that is needed is here" in ops("up", "--prepare")
+    assert not instance.run.exists() and not instance.data.exists()
     first = ops("up", *up)
     assert "hello/container/web" in first
     assert str(instance.agent_socket) in first
