@@ -162,7 +162,7 @@ class Assembly:
             overlay = prepare(self._images, image.id, place)
         else:
             overlay = prepare_stack(Stack(config.lower, config.lower_root), place)
-        return replace(overlay, lower=(*overlay.lower, self._mount_points))
+        return overlay._replace(lower=(*overlay.lower, self._mount_points))
 
     def _oci(
         self, config: ContainerConfig, image: ImageInfo, overlay: Overlay, *, is_starting: bool

@@ -8,7 +8,6 @@ written. Standard library only; touches nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from runtime.devices import parse_rules
@@ -33,8 +32,7 @@ class Write(NamedTuple):
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hierarchies:
+class Hierarchies(NamedTuple):
     """The cgroup file systems of this host.
 
     v1: controller -> mount point. unified: the v2 mount point, "" when there is none.

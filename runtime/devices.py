@@ -12,15 +12,13 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime.errors import Invalid, NotFound
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """A node: kind is "c", "b" or "p"; path is absolute inside the container."""
 
     path: str
@@ -32,8 +30,7 @@ class Device:
     gid: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One line of a device cgroup. kind "a" is all; None stands for every number."""
 
     allow: bool

@@ -14,9 +14,8 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime import mapped_mounts
 from runtime import syscalls as sys_
@@ -70,8 +69,7 @@ _TARGETS_IN_PROC = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Overlay:
+class Overlay(NamedTuple):
     """A root made of layers. lower: directories, the topmost first. upper "" is a read-only view."""
 
     lower: tuple[str, ...]
@@ -90,8 +88,7 @@ class Overlay:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One mount, ready to be applied.
 
     kind: "bind", or a file system's name. flags: MS_*. data: the file system's own options.
@@ -405,7 +402,7 @@ def apply_bind(
     try:
         is_apart = mount.mapped and not mapped_mounts.is_mapped(tree, mount, users)
         if is_apart:
-            flat = replace(mount, flags=mount.flags & ~sys_.MS_REC)
+            flat = mount._replace(flags=mount.flags & ~sys_.MS_REC)
             whole, tree = tree, source_tree(flat)
             os.close(whole)
             mapped_mounts.map_top(tree, flat, users)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from runtime import mounts, syscalls
@@ -30,7 +29,7 @@ def compose(overlay: mounts.Overlay, wanted: Sequence[Mapping[str, Any]], *, rea
         os.close(target)
     for mount in mounts.parse_mounts(wanted, ""):
         if mount.kind == "bind" and not mount.target.startswith(_OWN):
-            _bind(replace(mount, mapped=False), root)
+            _bind(mount._replace(mapped=False), root)
     if read_only:
         syscalls.mount_setattr(root, "", syscalls.AT_EMPTY_PATH, syscalls.MOUNT_ATTR_RDONLY)
     return root

@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 from runtime import syscalls as sys_
@@ -42,8 +41,7 @@ from runtime.users import Identity
 _OWNED = sys_.CLONE_NEWNS | sys_.CLONE_NEWUTS | sys_.CLONE_NEWIPC | sys_.CLONE_NEWCGROUP
 
 
-@dataclass(frozen=True, slots=True)
-class Wiring:
+class Wiring(NamedTuple):
     """What a child gets besides its plan. parent_end: the other end of the channel, to be closed, else
     its end would never be seen. says_ready: as in LaunchRequest."""
 

@@ -26,7 +26,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 from runtime import cgroups, syscalls, user_namespaces
@@ -55,8 +55,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
+class LaunchRequest(NamedTuple):
     """A container to start.
 
     config: a parsed OCI runtime-spec config. bundle: its directory (a relative root.path is below
@@ -78,12 +77,11 @@ class LaunchRequest:
     seccomp: bytes | None = None
     gate_socket: int = -1
     keep_descriptors: int = 0
-    state: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = MappingProxyType({})
     says_ready: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ExecRequest:
+class ExecRequest(NamedTuple):
     """A further process for a running container.
 
     pid, pidfd: the container's first process. stdio, keep_descriptors: as in LaunchRequest.
@@ -104,8 +102,7 @@ class Launched(NamedTuple):
     channel: socket.socket
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A container that lacks only its process: what `fork` needs, and the descriptors it is made of.
 
     namespaces: (descriptor, flag) that the child enters, the mount namespace first. A kill of this
@@ -155,7 +152,7 @@ def build(request: LaunchRequest) -> Prepared:
     pair = _channel() if plan.process.terminal else None
     prepared = Prepared(request, plan, directories, pair)
     try:
-        prepared = replace(prepared, pid_namespace=_pid_namespace(plan))
+        prepared = prepared._replace(pid_namespace=_pid_namespace(plan))
         # Hooks and user namespaces begin with a process; all else is faster without one: what a forked
         # interpreter touches is copied page by page, and that is most of the cost of a start.
         # From another user namespace there is no way back.
@@ -316,7 +313,7 @@ def _build(prepared: Prepared) -> Prepared:
         if prepared.pair and plan.users is None:
             slave = open_console(plan.process, root, prepared.pair[0], True)
         built = child.Built(root, slave, identity(plan.process, root), users)
-        return replace(prepared, namespaces=tuple(namespaces), built=built)
+        return prepared._replace(namespaces=tuple(namespaces), built=built)
     except BaseException:
         for descriptor in (*(descriptor for descriptor, _ in namespaces), root, slave, users):
             if descriptor >= 0:

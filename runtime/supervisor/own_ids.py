@@ -8,8 +8,7 @@ Called by `prepare`. Standard library only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from runtime.devices import Device
 from runtime.errors import Invalid, Unsupported
@@ -21,8 +20,7 @@ _OWNERS = ("uid", "gid")  # mount options that name one, and what they are witho
 _DEFAULTS: dict[str, dict[str, int]] = {"tmpfs": {"uid": 0, "gid": 0}, "devpts": {}}
 
 
-@dataclass(frozen=True, slots=True)
-class Users:
+class Users(NamedTuple):
     """A user namespace: ids 0 to size-1 inside are first and on outside. path: a file of it, or of what it
     owns; "" for a new one."""
 
@@ -67,8 +65,8 @@ def owned_mount(mount: Mount, users: Users) -> Mount:
     owners = dict(_DEFAULTS[mount.kind])
     owners.update({name: _number(mount, value) for name, _, value in options if name in _OWNERS})
     kept = [f"{name}{sign}{value}" for name, sign, value in options if name not in _OWNERS]
-    return replace(
-        mount, data=",".join((*kept, *(f"{name}={users.outside(id)}" for name, id in owners.items())))
+    return mount._replace(
+        data=",".join((*kept, *(f"{name}={users.outside(id)}" for name, id in owners.items())))
     )
 
 
@@ -81,4 +79,4 @@ def _number(mount: Mount, text: str) -> int:
 def owned_device(device: Device, users: Users) -> Device:
     """A node keeps its mode; an owner that the container has not becomes its root."""
     uid, gid = (id if id < users.size else 0 for id in (device.uid, device.gid))
-    return replace(device, uid=users.outside(uid), gid=users.outside(gid))
+    return device._replace(uid=users.outside(uid), gid=users.outside(gid))

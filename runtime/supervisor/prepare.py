@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from runtime import security, syscalls
@@ -74,8 +73,7 @@ class ProcessPlan(NamedTuple):
     ignored: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """All that the child does, in order.
 
     cgroups: (name below /sys/fs/cgroup, host directory), for the mount that shows the container its own.
