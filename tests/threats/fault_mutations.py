@@ -125,7 +125,7 @@ RACES = (
         f"{K}/daemon/test_daemon.py::test_of_many_agents_one_runs_and_the_others_say_why",
     ),
     Mutation(
-        "R32", "runtime/supervisor/main.py", "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "        pass\n",
+        "R32", "runtime/supervisor/serving.py", "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n", "        pass\n",
         f"{K}/supervisor/test_survival.py::test_two_starters_make_one_supervisor",
     ),
     Mutation(

@@ -14,6 +14,6 @@ LOGS = (
     Mutation("F10", FILE, "os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC", "os.O_APPEND | os.O_CLOEXEC", f"{_F10}_a_link_in_place_of_a_log_is_not_written_through"),
     Mutation("F10", READ, "os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC", "os.O_RDONLY | os.O_CLOEXEC", f"{_F10}_a_link_beside_a_log_is_not_read"),
     Mutation("F10", READ, "        if error.errno in (errno.ENOENT, errno.ELOOP):", "        if error.errno == errno.ENOENT:", f"{_F10}_a_link_beside_a_log_is_not_read"),
-    Mutation("R37", "runtime/supervisor/main.py", "        adoption.adopt_all(server)\n", "", "tests/e2e/test_mass_recovery.py::test_r37_agent_and_supervisor_are_killed"),
+    Mutation("R37", "runtime/supervisor/serving.py", "        adoption.adopt_all(server)\n", "", "tests/e2e/test_mass_recovery.py::test_r37_agent_and_supervisor_are_killed"),
     Mutation("R6", "agent/images/keeper.py", "            if self.alarm is not None and await self._has_room_again():\n", "            if False:\n", "tests/unit/agent_images/test_keeper.py"),
 )  # fmt: skip
