@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from runtime import syscalls
@@ -52,23 +53,25 @@ def parse_id(text: str) -> int | None:
     return int(text)
 
 
-def parse_passwd(data: bytes) -> list[Passwd]:
-    """Entries of an /etc/passwd. Malformed lines are skipped, as libc does."""
-    found = []
+def parse_passwd(data: bytes) -> Iterator[Passwd]:
+    """Entries of an /etc/passwd, as far as they are asked for: most look for root, who is the first.
+    Malformed lines are skipped, as libc does."""
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
         fields = line.split(":")
         if len(fields) < 6 or not fields[0] or line[0] == "#":
             continue
         uid, gid = _file_id(fields[2]), _file_id(fields[3])
         if uid is not None and gid is not None:
-            found.append(Passwd(fields[0], uid, gid, fields[5]))
-    return found
+            yield Passwd(fields[0], uid, gid, fields[5])
 
 
-def parse_group(data: bytes) -> list[Group]:
-    """Entries of an /etc/group. Malformed lines are skipped."""
+def parse_group(data: bytes, names: Sequence[str]) -> list[Group]:
+    """Entries of an /etc/group that are of one of these names, or may have one as a member. Malformed lines
+    are skipped, and those that hold none of the names are not taken apart."""
     found = []
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        if not any(map(line.__contains__, names)):
+            continue
         fields = line.split(":")
         if len(fields) < 4 or not fields[0] or line[0] == "#":
             continue
@@ -86,9 +89,13 @@ def _file_id(text: str) -> int | None:
 
 
 def identify(
-    user: str, extra_groups: Sequence[str], passwd: Iterable[Passwd], groups: Iterable[Group]
+    user: str,
+    extra_groups: Sequence[str],
+    passwd: Iterable[Passwd],
+    groups_of: Callable[[Sequence[str]], Sequence[Group]],
 ) -> Identity:
-    """The identity that a user string means, by Docker's rules. Pure.
+    """The identity that a user string means, by Docker's rules. Pure. groups_of: those that have one of
+    these names, or one of them as a member, and maybe others.
 
     user: "", "uid", "name", "uid:gid", "name:group". A number needs no entry; a name does. The
     groups that list the user count unless the user string names a group. `Invalid` otherwise.
@@ -98,8 +105,8 @@ def identify(
         raise Invalid("find user", user, "not of the form user[:group]", "for example 1000:1000")
     if user and not name:
         raise Invalid("find user", user, "the user is missing", "for example 1000:1000")
-    groups = tuple(groups)
     entry, uid = _user(name, passwd)
+    groups = groups_of([each for each in (group or (entry and entry.name), *extra_groups) if each])
     gid = _group(group, groups) if group else (entry.gid if entry else 0)
     supplementary = [gid]
     if not group and entry is not None:
@@ -172,8 +179,8 @@ def _read(root: int, path: str, found: int, size_bytes: int) -> bytes:
 def resolve(root: int, user: str, extra_groups: Sequence[str]) -> Identity:
     """`identify` with the files of the root directory that the descriptor root stands for."""
     passwd = parse_passwd(read_in_root(root, "/etc/passwd"))
-    groups = parse_group(read_in_root(root, "/etc/group"))
-    return identify(user, extra_groups, passwd, groups)
+    groups_of = partial(parse_group, read_in_root(root, "/etc/group"))
+    return identify(user, extra_groups, passwd, groups_of)
 
 
 def home(root: int, uid: int) -> str:

@@ -317,8 +317,8 @@ def execute(candidates: list[str], arguments: tuple[str, ...], environment: dict
     problem: OSError = FileNotFoundError(errno.ENOENT, _NOT_IN_PATH)
     for path in candidates:
         try:
-            _refuse_magic(path, 4)
-            os.execve(path, arguments, environment)
+            if _is_there(path, 4):
+                os.execve(path, arguments, environment)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR) and problem.errno == errno.ENOENT:
                 problem = error
@@ -328,14 +328,17 @@ def execute(candidates: list[str], arguments: tuple[str, ...], environment: dict
     raise Invalid("execute", arguments[0], reason, hint) from problem
 
 
-def _refuse_magic(path: str, depth: int) -> None:
-    """ELOOP for a program, or for an interpreter named by its first line, behind a link of /proc."""
+def _is_there(path: str, depth: int) -> bool:
+    """Whether a program is, with the interpreter that its first line names. ELOOP for either behind a link
+    of /proc."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
     try:
-        opened = sys_.openat2(sys_.AT_FDCWD, path, flags, 0, sys_.RESOLVE_NO_MAGICLINKS)
+        opened = sys_.openat2_if_there(sys_.AT_FDCWD, path, flags, sys_.RESOLVE_NO_MAGICLINKS)
     except PermissionError:
         os.close(sys_.openat2(sys_.AT_FDCWD, path, os.O_PATH, 0, sys_.RESOLVE_NO_MAGICLINKS))
-        return
+        return True
+    if opened < 0:
+        return False
     try:
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise PermissionError(errno.EACCES, "not a regular file")
@@ -343,5 +346,4 @@ def _refuse_magic(path: str, depth: int) -> None:
     finally:
         os.close(opened)
     words = first[2:].split(b"\n", 1)[0].split() if first.startswith(b"#!") else []
-    if words and depth:
-        _refuse_magic(os.fsdecode(words[0]), depth - 1)
+    return not (words and depth) or _is_there(os.fsdecode(words[0]), depth - 1)

@@ -39,7 +39,7 @@ T, U, F = "tests/threats", "tests/unit/runtime", "tests/faults"
 JOURNAL, UNIT_JOURNAL = "agent/reconcile/journal.py", "tests/unit/reconcile/test_journal.py"
 
 MUTATIONS = (
-    Mutation("A1", PROCESS, "            _refuse_magic(path, 4)\n", "", f"{T}/test_a01_host_binary.py"),
+    Mutation("A1", PROCESS, "            if _is_there(path, 4):\n", "            if True:\n", f"{T}/test_a01_host_binary.py"),
     Mutation(
         "A1", "runtime/supervisor/interpreter.py", "syscalls.MOUNT_ATTR_RDONLY)", "0)",
         f"{T}/test_a01_host_binary.py::test_a1_nothing_of_the_host_is_to_be_written_to_through_the_mount",
@@ -284,7 +284,7 @@ MUTATIONS = (
         f"{T}/test_e08_sockets.py::test_e8_the_supervisor_answers_root_alone",
     ),
     Mutation(
-        "E8", "runtime/supervisor/main.py", "    os.chmod(temporary, 0o600)\n", "    os.chmod(temporary, 0o666)\n",
+        "E8", "runtime/supervisor/serving.py", "    os.chmod(temporary, 0o600)\n", "    os.chmod(temporary, 0o666)\n",
         f"{T}/test_e08_sockets.py",
     ),
     Mutation("F5", "agent/api/things.py", "file.read(MAX_COMMAND_BYTES)", "file.read()", f"{T}/test_f05_processes.py"),

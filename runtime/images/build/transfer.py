@@ -252,7 +252,9 @@ def _group(root: int, name: str, text: str) -> int:
     number = users.parse_id(name)
     if number is not None:
         return number
-    entry = next((each for each in users.parse_group(_read(root, _GROUP)) if each.name == name), None)
+    entry = next(
+        (each for each in users.parse_group(_read(root, _GROUP), (name,)) if each.name == name), None
+    )
     if entry is None:
         raise Invalid("copy files", f"--chown={text}", f"no group {name} in the image", "use a number")
     return entry.gid

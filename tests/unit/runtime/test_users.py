@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,20 @@ import pytest
 from runtime import users
 from runtime.errors import Invalid
 
-PASSWD = users.parse_passwd(
-    b"root:x:0:0:root:/root:/bin/sh\n"
-    b"web:x:1000:1001:Web:/srv:/bin/sh\n"
-    b"1:x:7:7:a digit for a name:/one:/bin/sh\n"
-    b"# comment:x:5:5::/:\n"
-    b"broken line\n"
-    b"huge:x:4294967296:0::/:\n"
-    b"neg:x:-1:0::/:\n"
+PASSWD = tuple(
+    users.parse_passwd(
+        b"root:x:0:0:root:/root:/bin/sh\n"
+        b"web:x:1000:1001:Web:/srv:/bin/sh\n"
+        b"1:x:7:7:a digit for a name:/one:/bin/sh\n"
+        b"# comment:x:5:5::/:\n"
+        b"broken line\n"
+        b"huge:x:4294967296:0::/:\n"
+        b"neg:x:-1:0::/:\n"
+    )
 )
-GROUPS = users.parse_group(
-    b"root:x:0:\nwheel:x:10:root,web\nweb:x:1001:\nvideo:x:44:web\nbad:x:notanumber:web\n20:x:99:\n"
+GROUPS = partial(
+    users.parse_group,
+    b"root:x:0:\nwheel:x:10:root,web\nweb:x:1001:\nvideo:x:44:web\nbad:x:notanumber:web\n20:x:99:\n",
 )
 
 
@@ -61,6 +65,15 @@ def test_identity(user: str, extra: tuple[str, ...], expected: tuple[int, int, t
 def test_what_is_no_user_is_refused(user: str) -> None:
     with pytest.raises(Invalid):
         users.identify(user, (), PASSWD, GROUPS)
+
+
+def test_only_what_may_be_meant_is_taken_apart() -> None:
+    """A name that is part of another is asked for by no mistake, and an empty list asks for nothing."""
+    data = b"root:x:0:\nrooted:x:1:\nwheel:x:10:web,root\nvideo:x:44:webmaster\n"
+    assert [each.name for each in users.parse_group(data, ("root",))] == ["root", "rooted", "wheel"]
+    assert users.parse_group(data, ()) == []
+    found = users.identify("web", (), [users.Passwd("web", 5, 6, "")], partial(users.parse_group, data))
+    assert found.groups == (6, 10)
 
 
 def test_home_comes_from_the_image() -> None:
