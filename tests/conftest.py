@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from runtime.layout import Layout
@@ -20,6 +21,12 @@ from tests import leaks
 ROOT_FOLDERS = ("kernel", "contract", "api", "e2e", "threats", "faults")
 HANG_SECONDS, SLOW_SECONDS = int(os.environ.get("SETPOINT_HANG_SECONDS", "120")), 600
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# How long Hypothesis takes over an example says nothing on a machine that has other work.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy")
 
 # A shell's background has it ignored, and so would all that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
