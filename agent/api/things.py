@@ -5,6 +5,7 @@ runtime's face; changes nothing but what `rm` names.
 from __future__ import annotations
 
 import asyncio
+import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,7 @@ async def doctor(request: web.Request) -> web.Response:
     notes = "; ".join(context.store.notes)
     is_up = bool(getattr(context.engine, "is_supervisor_up", True))
     return web.json_response({
+        "program": _program(context),
         "source": _check(not failure, failure or str(source.get("where") or "none")),
         "manifests": _check(not errors, f"{errors} errors"),
         "supervisor": _check(is_up, "runs" if is_up else "is being started again"),
@@ -188,6 +190,14 @@ async def doctor(request: web.Request) -> web.Response:
         "disk": _disk(context),
         "loop": _check(True, f"{len(context.loop.objects())} objects"),
     })  # fmt: skip
+
+
+def _program(context: Context) -> dict[str, Any]:
+    """Whether it is still what is on the disk, and its Python."""
+    if not context.program.is_outdated():
+        return _check(True, f"as it began, by Python {platform.python_version()}")
+    how = "setpoint agent --detach starts it anew, or systemctl restart setpoint-agent"
+    return {"ok": False, "detail": "upgraded since the agent began", "hint": how}
 
 
 def _disk(context: Context) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from agent.client import Client
 from agent.wire import AgentDown
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary
 from runtime.model import Drift
+from runtime.program import Program
 from store.records import Key
 
 from .agents import Agent, ApiEngine, Place
@@ -370,11 +371,15 @@ def test_stats_of_what_runs(client: Client) -> None:
     assert {"cpu_seconds", "memory_bytes", "pids", "at"} <= stats[0].keys()
 
 
-def test_doctor_and_version(client: Client) -> None:
-    checks = {name: check["ok"] for name, check in client.doctor().items()}
+@pytest.mark.parametrize("is_outdated", [False, True])
+def test_doctor_and_version(client: Client, is_outdated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "is_outdated", lambda _: is_outdated)
+    doctor, version = client.doctor(), client.version()
     parts = ("source", "manifests", "supervisor", "store", "disk", "loop")
-    assert checks == dict.fromkeys(parts, True)
-    assert client.version()["instance"] == "t"
+    checks = {name: check["ok"] for name, check in doctor.items()}
+    assert checks == dict.fromkeys(parts, True) | {"program": not is_outdated}
+    assert ("setpoint agent --detach" in doctor["program"].get("hint", "")) is is_outdated
+    assert (version["instance"], version["is_outdated"]) == ("t", is_outdated)
 
 
 def test_revisions(agent: Agent, place: Place) -> None:
