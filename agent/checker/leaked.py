@@ -116,7 +116,7 @@ def _address(value: int) -> str:
 
 def _files(seen: Seen) -> Iterator[Finding]:
     for path, why in {**seen.disk.strays, **seen.images.strays}.items():
-        hint = "setpoint image prune" if below([seen.layout.images], path) else _START
+        hint = "setpoint system prune" if below([seen.layout.images], path) else _START
         yield Finding("leaked", f"{'directory' if Path(path).is_dir() else 'file'} {path}", why, hint)
     for device, file in seen.kernel.loops.items():
         yield Finding("leaked", f"loop device {device}", f"it is on {file}", f"losetup -d {device}")
