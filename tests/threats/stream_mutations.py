@@ -41,7 +41,6 @@ STREAMS = (
     Mutation("F5", WAYS, "        self._reader = self._body = None\n", "        self._body = None\n", f"{_PARTING}[at once]"),
     Mutation("F5", WAYS, "        forget_place(exc)\n", "", f"{_PARTING}[broken]"),
     Mutation("F5", WAYS, "        except ConnectionError:\n            return web.StreamResponse(), True\n", "        finally:\n            pass\n", f"{_PARTING}[gone meanwhile]"),
-    Mutation("F5", WAYS, "        let_go(self.transport)\n", "", f"{_PARTING}[nothing]"),
     Mutation("F5", WAYS, "            forget_place(getattr(message, \"exc\", None))  # of what is no HTTP\n", "", f"{_PARTING}[no HTTP]"),
     Mutation("F5", BLOCKS, "            if is_last and not self._is_followed and file.offset >= self._end:\n", "            if False:\n", "tests/unit/runtime/test_log_blocks.py"),
     Mutation(
