@@ -289,6 +289,24 @@ def supervisor_stopped_containers_run_on() -> str:
     return ""
 
 
+def an_upgrade_is_taken_up_in_place() -> str:
+    """As after `git pull`: the agent's restart has the supervisor become the new program, whose signs of life
+    its service goes on to hear."""
+    before, supervisor = pids(), main_pid("setpoint-supervisor")
+    os.utime(CHECKOUT / "runtime/supervisor/container.py")
+    expect("upgraded since" in setpoint("version"), "the agent does not know that it is outdated")
+    run("systemctl", "restart", "setpoint-agent")
+    until(lambda: "--resume" in read(f"/proc/{supervisor}/cmdline"), "the supervisor is the new program")
+    heard = last_sign("setpoint-supervisor")
+    until(lambda: last_sign("setpoint-supervisor") != heard, "a sign of life of the new program")
+    check_adoption(before, supervisor)
+    return ""
+
+
+def last_sign(unit: str) -> str:
+    return run("systemctl", "show", "--value", "--property", "WatchdogTimestampMonotonic", unit).strip()
+
+
 def supervisor_killed_often_is_always_started_again() -> str:
     """More often than systemd's own limit of starts, five in ten seconds."""
     before, began = pids(), time.monotonic()
@@ -414,6 +432,7 @@ FIRST = (
     agent_stopped_containers_run_on,
     supervisor_killed_containers_run_on,
     supervisor_stopped_containers_run_on,
+    an_upgrade_is_taken_up_in_place,
     supervisor_killed_often_is_always_started_again,
     those_that_hang_are_replaced,
     killed_process_comes_back,
