@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,7 @@ class Watch(FileSystemEventHandler):
     def start(self, loop: asyncio.AbstractEventLoop, directories: Iterable[tuple[Path, bool]]) -> str:
         """Watch each (directory, with all below it?). Returns why it could not, or "". Walks the whole
         directory, so call it in a thread."""
+        _be_quiet()
         self._loop = loop
         self._observer = Observer()
         try:
@@ -110,3 +112,10 @@ class Watch(FileSystemEventHandler):
         if must_wake and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: we are late
                 self._loop.call_soon_threadsafe(self._wake)
+
+
+def _be_quiet() -> None:
+    """A directory that is made while its new parent is being walked is met twice: by the walk, and by its own
+    event. It is watched all the same, but watchdog warns, in a line with the names of all that it watches;
+    Python keeps each such line, and where warnings are errors that ends watchdog's thread."""
+    warnings.filterwarnings("ignore", "Callback with id '[0-9]+' already exists", RuntimeWarning)

@@ -26,6 +26,10 @@ _HARD_TIMES = "tests/threats/test_c05_registry_hard_times.py"
 
 WATCHED = (
     Mutation(
+        "R17", WATCH, "        _be_quiet()\n", "",
+        f"{_DIRECTORY}::test_a_directory_made_while_its_parent_is_walked_is_watched",
+    ),
+    Mutation(
         "R17", WATCH, "            if event.is_directory or self._burst.count > MANY:\n", "            if event.is_directory:\n",
         f"{_DIRECTORY}::test_a_flood_of_events_means_look_at_everything",
     ),

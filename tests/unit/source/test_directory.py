@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify import InotifyWatchGroup
 
 from agent.manifest.objects import Revision
 from agent.source import tree
@@ -67,6 +68,28 @@ async def test_first_look_and_every_kind_of_change(tmp_path: Path) -> None:
 
         shutil.rmtree(tmp_path / "old")
         assert set((await following(revisions)).files) == {"shop/api.yaml", ".env"}
+        assert not source.is_polling
+
+
+async def test_a_directory_made_while_its_parent_is_walked_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent is watched, so there is an event of it, and the walk of the parent meets it, too."""
+    add = InotifyWatchGroup._add_callback
+
+    def add_slowly(group: InotifyWatchGroup, path: bytes) -> None:
+        add(group, path)
+        if path.endswith(b"/new"):
+            os.makedirs(os.path.join(path, b"deep"), exist_ok=True)
+
+    monkeypatch.setattr(InotifyWatchGroup, "_add_callback", add_slowly)
+    async with watching(tmp_path) as (source, revisions):
+        await following(revisions)
+        (tmp_path / "new").mkdir()
+        await until(lambda: (tmp_path / "new/deep").exists())
+        for name in ("a.yaml", "b.yaml"):
+            write(tmp_path / "new/deep" / name)
+            assert f"new/deep/{name}" in (await following(revisions)).files
         assert not source.is_polling
 
 
