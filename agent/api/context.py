@@ -89,6 +89,7 @@ class Context:
     execs: ExecRegistry = field(default_factory=ExecRegistry)  # of the Docker API
     exits: Exits = field(default_factory=Exits)  # for who waits for a container's end
     attached: dict[str, set[asyncio.Future[None]]] = field(default_factory=dict)  # by container
+    reading: dict[str, set[asyncio.Future[None]]] = field(default_factory=dict)  # who was sent all of it
     rendered: Rendered = field(default_factory=Rendered)  # of the Docker API, too
     log_watch: LogWatch = field(default_factory=LogWatch)  # for who follows logs
 

@@ -7,20 +7,16 @@ that the connection is gone.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
-import fcntl
 import select
-import socket
 import struct
-import termios
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+from agent.api import taken
 from agent.api.ways import Inbound
 from runtime.errors import Invalid
 
@@ -28,8 +24,6 @@ HIGH_BYTES = 1 << 18  # received and not yet read: the client waits
 FRAME = struct.Struct("!BxxxI")
 MAX_FRAME_BYTES = 1 << 20
 MOMENT_SECONDS = 0.01  # in which a client by TCP reads what came
-FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.05  # between two; each is half as long again
-
 
 BEGUN = web.RequestKey("the answer has begun", bool)  # what goes wrong then ends the connection
 
@@ -151,18 +145,10 @@ class Connection(asyncio.Protocol):
     async def wait_taken(self, seconds: float) -> None:
         """Until the client has read all that was sent to it, or the time is over. On a UNIX socket only: on
         others nobody knows, and a moment must do."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is None or sock.family != socket.AF_UNIX:
+        if taken.is_known(self._transport):
+            await taken.wait_taken(self._transport, seconds)
+        else:
             await asyncio.sleep(MOMENT_SECONDS)
-            return
-        end, look = time.monotonic() + seconds, FIRST_LOOK_SECONDS
-        while not self.is_lost and time.monotonic() < end:
-            waiting = array.array("i", [0])
-            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, waiting)  # unix_outq_len()
-            if not waiting[0]:
-                return
-            await asyncio.sleep(look)
-            look = min(look * 1.5, LONGEST_LOOK_SECONDS)
 
     async def read_frame(self) -> tuple[int, bytes] | None:
         """One frame of `agent.wire`'s, or None at the end. Raises Invalid for one too large."""
@@ -187,12 +173,20 @@ class Connection(asyncio.Protocol):
     async def write_frame(self, stream: int, content: bytes) -> None:
         await self.write(FRAME.pack(stream, len(content)) + content)
 
+    async def end(self, seconds: float) -> None:
+        """Say that all is said, and wait for so long until the client has read it."""
+        self._end_half()
+        await taken.wait_taken(self._transport, seconds)
+
     def close(self) -> None:
         """All is said: the client hears of it now, and not when all that was held for it has been freed."""
-        if self._transport.can_write_eof():
+        self._end_half()
+        self._transport.close()
+
+    def _end_half(self) -> None:
+        if not self.is_lost and self._transport.can_write_eof():  # not in TLS
             with contextlib.suppress(OSError):
                 self._transport.write_eof()
-        self._transport.close()
 
 
 def take_over(

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from aiohttp import WSMsgType, web
 
 from agent.api.context import Context
-from agent.api.docker.attached import attached
+from agent.api.docker.attached import LONGEST_SECONDS, attached, reading
 from agent.api.docker.detach_keys import read_keys
 from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, record_of
@@ -92,7 +92,9 @@ async def attach(request: web.Request) -> web.StreamResponse:
         await take_head(connection)
         talking = _talk(context, state, wish, streams, connection.write, connection.read)
         await _unless_lost(talking, connection.wait_lost())
-        connection.close()
+    with reading(context, state.id):
+        await connection.end(LONGEST_SECONDS)
+    connection.close()
     return Upgraded()
 
 

@@ -262,7 +262,8 @@ async def _thaw(context: Context, state: ContainerState) -> None:
 
 async def wait(request: web.Request) -> web.StreamResponse:
     """?condition=not-running (default), next-exit, removed. The head of the answer is sent at once: clients
-    wait for it before they start the container."""
+    wait for it before they start the container. Of one that asks while it runs, that head may be unread when
+    the container ends: it would find the end there, before it looks at what was printed meanwhile."""
     context, state = _asked_for(request)
     condition = request.query.get("condition") or "not-running"
     if condition not in ("not-running", "next-exit", "removed"):
@@ -278,7 +279,7 @@ async def wait(request: web.Request) -> web.StreamResponse:
         await response.write(b"")
         code = await ended
         if _has_run(context, state):
-            await all_is_sent(context, state.id)
+            await all_is_sent(context, state.id, is_read=state.phase != "created")
         await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")
     finally:
         ended.cancel()
