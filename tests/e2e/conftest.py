@@ -10,7 +10,7 @@ import pytest
 
 from runtime.layout import Layout
 from tests.e2e.own_story import own_story
-from tests.e2e.story import PROGRAM, Story
+from tests.e2e.story import PROGRAM, Story, is_alive
 
 
 @pytest.fixture
@@ -41,3 +41,17 @@ def shared_story(busybox_archive: Path, tmp_path_factory: pytest.TempPathFactory
         story.start_agent()
         story.setpoint("image", "load", busybox_archive)
         yield story
+
+
+@pytest.fixture(autouse=True)
+def _agent_outlives(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that the shared story's agent does not survive is told so, and those after it have one again."""
+    if "shared_story" not in request.fixturenames:
+        yield
+        return
+    story: Story = request.getfixturevalue("shared_story")
+    yield
+    if is_alive(story.agent_pid()):
+        return
+    story.start_agent()
+    pytest.fail("the shared story's agent has ended in this test")

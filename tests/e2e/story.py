@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,6 +122,17 @@ class Story:
 
     def kill(self, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def without_agent(self) -> Iterator[None]:
+        """It is killed, and started again whatever is found meanwhile: other tests may have the same one."""
+        pid = self.agent_pid()
+        self.kill(pid)
+        try:
+            eventually(lambda: not is_alive(pid), "the agent is gone")
+            yield
+        finally:
+            self.start_agent()
 
     def apply(self, files: dict[str, str | None], message: str = "Change", seconds: float = SECONDS) -> str:
         """Commit, and wait until all of it is ready."""

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, IPv6Network
 import pytest
 
 from tests.e2e.project import BASE, Project
-from tests.e2e.story import Story, eventually, free_port, is_alive
+from tests.e2e.story import Story, eventually, free_port
 
 COMPOSE = (
     BASE
@@ -86,13 +86,8 @@ def test_ipv6_that_comes_later(project: Project, port: int) -> None:
 
 def test_an_agent_that_was_killed_takes_it_over(project: Project) -> None:
     story, before = project.story, project.container("web")
-    pid = story.agent_pid()
-    story.kill(pid)
-    eventually(lambda: not is_alive(pid), "the agent is gone")
-    try:
+    with story.without_agent():
         assert "nothing is lost" in story.setpoint("doctor", "--leaks")
-    finally:
-        story.start_agent()  # other modules' too
     project.settle()
     after = project.container("web")
     assert (after["pid"], after["addresses6"]) == (before["pid"], before["addresses6"])
