@@ -1,5 +1,7 @@
 """Between aiohttp and its parser: a request that can be answered at once is, and aiohttp never hears of it.
 Used by `ways.Inbound`; knows no handler.
+
+What follows a request that asks to leave HTTP is given to no parser, which would throw it away.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ MAX_BODY_BYTES = 1 << 16
 
 class EarlyReader:
     """aiohttp's parser of one connection. answer: gets a whole request that keeps the connection and asks for
-    nothing but an answer; whether it gave one. body: what came behind the head that is fed next; b"" when it
-    was read with it. waits: the request whose body has not come yet: many clients write it by itself."""
+    nothing but an answer, or to leave HTTP; whether it gave one. body: what came behind the head that is fed
+    next, and then what is left of it; b"" when it was read with it. waits: the request whose body has not
+    come yet: many clients write it by itself."""
 
     __slots__ = ("_answer", "_parser", "body", "waits")
 
@@ -31,6 +34,9 @@ class EarlyReader:
 
     def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
         waits, self.waits = self.waits, None
+        if waits is not None and waits[0].upgrade:
+            missing = body_length(waits[0]) - waits[1].total_bytes
+            data, self.body = data[:missing], data[missing:]
         messages, is_upgraded, tail = self._parser.feed_data(data)
         if waits is not None:
             messages = (waits, *messages)
@@ -51,9 +57,12 @@ class EarlyReader:
         """Without a body, or with one that has come."""
         if payload.is_eof():
             return True
-        if not self.body or message.headers.get("Content-Length") != str(len(self.body)):
+        if not self.body or not _is_small(message):
             return False
-        body, self.body = self.body, b""
+        length = body_length(message)
+        if len(self.body) < length or (len(self.body) > length and not message.upgrade):
+            return False
+        body, self.body = self.body[:length], self.body[length:]
         self._parser.feed_data(body)
         return bool(payload.is_eof())
 
@@ -67,10 +76,19 @@ def _is_plain(message: Any) -> bool:
         message.method in METHODS
         and message.version == HttpVersion11
         and not message.should_close
-        and not message.upgrade
+        and not (message.upgrade and is_websocket(message))
         and not message.chunked
         and "Expect" not in message.headers
     )
+
+
+def is_websocket(message: Any) -> bool:
+    return bool(message.headers.get("Upgrade", "").lower() == "websocket")
+
+
+def body_length(message: Any) -> int:
+    """Of a request whose body is not in chunks; the parser has seen that it is a number."""
+    return int(message.headers.get("Content-Length", "0"))
 
 
 def _is_small(message: Any) -> bool:

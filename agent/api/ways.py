@@ -125,10 +125,12 @@ class Inbound(RequestHandler):
         if self._busy is not None:
             self._hold(data)
             return
-        if self._body_left is None and self.is_waiting and data:
+        if self._body_left is None and self.is_waiting:
             data = self._take_head(data)
-            if not data:
-                return
+        if data and self._has_head:
+            data = self._take_body(data)
+        if not data:
+            return
         if self._body_left is None:
             self._feed(data)
             return
@@ -143,10 +145,11 @@ class Inbound(RequestHandler):
     def _take_head(self, data: bytes) -> bytes:
         """Have a head parsed up to its end and no further; what follows it. aiohttp's parser throws away what
         comes after a request that upgrades to anything but a websocket."""
-        end = (self._last + data).find(_END_OF_HEAD) - len(self._last) + len(_END_OF_HEAD)
-        if end <= 0:
+        found = (self._last + data).find(_END_OF_HEAD)
+        if found < 0:
             self._last = (self._last + data)[1 - len(_END_OF_HEAD) :]
             return data
+        end = found - len(self._last) + len(_END_OF_HEAD)
         self._last, rest = b"", data[end:]
         if rest and self._reader is not None and len(rest) <= early_reader.MAX_BODY_BYTES:
             self._reader.body = rest
@@ -160,6 +163,16 @@ class Inbound(RequestHandler):
                 self.transport.pause_reading()
                 self._kept = rest
                 return b""
+        return rest
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Of a request that waits for it; what follows it, where that is to be told apart."""
+        self._feed(data)
+        if self._reader is None:
+            return b""
+        rest, self._reader.body = self._reader.body, b""
+        if self._messages:
+            self._body_left = _body_before_leaving(*self._messages[-1])
         return rest
 
     def _feed(self, data: bytes) -> None:
@@ -187,6 +200,7 @@ class Inbound(RequestHandler):
         self._messages.append(self._reader.waits)
         self._reader.waits = None
         self._body = self._messages[-1][1]
+        self._body_left = _body_before_leaving(*self._messages[-1])
         if not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -199,7 +213,11 @@ class Inbound(RequestHandler):
         if not self.is_waiting or self._close or self._force_close or transport.get_write_buffer_size():
             return False
         request = self._request_factory(message, payload, self, None, self._task_handler)  # type: ignore[misc, arg-type]
+        if message.upgrade:
+            self._hold_early()
         response = door.at_once(request)  # type: ignore[arg-type]
+        if self._held and (response is None or isinstance(response, web.StreamResponse)):
+            self._give_back_early()
         if response is None:
             return False
         self._is_answered = True
@@ -243,6 +261,17 @@ class Inbound(RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self.end()
 
+    def _hold_early(self) -> None:
+        """What came with a request that asks to leave HTTP is for who takes the connection over."""
+        assert self._reader is not None
+        self._held += self._reader.body
+        self._reader.body = b""
+
+    def _give_back_early(self) -> None:
+        """Nobody did: it goes the way of all that follows a request."""
+        assert self._reader is not None
+        self._reader.body, self._held = bytes(self._held), bytearray()
+
     def _hold(self, data: bytes) -> None:
         self._held += data
         if len(self._held) > MAX_EARLY_BYTES and self.transport is not None:
@@ -256,7 +285,8 @@ class Inbound(RequestHandler):
     def leave(self) -> tuple[bytes, bool]:
         """What the client said after a request that asked to leave HTTP, and whether that was all: it need
         not wait for the answer. To be called once another protocol has the transport, as reading goes on."""
-        early, self._early, self._body_left = bytes(self._early), bytearray(), None
+        early, self._body_left = bytes(self._early + self._held), None
+        self._early, self._held = bytearray(), bytearray()
         if len(early) > MAX_EARLY_BYTES and self.transport is not None:
             self.transport.resume_reading()
         return early, self._has_said_all
@@ -515,9 +545,9 @@ def _body_before_leaving(message: Any, payload: Any) -> int | None:
     which aiohttp does itself, for a body in chunks, and for what is no request."""
     if not getattr(message, "upgrade", False) or message.chunked:
         return None
-    if message.headers.get("Upgrade", "").lower() == "websocket":
+    if early_reader.is_websocket(message):
         return None
-    return 0 if payload.is_eof() else int(message.headers.get("Content-Length", "0"))
+    return 0 if payload.is_eof() else early_reader.body_length(message) - payload.total_bytes
 
 
 def way_of(request: web.BaseRequest) -> Way:

@@ -1,4 +1,5 @@
-"""Connections that a handler takes over where its request was read, without a task of aiohttp's."""
+"""Connections that a handler takes over where its request was read, without a task of aiohttp's; with an
+upgrade and without, and whatever pieces it comes in."""
 
 from __future__ import annotations
 
@@ -22,6 +23,9 @@ from agent.api.ways import Runner, Site, Way
 
 ASKED = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+LEAVES = ASKED.replace(b"Host: x", b"Host: x\r\nConnection: Upgrade\r\nUpgrade: tcp")
+EARLY = b"GET /early HTTP/1.1\r\n\r\n"  # what looks like a request is none any more
+PIECES = sorted({1, 60, *range(len(LEAVES) - 8, len(LEAVES) + 3), len(LEAVES) + len(EARLY)})
 
 
 class Served:
@@ -32,7 +36,22 @@ class Served:
         self.was_cancelled = asyncio.Event()
 
     async def echo(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
         connection = take_over(request, {}, "200 OK")
+        while data := await connection.read():
+            await connection.write(data)
+        connection.close()
+        return Upgraded()
+
+    async def in_a_task(self, request: web.Request) -> web.StreamResponse:
+        """Of aiohttp's."""
+        return await self.echo(request)
+
+    async def body(self, request: web.Request) -> web.StreamResponse:
+        """Says its body first."""
+        body = await request.read()
+        connection = take_over(request, {}, "200 OK")
+        await connection.write(body)
         while data := await connection.read():
             await connection.write(data)
         connection.close()
@@ -69,14 +88,15 @@ class Served:
 
 @pytest.fixture
 async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
-    monkeypatch.setattr(ways, "KEEPALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(ways, "KEEPALIVE_SECONDS", 0.3)
     made = Served()
     app = web.Application(middlewares=[answer_errors])
     metrics = SimpleNamespace(on_request=made.statuses.append, on_bug=lambda *_: None)
     nobody: Any = SimpleNamespace(metrics=metrics)
     app[CONTEXT] = nobody
-    for name in ("echo", "now", "waits", "fails_now", "fails_later", "refuses"):
+    for name in ("echo", "body", "now", "waits", "fails_now", "fails_later", "refuses"):
         app.router.add_post(f"/{name}", begun_at_once(getattr(made, name)))
+    app.router.add_post("/task", made.in_a_task)
     runner = Runner(app, AtOnce(app), handler_cancellation=True)
     await runner.setup()
     with socket.socket(socket.AF_UNIX) as listening:
@@ -87,16 +107,22 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def asked(
-    tmp_path: Path, name: str
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected(tmp_path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
-        writer.write(ASKED % name.encode())
         yield reader, writer
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def asked(
+    tmp_path: Path, name: str
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with connected(tmp_path) as (reader, writer):
+        writer.write(ASKED % name.encode())
+        yield reader, writer
 
 
 async def test_bytes_go_both_ways_for_longer_than_an_idle_connection_is_kept(
@@ -104,7 +130,7 @@ async def test_bytes_go_both_ways_for_longer_than_an_idle_connection_is_kept(
 ) -> None:
     async with asked(tmp_path, "echo") as (reader, writer):
         assert await reader.readexactly(len(HEAD)) == HEAD
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.8)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert await reader.readexactly(18) == b"GET / HTTP/1.1\r\n\r\n"
         writer.write_eof()
@@ -142,3 +168,74 @@ async def test_one_that_is_refused_stays_in_http(served: Served, tmp_path: Path)
         writer.write(ASKED % b"now")
         assert await reader.read() == HEAD + b"all"
     assert served.statuses == [409, 200]
+
+
+# --- with an upgrade ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["echo", "task"])
+@pytest.mark.parametrize("size", PIECES)
+async def test_what_comes_with_an_upgrade_is_for_who_takes_it(
+    served: Served, tmp_path: Path, name: str, size: int
+) -> None:
+    said = LEAVES % name.encode() + EARLY
+    async with connected(tmp_path) as (reader, writer):
+        for piece in (said[:size], said[size:]):
+            writer.write(piece)
+            await _a_moment()
+        writer.write_eof()
+        assert await reader.read() == HEAD + EARLY
+    assert served.statuses == [200]
+
+
+async def test_a_body_that_comes_byte_by_byte_is_whole(served: Served, tmp_path: Path) -> None:
+    body = b'{"a": "word"}'
+    head, _, _ = LEAVES.partition(b"{}")
+    head = (head % b"body").replace(b"Length: 2", b"Length: %d" % len(body))
+    async with connected(tmp_path) as (reader, writer):
+        for byte in head + body + b"more":
+            writer.write(bytes([byte]))
+            await _a_moment()
+        writer.write_eof()
+        assert await reader.read() == HEAD + body + b"more"
+
+
+async def test_more_than_a_read_brings_comes_whole(served: Served, tmp_path: Path) -> None:
+    much = bytes(range(256)) * 4000
+    async with connected(tmp_path) as (reader, writer):
+        writer.write(LEAVES % b"echo" + much)
+        writer.write_eof()
+        assert await reader.read() == HEAD + much
+
+
+@pytest.mark.parametrize("seconds", [0.0, ways.BODY_SOON_SECONDS * 2])
+async def test_a_body_that_comes_late_goes_through_aiohttp(
+    served: Served, tmp_path: Path, seconds: float
+) -> None:
+    head, _, _ = (LEAVES % b"echo").partition(b"{}")
+    async with connected(tmp_path) as (reader, writer):
+        writer.write(head)
+        await asyncio.sleep(seconds)
+        writer.write(b"{")
+        await asyncio.sleep(seconds)
+        writer.write(b"}" + EARLY)
+        writer.write_eof()
+        assert await reader.read() == HEAD + EARLY
+
+
+@pytest.mark.parametrize("size", PIECES)
+async def test_an_upgrade_that_is_refused_goes_on_in_http(served: Served, tmp_path: Path, size: int) -> None:
+    said = LEAVES % b"refuses" + ASKED % b"now"
+    async with connected(tmp_path) as (reader, writer):
+        for piece in (said[:size], said[size:]):
+            writer.write(piece)
+            await _a_moment()
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 409 ")
+        assert await reader.read() == HEAD + b"all"
+    assert served.statuses == [409, 200]
+
+
+async def _a_moment() -> None:
+    """In which the other end reads."""
+    for _ in range(5):
+        await asyncio.sleep(0)
