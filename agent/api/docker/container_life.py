@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api import override
+from agent.api.at_once import at_once_or
 from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import message_of, no_content, not_modified
@@ -37,11 +38,9 @@ MAX_ERROR = 1000
 ENDING_SIGNALS = ("TERM", "INT")  # sent by those who want an end, besides the container's own
 
 
-async def start(request: web.Request) -> web.Response:
-    """?checkpoint= to begin from, ?checkpoint-dir=. 204; 304 when it runs already. A container whose start
-    failed is not tried again by itself."""
+async def _start(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
-    if state.phase == "running":
+    if state.phase == "running":  # by now
         return not_modified()
     if state.phase == "paused":
         raise Conflict("", "", "cannot start a paused container, try unpause instead")
@@ -56,6 +55,14 @@ async def start(request: web.Request) -> web.Response:
         context.engine.checkpoints.choose_none(state.id)
         raise
     return no_content()
+
+
+@at_once_or(_start)
+def start(request: web.Request) -> web.Response | None:
+    """?checkpoint= to begin from, ?checkpoint-dir=. 204; 304 when it runs already. A container whose start
+    failed is not tried again by itself."""
+    _context, state = _asked_for(request)
+    return not_modified() if state.phase == "running" else None
 
 
 def _start_of(context: Context, key: Key, state: ContainerState, before: Any) -> Attempt:
@@ -93,8 +100,7 @@ def raise_gone(context: Context, key: Key, state: ContainerState) -> None:
         raise NotFound("", "", f"No such container: {state.name}")
 
 
-async def stop(request: web.Request) -> web.Response:
-    """?t= seconds (-1 waits for ever), ?signal=. 304 when it does not run."""
+async def _stop(request: web.Request) -> web.Response:
     context, state = _asked_for(request)
     if state.phase not in ("running", "paused"):
         await _keep_down(context, state)
@@ -105,6 +111,17 @@ async def stop(request: web.Request) -> web.Response:
     await wishes.change(context, key, ensure="stopped", asked=asked)
     await wait_down(context, key, state, before)
     return no_content()
+
+
+@at_once_or(_stop)
+def stop(request: web.Request) -> web.Response | None:
+    """?t= seconds (-1 waits for ever), ?signal=. 304 when it does not run."""
+    context, state = _asked_for(request)
+    if state.phase in ("running", "paused"):
+        return None
+    key = owned_key(context, "stop", state)
+    is_wanted_down = wishes.container_spec_of(context.loop.objects()[key]).ensure == "stopped"
+    return not_modified() if is_wanted_down or state.phase != "stopped" else None
 
 
 async def _keep_down(context: Context, state: ContainerState) -> None:

@@ -34,8 +34,9 @@ WORDS = {
 
 async def _list_with_sizes(request: web.Request) -> web.Response:
     context = context_of(request)
-    found = [view | await sizes_of(context, state) for state, view in _listed(request)]
-    return json_answer(found)
+    listed = _listed(request)
+    sizes = await sizes_of(context, [state for state, _view in listed])
+    return json_answer([view | size for (_state, view), size in zip(listed, sizes, strict=True)])
 
 
 @at_once_or(_list_with_sizes)

@@ -209,7 +209,8 @@ async def _inspect_with_sizes(request: web.Request) -> web.Response:
     context = context_of(request)
     state = find_container(context, request.match_info["id"])
     shown = _shown(context, state)
-    sizes = json_bytes(await sizes_of(context, state))
+    (counted,) = await sizes_of(context, [state])
+    sizes = json_bytes(counted)
     return json_bytes_answer(shown[:-1] + b"," + sizes[1:])
 
 
