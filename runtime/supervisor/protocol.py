@@ -39,6 +39,8 @@ MAX_QUEUED_BYTES = 16 * 1024 * 1024  # waiting for a client that does not read
 RECEIVE_BYTES = 65536  # below the size from which malloc asks the kernel each time
 _LENGTH = struct.Struct("!I")
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode = json.JSONDecoder().decode  # of text: json.loads looks at bytes for their encoding first
+_TRUNCATED = int(socket.MSG_CTRUNC)  # an enum's & is a dozen calls of Python, for each message
 _KINDS = {
     kind.__name__: kind
     for kind in (errors.Invalid, errors.NotFound, errors.Conflict, errors.Unsupported, errors.Temporary)
@@ -86,7 +88,7 @@ class Wire:
         self._take_fds(ancillary)
         if not data:
             raise Closed("end of stream")
-        if flags & socket.MSG_CTRUNC:
+        if flags & _TRUNCATED:
             raise Closed("too many descriptors")
         self.received += data
         return self._messages()
@@ -112,15 +114,15 @@ class Wire:
                 raise Closed(f"a frame of {length} bytes")
             if len(buffer) - start - 4 < length:
                 break
-            messages.append(self._message(bytes(buffer[start + 4 : start + 4 + length])))
+            messages.append(self._message(buffer[start + 4 : start + 4 + length]))
             start += 4 + length
         if start:
             del buffer[:start]
         return messages
 
-    def _message(self, body: bytes) -> tuple[Message, list[int]]:
+    def _message(self, body: bytearray) -> tuple[Message, list[int]]:
         try:
-            message = json.loads(body)
+            message = _decode(body.decode())
         except (ValueError, RecursionError) as error:
             raise Closed(f"not JSON: {error}") from None
         if not isinstance(message, dict):
