@@ -16,7 +16,6 @@ import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from runtime import syscalls
@@ -41,10 +40,10 @@ _V2_WANTED = frozenset(["cpu", "cpuset", "io", "memory", "pids"])
 @functools.cache
 def hierarchies() -> Hierarchies:
     """The cgroup file systems of this host, read once from /proc/self/mountinfo."""
-    found = parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+    found = parse_mountinfo(_read("/proc/self/mountinfo"))
     if not found.unified:
         return found
-    available = Path(found.unified, "cgroup.controllers").read_text().split()
+    available = _read(f"{found.unified}/cgroup.controllers").split()
     return Hierarchies(found.v1, found.unified, frozenset(available))
 
 
@@ -105,7 +104,7 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
         wanted = _V2_WANTED | {"hugetlb"} if resources.get("hugepageLimits") else _V2_WANTED
         parent = path.rpartition("/")[0]
         # The inode tells a parent that was removed and made again, which has lost what it was given.
-        inode = os.stat(f"{found.unified}{parent}").st_ino  # noqa: PTH116 (this is run for every start)
+        inode = os.stat(f"{found.unified}{parent}").st_ino
         _delegate(found.unified, parent, inode, found.v2 & wanted)
     apply(path, limit_writes(resources, found))
     _check_weight(path, resources)
@@ -125,7 +124,7 @@ def _check_weight(path: str, resources: Mapping[str, Any]) -> None:
     controller = "blkio" if "blkio" in found.v1 else ""
     directory = found.directory(controller, path)
     names = ("blkio.bfq.weight",) if controller else ("io.weight", "io.bfq.weight")
-    if not any(Path(directory, name).exists() for name in names):
+    if not any(os.path.exists(f"{directory}/{name}") for name in names):
         raise Unsupported(
             "limit", path, "this kernel has no weights of block I/O",
             "needs the scheduler bfq (modprobe bfq), or CONFIG_BLK_CGROUP_IOCOST on cgroup v2",
@@ -171,12 +170,12 @@ def _device_program(code: bytes) -> int:
 def _make(directory: str) -> bool:
     """mkdir with parents; False when it was there."""
     try:
-        os.mkdir(directory, 0o755)  # noqa: PTH102 (this is run for every start)
+        os.mkdir(directory, 0o755)
     except FileExistsError:
         return False
     except FileNotFoundError:
-        parent = str(Path(directory).parent)
-        if _make(parent) and Path(parent, "cpuset.cpus").exists():
+        parent = os.path.dirname(directory)
+        if _make(parent) and os.path.exists(f"{parent}/cpuset.cpus"):
             _inherit_cpuset(parent)
         return _make(directory)
     return True
@@ -199,10 +198,10 @@ def make_anew(directory: str) -> None:
 
 def _inherit_cpuset(directory: str) -> None:
     """A new v1 cpuset is empty, and no process may join it: it starts with its parent's."""
-    if Path(directory, "cgroup.type").exists():
+    if os.path.exists(f"{directory}/cgroup.type"):
         return
     for file in ("cpuset.cpus", "cpuset.mems"):
-        Path(directory, file).write_text(Path(directory).parent.joinpath(file).read_text())
+        _write(f"{directory}/{file}", _read(f"{os.path.dirname(directory)}/{file}"))
 
 
 def cpuset_of_parent(path: str) -> dict[str, str]:
@@ -210,16 +209,16 @@ def cpuset_of_parent(path: str) -> dict[str, str]:
     found = hierarchies()
     controller = "cpuset" if "cpuset" in found.v1 else ""
     suffix = "" if controller else ".effective"
-    parent = Path(found.directory(controller, path)).parent
+    parent = os.path.dirname(found.directory(controller, path))
     with suppress(OSError):
-        return {name: (parent / f"cpuset.{name}{suffix}").read_text().strip() for name in ("cpus", "mems")}
+        return {name: _read(f"{parent}/cpuset.{name}{suffix}").strip() for name in ("cpus", "mems")}
     return {}
 
 
 def swappiness_of_parent(path: str) -> int:
     """What a group of cgroup v1 without one of its own has; 60, the kernel's, where that cannot be told."""
     with suppress(OSError, KeyError, ValueError):
-        return int(Path(hierarchies().v1["memory"] + path).parent.joinpath("memory.swappiness").read_text())
+        return int(_read(f"{os.path.dirname(hierarchies().v1['memory'] + path)}/memory.swappiness"))
     return 60
 
 
@@ -227,7 +226,7 @@ def delegate(path: str) -> None:
     """Have the unified hierarchy count and limit in a directory that is to be made at this path."""
     found, parent = hierarchies(), path.rpartition("/")[0]
     if found.v2:
-        inode = os.stat(f"{found.unified}{parent}").st_ino  # noqa: PTH116
+        inode = os.stat(f"{found.unified}{parent}").st_ino
         _delegate(found.unified, parent, inode, found.v2 & _V2_WANTED)
 
 
@@ -236,12 +235,12 @@ def _delegate(unified: str, parent: str, _inode: int, wanted: frozenset[str]) ->
     """Enable controllers on the way down to the parent of a container's cgroup, once for each."""
     parts = [part for part in parent.split("/") if part]
     for depth in range(len(parts) + 1):
-        file = Path(unified, *parts[:depth], "cgroup.subtree_control")
-        missing = wanted - set(file.read_text().split())
+        file = "/".join((unified, *parts[:depth], "cgroup.subtree_control"))
+        missing = wanted - set(_read(file).split())
         for each in sorted(missing):
             # One at a time: a controller that cannot be had here must not cost the others.
             with suppress(OSError):
-                file.write_text(f"+{each}")
+                _write(file, f"+{each}")
 
 
 def apply(path: str, writes: Iterable[Write]) -> None:
@@ -275,26 +274,27 @@ def _swap_first(path: str, rest: Sequence[Write]) -> bool:
 
 def _has_realtime(found: Hierarchies, write: Write, path: str) -> bool:
     """Write a real-time limit once more, after the groups above have room for it: a new one has none."""
-    directory = Path(found.directory(write.controller, path))
+    directory = found.directory(write.controller, path)
     try:
-        period = int((directory / RT_PERIOD).read_text())
-        _make_room(directory, int(write.value) / period, Path(found.v1[write.controller]))
+        period = int(_read(f"{directory}/{RT_PERIOD}"))
+        _make_room(directory, int(write.value) / period, found.v1[write.controller])
         _write(f"{directory}/{write.file}", write.value)
     except (OSError, ValueError):
         return False
     return True
 
 
-def _make_room(directory: Path, share: float, top: Path) -> None:
+def _make_room(directory: str, share: float, top: str) -> None:
     """Have the group above pass on as much real time as all in it have, with this share for one of them."""
-    above = directory.parent
+    above = os.path.dirname(directory)
     if above == top:
         return
-    for other in above.iterdir():
-        if other != directory and (other / RT_PERIOD).exists():
-            share += int((other / RT_RUNTIME).read_text()) / int((other / RT_PERIOD).read_text())
-    needed = math.ceil(share * int((above / RT_PERIOD).read_text()))
-    if int((above / RT_RUNTIME).read_text()) < needed:
+    for name in os.listdir(above):
+        other = f"{above}/{name}"
+        if other != directory and os.path.exists(f"{other}/{RT_PERIOD}"):
+            share += int(_read(f"{other}/{RT_RUNTIME}")) / int(_read(f"{other}/{RT_PERIOD}"))
+    needed = math.ceil(share * int(_read(f"{above}/{RT_PERIOD}")))
+    if int(_read(f"{above}/{RT_RUNTIME}")) < needed:
         _make_room(above, share, top)
         _write(f"{above}/{RT_RUNTIME}", str(needed))
 
@@ -308,6 +308,11 @@ def _refused(path: str, write: Write, error: OSError) -> Invalid | Unsupported:
         f"{write.file} = {write.value}: {os.strerror(error.errno or 0)}",
         "the disk needs the scheduler bfq" if write.file in WEIGHTS_OF_DISKS else "choose another limit",
     )
+
+
+def _read(file: str) -> str:
+    with open(file) as opened:
+        return opened.read()
 
 
 def _write(file: str, value: str) -> None:
@@ -328,7 +333,7 @@ def pids(directory: str) -> tuple[int, ...]:
     """The processes of one cgroup directory and of all below it; () when it is gone."""
     found: list[int] = []
     with suppress(FileNotFoundError, NotADirectoryError):
-        found += map(int, Path(directory, "cgroup.procs").read_text().split())
+        found += map(int, _read(f"{directory}/cgroup.procs").split())
         for child in os.scandir(directory):
             if child.is_dir(follow_symlinks=False):
                 found += pids(child.path)
@@ -339,7 +344,7 @@ def existing(path: str) -> tuple[str, ...]:
     """The directories that a cgroup path has in any hierarchy now, the unified one first."""
     found = hierarchies()
     roots = dict.fromkeys([found.unified, *found.v1.values()] if found.unified else found.v1.values())
-    return tuple(f"{root}{path}" for root in roots if Path(f"{root}{path}").is_dir())
+    return tuple(f"{root}{path}" for root in roots if os.path.isdir(f"{root}{path}"))
 
 
 def list_pids(path: str) -> tuple[int, ...]:
@@ -390,7 +395,7 @@ def delete(path: str, timeout_seconds: float = 2.0) -> None:
 def _remove(directory: str) -> bool:
     """rmdir with all below; False while the kernel says it is busy."""
     try:
-        os.rmdir(directory)  # noqa: PTH106 (this is run for every stop)
+        os.rmdir(directory)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -429,16 +434,16 @@ def is_frozen(path: str) -> bool:
     """Whether a container is frozen."""
     found = hierarchies()
     with suppress(OSError):
-        return "frozen 1" in Path(f"{found.unified}{path}/cgroup.events").read_text()
+        return "frozen 1" in _read(f"{found.unified}{path}/cgroup.events")
     with suppress(OSError, KeyError):
-        return Path(f"{found.v1['freezer']}{path}/freezer.state").read_text().strip() != "THAWED"
+        return _read(f"{found.v1['freezer']}{path}/freezer.state").strip() != "THAWED"
     return False
 
 
 def _set_frozen(path: str, frozen: bool, timeout_seconds: float) -> None:
     found = hierarchies()
     deadline = time.monotonic() + timeout_seconds
-    if found.unified and Path(f"{found.unified}{path}/cgroup.freeze").exists():
+    if found.unified and os.path.exists(f"{found.unified}{path}/cgroup.freeze"):
         _freeze_v2(f"{found.unified}{path}", frozen, deadline)
         return
     if "freezer" not in found.v1:
@@ -448,7 +453,7 @@ def _set_frozen(path: str, frozen: bool, timeout_seconds: float) -> None:
     while True:
         # A v1 freezer that stays in FREEZING is pushed on by writing again.
         _write(state, wanted)
-        if Path(state).read_text().strip() == wanted:
+        if _read(state).strip() == wanted:
             return
         if time.monotonic() > deadline:
             raise Temporary("pause", path, "a process cannot be frozen", "it waits in the kernel")
@@ -477,7 +482,7 @@ def update(path: str, resources: Mapping[str, Any]) -> None:
     writes = limit_writes(resources, found)
     for name in {*(write.controller for write in writes), *controllers(resources, found)}:
         directory = found.directory(name, path)
-        if name and not Path(directory).is_dir():
+        if name and not os.path.isdir(directory):
             _join_late(found, name, path)
     apply(path, writes)
     _check_weight(path, resources)
@@ -502,7 +507,7 @@ def find_drift(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
     for write in limit_writes(resources, found):
         file = f"{found.directory(write.controller, path)}/{write.file}"
         try:
-            shown = Path(file).read_text()
+            shown = _read(file)
         except OSError as error:
             if not write.optional:
                 differences.append(f"{write.file}: {os.strerror(error.errno or 0)}")

@@ -12,7 +12,6 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtime.errors import Invalid, NotFound
@@ -134,7 +133,7 @@ def disk_number(path: str, *, strict: bool) -> tuple[int, int] | None:
     """Major and minor number of a block device of the host. None when it is not there; strict: `NotFound`,
     and `Invalid` for what is none."""
     try:
-        found = os.stat(path)  # noqa: PTH116
+        found = os.stat(path)
     except (OSError, ValueError) as error:
         if strict:
             raise NotFound("limit", path, f"no such disk: {error}", "name one as in lsblk -p") from None
@@ -157,15 +156,14 @@ def look_up(source: str, target: str, access: str = "rwm") -> tuple[tuple[Device
     """
     if not access or set(access) - set("rwm"):
         raise Invalid("add device", source, f"{access!r} is not an access", "some of r, w and m")
-    path = Path(source)
     try:
-        found = path.stat()
+        found = os.stat(source)
     except OSError as error:
         raise NotFound(
             "add device", source, os.strerror(error.errno or 0), "is it there on the host?"
         ) from error
     if stat.S_ISDIR(found.st_mode):
-        return _look_up_all(path, target, access)
+        return _look_up_all(source.rstrip("/"), target, access)
     kind = "c" if stat.S_ISCHR(found.st_mode) else "b" if stat.S_ISBLK(found.st_mode) else ""
     if not kind:
         raise Invalid("add device", source, "not a device", "a path below /dev")
@@ -176,11 +174,13 @@ def look_up(source: str, target: str, access: str = "rwm") -> tuple[tuple[Device
     return ((device, Rule(True, kind, major, minor, access)),)
 
 
-def _look_up_all(path: Path, target: str, access: str) -> tuple[tuple[Device, Rule], ...]:
+def _look_up_all(path: str, target: str, access: str) -> tuple[tuple[Device, Rule], ...]:
     found: list[tuple[Device, Rule]] = []
-    for child in sorted(path.iterdir()):
-        if child.is_dir() or child.is_char_device() or child.is_block_device():
-            found += look_up(str(child), f"{target or path}/{child.name}", access)
+    for name in sorted(os.listdir(path or "/")):
+        with suppress(OSError):  # a link that leads nowhere, or a node that went meanwhile
+            mode = os.stat(f"{path}/{name}").st_mode
+            if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                found += look_up(f"{path}/{name}", f"{target or path}/{name}", access)
     return tuple(found)
 
 
@@ -193,7 +193,7 @@ def host_devices(directory: str = "/dev") -> tuple[tuple[Device, Rule], ...]:
         for name in sorted(set(files) - _OWN_NODES):
             path = f"{root}/{name}"
             with suppress(NotFound, Invalid):
-                if not os.path.islink(path):  # noqa: PTH114 - a string all the way
+                if not os.path.islink(path):
                     found += look_up(path, path)
     return tuple(found)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 
 from runtime import syscalls as sys_
 from runtime.errors import Invalid, Unsupported
@@ -114,7 +113,9 @@ def _mounted(source: str, *, recursive: bool) -> Iterator[tuple[str, str]]:
     finally:
         os.close(opened)
     below = f"{source.rstrip('/')}/"
-    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1]:
+    with open("/proc/self/mountinfo", "rb") as file:
+        lines = file.read().split(b"\n")
+    for line in lines[:-1]:
         fields, _, rest = line.partition(b" - ")
         parts = fields.split(b" ")
         kind = rest.split(b" ", 1)[0].decode()
@@ -155,5 +156,5 @@ def own_points(overlay: Overlay) -> Collection[str]:
 
 def _directories(overlay: Overlay) -> Sequence[str]:
     """upper and work have to lie on one mount: it is put over the directory that has both."""
-    upper = (os.path.dirname(overlay.upper),) if overlay.upper else ()  # noqa: PTH120 - on the path of a start
+    upper = (os.path.dirname(overlay.upper),) if overlay.upper else ()
     return tuple(dict.fromkeys((*overlay.lower, *upper)))

@@ -14,7 +14,6 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from runtime import mapped_mounts
@@ -247,7 +246,7 @@ def _mount_overlay_by_path(overlay: Overlay, target: int) -> int:
         for each in opened:
             os.close(each)
     # The descriptor target still shows the covered directory; its own name shows the new mount.
-    name = Path(f"/proc/self/fd/{target}").readlink()
+    name = os.readlink(f"/proc/self/fd/{target}")
     return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 
 from runtime import devices, mapped_mounts, mounts
 from runtime import syscalls as sys_
@@ -129,7 +128,9 @@ def mount_root(plan: Plan) -> int:
 def _make_private(directory: int) -> None:
     """The mount below the root must not carry our mounts to its peers on the host."""
     wanted = str(sys_.mount_id(directory))
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    with open("/proc/self/mountinfo") as file:
+        lines = file.read().splitlines()
+    for line in lines:
         fields = line.split(" ")
         if fields[0] == wanted:
             sys_.mount(None, fields[4], None, sys_.MS_PRIVATE)
