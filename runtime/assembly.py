@@ -37,6 +37,7 @@ from runtime.bundle import (
     NOFILE_HARD,
     HostLimits,
     HostPaths,
+    apparmor_of,
     bind_to_oci,
     find_devices,
     mount_to_oci,
@@ -103,11 +104,12 @@ class Assembly:
     def places(self, config: ContainerConfig) -> Places:
         """Where its things lie on this host by now."""
         sandbox = config.sandbox.id if config.sandbox.mode != "host" else ""
-        return places_of(
+        found = places_of(
             self.bundle(config.id), self.run_directory(config.id), self._lower(config),
             self._networks.hosts_path(sandbox) if sandbox else "",
             self._networks.netns_path(sandbox) if sandbox else "",
         )  # fmt: skip
+        return replace(found, apparmor=apparmor_of(config.security, self._limits))
 
     def _lower(self, config: ContainerConfig) -> tuple[str, ...]:
         """The directories below its writable layer; () where its image is damaged or gone."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from runtime import devices, security, user_namespaces
 from runtime.errors import Invalid
-from runtime.model import ContainerConfig, ImageInfo, MountConfig, Resources, Ulimit
+from runtime.model import ContainerConfig, ImageInfo, MountConfig, Resources, Security, Ulimit
 from runtime.mounts import NAMESPACE, Overlay
 
 VERSION = "1.2.0"
@@ -205,10 +205,15 @@ def _process(config: ContainerConfig, image: ImageInfo, host: HostLimits) -> dic
         **_console_size(config),
         "oomScoreAdj": config.resources.oom_score_adj or 0,  # and not what its parent is spared by
     }
-    profile = security_.apparmor or ("" if security_.privileged else host.apparmor)
+    profile = apparmor_of(security_, host)
     if profile and profile != "unconfined":
         process["apparmorProfile"] = profile
     return process
+
+
+def apparmor_of(security_: Security, host: HostLimits) -> str:
+    """The profile that confines a container, "" for none."""
+    return security_.apparmor or ("" if security_.privileged else host.apparmor)
 
 
 def rlimits(ulimits: Sequence[Ulimit], host: HostLimits) -> list[dict[str, Any]]:

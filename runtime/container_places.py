@@ -16,7 +16,7 @@ from runtime.images.snapshots import UPPER, WORK
 class Places:
     """Paths; "" for what is not there. lower: its image's layers, the topmost first, and the places for
     mounts. upper, work: its writable layer, and overlayfs's own beside it. hosts, hostname, resolv: the files
-    that it sees in its /etc. netns: its network namespace, by a bind mount."""
+    that it sees in its /etc. netns: its network namespace, by a bind mount. apparmor: its profile."""
 
     lower: tuple[str, ...] = ()
     upper: str = ""
@@ -25,6 +25,7 @@ class Places:
     hostname: str = ""
     resolv: str = ""
     netns: str = ""
+    apparmor: str = ""
 
 
 def places_of(bundle: str, run: str, lower: tuple[str, ...], hosts: str, netns: str) -> Places:

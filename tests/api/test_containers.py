@@ -297,6 +297,16 @@ def test_a_period_is_the_containers_own(
     assert cpu_of(either, name)[:2] == (-1, 20_000)
 
 
+def test_no_share_of_the_processors_is_shown_as_it_was_said(either: Host, name: str) -> None:
+    either.docker(
+        "run", "-d", "--network", "none", "--name", name, "--cpu-quota", "-1", "busybox", "sleep", "1000"
+    )
+    for quota in (-1, 50_000, -1):
+        assert either.http("POST", f"/containers/{name}/update", {"CpuQuota": quota}).status == 200
+        shown = inspected(either, name)["HostConfig"]
+        assert [shown[each] for each in ("NanoCpus", "CpuPeriod", "CpuQuota")] == [0, 0, quota]
+
+
 def test_a_limit_that_the_kernel_refuses_is_not_what_the_next_start_has(either: Host, name: str) -> None:
     if not has_v1("memory"):
         pytest.skip("newer kernels take it, and end a process")

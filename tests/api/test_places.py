@@ -20,7 +20,7 @@ def test_of_what_never_ran_there_is_a_root_alone(either: Host, name: str) -> Non
     either.docker("create", "--name", name, *LOOK)
     made = inspected(either, name)
     assert [made[each] for each in FILES] == ["", "", ""]
-    assert made["NetworkSettings"]["SandboxKey"] == ""
+    assert made["NetworkSettings"]["SandboxKey"] == made["NetworkSettings"]["SandboxID"] == ""
     assert Path(made["GraphDriver"]["Data"]["UpperDir"]).is_dir()
 
 

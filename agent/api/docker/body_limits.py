@@ -48,7 +48,7 @@ def limits_of(host: Mapping[str, Any], processors: int = 0) -> dict[str, Any]:
 def refuse_mixed_cpus(present: Mapping[str, Any], said: Mapping[str, Any]) -> None:
     """An update cannot say in the one way what was said in the other. present: as HostConfig has it."""
     for name, shown in (("CpuPeriod", "CPU Period"), ("CpuQuota", "CPU Quota")):
-        if whole_of(said, "NanoCpus") > 0 and present.get(name):
+        if whole_of(said, "NanoCpus") > 0 and present.get(name, 0) > 0:
             raise _mixed("Nano CPUs", shown)
         if whole_of(said, name) > 0 and present.get("NanoCpus"):
             raise _mixed(shown, "NanoCPUs")
@@ -120,7 +120,10 @@ def _cpu(host: Mapping[str, Any], processors: int) -> dict[str, Any]:
         found["cpus"] = nano / 1e9
     elif quota or period:  # with a period, so that it is shown as it was said
         period = period or DEFAULT_CPU_PERIOD
-        found |= {"cpus": quota / period if quota > 0 else None, "cpu_period": period}
+        is_default = not quota and period == DEFAULT_CPU_PERIOD
+        found |= {
+            "cpus": quota / period if quota > 0 else None, "cpu_period": None if is_default else period
+        }  # fmt: skip
     if shares := whole_of(host, "CpuShares"):
         if not 2 <= shares <= 262144:
             raise Invalid("", "", "CpuShares must be from 2 to 262144")

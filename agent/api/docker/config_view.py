@@ -194,13 +194,15 @@ def _log_options(logging: Logging) -> dict[str, str]:
 
 
 def _processors(spec: ContainerSpec) -> dict[str, int]:
-    """As a share of a period where one was said. The kernel's own is 0, as who says none says it."""
+    """As a share of a period where one was said. The kernel's own is 0, as who says none says it; with no
+    share of it, somebody said -1."""
     cpus, period = spec.cpus or 0, spec.cpu_period
     if period is None:
         return {"NanoCpus": round(cpus * NANOSECONDS), "CpuPeriod": 0, "CpuQuota": 0}
+    is_default = period == DEFAULT_CPU_PERIOD
     return {
-        "NanoCpus": 0, "CpuPeriod": 0 if period == DEFAULT_CPU_PERIOD else period,
-        "CpuQuota": round(cpus * period),
+        "NanoCpus": 0, "CpuPeriod": 0 if is_default else period,
+        "CpuQuota": round(cpus * period) or (-1 if is_default else 0),
     }  # fmt: skip
 
 

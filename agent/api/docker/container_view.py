@@ -267,14 +267,14 @@ def inspect(seen: Seen, volume_path: Mapping[str, str], places: Places) -> dict[
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": spec.apparmor,
+        "AppArmorProfile": spec.apparmor or (places.apparmor if state.started_at else ""),
         "ExecIDs": None,
         "HostConfig": host,
         "GraphDriver": {"Name": "overlay2", "Data": _layers(places)},
         "Mounts": mounts_view(seen, volume_path),
         "Config": {**config, "Labels": seen.labels()},
         "NetworkSettings": {
-            "SandboxID": state.sandbox,
+            "SandboxID": state.sandbox if state.started_at else "",
             "SandboxKey": places.netns,
             "Ports": ports_view(ports, tuple(config.get("ExposedPorts", ())))
             if ports or state.phase == "running"

@@ -233,6 +233,8 @@ def test_limits_are_taken_and_shown_as_they_were_said() -> None:
         ({"CpuQuota": 25_000}, 25_000, 100_000),
         ({"CpuPeriod": 50_000}, None, 50_000),
         ({"CpuQuota": -1, "CpuPeriod": 50_000}, None, 50_000),
+        ({"CpuQuota": -1}, None, 100_000),
+        ({"CpuPeriod": 100_000}, None, 100_000),
     ],
 )
 def test_a_quota_keeps_its_period(said: dict[str, Any], quota: int | None, period: int) -> None:
@@ -241,8 +243,8 @@ def test_a_quota_keeps_its_period(said: dict[str, Any], quota: int | None, perio
     assert (limits.cpu_quota_us, limits.cpu_period_us) == (quota, period)
     shown = host_config_of(made)
     assert shown["NanoCpus"] == 0
-    assert shown["CpuPeriod"] == said.get("CpuPeriod", 0)
-    assert shown["CpuQuota"] == max(0, said.get("CpuQuota", 0))
+    assert shown["CpuPeriod"] == said.get("CpuPeriod", 0) % 100_000
+    assert shown["CpuQuota"] == max(0 if "CpuPeriod" in said else -1, said.get("CpuQuota", 0))
 
 
 def test_an_update_says_processors_in_the_way_they_were_said() -> None:
