@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 from runtime.errors import Invalid
+from runtime.tls_client import client_context
 
 OP = "reach agent"
 CONNECT_SECONDS = 15.0
@@ -65,7 +66,7 @@ def _context() -> ssl.SSLContext:
         raise Invalid(OP, "", "no certificate to show", hint)
     directory = Path(place)
     try:
-        context = ssl.create_default_context(cafile=str(directory / "ca.pem"))
+        context = client_context(str(directory / "ca.pem"))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(directory / "cert.pem", directory / "key.pem")
     except OSError as error:

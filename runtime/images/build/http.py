@@ -12,7 +12,6 @@ import http.client
 import ipaddress
 import os
 import socket
-import ssl
 import time
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from runtime.errors import Invalid, NotFound, Temporary
 from runtime.images.build.transfer import Download
 from runtime.images.content import write_all
+from runtime.tls_client import client_context
 
 MAX_BYTES = 16 << 30
 MAX_REDIRECTS = 5
@@ -106,7 +106,7 @@ def check_host(what: str, host: str, *, reaches_host: bool) -> None:
 def _speaking(opened: socket.socket, scheme: str, host: str, port: int) -> http.client.HTTPConnection:
     connection = http.client.HTTPConnection(host, port, timeout=IDLE_SECONDS)
     if scheme == "https":
-        opened = ssl.create_default_context().wrap_socket(opened, server_hostname=host)
+        opened = client_context().wrap_socket(opened, server_hostname=host)
     connection.sock = opened
     return connection
 

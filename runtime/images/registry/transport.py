@@ -26,6 +26,7 @@ from runtime.errors import Invalid, Temporary
 from runtime.images.registry.endpoints import Endpoint
 from runtime.images.registry.patience import PatientSocket, PatientTLSSocket, too_slow
 from runtime.images.registry.proxies import Proxy, proxy_for
+from runtime.tls_client import client_context
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 30.0
@@ -173,7 +174,7 @@ def _new_manager(context: ssl.SSLContext, proxy: Proxy | None) -> urllib3.PoolMa
 
 def _context(endpoint: Endpoint) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=endpoint.ca_file or None)
+        context = client_context(endpoint.ca_file or None)
         if endpoint.ca_file:
             context.load_default_certs()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
