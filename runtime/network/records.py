@@ -200,12 +200,20 @@ def _write_file(path: str, flags: int, content: bytes, lasting: bool = False) ->
 
 def read_all(directory: Path) -> list[dict[str, Any]]:
     """All records of a directory that can be read. A broken one is as good as none: what it stood for
-    is found by the kernel's names, or made again."""
+    is found by the kernel's names, or made again. OSError for a directory that cannot be read, which is not
+    an empty one; a glob, from Python 3.13 on, takes it for that."""
     found = []
-    for path in sorted(directory.glob("*.json")):
+    for path in sorted(_paths(directory)):
         with contextlib.suppress(OSError, ValueError):
             found.append(json.loads(path.read_bytes()))
     return found
+
+
+def _paths(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.iterdir() if path.suffix == ".json"]
+    except FileNotFoundError:
+        return []
 
 
 def remove(path: str) -> None:

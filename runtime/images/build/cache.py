@@ -140,15 +140,16 @@ def is_key(text: str) -> bool:
 
 
 def held(root: Path) -> Iterator[Holdings]:
-    """What the cache, and builds that are under way, keep in the store."""
+    """What the cache, and builds that are under way, keep in the store. OSError where that cannot be told:
+    what is not named here is removed. A glob, from Python 3.13 on, finds nothing then."""
     for path in _paths(root / DIRECTORY):
         found = _read(path)
         if found is not None and found.layer is not None:
             layer = found.layer
             yield Holdings(frozenset({layer.digest}), frozenset({layer.key, layer.diff_id}))
-    for lease in (root / "ingest").glob(f"*/{LEASE}"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            data = json.loads(lease.read_bytes())
+    for stage in _entries(root / "ingest"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+            data = json.loads((stage / LEASE).read_bytes())
             yield Holdings(frozenset(data["blobs"]), frozenset(data["layers"]))
 
 
@@ -160,8 +161,12 @@ def write_lease(stage: Path, holdings: Holdings) -> None:
 
 
 def _paths(directory: Path) -> list[Path]:
+    return [path for path in _entries(directory) if _NAME.fullmatch(path.name)]
+
+
+def _entries(directory: Path) -> list[Path]:
     try:
-        return [path for path in directory.iterdir() if _NAME.fullmatch(path.name)]
+        return list(directory.iterdir())
     except FileNotFoundError:
         return []
 
