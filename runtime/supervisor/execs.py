@@ -70,10 +70,11 @@ class Exec:
                 self._console = message.descriptor
             elif "error" in message.body:
                 self._error = error_from_json(dict(message.body["error"]))
+        self._channel = None
+        self._answer()  # first of all: it is waited for
         self.server.loop.forget(channel.fileno())
         channel.close()
-        self._channel = None
-        self._answer()
+        self.server.reexec_if_wanted()
 
     def _answer(self) -> None:
         self.is_running = True
@@ -86,7 +87,6 @@ class Exec:
                 reply.result({"exec": self.pid, "pid": self.pid}, fds)
         for fd in fds:
             os.close(fd)
-        self.server.reexec_if_wanted()
 
     def limit_time(self, seconds: float) -> None:
         """Kill it when it still runs after so many seconds."""
@@ -115,15 +115,15 @@ class Exec:
             signal.pidfd_send_signal(self.pidfd, number)
 
     def finish(self, code: int) -> None:
-        """Reaped."""
-        if self.timer is not None:
-            self.timer.cancel()
-        os.close(self.pidfd)
+        """It has ended, and is there to be reaped still. Its client hears of it first of all."""
         if self.connection is not None and self._error is None:
             event = {
                 "event": "exec_exit", "exec": self.pid, "exit_code": code, "timed_out": self.timed_out,
             }  # fmt: skip
             self.server.send(self.connection, event)
+        if self.timer is not None:
+            self.timer.cancel()
+        os.close(self.pidfd)
 
 
 def start(server: Supervisor, container: Container, message: Message, fds: list[int], reply: Reply) -> None:
@@ -132,12 +132,13 @@ def start(server: Supervisor, container: Container, message: Message, fds: list[
     if not container.is_running:
         raise Conflict("exec", container.name, "the container is still starting")
     plan = _plan(container, message["process"])
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if len(fds) != 3 else -1
     try:
-        stdio = (fds[0], fds[1], fds[2]) if len(fds) == 3 else (null, null, null)
+        stdio = (fds[0], fds[1], fds[2]) if null < 0 else (null, null, null)
         launched = launch.launch_exec(launch.ExecRequest(container.pid, container.pidfd, plan, stdio))
     finally:
-        os.close(null)
+        if null >= 0:
+            os.close(null)
     running = Exec(server, reply.connection, launched.pid, launched.pidfd)
     running.reply = reply
     running.read_channel(launched.channel)

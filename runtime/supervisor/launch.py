@@ -462,19 +462,22 @@ def _clone_inside(clone: syscalls.Clone3, pid_namespace: int) -> bool:
     """setns(2) with a pid namespace changes only where this process's children are born: there, the
     fork, and back. Returns twice: whether this is the child. One that cannot be entered is the clone's
     failure."""
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    own = _own_pid_namespace()
     try:
-        try:
-            syscalls.setns(pid_namespace, syscalls.CLONE_NEWPID)
-        except OSError as error:
-            clone.fail(error)
-            return False
-        if syscalls.clone3_each((clone,)) >= 0:
-            return True
-        syscalls.setns(own, syscalls.CLONE_NEWPID)
+        syscalls.setns(pid_namespace, syscalls.CLONE_NEWPID)
+    except OSError as error:
+        clone.fail(error)
         return False
-    finally:
-        os.close(own)
+    if syscalls.clone3_each((clone,)) >= 0:
+        return True
+    syscalls.setns(own, syscalls.CLONE_NEWPID)
+    return False
+
+
+@functools.cache
+def _own_pid_namespace() -> int:
+    """That of this process, opened once."""
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _map_ids(pid: int, plan: Plan, channel: socket.socket) -> None:

@@ -236,15 +236,15 @@ class Supervisor:
             container.read_channel_to_end()  # it says whether the program ever ran
         elif running_exec is not None:
             running_exec.read_channel_to_end()
+        if running_exec is not None:
+            del self.execs[pid]
+            running_exec.finish(code)
         if container is not None:
             self.finish(container, code, pid)
         else:
             os.waitpid(pid, 0)
         if tool is not None:
             tool(code)
-        if running_exec is not None:
-            del self.execs[pid]
-            running_exec.finish(code)
         self.reexec_if_wanted()
 
     def watch_adopted(self, container: Container) -> None:
