@@ -14,7 +14,7 @@ import fcntl
 import os
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 # --- constants (linux/mount.h, fcntl.h, sched.h, openat2.h, prctl.h, seccomp.h) -----------------
@@ -188,6 +188,7 @@ _umount2 = _libc.umount2
 _setns = _libc.setns
 _unshare = _libc.unshare
 _prctl = _libc.prctl
+_prctl.argtypes = [ctypes.c_int, *(ctypes.c_ulong,) * 4]
 _capget = _libc.capget
 _capset = _libc.capset
 _syncfs = _libc.syncfs
@@ -580,10 +581,16 @@ def pidfd_getinfo(pidfd: int) -> PidfdInfo:
 
 def prctl(option: int, second: int = 0, third: int = 0, fourth: int = 0, fifth: int = 0) -> int:
     """prctl(2) with integer arguments."""
-    result: int = _prctl(option, _ulong(second), _ulong(third), _ulong(fourth), _ulong(fifth))
+    result: int = _prctl(option, second, third, fourth, fifth)
     if result < 0:
         raise _failed("prctl", option, second, third, fourth, fifth)
     return result
+
+
+def drop_bounding(capabilities: Iterable[int]) -> None:
+    """prctl(2) PR_CAPBSET_DROP of each. EINVAL is no error: a capability that this kernel does not know."""
+    for number in capabilities:
+        _prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
 
 
 def setfsids(uid: int, gid: int) -> None:

@@ -25,6 +25,7 @@ from runtime.supervisor.process import (
     attach_stdio,
     become,
     check_program,
+    enter_directory,
     enter_users,
     exit_status,
     identity,
@@ -93,6 +94,7 @@ def run(plan: Plan, wiring: Wiring, cgroup_files: tuple[str, ...], built: Built 
             state = {**plan.state, **wiring.state, "status": "created", "pid": 1}
             run_hooks(plan.hooks["startContainer"], "startContainer", state)
         attach_stdio(wiring.stdio, slave)
+        enter_directory(plan.process, root, may_make=True)
         become(plan.process, who, root, wiring.keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)

@@ -19,7 +19,7 @@ from runtime.supervisor.process import (
     SETUP_FAILED,
     attach_stdio,
     become,
-    check_directory,
+    enter_directory,
     enter_users,
     exit_status,
     identity,
@@ -53,7 +53,7 @@ def run(
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = open_console(process, root, channel, False) if process.terminal else -1
         attach_stdio(stdio, slave)
-        check_directory(process, root)
+        enter_directory(process, root, may_make=False)
         become(process, identity(process, root), root, keep, profile, channel)
     except BaseException as error:
         status = exit_status(error)

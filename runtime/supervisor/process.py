@@ -187,15 +187,13 @@ def attach_stdio(stdio: tuple[int, int, int], slave: int) -> None:
 def become(
     process: ProcessPlan, who: users.Identity, root: int, keep: int, profile: int, channel: socket.socket
 ) -> NoReturn:
-    """Take the identity, drop privileges, execute. root: a descriptor of the container's root, which
-    is the process's root by now. profile: what `open_profile` gave. channel: closes when it is done."""
+    """Take the identity, drop privileges, execute, where `enter_directory` led. root: a descriptor of the
+    container's root, which is the process's root by now. profile: what `open_profile` gave. channel: closes
+    when it is done."""
     uid, gid, groups, home = who
-    enter_directory(process, root)
     _close_others(keep, {profile, channel.fileno()})
     _set_limits(process, channel)
-    for number in process.drop:
-        with suppress(OSError):  # EINVAL: a capability that this kernel does not know
-            sys_.prctl(sys_.PR_CAPBSET_DROP, number)
+    sys_.drop_bounding(process.drop)
     sys_.prctl(sys_.PR_SET_KEEPCAPS, 1)
     try:
         os.setgroups(groups)
@@ -227,32 +225,23 @@ def identity(process: ProcessPlan, root: int) -> users.Identity:
     return users.Identity(process.uid, process.gid, process.groups, home)
 
 
-def check_directory(process: ProcessPlan, root: int) -> None:
-    """Of a further process it must be there: a word that was mistyped makes no directory in what runs."""
-    try:
-        os.close(mounts.open_in_root(root, process.cwd, os.O_PATH | os.O_DIRECTORY))
-    except OSError as error:
-        raise _no_entry(process, error, "another working directory") from error
-
-
-def enter_directory(process: ProcessPlan, root: int) -> None:
+def enter_directory(process: ProcessPlan, root: int, may_make: bool) -> None:
     """chdir, by a descriptor opened inside root without links of /proc: a leaked descriptor of the host
-    cannot be the working directory."""
+    cannot be the working directory. may_make: of a further process it must be there, since a word that was
+    mistyped makes no directory in what runs."""
     try:
-        directory = mounts.open_target(root, process.cwd, True)
+        if may_make:
+            directory = mounts.open_target(root, process.cwd, True)
+        else:
+            directory = mounts.open_in_root(root, process.cwd, os.O_PATH | os.O_DIRECTORY)
         os.fchdir(directory)
         os.close(directory)
         inside = os.getcwd()
-    except OSError as error:
-        raise _no_entry(process, error, "set another working directory") from error
+    except OSError as error:  # in words: the path is whoever asked's, the call and its descriptors are ours
+        plain = OSError(error.errno, os.strerror(error.errno or 0).lower())
+        raise failure("enter directory", process.cwd, plain, "another working directory") from error
     if not inside.startswith("/"):
         raise Invalid("enter directory", process.cwd, "it is outside of the root", "")
-
-
-def _no_entry(process: ProcessPlan, error: OSError, hint: str) -> SetpointError:
-    """In words: the path is whoever asked's, the call and its descriptors are ours."""
-    plain = OSError(error.errno, os.strerror(error.errno or 0).lower())
-    return failure("enter directory", process.cwd, plain, hint)
 
 
 def _restrict(process: ProcessPlan) -> None:

@@ -50,7 +50,7 @@ MUTATIONS = (
     ),
     Mutation(
         "A2", PROCESS,
-        "        directory = mounts.open_target(root, process.cwd, True)\n        os.fchdir(directory)\n"
+        "        if may_make:\n            directory = mounts.open_target(root, process.cwd, True)\n        else:\n            directory = mounts.open_in_root(root, process.cwd, os.O_PATH | os.O_DIRECTORY)\n        os.fchdir(directory)\n"
         "        os.close(directory)\n        inside = os.getcwd()\n",
         '        os.chdir(process.cwd)\n        inside = "/"\n',
         f"{T}/test_a02_leaked_descriptors.py",
@@ -105,7 +105,7 @@ MUTATIONS = (
     ),
     Mutation("A11", PROCESS, "    os.setgroups(groups)\n", "", f"{T}/test_a10_users.py"),
     Mutation(
-        "A12", PROCESS, "            sys_.prctl(sys_.PR_CAPBSET_DROP, number)\n", "            pass\n",
+        "A12", PROCESS, "    sys_.drop_bounding(process.drop)\n", "    pass\n",
         f"{T}/test_a12_capabilities.py",
     ),
     Mutation(
