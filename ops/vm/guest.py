@@ -293,7 +293,7 @@ def an_upgrade_is_taken_up_in_place() -> str:
     """As after `git pull`: the agent's restart has the supervisor become the new program, whose signs of life
     its service goes on to hear."""
     before, supervisor = pids(), main_pid("setpoint-supervisor")
-    os.utime(CHECKOUT / "runtime/supervisor/container.py")
+    os.utime(CHECKOUT / "runtime/errors.py")  # which both have loaded
     expect("upgraded since" in setpoint("version"), "the agent does not know that it is outdated")
     run("systemctl", "restart", "setpoint-agent")
     until(lambda: "--resume" in read(f"/proc/{supervisor}/cmdline"), "the supervisor is the new program")
