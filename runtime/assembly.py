@@ -125,13 +125,12 @@ class Assembly:
         return f"/{self._layout.cgroup_parent}/{id}"
 
     def sources(self, config: ContainerConfig) -> list[str]:
-        """The places on the host that its mounts come from."""
+        """The places on the host that its mounts come from. Not those of volumes that are yet to be made:
+        nobody has looked them up, and a child would be sent to wherever a server's file system is mounted."""
         volumes = os.fspath(self._layout.volumes)
-        return [
-            mount.source if mount.kind == "bind" else f"{volumes}/{mount.source}/{DATA}"
-            for mount in config.mounts
-            if mount.kind != "tmpfs"
-        ]
+        binds = [mount.source for mount in config.mounts if mount.kind == "bind"]
+        there = (name for name in config.volumes if self._volumes.get(name) is not None)
+        return [*binds, *(f"{volumes}/{name}/{DATA}" for name in there)]
 
     def image(self, config: ContainerConfig, op: str) -> ImageInfo:
         if config.lower is not None:

@@ -130,6 +130,18 @@ async def test_a_plain_bind_sends_nobody(
         await ended(engine, config.id)
 
 
+async def test_a_volume_that_is_yet_to_be_made_sends_nobody(
+    instance: Layout, busybox_archive: Path, hung: HungFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with native_engine(instance, busybox_archive) as engine:
+        hung.hang()
+        with monkeypatch.context() as patched:
+            patched.setattr(answering.os, "posix_spawn", refuse)
+            await engine.create(config_of(engine, "new", "true", mounts=(MountConfig("volume", "/x", "v"),)))
+            assert engine.volume("v") is not None
+        await let_go(engine, hung)
+
+
 def test_the_name_of_the_place_is_the_innermost_mount(tmp_path: Path, hung: HungFileSystem) -> None:
     assert answering.served_place(f"{hung.place}/a/b") == f"fuse on {hung.place}"
     assert answering.served_place("/") == answering.SOMEWHERE
