@@ -17,16 +17,25 @@ if TYPE_CHECKING:
 
 
 class Program:
-    """The interpreter and the modules that are loaded when this is made, as they are then."""
+    """The interpreter and the modules that are loaded when this is made, as they are then. also: files of
+    what belongs to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: Iterable[str] = ()) -> None:
         loaded = (getattr(module, "__dict__", {}).get("__file__") for module in tuple(sys.modules.values()))
-        self._files = (sys.executable, *(file for file in loaded if file))
+        self._files = (sys.executable, *(file for file in loaded if file), *also)
         self._seen = _look(self._files)
 
     def is_outdated(self) -> bool:
         """Whether any of them is another by now, or gone."""
         return _look(self._files) != self._seen
+
+
+def of_agent() -> Program:
+    """With its supervisor's files: an agent that is started anew has that become what they are."""
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - as below
+    folders = (here, f"{here}/supervisor")
+    names = [f"{folder}/{name}" for folder in folders for name in os.listdir(folder)]  # noqa: PTH208
+    return Program(name for name in names if name.endswith(".py"))
 
 
 def _look(files: Iterable[str]) -> int:

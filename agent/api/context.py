@@ -25,7 +25,7 @@ from agent.room import RoomWatch
 from agent.settings import Settings
 from agent.updates.watcher import UpdateWatcher
 from runtime.log_watch import LogWatch
-from runtime.program import Program
+from runtime.program import Program, of_agent
 from store.records import Key
 from store.store import Store
 
@@ -77,7 +77,7 @@ class Context:
     building: dict[str, list[Any]] = field(
         default_factory=dict
     )  # at scoped sockets (agent.api.sockets.quota)
-    program: Program = field(default_factory=Program)
+    program: Program = field(default_factory=of_agent)
     expiry: Any = None  # agent.api.sockets.expiry.Expiry, of what scoped sockets made
     refusals: dict[tuple[str, str], float] = field(default_factory=dict)  # of them, and when they were told
     instance_use: Any = None  # made when it is first asked for (agent.api.system)

@@ -9,17 +9,18 @@ from types import ModuleType
 
 import pytest
 
-from runtime.program import Program
+from runtime.program import Program, of_agent
 
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of all that is loaded."""
+    """Of all that is loaded, beside what Python itself and this test have loaded."""
     made = tmp_path / "module.py"
     made.write_text("one = 1\n")
     module = ModuleType("made_up")
     module.__file__ = str(made)
-    monkeypatch.setattr(sys, "modules", {"made_up": module, "none": None, "builtin": ModuleType("builtin")})
+    monkeypatch.setitem(sys.modules, "made_up", module)
+    monkeypatch.setitem(sys.modules, "built_in", ModuleType("built_in"))
     return made
 
 
@@ -44,6 +45,18 @@ def test_a_module_that_is_another_by_now_or_gone(file: Path) -> None:
     file.unlink()
     assert program.is_outdated()
     assert not Program().is_outdated()  # one that began without it
+
+
+def test_what_a_supervisor_alone_has_loaded_makes_its_agent_outdated(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runtime/supervisor").mkdir(parents=True)
+    (tmp_path / "runtime/supervisor/attach.py").write_text("one = 1\n")
+    monkeypatch.setattr("runtime.program.__file__", str(tmp_path / "runtime/program.py"))
+    program, alone = of_agent(), Program()
+    assert not program.is_outdated()
+    os.utime(tmp_path / "runtime/supervisor/attach.py", (1, 1))
+    assert program.is_outdated() and not alone.is_outdated()
 
 
 def test_a_name_that_stands_for_another_interpreter(
