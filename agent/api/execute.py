@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from agent.api import errors
+from agent.api import errors, tasks
+from agent.api.at_once import begun_at_once
 from agent.api.descriptors import read_some, write_all
 from agent.api.openapi.shapes.host import ExecOrder
 from agent.api.requests import context_of, flag_of, json_of, key_of, strings_of, text_of, whole, whole_of
 from agent.api.things import containers_of
 from agent.api.upgrade import Connection, Upgraded, take_over
+from agent.first_step import eager
 from agent.wire import ERROR, EXIT, RESIZE, SIGNAL, STDERR, STDIN, STDOUT
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError
 from runtime.model import ContainerState
@@ -46,6 +48,7 @@ class Running(Protocol):
     def close(self) -> None: ...
 
 
+@begun_at_once
 async def execute(request: web.Request) -> web.StreamResponse:
     """Run a command in a running container: an upgraded connection. ?replica=; the body says what to run."""
     context, key = context_of(request), key_of(request)
@@ -87,16 +90,17 @@ def _running_of(states: list[ContainerState], key: str) -> ContainerState:
 
 async def _bridge(connection: Connection, running: Running) -> None:
     """Until the process has ended and its output is sent, or the client is gone."""
-    outputs = [asyncio.ensure_future(_send_output(connection, running.stdout, STDOUT))]
+    outputs = [eager(_send_output(connection, running.stdout, STDOUT))]
     if running.stderr >= 0:
-        outputs.append(asyncio.ensure_future(_send_output(connection, running.stderr, STDERR)))
-    inputs = asyncio.ensure_future(_take_input(connection, running))
-    ended = asyncio.ensure_future(running.wait())
-    lost = asyncio.ensure_future(connection.wait_lost())
+        outputs.append(eager(_send_output(connection, running.stderr, STDERR)))
+    inputs = eager(_take_input(connection, running))
+    ended = eager(running.wait())
+    lost = eager(connection.wait_lost())
     try:
         await _wait_for_end(ended, lost, inputs)
         if not connection.is_lost:
-            await asyncio.wait(outputs, timeout=LAST_OUTPUT_SECONDS)
+            if unsent := [output for output in outputs if not output.done()]:
+                await asyncio.wait(unsent, timeout=LAST_OUTPUT_SECONDS)
             await connection.write_frame(EXIT, json.dumps({"exit_code": ended.result()}).encode())
     except ConnectionError:
         pass
@@ -104,10 +108,7 @@ async def _bridge(connection: Connection, running: Running) -> None:
         with contextlib.suppress(ConnectionError):
             await connection.write_frame(ERROR, json.dumps(errors.to_json(error)).encode())
     finally:
-        tasks = [*outputs, inputs, ended, lost]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(*outputs, inputs, ended, lost)
 
 
 async def _wait_for_end(

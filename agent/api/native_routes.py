@@ -24,6 +24,7 @@ from agent.api import (
     things,
     updates,
 )
+from agent.api.at_once import begun_at_once, is_begun_at_once
 from agent.api.openapi.derive import ListOf, Merged
 from agent.api.openapi.document import document_of
 from agent.api.openapi.says import Route, Says, Word, choice, flag, number, text, whole
@@ -219,7 +220,10 @@ ROUTES: tuple[Route, ...] = (
 def add_routes(app: web.Application) -> None:
     """All of them, each for requests that say nothing but what its row names."""
     for route in ROUTES:
-        app.router.add_route(route.method, PREFIX + route.path, functools.partial(_answer, route))
+        handler = functools.partial(_answer, route)
+        if is_begun_at_once(route.handler):
+            begun_at_once(handler)
+        app.router.add_route(route.method, PREFIX + route.path, handler)
 
 
 async def _answer(route: Route, request: web.Request) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from agent.api import tasks
 from agent.api.at_once import at_once, begun_at_once
 from agent.api.context import Context
 from agent.api.docker import exec_registry
@@ -208,17 +209,7 @@ async def _talk(connection: Connection, each: Exec, is_raw: bool) -> None:
             if unsent := [output for output in outputs if not output.done()]:
                 await asyncio.wait(unsent)
     finally:
-        await _end(*outputs, *filter(None, (inputs,)))
-
-
-async def _end(*tasks: asyncio.Future[Any]) -> None:
-    """Whatever they were at; without another turn of the loop when all are done, as after most execs."""
-    left = [task for task in tasks if task.cancel()]
-    if left:
-        await asyncio.wait(left)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # is nobody's any more
+        await tasks.end(*outputs, *filter(None, (inputs,)))
 
 
 async def _ends_by_input(inputs: asyncio.Future[bool], exit: asyncio.Future[int]) -> bool:

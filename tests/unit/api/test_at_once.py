@@ -341,3 +341,19 @@ def test_a_body_that_never_comes_holds_nobody_up(agent: Agent, wire: Wire) -> No
     assert in_a_task(agent, "GET /_ping").status == 200
     wire.socket.shutdown(socket.SHUT_WR)
     assert b"201" not in wire.socket.recv(4096)
+
+
+def test_an_exec_is_begun_where_it_was_read(agent: Agent, counted: list[str]) -> None:
+    with agent.client.exec("shop/container/web", ["cat"], stdin=True) as session:
+        assert session.run(b"words") == (0, b"words", b"")
+    assert counted == ["/setpoint/v1/exec/shop/container/web"]
+
+
+def test_an_exec_that_says_too_much_is_refused_both_ways(agent: Agent, wire: Wire) -> None:
+    head, body = wished("POST /setpoint/v1/exec/shop/container/web?nobody=1", b'{"argv":["true"]}')
+    wire.socket.sendall(head + body)
+    found = wire.answer("POST")
+    first = Wire(agent.client.path)
+    first.socket.sendall(head.replace(b"Host", b"Connection: close\r\nHost") + body)
+    assert (found.status, found) == (400, first.answer("POST"))
+    first.close()
