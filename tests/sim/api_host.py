@@ -93,10 +93,14 @@ class Executed:
     pid: int
     stdin = stdout = stderr = -1
     is_released: bool = False
+    telling: asyncio.Task[None] | None = None
 
-    async def wait(self) -> int:
-        await asyncio.sleep(EXEC_SECONDS)
-        return 3
+    def when_ended(self, tell: Callable[[int | None], None]) -> None:
+        async def end() -> None:
+            await asyncio.sleep(EXEC_SECONDS)
+            tell(3)
+
+        self.telling = asyncio.get_running_loop().create_task(end())  # goes with the agent
 
     async def resize(self, rows: int, columns: int) -> None:
         await asyncio.sleep(0)
