@@ -51,6 +51,7 @@ KEEPALIVE_SECONDS = 30.0
 BODY_SOON_SECONDS = 0.1  # that a small body is waited for before a task is made of its request
 LINGERING_SECONDS = 2.0  # for the rest of a body that was refused: its sender is to read why
 BACKLOG = 1024
+HELD_BYTES = 1 << 14  # of what a client does not read: asyncio adds up all pieces with each that comes
 MAX_EARLY_BYTES = 1 << 16  # that a client may say before it is told that it has left HTTP; then it waits
 _END_OF_HEAD = b"\r\n\r\n"
 LOG = "setpoint.api.http"
@@ -420,6 +421,7 @@ class Door(web.Server):
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        transport.set_write_buffer_limits(high=HELD_BYTES)
         if isinstance(handler, Inbound):
             self._handshakes.pop(handler, None)
             if handler.way.scope is not None:

@@ -39,6 +39,7 @@ STREAMS = (
     Mutation("F5", ANSWERING, "        if isinstance(error, ConnectionError) and _is_gone(request):\n", "        if False:\n", _BREAKS),
     Mutation("F5", WAYS, "        self._reader = self._body = None\n", "        self._reader = None\n", f"{_PARTING}[a body]"),
     Mutation("F5", WAYS, "        self._reader = self._body = None\n", "        self._body = None\n", f"{_PARTING}[at once]"),
+    Mutation("F5", WAYS, "        transport.set_write_buffer_limits(high=HELD_BYTES)\n", "", "tests/unit/api/test_slow_readers.py"),
     Mutation("F5", WAYS, "        forget_place(exc)\n", "", f"{_PARTING}[broken]"),
     Mutation("F5", WAYS, "        except ConnectionError:\n            return web.StreamResponse(), True\n", "        finally:\n            pass\n", f"{_PARTING}[gone meanwhile]"),
     Mutation("F5", WAYS, "            forget_place(getattr(message, \"exc\", None))  # of what is no HTTP\n", "", f"{_PARTING}[no HTTP]"),
