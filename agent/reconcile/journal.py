@@ -38,12 +38,24 @@ class Remembers(Protocol):
     def sync(self) -> None: ...
 
 
+@dataclass(slots=True, eq=False)
+class _Storing:
+    """For who waits. done: whether it is stored. kept: whether no end of the agent takes it back, of which
+    somebody is to hear before the disk has answered; None where nobody is. is_kept: the same for the thread
+    that writes."""
+
+    done: asyncio.Future[bool]
+    kept: asyncio.Future[bool] | None = None
+    is_synced: bool = False
+    is_kept: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Write:
-    """One transaction. done: whether it is stored."""
+    """One transaction."""
 
     batch: Batch
-    done: asyncio.Future[bool]
+    storing: _Storing
     is_synced: bool
 
 
@@ -81,8 +93,7 @@ class Journal:
         self._is_unsynced = False  # something is written that a power cut would take back
         self._writing = Writer()
         self._current: _Write | None = None
-        self._next: asyncio.Future[bool] | None = None  # what comes during a write is the next one
-        self._next_is_synced = False
+        self._next: _Storing | None = None  # what comes during a write is the next one
         self._failures = 0
         self._soon_again = asyncio.Event()
         self._being_written: tuple[EventRecord, ...] = ()
@@ -183,46 +194,65 @@ class Journal:
 
         Whoever waits may go away (a client that breaks off). What was taken is then still stored, or put
         back, and no later write overtakes it."""
-        return await asyncio.shield(self._write(is_synced=is_synced))
+        return await asyncio.shield(self._write(is_synced=is_synced).done)
 
-    def _write(self, *, is_synced: bool) -> asyncio.Future[bool]:
+    async def keep(self) -> asyncio.Future[bool]:
+        """Write all that waits, and return as soon as no end of the agent takes it back: the rest is the
+        disk's, and is done when the answer is. For what may be done meanwhile. The answer is shared, and not
+        to be cancelled."""
+        storing = self._write(is_synced=True, is_told_early=True)
+        if storing.kept is not None:
+            await asyncio.shield(storing.kept)
+        return storing.done
+
+    def _write(self, *, is_synced: bool, is_told_early: bool = False) -> _Storing:
         """Now, or right after what is being written now."""
         loop = asyncio.get_running_loop()
-        if self._current is None:
-            return self._begin(loop.create_future(), is_synced=is_synced)
-        if self._next is None:
-            self._next, self._next_is_synced = loop.create_future(), False
-        self._next_is_synced |= is_synced
-        return self._next
+        is_now = self._current is None
+        storing = self._next or _Storing(loop.create_future())
+        storing.is_synced |= is_synced
+        if is_told_early and self._in_thread and storing.kept is None:
+            storing.kept = loop.create_future()
+        if is_now:
+            self._begin(storing)
+        else:
+            self._next = storing
+        return storing
 
-    def _begin(self, done: asyncio.Future[bool], *, is_synced: bool) -> asyncio.Future[bool]:
-        """Take what waits, and have it written in the thread. `done` is whether it is stored."""
-        batch = self._take()
+    def _begin(self, storing: _Storing) -> None:
+        """Take what waits, and have it written in the thread."""
+        batch, is_synced = self._take(), storing.is_synced
         if batch:
-            write = _Write(batch, done, is_synced=is_synced or not self._in_thread or not batch.is_history)
+            write = _Write(batch, storing, is_synced=is_synced or not self._in_thread or not batch.is_history)
             self._current, self._being_written = write, batch.events
             self._hand_over(write)
         elif is_synced and self._is_unsynced:
-            self._current = _Write(batch, done, is_synced=True)
+            self._current = _Write(batch, storing, is_synced=True)
             self._syncing = asyncio.get_running_loop().create_task(self._sync())
             self._syncing.add_done_callback(
-                lambda task: self._end(done, is_stored=not task.cancelled() and task.result())
+                lambda task: self._end(storing, is_stored=not task.cancelled() and task.result())
             )
         else:
-            done.set_result(True)
-        return done
+            _tell(storing, is_stored=True)
 
     def _hand_over(self, write: _Write) -> None:
-        work = functools.partial(_error_of, self._store, write)
-        if self._in_thread:
-            self._writing.begin(work, functools.partial(self._on_written, write))
-        else:
-            self._on_written(write, work())
+        if not self._in_thread:
+            self._on_written(write, _error_of(self._store, write))
+            return
+        kept, loop = write.storing.kept, asyncio.get_running_loop()
+
+        def on_kept() -> None:
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
+                loop.call_soon_threadsafe(_set, kept, True)
+
+        work = functools.partial(_error_of, self._store, write, on_kept if kept is not None else None)
+        self._writing.begin(work, functools.partial(self._on_written, write))
 
     def _on_written(self, write: _Write, error: Exception | None) -> None:
         self._being_written = ()
         if error is not None:
-            self._put_back(write.batch)
+            # Events that are in the database would be there twice.
+            self._put_back(replace(write.batch, events=()) if write.storing.is_kept else write.batch)
             if isinstance(error, Damaged):
                 self._write_all_again(error)
             self._failures += 1
@@ -233,16 +263,15 @@ class Journal:
                 self._sync_soon()  # whether it can be stored is known then
             else:
                 self._failures = 0
-        self._end(write.done, is_stored=error is None)
+        self._end(write.storing, is_stored=error is None)
 
-    def _end(self, done: asyncio.Future[bool], *, is_stored: bool) -> None:
+    def _end(self, storing: _Storing, *, is_stored: bool) -> None:
         """And begin with what came meanwhile."""
         self._current = None
-        if not done.done():
-            done.set_result(is_stored)
+        _tell(storing, is_stored=is_stored)
         if self._next is not None:
             following, self._next = self._next, None
-            self._begin(following, is_synced=self._next_is_synced)
+            self._begin(following)
 
     def _sync_soon(self) -> None:
         if self._syncer is None or self._syncer.done():
@@ -317,9 +346,24 @@ class Journal:
         self._writing.close()
 
 
-def _error_of(store: Remembers, write: _Write) -> Exception | None:
+def _tell(storing: _Storing, *, is_stored: bool) -> None:
+    _set(storing.kept, is_stored)
+    _set(storing.done, is_stored)
+
+
+def _set(future: asyncio.Future[bool] | None, value: bool) -> None:
+    if future is not None and not future.done():
+        future.set_result(value)
+
+
+def _error_of(store: Remembers, write: _Write, on_kept: Callable[[], None] | None = None) -> Exception | None:
+    """on_kept: called between the two steps, where somebody waits for the first."""
     try:
-        store.write(write.batch, is_synced=write.is_synced)
+        store.write(write.batch, is_synced=write.is_synced and on_kept is None)
+        if on_kept is not None:
+            write.storing.is_kept = True
+            on_kept()
+            store.sync()
     except Exception as error:
         return error
     return None

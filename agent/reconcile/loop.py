@@ -267,10 +267,12 @@ class Loop:
         """Raises Invalid for an image that the policy lets nobody run."""
         self._gate.check_image(op, reference)
 
-    async def put(self, wanted: Object, owner: str = API_OWNER, *, starts: bool = False) -> None:
+    async def put(
+        self, wanted: Object, owner: str = API_OWNER, *, starts: bool = False, is_done_meanwhile: bool = False
+    ) -> None:
         """One object wanted by somebody else than the source (the Docker API). Returns when stored.
-        starts: what is there of it is started again, whatever ended it. `Conflict` when a manifest wants it,
-        `Invalid` when the policy refuses it."""
+        starts: what is there of it is started again, whatever ended it. is_done_meanwhile: see `_change`.
+        `Conflict` when a manifest wants it, `Invalid` when the policy refuses it."""
         self._check(wanted, owner)
         now = self._clock.now()
         changed = [wanted.key] if self._know.inventory.want(wanted, owner, "", now) else []
@@ -279,7 +281,8 @@ class Loop:
             know.remember(key, account.ask_restart(know.memory_of(key), know.actual_of(key)))
             know.publish(key)
         changed += self._know.inventory.keep_default_network(now)
-        await self._change(changed, starting=[wanted.key] if starts else [])
+        starting = [wanted.key] if starts else []
+        await self._change(changed, starting, is_done_meanwhile=is_done_meanwhile)
 
     async def put_together(self, wanted: Sequence[Object]) -> None:
         """Several that the Docker API wants, in one transaction: all of them, or none. As `put`."""
@@ -329,19 +332,30 @@ class Loop:
         self._know.spec_changed(key)
         self._applying.hasten(key)
 
-    async def _change(self, keys: list[Key], starting: Sequence[Key] = ()) -> None:
+    async def _change(
+        self, keys: list[Key], starting: Sequence[Key] = (), *, is_done_meanwhile: bool = False
+    ) -> None:
         """A wish is stored before anything is done for it. What a kill left without a row would be nobody's,
         what ran without one would be stopped, and what went would be made anew, by the next agent, after it
-        told who asked again that all is well."""
-        know = self._know
+        told who asked again that all is well.
+
+        is_done_meanwhile: it is done while the disk is waited for, which is for what the next agent would put
+        back as it was, or keep, should a power cut take the wish. No end of the agent takes it by then, and
+        who wished it hears nothing before it is on the disk."""
+        know, stored = self._know, None
         try:
-            await know.journal.flush()
+            if is_done_meanwhile:
+                stored = await know.journal.keep()
+            else:
+                await know.journal.flush()
         finally:  # also when who asks is gone
             for key in keys:
                 self._spec_changed(key)
             for key in starting:
                 know.wake(key)
         self._work_now(keys)
+        if stored is not None:
+            await asyncio.shield(stored)
 
     # --- what operators ask; NotFound when there is no such object --------------------------------
 

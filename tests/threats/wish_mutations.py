@@ -7,6 +7,7 @@ from tests.threats.mutation import Mutation
 JOURNAL, UNIT_JOURNAL = "agent/reconcile/journal.py", "tests/unit/reconcile/test_journal.py"
 FEED, UNIT_EVENTS = "agent/api/docker/event_feed.py", "tests/unit/docker_api/test_events.py"
 WAYS, UNIT_AT_ONCE = "agent/api/ways.py", "tests/unit/api/test_at_once.py"
+LOOP = "agent/reconcile/loop.py"
 APPLYING, STORE = "agent/reconcile/applying.py", "store/store.py"
 SIM = "tests/sim/test_api_changes.py"
 
@@ -17,6 +18,9 @@ WISHES = (
         "R5", APPLYING, "is_first = not isinstance(action, do.StopContainer)\n", "is_first = True\n",
         f"{SIM}::test_followers_hear_of_an_end_when_it_is_stored_and_of_all_else_at_once",
     ),
+    Mutation("R5", JOURNAL, "            store.sync()\n    except", "    except", UNIT_JOURNAL),
+    Mutation("R5", JOURNAL, "replace(write.batch, events=()) if write.storing.is_kept else write.batch", "write.batch", UNIT_JOURNAL),
+    Mutation("R5", LOOP, "            await asyncio.shield(stored)\n", "            pass\n", "tests/unit/reconcile/test_meanwhile.py"),
     Mutation("R5", FEED, " or event.id != before + 1:\n", ":\n", UNIT_EVENTS),
     Mutation(
         "R5", FEED, " and (after >= self._complete_after or after < self._store.last_event_id):\n", ":\n",

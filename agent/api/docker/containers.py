@@ -261,7 +261,8 @@ async def update(request: web.Request) -> web.Response:
         fields["restart"] = restart.model_dump()
     wanted = wishes.changed(context, key, **fields)
     claim_change(context, scope_of(request), key, wanted)
-    await _limits(context, key, state, wanted).come_true(wishes.put(context, key, wanted))
+    wish = wishes.put(context, key, wanted, is_done_meanwhile=True)
+    await _limits(context, key, state, wanted).come_true(wish)
     return json_answer({"Warnings": []})
 
 
@@ -319,7 +320,7 @@ async def rename(request: web.Request) -> web.Response:
         await wishes.change(context, key, container_name=state.name)
 
     attempt = Attempt(context, key, "rename", is_so, undo, context.loop.verdict_of(key))
-    await attempt.come_true(wishes.change(context, key, container_name=name))
+    await attempt.come_true(wishes.change(context, key, is_done_meanwhile=True, container_name=name))
     return no_content()
 
 

@@ -35,9 +35,12 @@ KILLED: dict[str, object] = {"stop_seconds": 0.0, "stop_signal": "KILL", "is_kil
 _ON_THE_WAY = frozenset(("Paused", "BackOff", "WaitsForDependents", "NetworkChanging", "SignaturesAsked"))
 
 
-async def put(context: Context, key: Key, spec: AnySpec, *, starts: bool = False) -> None:
-    """Want this. Returns when it is stored. Conflict for what a manifest owns, Invalid when refused."""
-    await context.loop.put(_object(key, spec), starts=starts)
+async def put(
+    context: Context, key: Key, spec: AnySpec, *, starts: bool = False, is_done_meanwhile: bool = False
+) -> None:
+    """Want this. Returns when it is stored. Conflict for what a manifest owns, Invalid when refused.
+    is_done_meanwhile: see `Loop._change`."""
+    await context.loop.put(_object(key, spec), starts=starts, is_done_meanwhile=is_done_meanwhile)
 
 
 async def put_together(context: Context, specs: Mapping[Key, AnySpec]) -> None:
@@ -58,10 +61,12 @@ def container_spec_of(record: ObjectRecord) -> ContainerSpec:
     return spec
 
 
-async def change(context: Context, key: Key, *, starts: bool = False, **fields: object) -> ContainerSpec:
+async def change(
+    context: Context, key: Key, *, starts: bool = False, is_done_meanwhile: bool = False, **fields: object
+) -> ContainerSpec:
     """Want the same container with other fields; the spec as it is now."""
     wanted = changed(context, key, **fields)
-    await put(context, key, wanted, starts=starts)
+    await put(context, key, wanted, starts=starts, is_done_meanwhile=is_done_meanwhile)
     return wanted
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,8 @@ class Disk:
         self.written: list[str] = []
         self.safe = 0
         self.error: Exception | None = None
+        self.answers = threading.Event()
+        self.answers.set()
 
     def load(self) -> tuple[dict[Key, ObjectRecord], dict[Key, StatusRecord]]:
         return {}, {}
@@ -128,9 +131,11 @@ class Disk:
         self.written += [event.message for event in batch.events]
         self.written += [str(record.key) for record in (*batch.objects, *batch.statuses)]
         if is_synced:
+            assert self.answers.wait(20)
             self.safe = len(self.written)
 
     def sync(self) -> None:
+        assert self.answers.wait(20)
         if self.error is not None:
             raise self.error
         self.safe = len(self.written)
@@ -236,4 +241,79 @@ async def test_followers_hear_at_once_of_what_no_later_agent_tells_again() -> No
     journal.event(replace(an_event("ended"), happenings=happening))
     await until(lambda: disk.written == ["made", "ended"])
     assert told == ["made"]
+    await journal.close()
+
+
+# --- what is done while the disk is waited for ------------------------------------------------------
+
+
+async def test_what_no_end_of_the_agent_takes_back_is_told_before_the_disk_has_answered() -> None:
+    disk, objects = Disk(), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, [])
+    disk.answers.clear()
+    journal.object_changed(WEB)
+    stored = await journal.keep()
+    assert (disk.written, disk.safe, stored.done()) == ([str(WEB)], 0, False)
+    behind = asyncio.ensure_future(journal.flush())
+    await asyncio.sleep(0.01)
+    assert not behind.done()
+    disk.answers.set()
+    assert await stored and await behind
+    assert disk.safe == 1
+    await journal.close()
+
+
+async def test_who_comes_during_a_write_is_told_early_of_the_next() -> None:
+    disk, objects = Disk(), {WEB: object_of(WEB), DB: object_of(DB)}
+    journal = journal_of(disk, objects, [])
+    disk.answers.clear()
+    journal.object_changed(WEB)
+    first = await journal.keep()
+    journal.object_changed(DB)
+    both = [asyncio.ensure_future(wait) for wait in (journal.keep(), journal.keep(), journal.keep())]
+    await asyncio.sleep(0.01)
+    both[0].cancel()  # takes nothing along
+    disk.answers.set()
+    assert await first
+    assert all(await asyncio.gather(*[await each for each in both[1:]]))
+    assert disk.safe == 2
+    await journal.close()
+
+
+async def test_nothing_that_waits_is_stored_already() -> None:
+    disk = Disk()
+    journal = journal_of(disk, {}, [])
+    stored = await journal.keep()
+    assert stored.done() and await stored
+    await journal.close()
+
+
+async def test_what_the_disk_refuses_is_written_again_but_for_its_events() -> None:
+    disk, errors, objects = Disk(), list[Exception](), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, errors)
+    disk.error = OSError("broken")
+    journal.event(an_event("one"))
+    journal.object_changed(WEB)
+    stored = await journal.keep()
+    assert not await stored and journal.is_failing and errors == [disk.error]
+    disk.error = None
+    assert await journal.flush()
+    assert disk.written == ["one", str(WEB), str(WEB)] and disk.safe == 3
+    await journal.close()
+
+
+async def test_what_cannot_be_written_is_no_more_than_tried() -> None:
+    disk, errors, objects = Disk(), list[Exception](), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, errors)
+
+    def refuses(_batch: Batch, *, is_synced: bool = True) -> None:
+        raise OSError("full")
+
+    disk.write = refuses  # type: ignore[method-assign]
+    journal.event(an_event("one"))
+    journal.object_changed(WEB)
+    assert not await (await journal.keep())
+    del disk.write  # type: ignore[misc]
+    assert await journal.flush()
+    assert disk.written == ["one", str(WEB)]
     await journal.close()
