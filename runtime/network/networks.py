@@ -40,6 +40,7 @@ from runtime.network import (
     drift,
     links,
     namespaces,
+    range_lock,
     records,
     sandboxes,
     states,
@@ -127,7 +128,13 @@ class Networks:
         """Make a network, or complete it. Conflict: it exists otherwise, or its subnet is taken."""
         records.check_name("create network", config.name)
         existing = self._book.networks.get(config.name)
-        record = _relabelled(existing, config) if existing else self._plan_network(config)
+        if existing is not None:
+            return self._complete(_relabelled(existing, config), existing)
+        with range_lock.alone(self.layout.run_root):
+            return self._complete(self._plan_network(config), None)
+
+    def _complete(self, record: NetworkRecord, existing: NetworkRecord | None) -> NetworkState:
+        config = record.config
         if record != existing:
             records.write(
                 self._instance.network_path(config.name), records.network_json(record), lasting=True
