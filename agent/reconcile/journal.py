@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 STORE = Key("setpoint", "store", "store")  # whose events tell of the store itself
 MAX_WAITING_EVENTS = 20_000
 LONGEST_RETRY_SECONDS = 30.0
+TOLD_SECONDS = 0.01  # that what followers have heard of waits for what else is to be written with it
 
 
 class Remembers(Protocol):
@@ -96,6 +97,7 @@ class Journal:
         self._next: _Storing | None = None  # what comes during a write is the next one
         self._failures = 0
         self._soon_again = asyncio.Event()
+        self._hastening: asyncio.TimerHandle | None = None
         self._being_written: tuple[EventRecord, ...] = ()
         self._tell: Callable[[EventRecord], bool] | None = None
         self._last_event_id = 0
@@ -129,7 +131,14 @@ class Journal:
             is_told = (is_told_first or not event.happenings) and self._tell(event)
             if event.happenings and not is_told:
                 self._soon_again.set()
+            elif event.happenings and self._hastening is None:
+                self._hastening = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._hasten)
         return event
+
+    def _hasten(self) -> None:
+        self._hastening = None
+        if self._events:
+            self._soon_again.set()
 
     def _numbered(self, event: EventRecord) -> EventRecord:
         """In the order in which they are stored."""
@@ -338,6 +347,8 @@ class Journal:
 
     async def close(self) -> None:
         """Write what waits, once more if need be, and end."""
+        if self._hastening is not None:
+            self._hastening.cancel()
         for task in (self._writer, self._syncer):
             if task is not None:
                 task.cancel()
