@@ -10,7 +10,6 @@ Both ways go through the same guards in the same order.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -24,7 +23,7 @@ from agent.api.docker import versions
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.docker.host_facts import can_checkpoint
 from agent.api.guards import Handler
-from agent.api.upgrade import BEGUN, Upgraded
+from agent.api.upgrade import BEGUN
 from agent.api.ways import way_of
 from agent.first_step import Waits, first_step
 from agent.wire import PREFIX
@@ -138,9 +137,7 @@ class AtOnce:
             if response is None and is_begun_at_once(match.handler):
                 response = _begin(request, match.handler)
         except Exception as error:
-            response = Upgraded() if request.get(BEGUN) else None
-            with contextlib.suppress(ConnectionError):
-                response = _answer_to(request, error)
+            response = _answer_to(request, error)  # a ConnectionError ends what was taken over
         if isinstance(response, Waits):
             return self._finish(request, response)
         return self._told(request, response) if response is not None else None
