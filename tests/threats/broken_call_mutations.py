@@ -6,7 +6,9 @@ from tests.threats.mutation import Mutation
 
 ATTEMPTS, CONTAINERS = "agent/api/docker/attempts.py", "agent/api/docker/containers.py"
 REMOVAL, LIFE = "agent/api/docker/auto_remove.py", "agent/api/docker/container_life.py"
+OVERRIDE = "agent/api/override.py"
 _SIM = "tests/sim/test_broken_calls.py"
+_DIRECT = "tests/sim/test_broken_direct_calls.py"
 _NOT_FOR_EVER = f"{_SIM}::test_what_cannot_be_is_not_wanted_for_ever"
 
 BROKEN_CALLS = (
@@ -68,6 +70,23 @@ BROKEN_CALLS = (
     Mutation(
         "F5", "agent/api/docker/event_feed.py", "if unsent := self._unsent(events):", "if unsent := set[asyncio.Future[None]]():",
         "tests/unit/docker_api/test_events.py::test_an_end_is_told_after_what_was_printed_last",
+    ),
+    Mutation(
+        "F5", OVERRIDE, "await completed(_begin_and_carry_out(", "await (_begin_and_carry_out(",
+        f"{_DIRECT}::test_an_override",
+    ),
+    Mutation(
+        "F5", OVERRIDE, "        if state.phase not in DONE_ALREADY.get(what, ()):\n", "        if True:\n",
+        f"{_DIRECT}::test_an_override",
+    ),
+    Mutation(
+        "F5", "agent/api/docker/finding.py", "    if record is None:\n        raise Conflict(\n",
+        "    if False:\n        raise Conflict(\n",
+        f"{_DIRECT}::test_what_an_agent_does_not_know_yet_is_left_alone",
+    ),
+    Mutation(
+        "F5", "agent/api/docker/image_commit.py", "await completed(work)", "await work",
+        f"{_DIRECT}::test_a_commit",
     ),
     Mutation(
         "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
