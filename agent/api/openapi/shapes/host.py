@@ -28,6 +28,7 @@ class Check(TypedDict):
 class Doctor(TypedDict):
     """What only the agent can tell of itself."""
 
+    program: Check
     source: Check
     manifests: Check
     supervisor: Check
