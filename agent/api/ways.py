@@ -30,6 +30,7 @@ from agent.api.lent_body import is_for_others
 from agent.api.parting import forget_place, let_go
 from agent.api.tls_connection import TlsConnection
 from agent.api.trimming import Trimming
+from agent.first_step import Waits, first_step
 from runtime.errors import SetpointError
 
 if TYPE_CHECKING:
@@ -525,7 +526,9 @@ class Site(web.SockSite):
     def __init__(
         self, runner: Runner, sock: socket.socket, way: Way, tls: ssl.SSLContext | None = None
     ) -> None:
-        super().__init__(runner, sock, ssl_context=tls, backlog=BACKLOG)
+        # One is accepted in a turn: asyncio goes on where the process has no descriptor left, makes a timer
+        # of each failure, and each of them begins anew a second later. By a thousand they were millions.
+        super().__init__(runner, sock, ssl_context=tls, backlog=1)
         self.way = way
 
     async def start(self) -> None:
@@ -538,8 +541,12 @@ class Site(web.SockSite):
             return connection if tls is None else TlsConnection(connection, tls, HANDSHAKE_SECONDS)
 
         self._server = await asyncio.get_running_loop().create_server(
-            accept, sock=self._sock, backlog=self._backlog
+            accept, sock=self._sock, backlog=self._backlog, start_serving=False
         )
+        serving = first_step(self._server.start_serving())
+        self._sock.listen(BACKLOG)  # before anybody is refused
+        if isinstance(serving, Waits):
+            await serving.goes_on()
 
 
 def _body_before_leaving(message: Any, payload: Any) -> int | None:

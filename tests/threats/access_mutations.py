@@ -25,6 +25,7 @@ F4, F6, F9 = f"{T}/test_f04_privileges.py", f"{T}/test_f06_hostile_http.py", f"{
 ACCESS = (
     Mutation("F2", ANSWERING, "            guards.check_head(request, way)\n", "", AT_ONCE),
     Mutation("F4", ANSWERING, "        if way.scope is not None:\n            return None\n", "", S),
+    Mutation("F6", WAYS, "ssl_context=tls, backlog=1)", "ssl_context=tls, backlog=BACKLOG)", F6),
     Mutation("F6", WAYS, " or transport.get_write_buffer_size():\n", ":\n", AT_ONCE),
     Mutation("F6", WAYS, "not self.is_waiting or self._is_answered:\n", "not self.is_waiting:\n", AT_ONCE),
     Mutation("F6", WAYS, "        return self._body is None or self._body.is_eof()\n",
