@@ -477,6 +477,11 @@ class NativeEngine:
         """The ids of the containers that have this one."""
         return self._index.holders_of(volume)
 
+    def tell_names(self) -> None:
+        """What containers of a network are called is in the hosts files of all of it when this returns; else
+        it is a moment later."""
+        self.networks.tell_names()
+
     def profiles(self) -> set[str]:
         """The seccomp profiles that containers name."""
         return {entry.config.security.seccomp for entry in self._index}

@@ -494,6 +494,12 @@ class Networks:
             wait = max(0.0, self._hosts_written_at + _PEERS_SECONDS - time.monotonic())
             self._hosts_due = asyncio.get_running_loop().call_later(wait, self._write_peers)
 
+    def tell_names(self) -> None:
+        """Write now what would wait for others: for who is told that it is done, and asks by name next."""
+        if self._hosts_due is not None:
+            self._hosts_due.cancel()
+            self._write_peers()
+
     def _write_peers(self) -> None:
         self._hosts_due = None
         self._hosts_written_at = time.monotonic()

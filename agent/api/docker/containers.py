@@ -321,6 +321,7 @@ async def rename(request: web.Request) -> web.Response:
 
     attempt = Attempt(context, key, "rename", is_so, undo, context.loop.verdict_of(key))
     await attempt.come_true(wishes.change(context, key, is_done_meanwhile=True, container_name=name))
+    context.engine.tell_names()
     return no_content()
 
 

@@ -53,6 +53,7 @@ async def connect(request: web.Request) -> web.Response:
     if not wanted.priority:  # the way out, and what is published, stay where they are
         wanted = wanted.model_copy(update={"priority": min(0, *_priorities(has)) - 1})
     await _change(context, key, state, {**has, name: wanted}, lambda: _is_on(context, state, seen), has)
+    context.engine.tell_names()
     return web.Response()
 
 
@@ -71,6 +72,7 @@ async def disconnect(request: web.Request) -> web.Response:
         raise Conflict("", "", f"container {state.id} is not connected to network {seen.name}")
     left = {each: attachment for each, attachment in has.items() if each != name}
     await _change(context, key, state, left, lambda: not _is_wanted(context, state, seen), has)
+    context.engine.tell_names()
     return web.Response()
 
 

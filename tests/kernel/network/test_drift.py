@@ -160,7 +160,7 @@ async def test_damage_is_found_and_put_back(lab: Lab, name: str) -> None:
     await lab.sandbox("one", "web", ports=(PortConfig(80, 8080),))
     await lab.sandbox("two", "web")
     inode = os.stat(lab.networks.netns_path("one")).st_ino
-    lab.networks._write_peers()
+    lab.networks.tell_names()
     assert lab.networks.find_drift() == ()
 
     damage(lab)

@@ -104,7 +104,7 @@ async def test_damage_to_ipv6_is_found_and_put_back(lab: Lab, name: str) -> None
     lab.network(ipv6=GIVEN)
     await lab.sandbox("one", "web", ports=(PortConfig(80, 8080),))
     await lab.sandbox("two", "web")
-    lab.networks._write_peers()
+    lab.networks.tell_names()
     assert lab.networks.find_drift() == ()
 
     damage(lab)

@@ -12,7 +12,7 @@ import pytest
 
 from runtime.errors import Conflict, Invalid, NotFound, Temporary, Unsupported
 from runtime.model import EndpointConfig, NetworkConfig, PortConfig, SandboxConfig
-from runtime.network import remove
+from runtime.network import networks, remove
 from tests import leaks
 from tests.kernel.network.conftest import HOST_ADDRESS, LAN_ADDRESS, Lab, run, until
 
@@ -327,6 +327,20 @@ async def test_delete_and_make_again_do_not_meet(lab: Lab) -> None:
         assert lab.networks.find_drift() == ()
     await asyncio.gather(lab.networks.delete_sandbox("one"), lab.networks.delete_sandbox("one"))
     await lab.networks.delete_sandbox("one")
+
+
+async def test_names_are_told_at_once_where_somebody_asks_for_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "_PEERS_SECONDS", 60.0)
+    lab.network("web")
+    await lab.sandbox("one", "web")
+    await asyncio.sleep(0.01)  # its peers' files are written: those that follow wait
+    await lab.sandbox("two", "web")
+    hosts = Path(lab.networks.hosts_path("one"))
+    assert "\ttwo" not in hosts.read_text()
+    lab.networks.tell_names()
+    assert "\ttwo" in hosts.read_text()
 
 
 async def test_a_removed_ones_aliases_leave_its_peers(lab: Lab) -> None:
