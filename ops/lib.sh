@@ -48,7 +48,7 @@ apt_get() {
 }
 
 # The newest Python that there are packages for: from 3.12 on a forked child copies fewer pages, since what is
-# immortal is not counted (PEP 683), and an exec takes a fifth less time.
+# immortal is not counted (PEP 683), and an exec takes a sixth less time.
 find_python() {
   local name
   for name in python3.13 python3.12 python3.11 python3 /usr/bin/python3 /usr/local/bin/python3 python3.14; do
