@@ -99,9 +99,7 @@ class Connection(asyncio.Protocol):
         """From here on, whoever writes waits until the kernel has all of it. To be called with the transport,
         which may still have answers to send that came before."""
         is_tls = self._transport.get_extra_info("sslcontext") is not None
-        self._transport.set_write_buffer_limits(
-            high=1 if is_tls else 0
-        )  # sslproto pauses at it, others above
+        self._transport.set_write_buffer_limits(high=1 if is_tls else 0)  # TLS pauses at it, others above
         if self._transport.get_write_buffer_size():
             self.pause_writing()
 

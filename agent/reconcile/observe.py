@@ -170,8 +170,9 @@ class Observed:
             del self.volumes[name]
         else:
             self.volumes[name] = now
-        for key in {key_of(state.labels) for state in (before, now) if state is not None} - {None}:
-            assert key is not None
+        for key in {key_of(state.labels) for state in (before, now) if state is not None}:
+            if key is None:
+                continue
             actual = self.actual.get(key, ABSENT)
             ours = tuple(state for state in actual.volumes if state.name != name)
             if now is not None and key_of(now.labels) == key:

@@ -15,8 +15,9 @@ import pytest
 from agent.api.docker import wishes
 from runtime.errors import Conflict, Invalid, SetpointError, Temporary
 from store.records import Key
-from tests.sim.api_host import Answer, ApiHost, Call, End, hosts, threads_take_turns
+from tests.sim.api_host import Answer, ApiHost, Call, End, hosts
 
+pytestmark = pytest.mark.usefixtures("threads_in_turns")
 KEPT = "kept"
 BODY: dict[str, Any] = {
     "Image": "busybox:latest", "Volumes": {"/own": {}},
@@ -30,18 +31,6 @@ REMOVE = Call("DELETE", "/containers/box?force=1&v=1")
 ONE, TWO = (Call("POST", "/networks/create", {"Name": name}) for name in ("one", "two"))
 DATA = Call("POST", "/volumes/create", {"Name": "data"})
 A_WHILE = 700.0  # longer than any call waits
-
-
-@pytest.fixture(autouse=True)
-def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads_take_turns(monkeypatch)
-
-
-@pytest.fixture(params=[ApiHost.break_off, ApiHost.die_over], ids=["client", "agent"])
-def end(request: pytest.FixtureRequest) -> End:
-    """Who goes in the middle of the call."""
-    found: End = request.param
-    return found
 
 
 @pytest.fixture

@@ -13,27 +13,16 @@ import pytest
 from agent.manifest.spec import ContainerSpec
 from agent.wire import PREFIX
 from store.records import Key
-from tests.sim.api_host import EXEC_SECONDS, ApiHost, Call, End, hosts, threads_take_turns
+from tests.sim.api_host import EXEC_SECONDS, ApiHost, Call, End, hosts
 from tests.sim.test_broken_calls import CREATE, ONE, START
 
+pytestmark = pytest.mark.usefixtures("threads_in_turns")
 EXEC = Call("POST", "/containers/box/exec", {"Cmd": ["true"]})
 COMMIT = Call("POST", "/commit?container=box&repo=made", {})
 TAG = Call("POST", "/images/busybox/tag?repo=made")
 UNTAG = Call("DELETE", "/images/made")
 CREATE_ALONE = Call("POST", CREATE.path, {"Image": "busybox:latest", "HostConfig": {"NetworkMode": "none"}})
 WEB = Key.parse("shop/container/web")
-
-
-@pytest.fixture(autouse=True)
-def _virtual(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads_take_turns(monkeypatch)
-
-
-@pytest.fixture(params=[ApiHost.break_off, ApiHost.die_over], ids=["client", "agent"])
-def end(request: pytest.FixtureRequest) -> End:
-    """Who goes in the middle of the call."""
-    found: End = request.param
-    return found
 
 
 def told(host: ApiHost) -> Counter[str]:

@@ -37,9 +37,7 @@ async def send_output(
         count = _read(descriptor, memoryview(buffer)[FRAME.size :])
         if count > 0:
             await _send_piece(buffer, count, send, stream)
-            await asyncio.sleep(
-                0
-            )  # a fast program and a fast client are not to have this loop for themselves
+            await asyncio.sleep(0)  # a fast program and a fast client do not have this loop for themselves
             continue
         _put_back(buffer)
         if is_last or not count:
