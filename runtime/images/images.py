@@ -20,15 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
-from runtime.images.build.cache import CachedStep, held
-from runtime.images.config import parse_config, parse_diff_ids
+from runtime.images.build.cache import CachedStep
+from runtime.images.config import parse_config
 from runtime.images.content import Content, sync_directory
-from runtime.images.documents import Platform, parse_json, parse_manifest
+from runtime.images.documents import Platform
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, Signature
 from runtime.images.garbage import Holdings, find_garbage
 from runtime.images.gate import Gate
 from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
-from runtime.images.layers import Layers, chain_id
+from runtime.images.layers import Layers
+from runtime.images.needs import drop_other_forms, needs_of
 from runtime.images.reference import Reference, is_digest, parse_reference
 from runtime.images.removal import remove_tree
 from runtime.images.staging_directory import remove_dead_stages
@@ -195,7 +196,7 @@ class Images:
         for `remove`. Beside a load that ends at this moment it may name what is wanted by the next look."""
         index = read_index(self._root)
         present = Holdings(self._content.digests(), self._layers.keys())
-        garbage = find_garbage(present, self._needs(index, in_use))
+        garbage = find_garbage(present, needs_of(self._content, index, in_use))
         return (
             *map(self._content.path, garbage.blobs),
             *map(self._layers.path, garbage.layers),
@@ -360,8 +361,9 @@ class Images:
                 raise _not_found("tag image", source)
             if self._gate.has_image_rules():
                 self._gate.admit_tag(self._facts(index, record, name.canonical), name.canonical)
-            tagged = replace(record, name=name.canonical, is_pulled=False)
-            write_index(self._root, index.with_record(tagged))
+            after = index.with_record(replace(record, name=name.canonical, is_pulled=False))
+            write_index(self._root, after)
+            drop_other_forms(self._content, {known.digest for known in index.records}, after)
 
     def remove(self, reference: str, *, in_use: Collection[str], force: bool = False) -> tuple[str, ...]:
         """Take a name away, and the image with its last one. in_use: ids of images that containers have.
@@ -434,7 +436,9 @@ class Images:
             )
             after = Index(tuple(record for record in index.records if record not in gone))
             present = Holdings(self._content.digests(), self._layers.keys())
-            self._write_index_making_room(index, after, find_garbage(present, self._needs(after, in_use)))
+            self._write_index_making_room(
+                index, after, find_garbage(present, needs_of(self._content, after, in_use))
+            )
         return gone
 
     def restore(self, records: Collection[Record]) -> None:
@@ -510,7 +514,7 @@ class Images:
     def _forget(self, before: Index, after: Index, in_use: Collection[str]) -> tuple[str, ...]:
         """Write the index, then take away what nothing needs: in this order a crash leaves only litter."""
         garbage = find_garbage(
-            Holdings(self._content.digests(), self._layers.keys()), self._needs(after, in_use)
+            Holdings(self._content.digests(), self._layers.keys()), needs_of(self._content, after, in_use)
         )  # fmt: skip
         self._write_index_making_room(before, after, garbage)
         for digest in garbage.blobs:
@@ -545,30 +549,6 @@ class Images:
                 self._content.remove(digest)
             sync_directory(self._root / "blobs" / "sha256")
             write_index(self._root, after)
-
-    def _needs(self, index: Index, in_use: Collection[str]) -> Iterator[Holdings | None]:
-        named = {record.image_id for record in index.records}
-        for record in index.records:
-            yield self._need(record.image_id, record.digest)
-        for image_id in in_use:
-            if image_id not in named:  # its entry is lost, its container is not
-                yield self._need(image_id, "")
-        yield from held(self._root)
-
-    def _need(self, image_id: str, manifest_digest: str) -> Holdings | None:
-        try:
-            document = parse_json(self._content.read_document(image_id), image_id[:19])
-            diff_ids = parse_diff_ids(document, image_id[:19])
-            blobs = {image_id}
-            if manifest_digest:
-                manifest = parse_manifest(
-                    self._content.read_document(manifest_digest), "", manifest_digest[:19]
-                )
-                blobs |= {manifest_digest, *(layer.digest for layer in manifest.layers)}
-        except (NotFound, Invalid):
-            return None
-        chains = {chain_id(diff_ids[: count + 1]) for count in range(len(diff_ids))}
-        return Holdings(frozenset(blobs), frozenset(chains) | frozenset(diff_ids))
 
 
 def host_platform() -> Platform:

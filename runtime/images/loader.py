@@ -16,12 +16,13 @@ from pathlib import Path
 from runtime.errors import Conflict, Temporary
 from runtime.images.archive import Source, open_source
 from runtime.images.config import parse_config
-from runtime.images.content import digest_of
+from runtime.images.content import Content, digest_of
 from runtime.images.documents import Descriptor, Platform
 from runtime.images.facts import Admit, ImageFacts, admit_all
 from runtime.images.formats import FoundImage, build_manifest, find_images, layer_type
 from runtime.images.index import Index, Record, locked, read_index, write_index
 from runtime.images.limits import DEFAULT_LIMITS, Limits
+from runtime.images.needs import drop_other_forms
 from runtime.images.progress import NAMED, Progress, Report
 from runtime.images.reference import Reference
 from runtime.images.rootfs import Wanted, ingest_rootfs, rootfs_config
@@ -116,9 +117,11 @@ def commit(
                 refuse_moves(index, [(image.info.id, image.names) for image in images])
             refuse_moves(index, [(image.info.id, _among(image.names, kept)) for image in images])
             stage.place()
+            digests = {*(record.digest for record in index.records), *(image.info.digest for image in images)}
             for record in _records(images):
                 index = index.with_record(record)
             write_index(root, index)
+            drop_other_forms(Content(root), digests, index)
             return images
     raise Temporary("load image", str(root), "its layers are removed as fast as they are loaded")
 

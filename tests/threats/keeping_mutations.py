@@ -11,6 +11,14 @@ U = "tests/unit"
 
 KEEPING = (
     Mutation(
+        "R6", "runtime/images/loader.py", "            drop_other_forms(Content(root), digests, index)\n", "            pass\n",
+        "tests/kernel/images/test_load.py::test_another_form_of_an_image_takes_the_place_of_the_old",
+    ),
+    Mutation(
+        "R6", "runtime/images/needs.py", "    for digest in garbage.blobs:\n", "    for digest in forms:\n",
+        "tests/kernel/images/test_load.py::test_what_another_image_has_of_a_form_stays",
+    ),
+    Mutation(
         "R6", COLLECTION, "        kept = roots.get(holding.id) or _kept(", "        kept = _kept(",
         f"{U}/images/test_collection.py",
     ),

@@ -243,6 +243,56 @@ def test_layers_in_use_stay_when_the_index_is_lost(images: Images, layout: Layou
     assert again == used
 
 
+# --- another form of the same image ---------------------------------------------------------------
+
+
+def packed_layers(images: Images, reference: str) -> dict[str, int]:
+    return {each.digest: each.packed_bytes for each in images.details(reference).layers if each.is_kept}
+
+
+def test_another_form_of_an_image_takes_the_place_of_the_old(images: Images, tmp_path: Path) -> None:
+    plain = craft.write_tar(tmp_path / "plain.tar", craft.docker_save(BASE, TOP))
+    packed = craft.write_tar(tmp_path / "packed.tar", craft.image(BASE, TOP))
+    (before,) = images.load(plain)
+    were = packed_layers(images, "crafted")
+    for path in (packed, plain, packed):
+        (after,) = images.load(path)
+        assert after.id == before.id and len(images.list()) == 1
+        assert images.litter(in_use=()) == () == images.litter(in_use=[after.id])
+    now = packed_layers(images, "crafted")
+    assert len(now) == 2 and not now.keys() & were.keys()
+    assert len(images.layer_directories(after.id)) == 2
+
+
+def test_a_form_that_another_name_has_stays(images: Images, tmp_path: Path) -> None:
+    plain = craft.write_tar(tmp_path / "plain.tar", craft.docker_save(BASE, tags=["one:1"]))
+    (one,) = images.load(plain)
+    (two,) = images.load(craft.write_tar(tmp_path / "packed.tar", craft.image(BASE, name="two:1")))
+    forms = {digest for name in ("one:1", "two:1") for digest in packed_layers(images, name)}
+    assert one.id == two.id and len(forms) == 2 and images.litter(in_use=()) == ()
+    images.tag("one:1", "two:1")
+    assert packed_layers(images, "two:1") == packed_layers(images, "one:1")
+    assert images.litter(in_use=()) == ()
+
+
+def test_a_form_without_a_name_of_an_image_that_is_here_is_not_kept(images: Images, tmp_path: Path) -> None:
+    (named,) = images.load(craft.write_tar(tmp_path / "packed.tar", craft.image(BASE)))
+    were = packed_layers(images, "crafted")
+    (same,) = images.load(craft.write_tar(tmp_path / "plain.tar", craft.docker_save(BASE, tags=())))
+    assert same == named and packed_layers(images, "crafted") == were
+    assert images.litter(in_use=()) == ()
+
+
+def test_what_another_image_has_of_a_form_stays(images: Images, tmp_path: Path) -> None:
+    images.load(craft.write_tar(tmp_path / "plain.tar", craft.docker_save(BASE)))
+    other = craft.write_tar(tmp_path / "other.tar", craft.docker_save(BASE, TOP, tags=["other:1"]))
+    images.load(other)
+    were = packed_layers(images, "other:1")
+    images.load(craft.write_tar(tmp_path / "packed.tar", craft.image(BASE)))
+    assert packed_layers(images, "other:1") == were and len(were) == 2
+    assert images.litter(in_use=()) == ()
+
+
 # --- layers without their directories ---------------------------------------------------------
 
 
