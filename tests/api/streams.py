@@ -26,19 +26,23 @@ def upgraded(http: Http, path: str, body: bytes = b"") -> tuple[socket.socket, b
     head = f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
     if body:
         head += "Content-Type: application/json\r\n"
-    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        piece = connection.recv(1)
-        assert piece, answer
-        answer += piece
+    try:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        while not answer.endswith(b"\r\n\r\n"):
+            piece = connection.recv(1)
+            assert piece, answer
+            answer += piece
+    except BaseException:  # who is asked may end meanwhile
+        connection.close()
+        raise
     return connection, answer
 
 
 def rest(connection: socket.socket) -> bytes:
     """What comes until the end; closes the connection."""
     data = b""
-    while piece := connection.recv(65536):
-        data += piece
-    connection.close()
+    with connection:
+        while piece := connection.recv(65536):
+            data += piece
     return data

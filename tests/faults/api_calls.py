@@ -28,16 +28,20 @@ Shown = Mapping[str, Any]
 
 
 class Client:
-    """One of an instance's. Each call says which answers are as asked for; else it is an AssertionError."""
+    """One of an instance's. Each call says which answers are as asked for; else it is an AssertionError.
+    registry: a host with lab/app:1."""
 
-    def __init__(self, http: Http) -> None:
-        self._http = http
+    def __init__(self, http: Http, registry: str = "") -> None:
+        self.http = http
+        self.registry = registry
 
     def get(self, path: str) -> Any:
         return self.ask("GET", path).json
 
     def ask(self, method: str, path: str, body: Any = None, ok: tuple[int, ...] = (200,)) -> Answer:
-        answer = self._http(method, path, body)
+        """body: bytes are an archive."""
+        headers = {"Content-Type": "application/x-tar"} if isinstance(body, bytes) else {}
+        answer = self.http(method, path, body, headers=headers)
         assert answer.status in ok, f"{method} {path}: {answer.status} {answer.body!r}"
         return answer
 
@@ -71,16 +75,16 @@ class Client:
         for each in self.get("/volumes")["Volumes"]:
             self.ask("DELETE", f"/volumes/{each['Name']}", ok=(204,))
 
-    def new_box(self, *, runs: bool) -> None:
+    def new_box(self, *, runs: bool, wanted: Mapping[str, Any] = BOX) -> None:
         self.no_box()
-        self.post("/containers/create?name=box", BOX, ok=(201,))
+        self.post("/containers/create?name=box", wanted, ok=(201,))
         if runs:
             self.post("/containers/box/start", ok=(204,))
 
-    def running_box(self) -> None:
+    def running_box(self, wanted: Mapping[str, Any] = BOX) -> None:
         """The same as before, where it is there."""
-        if self.box() is None:
-            self.new_box(runs=True)
+        if (box := self.box()) is None or box["Config"]["Cmd"] != wanted["Cmd"]:
+            self.new_box(runs=True, wanted=wanted)
         self.post("/containers/box/start", ok=(204, 304))
 
     def no_images(self) -> None:
@@ -114,7 +118,7 @@ def _create(client: Client) -> None:
     assert box is not None and box["Id"] == answered, (answered, box)
 
 
-def _is(*, phase: str, volumes: tuple[str, ...] = ("data", "own")) -> Callable[[Client], Problems]:
+def is_in(*, phase: str, volumes: tuple[str, ...] = ("data", "own")) -> Callable[[Client], Problems]:
     def faults(client: Client) -> Problems:
         box = client.box()
         if box is None or box["State"]["Status"] != phase or client.boxes() != 1:
@@ -146,7 +150,7 @@ def _small_box(client: Client) -> None:
 
 
 def _is_large(client: Client) -> Problems:
-    yield from _is(phase="running")(client)
+    yield from is_in(phase="running")(client)
     box = client.box()
     if box is None or box["HostConfig"]["Memory"] != 128 * MEGABYTES:
         yield f"limits: {box and box['HostConfig']}"
@@ -218,7 +222,7 @@ def _is_pruned(client: Client) -> Problems:
     yield from _has_networks()(client)
 
 
-def _has_tag(tag: str) -> Callable[[Client], Problems]:
+def has_tag(tag: str) -> Callable[[Client], Problems]:
     def faults(client: Client) -> Problems:
         if (found := client.tags()) != sorted(("busybox:latest", tag)):
             yield f"images: {found}"
@@ -227,22 +231,22 @@ def _has_tag(tag: str) -> Callable[[Client], Problems]:
 
 
 CALLS = (
-    Call("create", Client.no_box, _create, _is(phase="created")),
-    Call("start", lambda c: c.new_box(runs=False), lambda c: _ask(c, "start"), _is(phase="running")),
-    Call("stop", Client.running_box, lambda c: _ask(c, "stop?t=0"), _is(phase="exited")),
-    Call("restart", Client.running_box, _restart, _is(phase="running")),
-    Call("kill", Client.running_box, _kill, _is(phase="exited")),
+    Call("create", Client.no_box, _create, is_in(phase="created")),
+    Call("start", lambda c: c.new_box(runs=False), lambda c: _ask(c, "start"), is_in(phase="running")),
+    Call("stop", Client.running_box, lambda c: _ask(c, "stop?t=0"), is_in(phase="exited")),
+    Call("restart", Client.running_box, _restart, is_in(phase="running")),
+    Call("kill", Client.running_box, _kill, is_in(phase="exited")),
     Call("update", _small_box, lambda c: _update(c), _is_large, keeps=True),
     Call("remove", lambda c: c.new_box(runs=True), lambda c: _remove(c), _is_gone("data")),
     Call("run-rm", Client.no_box, _run, _is_gone()),
-    Call("exec", Client.running_box, _exec, _is(phase="running"), keeps=True),
+    Call("exec", Client.running_box, _exec, is_in(phase="running"), keeps=True),
     Call("network-create", _no_network, lambda c: _make_network(c), _has_networks("net")),
     Call("network-remove", _network, _no_network, _has_networks()),
     Call("volume-create", Client.no_box, _volume, _is_gone("data")),
     Call("volume-remove", _volume, lambda c: _remove_volume(c), _is_gone()),
     Call("prune", _waste, _prune, _is_pruned),
-    Call("commit", Client.no_images, lambda c: _commit(c), _has_tag("made:latest"), keeps=True),
-    Call("tag", Client.no_images, lambda c: _tag(c), _has_tag("made:latest"), keeps=True),
+    Call("commit", Client.no_images, lambda c: _commit(c), has_tag("made:latest"), keeps=True),
+    Call("tag", Client.no_images, lambda c: _tag(c), has_tag("made:latest"), keeps=True),
 )
 
 

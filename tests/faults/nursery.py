@@ -27,7 +27,11 @@ def main(instance: str, directory: str, log: str) -> None:
     from agent.settings import Settings
     from runtime.layout import Layout
 
-    settings = Settings(Layout(instance), watch=Path(directory), metrics_address="", socket_group="")
+    watched = Path(directory)
+    settings = Settings(
+        Layout(instance), watch=watched, metrics_address="", socket_group="",
+        registries=watched.with_name("registries.yaml"),
+    )  # fmt: skip
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: a pidfd tells
     for line in sys.stdin:
         if line.strip() != "start":

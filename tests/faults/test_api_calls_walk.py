@@ -16,8 +16,10 @@ import pytest
 
 from agent.checker import Snapshot
 from runtime.layout import Layout
+from tests import bad_registry
 from tests.api.http_client import Http
 from tests.faults.api_calls import CALLS, Call, Client
+from tests.faults.api_transfers import TRANSFERS
 from tests.faults.instance import Instance, until
 from tests.faults.points import Point
 from tests.faults.stories import STILL, Story
@@ -27,6 +29,7 @@ from tests.faults.world import World
 pytestmark = pytest.mark.slow
 
 VISITED: set[str] = set()
+REGISTRIES = "apiVersion: setpoint/v1\nkind: Registries\nregistries:\n"
 NOT_ANSWERED = (OSError, ValueError, http.client.HTTPException)
 
 
@@ -34,6 +37,12 @@ class ApiWorld(World):
     """Volumes without a name have another name each time; a container that is made anew is another one."""
 
     clock = 0  # the process of the container that nobody names
+    registry = ""
+
+    def begin(self) -> None:
+        super().begin()
+        settings = self._here.manifests.with_name("registries.yaml")
+        settings.write_text(f'{REGISTRIES}  "{self.registry}": {{insecure: true}}\n')
 
     def _other_parts(self) -> Iterator[str]:
         """What is named by the call is looked at by its own `faults`."""
@@ -53,8 +62,11 @@ class ApiWorld(World):
 @pytest.fixture
 def world(instance: Layout, tmp_path: Path, busybox_archive: Path) -> Iterator[ApiWorld]:
     made = ApiWorld(instance, tmp_path, busybox_archive)
-    yield made
-    made.close()
+    with bad_registry.started() as registry:
+        registry.put_image("lab/app", "1")
+        made.registry = registry.host
+        yield made
+        made.close()
 
 
 class Asked:
@@ -68,7 +80,7 @@ class Asked:
     def back(self, instance: Instance) -> None:
         instance.write({"still": STILL})
         instance.settle()
-        client = _client(instance)
+        client = self._client(instance)
         self._call.back(client)
         self._pid = _pid(client)
         self._world.clock = instance.containers("still")["clock"]["pid"]
@@ -82,21 +94,20 @@ class Asked:
         deaths = instance.deaths
         try:
             until(instance.answers, "an agent, after a kill another one")
-            self._call.ask(_client(instance))
+            self._call.ask(self._client(instance))
         except (*NOT_ANSWERED, AssertionError) as error:
             if instance.deaths == deaths:
                 instance.complaints.append(f"the call was answered with {error!r}")
 
     def faults(self, instance: Instance) -> list[str]:
-        client = _client(instance)
+        client = self._client(instance)
         found = list(self._call.faults(client))
         if self._call.keeps and (pid := _pid(client)) != self._pid:
             found.append(f"touched: process {self._pid} -> {pid}")
         return found
 
-
-def _client(instance: Instance) -> Client:
-    return Client(Http(instance.layout.agent_socket))
+    def _client(self, instance: Instance) -> Client:
+        return Client(Http(instance.layout.agent_socket), self._world.registry)
 
 
 def _pid(client: Client) -> int:
@@ -104,7 +115,7 @@ def _pid(client: Client) -> int:
     return int(box["State"]["Pid"]) if box is not None else 0
 
 
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+@pytest.mark.parametrize("call", (*CALLS, *TRANSFERS), ids=lambda call: call.name)
 def test_a_kill_at_any_point_of_a_call(world: ApiWorld, call: Call) -> None:
     asked = Asked(call, world)
     story = Story(f"api-{call.name}", asked.back, asked.forth, "")
