@@ -25,6 +25,7 @@ from agent.api.docker import routes, wishes
 from agent.api.docker.auto_remove import AutoRemoval
 from agent.api.docker.overrides import HEADER
 from agent.api.docker.router import Router
+from agent.api.upgrade import Upgraded
 from agent.api.ways import Inbound, Way
 from agent.manifest.objects import Manifest
 from agent.manifest.reader import read
@@ -33,7 +34,8 @@ from agent.reconcile.knowledge import LoopSettings
 from agent.reconcile.writer import Writer
 from agent.settings import Settings
 from agent.source.source import Revision
-from runtime.errors import NotFound
+from runtime.errors import Conflict, NotFound
+from runtime.images.collection import Asked, Judgement
 from runtime.images.container_commit import Commit
 from runtime.images.index import Record
 from runtime.images.reference import parse_reference
@@ -48,9 +50,39 @@ LONGEST_TURNS = 1000
 EXEC_SECONDS = 5.0
 
 
-class NoCheckpoints:
+class Checkpoints:
+    """names: of each container. One that is to stop stays frozen until somebody does stop it."""
+
+    def __init__(self, engine: ApiEngine) -> None:
+        self._engine = engine
+        self._frozen: set[str] = set()
+        self.names: dict[str, list[str]] = {}
+
     def choose_none(self, _id: str) -> None:
         """A start begins from nothing."""
+
+    async def create(self, id: str, name: str, _directory: str, *, leaves_running: bool) -> None:
+        if name in self.names.get(id, ()):
+            raise Conflict("checkpoint", id, f"it has a checkpoint {name}")
+        self._frozen.add(id)
+        await self._engine.pause(id)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.names.setdefault(id, []).append(name)
+        await asyncio.sleep(0)
+        if leaves_running:
+            await self.go_on(id)
+
+    async def go_on(self, id: str) -> None:
+        if id in self._frozen:
+            self._frozen.discard(id)
+            if any(state.id == id and state.phase == "paused" for state in self._engine.list()):
+                await self._engine.resume(id)
+
+    async def open(self) -> None:
+        """An agent begins: what one before it left frozen goes on."""
+        for id in tuple(self._frozen):
+            await self.go_on(id)
 
 
 class Images(dict[str, ImageInfo]):
@@ -86,6 +118,38 @@ class Files:
         return made
 
 
+class Keeper:
+    """What a prune asks for."""
+
+    def __init__(self, engine: ApiEngine) -> None:
+        self._engine = engine
+
+    async def prune(self, _asked: Asked, spared: Mapping[str, str]) -> tuple[Judgement, ...]:
+        await self._engine._begin("prune", "images")
+        used = {state.image for state in self._engine.list()} | spared.keys()
+        gone = [(name, image) for name, image in self._engine.images.items() if image.id not in used]
+        for name, _ in gone:
+            del self._engine.images[name]
+        await asyncio.sleep(0)
+        return tuple(
+            Judgement(image.id, (name,), True, "", 0.0, image.size_bytes, image.size_bytes)
+            for name, image in gone
+        )
+
+
+class Listener:
+    """The connection of a client that says nothing and takes all."""
+
+    async def wait_taken(self, _seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    async def write(self, _data: bytes | memoryview) -> None:
+        await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Its client has all."""
+
+
 @dataclass
 class Executed:
     """A process of an exec, without output. It ends after a while, whatever becomes of the agent."""
@@ -116,11 +180,11 @@ class ApiEngine(FakeEngine):
     """With what the API asks beyond `runtime.face`."""
 
     images: Images
-    checkpoints = NoCheckpoints()
     _moments = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.checkpoints = Checkpoints(self)
         self.images = Images(self.images)
         self.files = Files(self.images)
         self.executed: list[Executed] = []
@@ -143,6 +207,9 @@ class ApiEngine(FakeEngine):
         del self.images[name]
         await asyncio.sleep(0)
         return (name,)
+
+    def list_images(self) -> tuple[ImageInfo, ...]:
+        return tuple(self.images.values())
 
     def wall(self) -> float:
         """No two are the same, though no time passes."""
@@ -205,6 +272,7 @@ class ApiHost(Host):
         self.run(OLD_SECONDS)
 
     def boot(self) -> None:
+        self.do(self.engine.checkpoints.open())
         super().boot()
         self.context = self.do(self._context())
         self.app = web.Application()
@@ -221,8 +289,8 @@ class ApiHost(Host):
         settings = Settings(layout=Layout("sim", NOWHERE / "lib", NOWHERE / "run"), watch=NOWHERE)
         return Context(
             settings=settings, loop=self.loop, engine=self.engine, store=self.store, follower=follower,
-            room=none, images=none, updates=none, verifier=none, metrics=Metrics("0"), version="0",
-            read_files=_read, stop=none, started_at=self.clock.now(),
+            room=none, images=cast(Any, Keeper(self.engine)), updates=none, verifier=none,
+            metrics=Metrics("0"), version="0", read_files=_read, stop=none, started_at=self.clock.now(),
         )  # fmt: skip
 
     # --- clients ------------------------------------------------------------------------------
@@ -274,6 +342,8 @@ class ApiHost(Host):
         request._match_info = match
         request._read_bytes = json.dumps(call.body).encode() if call.body is not None else b""
         response = await answer_errors(request, match.handler)
+        if isinstance(response, Upgraded):
+            return Answer(101)
         assert isinstance(response, web.Response)
         return Answer(response.status, cast(bytes, response.body) or b"")
 
@@ -315,11 +385,14 @@ def threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def hosts(
-    end: End, call: Call | Callable[[ApiHost], Call], *before: Call | Callable[[ApiHost], None]
+    end: End,
+    call: Call | Callable[[ApiHost], Call],
+    *before: Call | Callable[[ApiHost], None],
+    turns: int = 0,
 ) -> Iterator[tuple[ApiHost, Answer, str]]:
     """A host for each turn at which the call may end, up to the one at which it is answered; and what a
-    failed assertion is to say."""
-    for turn in range(LONGEST_TURNS):
+    failed assertion is to say. turns: of a call that lasts for seconds."""
+    for turn in range(turns or LONGEST_TURNS):
         with contextlib.closing(ApiHost()) as host:
             for each in before:
                 if isinstance(each, Call):
@@ -332,4 +405,4 @@ def hosts(
         if answer != GONE:
             assert turn > 1, "it is done in one turn"
             return
-    pytest.fail("it is not answered")
+    assert turns, "it is not answered"

@@ -7,13 +7,16 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from agent.api.docker import execs
 from agent.manifest.spec import ContainerSpec
 from agent.wire import PREFIX
 from store.records import Key
-from tests.sim.api_host import EXEC_SECONDS, ApiHost, Call, End, hosts
+from tests.sim.api_host import EXEC_SECONDS, ApiHost, Call, End, Listener, hosts
+from tests.sim.fake_engine import BUSYBOX
 from tests.sim.test_broken_calls import CREATE, ONE, START
 
 pytestmark = pytest.mark.usefixtures("threads_in_turns")
@@ -21,6 +24,9 @@ EXEC = Call("POST", "/containers/box/exec", {"Cmd": ["true"]})
 COMMIT = Call("POST", "/commit?container=box&repo=made", {})
 TAG = Call("POST", "/images/busybox/tag?repo=made")
 UNTAG = Call("DELETE", "/images/made")
+PRUNE = Call("POST", "/images/prune?filters=%7B%22dangling%22%3A%5B%22false%22%5D%7D")
+KEEP = Call("POST", "/containers/box/checkpoints", {"CheckpointID": "one", "Exit": True})
+LISTENED_TURNS = 40  # in which no exec ends
 CREATE_ALONE = Call("POST", CREATE.path, {"Image": "busybox:latest", "HostConfig": {"NetworkMode": "none"}})
 WEB = Key.parse("shop/container/web")
 
@@ -61,6 +67,36 @@ def test_an_exec_that_is_started(end: End) -> None:
         assert told(host)["exec_die"] == 1, when
 
 
+def _listen(host: ApiHost) -> Call:
+    return Call("POST", f"/exec/{_made(host)}/start", {})
+
+
+def test_an_exec_that_is_listened_to(end: End, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes away leaves it running, and somebody still waits for its end."""
+    monkeypatch.setattr(execs, "hijack", lambda _request, framed: Listener())
+    most = 0
+    for host, _, when in hosts(end, _listen, ONE, CREATE, START, turns=LISTENED_TURNS):
+        begun = len(host.engine.executed)
+        most = max(most, begun)
+        assert begun <= 1, when
+        assert host.do(_answered(host)) == 101, when
+        host.run(EXEC_SECONDS + 1.0)
+        here = host.engine.executed[0 if end is ApiHost.break_off else begun :]
+        assert all(each.is_released for each in here), when
+        waiting = host.context.execs.ids_of(host.engine.list()[0].id)
+        assert len(waiting) == (end is ApiHost.break_off and not begun), when
+        count = told(host)["exec_die"]
+        assert count == len(here), (when, count)
+    assert most == 1
+
+
+async def _answered(host: ApiHost) -> int:
+    """Of one that is heard to its end."""
+    made = await host._answer(EXEC)
+    call = Call("POST", f"/exec/{made.json['Id']}/start", {})
+    return (await host._answer(call)).status
+
+
 # --- images -----------------------------------------------------------------------------------------
 
 
@@ -94,6 +130,43 @@ def test_an_image_that_is_removed(end: End) -> None:
         _is_told_as_done(host, "untag", "made:latest" not in host.engine.images, when, end)
         assert host.ask(UNTAG).status in (200, 404), when
         assert set(host.engine.images) == {"busybox:latest"}, when
+
+
+def _two_images(host: ApiHost) -> None:
+    """Of which one is no container's."""
+    for each in (ONE, CREATE):
+        host.ask(each)
+    host.engine.images["spare:latest"] = replace(BUSYBOX, id=f"sha256:{'5' * 64}", names=("spare:latest",))
+
+
+def test_images_that_nobody_needs(end: End) -> None:
+    for host, _, when in hosts(end, PRUNE, _two_images):
+        host.run(1.0)
+        for action in ("untag", "delete", "prune"):
+            _is_told_as_done(host, action, "spare:latest" not in host.engine.images, when, end)
+        assert host.ask(PRUNE).status == 200, when
+        assert set(host.engine.images) == {"busybox:latest"}, when
+
+
+# --- checkpoints ------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_with_which_a_container_stops(end: End) -> None:
+    """There is one and it has stopped, or it runs on: none stays frozen."""
+    for host, _, when in hosts(end, KEEP, ONE, CREATE, START):
+        host.run(30.0)
+        (state,) = host.engine.list()
+        kept = bool(host.engine.checkpoints.names.get(state.id))
+        assert state.phase == "running" or (state.phase == "stopped" and kept), (when, state.phase)
+        assert end is ApiHost.die_over or kept == (state.phase == "stopped"), when
+        _is_told_as_done(host, "checkpoint", kept, when, end)
+        assert host.ask(KEEP).status == (409 if kept else 201), when
+        assert host.engine.checkpoints.names[state.id] == ["one"], when
+        if state.phase == "running" and kept:  # its agent died between the two
+            host.engine.checkpoints.names.clear()
+            assert host.ask(KEEP).status == 201, when
+        assert _phases(host) == ["stopped"], when
+        assert host.ask(START).status == 204, when
 
 
 # --- what a manifest owns ---------------------------------------------------------------------------
