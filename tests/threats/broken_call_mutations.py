@@ -6,6 +6,7 @@ from tests.threats.mutation import Mutation
 
 ATTEMPTS, CONTAINERS = "agent/api/docker/attempts.py", "agent/api/docker/containers.py"
 REMOVAL, LIFE = "agent/api/docker/auto_remove.py", "agent/api/docker/container_life.py"
+EXECS = "agent/api/docker/execs.py"
 OVERRIDE = "agent/api/override.py"
 _SIM = "tests/sim/test_broken_calls.py"
 _DIRECT = "tests/sim/test_broken_direct_calls.py"
@@ -87,6 +88,22 @@ BROKEN_CALLS = (
     Mutation(
         "F5", "agent/api/docker/image_commit.py", "await completed(work)", "await work",
         f"{_DIRECT}::test_a_commit",
+    ),
+    Mutation(
+        "F5", "agent/api/docker/images.py", "await completed(_prune(", "await (_prune(",
+        f"{_DIRECT}::test_images_that_nobody_needs",
+    ),
+    Mutation(
+        "F5", "agent/api/docker/checkpoints.py", "await completed(_keep_and_stop(", "await (_keep_and_stop(",
+        f"{_DIRECT}::test_a_checkpoint_with_which_a_container_stops",
+    ),
+    Mutation(
+        "F5", EXECS, "        each.leave()\n    return Upgraded()", "        pass\n    return Upgraded()",
+        f"{_DIRECT}::test_an_exec_that_is_listened_to",
+    ),
+    Mutation(
+        "F5", EXECS, "        elif told.cancelled():\n            each.leave()\n", "",
+        f"{_DIRECT}::test_an_exec_that_is_listened_to",
     ),
     Mutation(
         "F5", LIFE, "        await _give_up_start(context, key, message_of(why))\n", "        return\n",
