@@ -20,9 +20,10 @@ from typing import Any
 from runtime import seccomp_told
 from runtime.errors import Invalid, NotFound, Unsupported
 from runtime.seccomp_default import ENOSYS, EPERM, default_profile
+from runtime.seccomp_ranges import smaller
 from runtime.supervisor.prepare import TOLD
 
-_FORMAT = 2  # a change of what is compiled from the same profile: raises the cache's keys
+_FORMAT = 3  # a change of what is compiled from the same profile: raises the cache's keys
 MAX_PROFILE_BYTES = 1 << 20
 
 _ARCHITECTURES = {
@@ -128,7 +129,7 @@ def _told(names: Collection[str]) -> bytes:
     audit = _AUDIT.get(platform.machine())
     numbers = (pyseccomp.resolve_syscall(pyseccomp.system_arch(), name) for name in names)
     known = [number for number in numbers if number >= 0]  # not every architecture has all
-    return TOLD + seccomp_told.program(known, audit) if audit is not None else b""
+    return TOLD + smaller(seccomp_told.program(known, audit)) if audit is not None else b""
 
 
 def name_of(number: int) -> str:
@@ -157,7 +158,7 @@ def compile_profile(profile: Mapping[str, Any]) -> bytes:
     highest = _add_architectures(pyseccomp, made, profile.get("architectures") or ())
     for rule in profile.get("syscalls") or ():
         _add_rule(pyseccomp, made, rule, default)
-    return _unknown_is_enosys(profile, highest) + _export(made)
+    return smaller(_unknown_is_enosys(profile, highest) + _export(made))
 
 
 def _export(made: Any) -> bytes:
