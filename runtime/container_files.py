@@ -1,7 +1,7 @@
 """What is read of containers' root file systems: the whole as a tar, what changed, an image of it.
 
-    index ─> the directories of its layers ─> a worker reads them (`copies.worker`; `images.worker` for an
-                                              image); what few changes there are, a thread of our own
+    index ─> the directories of its layers ─> a worker reads them (`copies.worker`), and puts the image into
+                                              the store; what few changes there are, a thread of our own
 
 Called by the agent through the engine. Nothing here enters a container or its mounts: a container that runs
 is read as it changes, and paused while an image is made of it, unless that is not wanted.
@@ -12,21 +12,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from runtime import pipes
 from runtime.container_index import ContainerIndex
 from runtime.containers import Entry
+from runtime.copies.inlet import written
 from runtime.copies.lines import Given, Lines
 from runtime.copies.nursery import Nursery
-from runtime.errors import Conflict, NotFound
+from runtime.errors import Conflict, NotFound, SetpointError, Temporary
+from runtime.images.progress import WRITTEN, Progress
 from runtime.images.snapshots import UPPER
+from runtime.images.staging_directory import remove_dead_stages
 from runtime.images.worker import IsolatedImages
 from runtime.layout import Layout
 from runtime.life import Life
@@ -34,9 +38,9 @@ from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
     from runtime.images.container_commit import Commit
-    from runtime.images.progress import Progress
 
-Report = Callable[["Progress"], None]
+Report = Callable[[Progress], None]
+_Found = TypeVar("_Found")
 PAUSED = "paused-for-commit"
 AT_ONCE = 8  # exports, diffs and commits under way; more of them wait
 
@@ -68,7 +72,7 @@ class ContainerFiles:
 
     async def _many_changes(self, entry: Entry, layers: Sequence[str]) -> list[tuple[str, str]]:
         found: list[tuple[str, str]] = []
-        async with self._begun("diff", entry.config.name, layers, {}) as lines:
+        async with self._begun("diff", entry.config.name, {"layers": layers}, {}) as lines:
             while "changes" in (line := await lines.line()):
                 found += map(tuple, line["changes"])
         return found
@@ -81,7 +85,9 @@ class ContainerFiles:
         layers = self._layers("export", entry)
         reading, writing = pipes.wide()
         try:
-            async with self._begun("export", entry.config.name, layers, {"pipe": writing}) as lines:
+            async with self._begun(
+                "export", entry.config.name, {"layers": layers}, {"pipe": writing}
+            ) as lines:
                 os.close(writing)
                 writing = -1
 
@@ -104,12 +110,12 @@ class ContainerFiles:
 
     @contextlib.asynccontextmanager
     async def _begun(
-        self, verb: str, name: str, layers: Sequence[str], passed: Mapping[str, int]
+        self, verb: str, name: str, more: Mapping[str, object], passed: Mapping[str, int]
     ) -> AsyncIterator[Lines]:
         """A worker that reads layers; it is gone at the end."""
         async with self._slots:
             oom_kills = self._nursery.fence.oom_kills()
-            told = {"verb": verb, "name": name, "layers": list(layers)}
+            told = {"verb": verb, "name": name, **more}
             reading, worker = await self._nursery.start(told, passed)
             try:
                 async with pipes.reader_of(reading) as lines:
@@ -125,11 +131,11 @@ class ContainerFiles:
         entry = self._index.get("commit", id)
         name, upper = entry.config.name, self._layers("commit", entry)[0]
         wanted = replace(wanted, container=name, upper=upper, image=entry.config.image, at=time.time())
-        loop, written = asyncio.get_running_loop(), asyncio.Event()
+        is_read = asyncio.Event()
 
         def told(progress: Progress) -> None:
-            if progress.step == "written":
-                loop.call_soon_threadsafe(written.set)
+            if progress.step == WRITTEN:
+                is_read.set()
             elif report is not None:
                 report(progress)
 
@@ -137,7 +143,7 @@ class ContainerFiles:
             work = asyncio.ensure_future(self._commit(wanted, told))
             # Nobody may wait for it: a container that is removed meanwhile, a client that breaks off.
             work.add_done_callback(lambda done: done.cancelled() or done.exception())
-            read = asyncio.ensure_future(written.wait())
+            read = asyncio.ensure_future(is_read.wait())
             try:
                 await asyncio.wait({work, read}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -146,8 +152,40 @@ class ContainerFiles:
         return await work
 
     async def _commit(self, wanted: Commit, told: Report) -> ImageInfo:
-        begin = functools.partial(self._images.commit, wanted, told)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, begin)
+        try:
+            id = await self._committed(wanted, told)
+        except Temporary:  # a worker that was ended leaves what it had staged, which may be large
+            with contextlib.suppress(OSError, SetpointError):
+                await self._in_thread(functools.partial(remove_dead_stages, self._layout.images))
+            raise
+        image = self._images.get(id)
+        if image is None:
+            raise NotFound("commit", wanted.container, "its image was removed at once", "do it again")
+        return image
+
+    async def _committed(self, wanted: Commit, told: Report) -> str:
+        """The id of the image that a worker made."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        asked = written(json.dumps(asdict(wanted)).encode())
+        store = os.fspath(self._layout.images)
+        more = {"upper": wanted.upper, "store": store, "has_changes": bool(wanted.changes)}
+        passed = {"wanted": asked, "answers": reading}
+        try:
+            async with self._begun("commit", wanted.container, more, passed) as lines:
+                while "done" not in (line := await lines.line()):
+                    if "ask" in line:
+                        answer = await self._in_thread(functools.partial(self._images.judged, line))
+                        with contextlib.suppress(BrokenPipeError):  # it ended: its lines say why
+                            os.write(writing, json.dumps(answer).encode() + b"\n")
+                    else:
+                        told(Progress(**line["progress"]))
+                return str(line["done"])
+        finally:
+            for descriptor in (asked, reading, writing):
+                os.close(descriptor)
+
+    async def _in_thread(self, work: Callable[[], _Found]) -> _Found:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     @contextlib.asynccontextmanager
     async def _standing_still(self, entry: Entry, *, pauses: bool) -> AsyncIterator[None]:

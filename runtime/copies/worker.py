@@ -1,5 +1,5 @@
-"""The process that reads and writes a container's files, one for each `docker cp`, `diff` and `export`: what
-they hold and what their names are, strangers decide.
+"""The process that reads and writes a container's files, one for each `docker cp`, `diff`, `export` and
+`commit`: what they hold and what their names are, strangers decide.
 
     nursery ─ a line of JSON, descriptors, on a socket in place of stdin ─> main ─ fork ─> work ─> lines
 
@@ -7,10 +7,11 @@ they hold and what their names are, strangers decide.
     get   {"stat": …}, the tar into the pipe, {"done": …}
     put   the tar out of the pipe, or the connection, {"done": …}     any of them: {"error": …} in its place
     export, diff  of its layers: the tar into the pipe; {"changes": […]} …, {"done": …}
+    commit        of its topmost layer, into the image store: see `committing`
 
 It has found the container's root, or its layers, and entered its user namespace if it has one of its own,
-before it binds itself: by Landlock to what is below them, and to reading unless it is to write, to the few
-capabilities that its work needs, to a bounded memory, and to its parent's life. From there on it imports
+before it binds itself: by Landlock to what is below them, and to reading unless it is to write there, to the
+few capabilities that its work needs, to a bounded memory, and to its parent's life. From there on it imports
 nothing and runs nothing. Started by `nursery` alone.
 """
 
@@ -37,6 +38,7 @@ from runtime.copies.putting import put
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.error_view import to_view
 from runtime.images.walk import open_root as open_layer
+from runtime.supervisor import interpreter
 from runtime.supervisor.process import enter_users
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB
@@ -46,6 +48,7 @@ _CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _SYS_ADMIN, _MKNOD, _
 READS = (_DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER)
 LAYER_READS = (*READS, _SYS_ADMIN)  # trusted.overlay.opaque is shown to nobody else (xattr(7))
 WRITES = (_CHOWN, _DAC_OVERRIDE, _DAC_READ_SEARCH, _FOWNER, _FSETID, _MKNOD, _SETFCAP)
+COMMITS = (*WRITES, _SYS_ADMIN)  # a layer's tree in the store has trusted.overlay.opaque, too
 MAX_DESCRIPTORS = 8  # that come with what there is to do
 
 
@@ -58,6 +61,7 @@ def main() -> int:
     with socket.socket(fileno=0) as channel:
         while heard := hear(channel):
             told, descriptors = heard
+            _load(told)
             gate, opened = os.pipe()
             pid = os.fork()
             if not pid:
@@ -71,6 +75,19 @@ def main() -> int:
     return 0
 
 
+def _load(told: Mapping[str, Any]) -> None:
+    """What few need, before the fork: the worker could not, and the next one has it."""
+    if told["verb"] != "commit":
+        return
+    known = len(sys.modules)
+    from runtime.copies import committing
+
+    if told["has_changes"]:
+        committing.load_changes()
+    if len(sys.modules) > known:
+        gc.freeze()
+
+
 def _be_worker(gate: int, told: dict[str, Any]) -> NoReturn:
     status = 1
     try:
@@ -80,6 +97,10 @@ def _be_worker(gate: int, told: dict[str, Any]) -> NoReturn:
         os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
         os.dup2(told["lines"], 1)
         os.close(told["lines"])
+        if told["verb"] == "commit" and interpreter.FAILPOINTS in os.environ:
+            from runtime import failpoints
+
+            failpoints.install("images")
         status = work(told)
     finally:
         os._exit(status)
@@ -89,8 +110,8 @@ def work(told: dict[str, Any]) -> int:
     """One copy. Its end is the last line."""
     verb, op = told["verb"], op_of(told)
     try:
-        roots = list(map(open_layer, told["layers"])) if "layers" in told else [open_root(told)]
-        confine(roots, LAYER_READS if "layers" in told else WRITES if verb == "put" else READS)
+        roots = _open_roots(told)
+        confine(reach_of(told, roots), _CAPABILITIES[verb])
         worker_bounds.limit_cpu(op, told["name"], lambda error: _fail(error, op))
         _VERBS[verb](roots, told)
     except SetpointError as error:
@@ -105,7 +126,24 @@ def work(told: dict[str, Any]) -> int:
 
 def op_of(told: Mapping[str, Any]) -> str:
     """What it is called in errors."""
-    return str(told["verb"]) if "layers" in told else "copy"
+    return "copy" if told["verb"] in ("stat", "get", "put") else str(told["verb"])
+
+
+def _open_roots(told: Mapping[str, Any]) -> list[int]:
+    if told["verb"] == "commit":
+        return []  # by their paths, which are ours
+    return list(map(open_layer, told["layers"])) if "layers" in told else [open_root(told)]
+
+
+def reach_of(told: Mapping[str, Any], roots: Sequence[int]) -> landlock.Reach:
+    paths = tuple(f"/proc/self/fd/{root}" for root in roots)
+    match told["verb"]:
+        case "put":
+            return landlock.Reach(read=("/proc/self",), whole=paths)
+        case "commit":
+            return landlock.Reach(read=("/proc/self", told["upper"]), whole=(told["store"],))
+        case _:
+            return landlock.Reach(read=("/proc/self", *paths))
 
 
 def hear(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -130,17 +168,14 @@ def open_root(told: Mapping[str, Any]) -> int:
     return compose(overlay, told["mounts"], read_only=told["read_only"])
 
 
-def confine(roots: Sequence[int], capabilities: tuple[int, ...]) -> None:
+def confine(reach: landlock.Reach, capabilities: tuple[int, ...]) -> None:
     """For good. Where the kernel has no Landlock, descriptors and capabilities have to do."""
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     worker_bounds.limit_memory(MEMORY_BYTES)
-    os.umask(0)
-    paths = tuple(f"/proc/self/fd/{root}" for root in roots)
-    is_writing = capabilities == WRITES
-    landlock.restrict(
-        landlock.Reach(read=("/proc/self", *(() if is_writing else paths)), whole=paths if is_writing else ())
-    )
+    if capabilities != COMMITS:  # what a container gets has the modes that an archive says
+        os.umask(0)
+    landlock.restrict(reach)
     mask = sum(1 << number for number in capabilities) & syscalls.capget().permitted
     syscalls.capset(mask, mask, 0)
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten as a user namespace was entered
@@ -172,12 +207,23 @@ def _put(roots: Sequence[int], told: Mapping[str, Any]) -> None:
     _say({"done": "put"})
 
 
+def _commit(_roots: Sequence[int], told: Mapping[str, Any]) -> None:
+    from runtime.copies.committing import commit  # it is loaded: `_load`
+
+    commit(told, _say)
+
+
 _VERBS: Mapping[str, Callable[[Sequence[int], Mapping[str, Any]], None]] = {
-    "stat": _stat, "get": _get, "put": _put, "export": _export, "diff": _diff
+    "stat": _stat, "get": _get, "put": _put, "export": _export, "diff": _diff, "commit": _commit
+}  # fmt: skip
+_CAPABILITIES = {
+    "stat": READS, "get": READS, "put": WRITES, "export": LAYER_READS, "diff": LAYER_READS, "commit": COMMITS
 }  # fmt: skip
 
 
 def _explained(error: OSError, op: str, name: str) -> SetpointError:
+    if op == "commit":
+        return Temporary(op, name, error.strerror or str(error))
     if error.errno == errno.EROFS:
         return Invalid("", "", "mounted volume is marked read-only")
     if error.errno == errno.EPIPE:
@@ -189,7 +235,7 @@ def _explained(error: OSError, op: str, name: str) -> SetpointError:
 
 
 def _fail(error: SetpointError, op: str) -> int:
-    if error.op in ("unpack layer", "read tar", "unpack", "write layer", "read files"):
+    if op != "commit" and error.op in ("unpack layer", "read tar", "unpack", "write layer", "read files"):
         error = type(error)(op, *error.args[1:])
     _say({"error": to_view(error)})
     return 1

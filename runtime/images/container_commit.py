@@ -2,32 +2,30 @@
 
     commit_container(root, wanted, report, admit) ─ layer_writer ─> NewLayer ─ compose ─> StagedImage
 
-Called by `Images.commit`, in a worker. The image's own config stays, but for the changes that are asked for:
-what a manifest gives one (its command, its environment with what is secret in it) is no part of the image.
+Called in a worker (`copies.committing`), and by `Images.commit`. The image's own config stays, but for the
+changes that are asked for: what a manifest gives one (its command, its environment with what is secret in it)
+is no part of the image.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import NotFound
 from runtime.images.compose import Composition, compose_in, read_config
-from runtime.images.config_changes import changed
 from runtime.images.facts import Admit
 from runtime.images.index import read_index
 from runtime.images.layer_writer import write_layer
 from runtime.images.limits import DEFAULT_LIMITS
 from runtime.images.loader import refuse_moves
-from runtime.images.progress import Progress, Report
+from runtime.images.progress import WRITTEN, Progress, Report
 from runtime.images.reference import parse_reference
 from runtime.images.stage import Stage, StagedImage
 from runtime.images.staging_directory import staging_directory
-
-WRITTEN = "written"  # the step of progress after which the container's files are not read any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,14 @@ def config_after(document: dict[str, Any], wanted: Commit) -> dict[str, Any]:
         **document,
         "created": created,
         **({"author": wanted.author} if wanted.author else {}),
-        "config": changed(document, wanted.changes),
+        "config": _changed(document, wanted.changes),
         "history": [*(known if isinstance(known, list) else []), entry],
     }
+
+
+def _changed(document: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    if not changes:
+        return dict(document["config"])
+    from runtime.images.config_changes import changed  # late: it brings the reader of Dockerfiles
+
+    return changed(document, changes)

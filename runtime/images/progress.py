@@ -12,6 +12,9 @@ it from another repository of its own."""
 NAMED = "named"
 """Once for each name that an archive gave to an image, in its familiar form, when it has it."""
 
+WRITTEN = "written"
+"""Of a commit: the container's files are not read any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

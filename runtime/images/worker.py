@@ -18,7 +18,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,9 +30,9 @@ from runtime.images.error_view import to_error, to_view
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
-from runtime.images.progress import EXISTS, LAYER, MOUNTED, NAMED
 from runtime.images.reference import parse_reference
 from runtime.images.registry.proxies import proxies
+from runtime.images.reporter import Reporter
 from runtime.images.staging_directory import remove_dead_stages
 from runtime.images.stop import Stop
 from runtime.layout import Layout
@@ -43,19 +42,18 @@ from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 
 if TYPE_CHECKING:
     from runtime.images.check import Finding
-    from runtime.images.container_commit import Commit
     from runtime.images.progress import Progress
     from runtime.images.pushed import Pushed
     from runtime.images.registry.origin import Origin
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB, threads reserve more
-_REPORT_SECONDS = 0.1
 _MOVES_NAMES = "moves-names"
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 class IsolatedImages(Images):
     """`Images` that pull, load and import in a process of their own. They block: call them in a thread.
+    Images of containers are made by `container_files`.
 
     A path is opened by that process: it cannot be one of /dev/stdin or /proc/self/fd. fence: what goes
     around those processes.
@@ -64,6 +62,10 @@ class IsolatedImages(Images):
     def __init__(self, layout: Layout, admission: Admission = EVERYTHING, fence: Fence | None = None) -> None:
         super().__init__(layout, admission)
         self._workers = _Workers(layout, self._gate, fence or Fence())
+
+    def judged(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a worker's `{"ask": facts}`: `{}`, or `{"error": ...}`. Blocks."""
+        return self._workers.judged(asked)
 
     def give_up(self) -> None:
         """End what is under way at once, with `Temporary` for who waits for it, and begin nothing more."""
@@ -132,9 +134,6 @@ class IsolatedImages(Images):
         told = {"config": dict(config or {}), "platform": platform, "comment": comment}
         return self._run(words, progress, json.dumps(told).encode())[0]
 
-    def commit(self, wanted: Commit, progress: Callable[[Progress], None] | None = None) -> ImageInfo:
-        return self._run(["commit", wanted.container], progress, json.dumps(asdict(wanted)).encode())[0]
-
     def _run(
         self, arguments: Sequence[str], progress: Callable[[Progress], None] | None, told: bytes = b""
     ) -> tuple[ImageInfo, ...]:
@@ -199,7 +198,7 @@ class _Workers:
             for line in process.stdout:
                 last = json.loads(line)
                 if "ask" in last:
-                    _tell(process.stdin, json.dumps(self._judge(last["ask"], last["op"])).encode())
+                    _tell(process.stdin, json.dumps(self.judged(last)).encode())
                 if progress is not None and "progress" in last:
                     progress(_to_progress(last["progress"]))
         if process.returncode not in (0, 1) and not self._is_ended:  # what it had staged may be large
@@ -222,9 +221,9 @@ class _Workers:
             )
         return list(last["found"])
 
-    def _judge(self, facts: Mapping[str, Any], op: str) -> dict[str, Any]:
+    def judged(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            self._gate.admit_image(op, facts_from_json(facts))
+            self._gate.admit_image(asked["op"], facts_from_json(asked["ask"]))
         except SetpointError as error:
             return {"error": to_view(error)}
         return {}
@@ -307,25 +306,20 @@ def main(arguments: Sequence[str]) -> int:
         if verb == "load":
             kept = json.loads(told or "{}").get("kept", ())
             moves = _MOVES_NAMES in rest
-            found = images.load(Path(path), _Reporter(), moves_names=moves, kept=kept)
+            found = images.load(Path(path), Reporter(_print), moves_names=moves, kept=kept)
         elif verb == "pull":
-            found = (images.pull(path, _read_origins(told), _Reporter(), platform=rest[0]),)
+            found = (images.pull(path, _read_origins(told), Reporter(_print), platform=rest[0]),)
         elif verb == "push":
-            found = (images.push(path, _read_origins(told)[0], _Reporter()),)
+            found = (images.push(path, _read_origins(told)[0], Reporter(_print)),)
         elif verb == "ask":
             found = _ask(rest[0], path, told)
         elif verb == "check":
             found = _check(layout, told)
-        elif verb == "commit":
-            from runtime.images.container_commit import Commit
-
-            wanted = json.loads(told)
-            found = (images.commit(Commit(**{**wanted, "changes": tuple(wanted["changes"])}), _Reporter()),)
         else:
             moves = _MOVES_NAMES in rest[1:]
             found = (
                 images.import_rootfs(
-                    Path(path), rest[0], progress=_Reporter(), moves_names=moves, **json.loads(told)
+                    Path(path), rest[0], progress=Reporter(_print), moves_names=moves, **json.loads(told)
                 ),
             )
     except SetpointError as error:
@@ -348,7 +342,7 @@ def main(arguments: Sequence[str]) -> int:
 def _check(layout: Layout, told: str) -> Sequence[Finding]:
     from runtime.images.check import check_images
 
-    wanted, report = json.loads(told), _Reporter()
+    wanted, report = json.loads(told), Reporter(_print)
     slowly: Callable[[Progress], None] = report
     if wanted["pace"]:
         from runtime.images.slowly import Pace, become_idle
@@ -404,26 +398,6 @@ class _Asker:
             raise Temporary(op, facts.name, "given up: nobody is there to allow it")
         if "error" in answer:
             raise to_error(answer["error"])
-
-
-# A frozen container waits for "written"; the others come once for each layer or name.
-_NEVER_LEFT_OUT = ("written", LAYER, EXISTS, MOUNTED, NAMED)
-
-
-class _Reporter:
-    """Prints progress, ten times a second at most."""
-
-    def __init__(self) -> None:
-        self._next_at = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        may_be_left_out = progress.step not in _NEVER_LEFT_OUT
-        if may_be_left_out and now < self._next_at:
-            return
-        if may_be_left_out:
-            self._next_at = now + _REPORT_SECONDS
-        _print({"progress": asdict(progress)})
 
 
 def _print(value: Mapping[str, object]) -> None:

@@ -27,11 +27,21 @@ COPIES = (
         f"{KERNEL}::test_what_is_mounted_is_not_replaced",
     ),
     Mutation(
-        "B1", WORKER, "    landlock.restrict(\n", "    str(\n", f"{THREAT}::test_b1_the_worker_reaches_nothing_else",
+        "B1", WORKER, "    landlock.restrict(reach)\n", "", f"{THREAT}::test_b1_the_worker_reaches_nothing_else",
     ),
     Mutation(
-        "B1", WORKER, "    is_writing = capabilities == WRITES\n", "    is_writing = True\n",
+        "B1", WORKER, 'landlock.Reach(read=("/proc/self", *paths))', 'landlock.Reach(whole=("/proc/self", *paths))',
         f"{THREAT}::test_b1_the_worker_reaches_nothing_else",
+    ),
+    Mutation(
+        "B1", WORKER, 'read=("/proc/self", told["upper"]), whole=(told["store"],)',
+        'read=("/proc/self",), whole=(told["upper"], told["store"])',
+        f"{THREAT}::test_b1_who_makes_an_image_reaches_nothing_else",
+    ),
+    Mutation(
+        "B5", "runtime/container_files.py",
+        "                await self._in_thread(functools.partial(remove_dead_stages, self._layout.images))\n",
+        "                pass\n", "tests/kernel/engine/test_container_files.py::test_a_commit_whose_worker_is_ended",
     ),
     Mutation(
         "B1", WORKER, "    syscalls.capset(mask, mask, 0)\n", "",

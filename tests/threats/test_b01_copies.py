@@ -144,7 +144,7 @@ import os, sys
 from runtime import syscalls
 from runtime.copies import worker
 root = os.open(sys.argv[1], os.O_PATH | os.O_DIRECTORY)
-worker.confine([root], worker.READS)
+worker.confine(worker.reach_of({"verb": "get"}, [root]), worker.READS)
 os.close(os.open("inside", os.O_RDONLY, dir_fd=root))
 try:
     os.open("inside", os.O_WRONLY, dir_fd=root)
@@ -171,6 +171,45 @@ def test_b1_the_worker_reaches_nothing_else(root: Path, canary: Path) -> None:
         cwd=Path(__file__).parents[2], timeout=60,
     )  # fmt: skip
     assert done.stdout.split() == ["refused"] * 6 + ["True"]
+
+
+COMMITTING = """
+import os, sys
+from runtime import syscalls
+from runtime.copies import worker
+upper, store, canary = sys.argv[1:]
+worker.confine(worker.reach_of({"verb": "commit", "upper": upper, "store": store}, []), worker.COMMITS)
+os.close(os.open(f"{upper}/inside", os.O_RDONLY))
+os.mkdir(f"{store}/stage")
+os.close(os.open(f"{store}/stage/blob", os.O_WRONLY | os.O_CREAT))
+os.rename(f"{store}/stage/blob", f"{store}/blob")
+os.setxattr(f"{store}/stage", "trusted.overlay.opaque", b"y")
+acts = (
+    lambda: os.open(f"{upper}/inside", os.O_WRONLY), lambda: os.unlink(f"{upper}/inside"),
+    lambda: os.open("/etc/passwd", os.O_RDONLY), lambda: os.open(canary, os.O_WRONLY),
+    lambda: os.rename(f"{store}/blob", f"{upper}/blob"), lambda: syscalls.mount(None, "/", None, 1 << 18),
+)
+for act in acts:
+    try:
+        act()
+    except OSError:
+        print("refused")
+print(syscalls.capget().effective == sum(1 << each for each in worker.COMMITS))
+"""
+
+
+def test_b1_who_makes_an_image_reaches_nothing_else(root: Path, canary: Path) -> None:
+    """What a container wrote is read, and the image store written to."""
+    upper, store = root / "upper", root / "store"
+    upper.mkdir()
+    store.mkdir()
+    (upper / "inside").write_text("x")
+    done = subprocess.run(
+        [sys.executable, "-c", COMMITTING, upper, store, canary / "marker"], capture_output=True, text=True,
+        check=True, cwd=Path(__file__).parents[2], timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["refused"] * 6 + ["True"]
+    assert (upper / "inside").read_text() == "x"
 
 
 # --- a container that runs ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import io
 import os
+import signal
 import stat
 import tarfile
 from dataclasses import replace
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import container_files
+from runtime import cgroups, container_files
 from runtime.engine import NativeEngine
-from runtime.errors import Conflict, Invalid, NotFound, Unsupported
+from runtime.errors import Conflict, Invalid, NotFound, Temporary, Unsupported
 from runtime.images.container_commit import Commit
 from runtime.images.root_diff import QUICK_NAMES
 from runtime.layout import Layout
@@ -183,6 +184,28 @@ async def test_nobody_waits_for_a_commit_that_fails(
     del asking
     gc.collect()
     assert told == []
+
+
+async def test_a_commit_whose_worker_is_ended(engine: NativeEngine) -> None:
+    """By the kernel, for its memory, or by anybody: nothing of it is left, and the container goes on."""
+    id = await changed(engine, "one")
+    with (engine.layout.containers / id / "upper" / "large").open("wb") as file:
+        file.truncate(1 << 36)
+    ingest = engine.layout.images / "ingest"
+    committing = asyncio.ensure_future(engine.files.commit(id, wanted("made:1")))
+    await until(lambda: any(ingest.glob("*/blob-*")))
+    for pid in cgroups.list_pids(f"/{engine.layout.copy_cgroup}"):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Temporary, match="commit one"):
+        await committing
+    assert not list(ingest.iterdir())
+    assert engine.image("made:1") is None
+    state = engine.state(id)
+    assert state is not None
+    assert state.phase == "running"
+    (engine.layout.containers / id / "upper" / "large").unlink()
+    image = await engine.files.commit(id, wanted("made:1"))
+    assert engine.image("made:1") == image
 
 
 async def test_a_reader_that_goes_away(engine: NativeEngine) -> None:
