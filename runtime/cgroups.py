@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import math
 import os
 import select
@@ -16,6 +17,7 @@ import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from runtime import syscalls
@@ -111,7 +113,7 @@ def create(path: str, resources: Mapping[str, Any]) -> tuple[str, ...]:
     if found.unified and "devices" not in found.v1:
         _guard_devices(made[0], resources)
     else:
-        apply(path, device_writes(resources, found))
+        _limit_devices(path, device_writes(resources, found))
     return made
 
 
@@ -261,6 +263,23 @@ def apply(path: str, writes: Iterable[Write]) -> None:
             if write.file == RT_RUNTIME and _has_realtime(found, write, path):
                 continue
             raise _refused(path, write, error) from error
+
+
+def _limit_devices(path: str, writes: Iterable[Write]) -> None:
+    """Write the rules of a v1 device cgroup: a write for each, and those that follow each other in one file
+    while it is open."""
+    found = hierarchies()
+    for file, rules in itertools.groupby(writes, key=attrgetter("controller", "file")):
+        rule = Write(*file, "")
+        try:
+            opened = os.open(f"{found.directory(file[0], path)}/{file[1]}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                for rule in rules:
+                    os.write(opened, rule.value.encode())
+            finally:
+                os.close(opened)
+        except OSError as error:
+            raise _refused(path, rule, error) from error
 
 
 def _swap_first(path: str, rest: Sequence[Write]) -> bool:

@@ -333,6 +333,13 @@ def attach(tree: int, target: int) -> None:
     sys_.move_mount(tree, "", target, "", sys_.MOVE_MOUNT_F_EMPTY_PATH | sys_.MOVE_MOUNT_T_EMPTY_PATH)
 
 
+def attach_in_new(tree: int, parent: int, name: str) -> None:
+    """Put a detached mount onto a new directory of the root of a file system that was made by us: nobody else
+    has written to it yet, so the name that mkdirat(2) gave is no link. FileExistsError where it was there."""
+    os.mkdir(name, 0o755, dir_fd=parent)
+    sys_.move_mount(tree, "", parent, name, sys_.MOVE_MOUNT_F_EMPTY_PATH)
+
+
 def bind_tree(directory: int, path: str, recursive: bool = False) -> int:
     """A detached bind of a host's path ("" is the descriptor itself)."""
     flags = sys_.OPEN_TREE_CLONE | (sys_.AT_RECURSIVE if recursive else 0)
@@ -492,18 +499,21 @@ def new_tree(kind: str, data: str, flags: int, source: str = "") -> int:
         os.close(context)
 
 
-def mask(root: int, paths: Iterable[str], null: int, prefix: str = "") -> None:
+_INSIDE = sys_.RESOLVE_IN_ROOT | sys_.RESOLVE_NO_MAGICLINKS
+
+
+def mask(root: int, paths: Iterable[str], null: int, prefix: str = "", empty: int = -1) -> int:
     """Hide paths: a directory under a read-only empty one, all else under the host's /dev/null (null).
 
-    prefix: what root stands for, taken off the paths. Only ENOENT (and a path through a file) is passed
-    over: what cannot be hidden must stop the start.
+    prefix: what root stands for, taken off the paths. empty: that directory, where this container has one
+    already; the one that is returned is the caller's (-1: none was needed). Only ENOENT (and a path through a
+    file) is passed over: what cannot be hidden must stop the start.
     """
-    empty = target = -1
+    target = -1
     try:
         for path in paths:
-            try:
-                target = open_in_root(root, path[len(prefix) :])
-            except (FileNotFoundError, NotADirectoryError):
+            target = sys_.openat2_if_there(root, path[len(prefix) :], os.O_PATH, _INSIDE)
+            if target < 0:
                 continue
             if not stat.S_ISDIR(os.fstat(target).st_mode):
                 _cover(null, target)
@@ -514,10 +524,12 @@ def mask(root: int, paths: Iterable[str], null: int, prefix: str = "") -> None:
                 _cover(empty, target)
             os.close(target)
             target = -1
-    finally:
+    except BaseException:
         for descriptor in (empty, target):
             if descriptor >= 0:
                 os.close(descriptor)
+        raise
+    return empty
 
 
 def _cover(source: int, target: int) -> None:
@@ -573,17 +585,22 @@ def cgroup_tree(directories: Sequence[tuple[str, str]], mount: Mount, target: in
     programs expect them. Binds of the own directory show no other cgroup, with or without a namespace.
     """
     if len(directories) == 1 and not directories[0][0]:
-        return _bind_cgroup(directories[0][1], mount, target)
+        tree = _cgroup(directories[0][1], mount)
+        try:
+            attach(tree, target)
+        except BaseException:
+            os.close(tree)
+            raise
+        return tree
     base = new_tree("tmpfs", "mode=755,size=64k", mount.flags & ~sys_.MS_RDONLY)
     try:
         attach(base, target)
         for name, directory in directories:
-            os.mkdir(name, 0o755, dir_fd=base)
-            place = open_in_root(base, name)
+            tree = _cgroup(directory, mount)
             try:
-                os.close(_bind_cgroup(directory, mount, place))
+                attach_in_new(tree, base, name)
             finally:
-                os.close(place)
+                os.close(tree)
         if mount.flags & sys_.MS_RDONLY:
             sys_.mount_setattr(base, "", sys_.AT_EMPTY_PATH, sys_.MOUNT_ATTR_RDONLY)
     except BaseException:
@@ -592,11 +609,10 @@ def cgroup_tree(directories: Sequence[tuple[str, str]], mount: Mount, target: in
     return base
 
 
-def _bind_cgroup(directory: str, mount: Mount, target: int) -> int:
+def _cgroup(directory: str, mount: Mount) -> int:
     tree = bind_tree(sys_.AT_FDCWD, directory)
     try:
         sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, attributes(mount.flags) & ~_ATIME)
-        attach(tree, target)
     except BaseException:
         os.close(tree)
         raise

@@ -353,12 +353,15 @@ def pivot_root(new_root: str, put_old: str) -> None:
         raise _failed("pivot_root", new_root, put_old)
 
 
-def open_tree(directory: int, path: str, flags: int) -> int:
-    """open_tree(2), kernel 5.2: with OPEN_TREE_CLONE a detached copy of the mount, as a descriptor."""
+def open_tree(directory: int, path: str, flags: int, *, if_there: bool = False) -> int:
+    """open_tree(2), kernel 5.2: with OPEN_TREE_CLONE a detached copy of the mount, as a descriptor.
+    if_there: -1 when nothing has that name, as `openat2_if_there`."""
     result: int = _syscall(
         _long(_NR_OPEN_TREE), _long(directory), _text(path), _ulong(flags | OPEN_TREE_CLOEXEC)
     )
     if result < 0:
+        if if_there and ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
+            return -1
         raise _failed("open_tree", directory, path, flags)
     return result
 

@@ -129,7 +129,7 @@ class _Restoring:
             os.rmdir(f"{container.directory}/{STAGE}")
         if error is None:
             container.is_running = True
-            container.read_outputs()
+            container.begin()
         else:
             container.close()
         container.tell_started(error)

@@ -59,12 +59,14 @@ class Wiring(NamedTuple):
 
 class Built(NamedTuple):
     """What the parent made already: descriptors of the root and of the terminal, and who is to run. users:
-    of the user namespace that is still to be entered, -1 for none; then the terminal is made in it."""
+    of the user namespace that is still to be entered, -1 for none; then the terminal is made in it. empty: of
+    the directory that hides others (`rootfs.Root`)."""
 
     root: int
     slave: int
     who: Identity
     users: int = -1
+    empty: int = -1
 
 
 def run(plan: Plan, wiring: Wiring, cgroup_files: tuple[str, ...], built: Built | None = None) -> NoReturn:
@@ -81,9 +83,9 @@ def run(plan: Plan, wiring: Wiring, cgroup_files: tuple[str, ...], built: Built 
             sys_.unshare(sys_.CLONE_NEWCGROUP)
         set_oom_score(plan.process, channel)
         profile = open_profile(plan.process)
-        root, slave, who, users = built or _set_up(plan, wiring)
+        root, slave, who, users, empty = built or _set_up(plan, wiring)
         sysctls = os.open("/proc/sys", os.O_PATH | os.O_CLOEXEC) if plan.own_sysctls else -1
-        rootfs.finish(plan, root, users)
+        rootfs.finish(plan, root, users, empty)
         if users >= 0:
             root, slave = _enter_users(plan, users, sysctls, channel)
         if wiring.gate:
@@ -109,12 +111,12 @@ def _set_up(plan: Plan, wiring: Wiring) -> Built:
     if plan.id_maps[0]:
         _wait_for_maps(channel)
     enter(plan)
-    root = rootfs.build(plan)
+    root, empty = rootfs.build(plan)
     slave = open_console(plan.process, root, channel, True) if plan.process.terminal else -1
     if plan.hooks:
         _run_create_hooks(plan, wiring)
     set_sysctls(plan)
-    return Built(root, slave, identity(plan.process, root))
+    return Built(root, slave, identity(plan.process, root), empty=empty)
 
 
 def _enter_users(plan: Plan, users: int, sysctls: int, channel: socket.socket) -> tuple[int, int]:

@@ -90,8 +90,6 @@ class Container:
         """To all who wait for the start, once: None when the program runs. failure keeps why it does not,
         for who asks before the child is reaped."""
         self.failure = error
-        for attachment in self.attachments if error is None else ():
-            attachment.hold_input(held=False)
         callbacks, self.on_started = self.on_started, []
         for callback in callbacks:
             callback(error)
@@ -113,7 +111,8 @@ class Container:
     def make_fifos(self) -> tuple[int, int, int]:
         """The container's ends of its stdio. stdout and stderr are opened read-write, so that a dead
         reader breaks no writer. The caller closes them. OSError."""
-        os.makedirs(self.directory, 0o700, exist_ok=True)
+        if not os.path.isdir(self.directory):
+            os.makedirs(self.directory, 0o700, exist_ok=True)
         opened: list[int] = []
         try:
             opened.append(self._make_stdin())
@@ -174,6 +173,12 @@ class Container:
     def _add(self, output: Output | Console) -> None:
         output.tap = self._tap
         self.outputs.append(output)
+
+    def begin(self) -> None:
+        """Its program runs: take what it writes, and what those who are attached have typed ahead."""
+        self.read_outputs()
+        for attachment in self.attachments:
+            attachment.hold_input(held=False)
 
     def read_outputs(self) -> None:
         """Begin to read; first what a dead supervisor left half-done."""

@@ -126,7 +126,8 @@ class Prepared(NamedTuple):
     def close_made(self) -> None:
         """What the child has copies of, or nobody needs."""
         own = (self.pid_namespace, *(descriptor for descriptor, _ in self.namespaces))
-        built = (self.built.root, self.built.slave, self.built.users) if self.built else ()
+        made = self.built
+        built = (made.root, made.slave, made.users, made.empty) if made else ()
         for descriptor in (*own, *built):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -296,7 +297,7 @@ def _build(prepared: Prepared) -> Prepared:
     _home()
     working = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     namespaces: list[tuple[int, int]] = []
-    root = slave = users = -1
+    root = slave = users = empty = -1
     try:
         here = plan.flags & (_HERE if plan.users is None else _HERE & ~syscalls.CLONE_NEWIPC)
         if plan.users is not None:
@@ -305,17 +306,17 @@ def _build(prepared: Prepared) -> Prepared:
         child.enter(plan)
         namespaces.extend(_open_namespaces(here | _joined(plan)))
         if plan.users is None:
-            root = rootfs.build(plan)
+            root, empty = rootfs.build(plan)
         else:
             with user_namespaces.making_for(plan.users.first):
-                root = rootfs.build(plan, users)
+                root, empty = rootfs.build(plan, users)
         child.set_sysctls(plan)
         if prepared.pair and plan.users is None:
             slave = open_console(plan.process, root, prepared.pair[0], True)
-        built = child.Built(root, slave, identity(plan.process, root), users)
+        built = child.Built(root, slave, identity(plan.process, root), users, empty)
         return prepared._replace(namespaces=tuple(namespaces), built=built)
     except BaseException:
-        for descriptor in (*(descriptor for descriptor, _ in namespaces), root, slave, users):
+        for descriptor in (*(descriptor for descriptor, _ in namespaces), root, slave, users, empty):
             if descriptor >= 0:
                 os.close(descriptor)
         raise

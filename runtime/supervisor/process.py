@@ -249,12 +249,14 @@ def _restrict(process: ProcessPlan) -> None:
     final = (process.effective, process.permitted, process.inheritable)
     needs_admin = bool(process.seccomp) and not process.no_new_privileges
     try:
+        held = sys_.capget()
         if needs_admin:
-            held = sys_.capget().permitted
-            sys_.capset((process.permitted & held) | _SYS_ADMIN, (process.permitted & held) | _SYS_ADMIN, 0)
+            if not held.effective & _SYS_ADMIN:  # another user than root
+                least = (process.permitted & held.permitted) | _SYS_ADMIN
+                sys_.capset(least, least, 0)
             sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
             _have_told(process.seccomp_told)
-        _set_capabilities(*final, process.ambient)
+        _set_capabilities(held.permitted, *final, process.ambient)
         if process.seccomp and not needs_admin:
             sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
             _have_told(process.seccomp_told)
@@ -269,8 +271,8 @@ def _have_told(program: bytes) -> None:
             sys_.seccomp_set_filter(program, sys_.SECCOMP_FILTER_FLAG_LOG)
 
 
-def _set_capabilities(effective: int, permitted: int, inheritable: int, ambient: int) -> None:
-    held = sys_.capget().permitted
+def _set_capabilities(held: int, effective: int, permitted: int, inheritable: int, ambient: int) -> None:
+    """held: what is permitted now."""
     permitted &= held
     sys_.capset(effective & permitted, permitted, inheritable & held)
     number = 0

@@ -22,6 +22,7 @@ STATE = "state.json"
 EXIT = "exit.json"
 RESTORING = "restoring.json"  # while CRIU makes its processes, whom no other record names
 MAX_RECORD_BYTES = 1 << 20
+_PROC_BYTES = 4096  # more than the kernel writes there: a megabyte of room is asked of it, and given back
 _START_TIME_FIELD = 19  # of /proc/PID/stat after the command's ")": field 22 in proc(5)
 _EXIT_CODE_FIELD = 49  # field 52
 _boot_id = ""
@@ -32,7 +33,7 @@ def boot_id() -> str:
     """This boot's UUID."""
     global _boot_id  # constant for the life of the machine
     if not _boot_id:
-        _boot_id = _read("/proc/sys/kernel/random/boot_id").decode().strip()
+        _boot_id = _read("/proc/sys/kernel/random/boot_id", _PROC_BYTES).decode().strip()
     return _boot_id
 
 
@@ -52,7 +53,7 @@ def zombie_status(pid: int, started: int) -> int | None:
 
 def _stat_fields(pid: int) -> list[bytes] | None:
     try:
-        data = _read(f"/proc/{pid}/stat")
+        data = _read(f"/proc/{pid}/stat", _PROC_BYTES)
     except (FileNotFoundError, ProcessLookupError):
         return None
     return data[data.rindex(b")") + 2 :].split()
@@ -104,9 +105,9 @@ def remove(directory: str, name: str) -> None:
         os.unlink(f"{directory}/{name}")
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, most_bytes: int = MAX_RECORD_BYTES) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return os.read(fd, MAX_RECORD_BYTES)
+        return os.read(fd, most_bytes)
     finally:
         os.close(fd)

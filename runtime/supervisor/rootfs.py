@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from typing import NamedTuple
 
 from runtime import devices, mapped_mounts, mounts
 from runtime import syscalls as sys_
@@ -23,10 +24,16 @@ _ATTACH = sys_.MOVE_MOUNT_F_EMPTY_PATH
 _CLONE_HERE = sys_.OPEN_TREE_CLONE | sys_.AT_RECURSIVE
 
 
-def build(plan: Plan, users: int = -1) -> int:
-    """Everything but procfs, which has to be mounted from inside the pid namespace. Returns a
-    descriptor of the root; the mount namespace of the caller must be one of its own. users: the user
-    namespace of plan.users."""
+class Root(NamedTuple):
+    """Descriptors of a root, and of the empty directory that hides others in it (-1: it hides none)."""
+
+    root: int
+    empty: int
+
+
+def build(plan: Plan, users: int = -1) -> Root:
+    """Everything but procfs, which has to be mounted from inside the pid namespace. The mount namespace of
+    the caller must be one of its own. users: the user namespace of plan.users."""
     # First of all, so that no mount made here is ever seen by the host.
     sys_.mount(None, "/", None, plan.propagation)
     try:
@@ -40,24 +47,37 @@ def build(plan: Plan, users: int = -1) -> int:
                 "mount root", "overlay", reason, "userns_mode: auto needs kernel 5.19, or set host"
             ) from error
         raise failure("mount root", plan.root if plan.overlay is None else "overlay", error) from error
+    umask = os.umask(0)  # what is made has the mode that is named
     try:
-        own_dev = True
+        _fill(plan, root, users)
+        return Root(root, _hide(plan.masked, plan.read_only_paths, root))
+    except BaseException:
+        os.close(root)
+        raise
+    finally:
+        os.umask(umask)
+
+
+def _fill(plan: Plan, root: int, users: int) -> None:
+    """All mounts but those that `finish` makes, and the nodes of /dev."""
+    dev, is_bound = -1, False
+    try:
         for mount in plan.mounts:
             if mount.kind == "proc" or mount.target.startswith("/proc/") or _is_own_queue(mount, plan):
                 continue
             try:
-                _apply(mount, root, plan, users)
+                made = _apply(mount, root, plan, users, dev)
             except OSError as error:
                 raise failure("mount", mount.target, error, _hint(error)) from error
             if mount.target == "/dev":
-                own_dev = mount.kind != "bind"
-        if own_dev:
-            _make_devices(plan, root)
-        _hide(plan.masked, plan.read_only_paths, root)
-    except BaseException:
-        os.close(root)
-        raise
-    return root
+                dev, made, is_bound = made, dev, mount.kind == "bind"
+            if made >= 0:
+                os.close(made)
+        if not is_bound:
+            _make_devices(plan, root, dev)
+    finally:
+        if dev >= 0:
+            os.close(dev)
 
 
 def _is_own_queue(mount: mounts.Mount, plan: Plan) -> bool:
@@ -75,13 +95,13 @@ def mount_own_queues(plan: Plan, root: int) -> None:
                 raise failure("mount", mount.target, error, _hint(error)) from error
 
 
-def finish(plan: Plan, root: int, users: int = -1) -> None:
+def finish(plan: Plan, root: int, users: int = -1, empty: int = -1) -> None:
     """procfs with what is hidden in it, the read-only root, and the change of root. Runs in the child,
-    whose pid namespace it is."""
+    whose pid namespace it is. empty: see `Root`."""
     for mount in plan.mounts:
         if mount.kind == "proc" or mount.target.startswith("/proc/"):
             try:
-                _apply_proc(mount, root, plan, users)
+                _apply_proc(mount, root, plan, users, empty)
             except OSError as error:
                 raise failure("mount", mount.target, error, _hint(error)) from error
     if plan.read_only:
@@ -136,11 +156,15 @@ def _make_private(directory: int) -> None:
             sys_.mount(None, fields[4], None, sys_.MS_PRIVATE)
 
 
-def _apply(mount: mounts.Mount, root: int, plan: Plan, users: int = -1) -> None:
+def _apply(mount: mounts.Mount, root: int, plan: Plan, users: int = -1, dev: int = -1) -> int:
+    """dev: the tmpfs at /dev, if that is of this container alone. Of a mount that is one the same is
+    returned, to be closed; else -1."""
     if mount.kind == "bind":
         own = mapped_mounts.own_points(plan.overlay) if users >= 0 and plan.overlay is not None else ()
         mounts.apply_bind(mount, root, bool(plan.propagation & sys_.MS_PRIVATE), users, own)
-        return
+        return -1
+    if dev >= 0 and mount.target.startswith("/dev/") and _apply_in_dev(mount, dev):
+        return -1
     # What is below these is written to by the runtime: a link there is refused, not followed.
     plain = sys_.RESOLVE_NO_SYMLINKS if mount.target in ("/sys", "/dev") else 0
     target = mounts.open_target(root, mount.target, True, plain)
@@ -159,15 +183,36 @@ def _apply(mount: mounts.Mount, root: int, plan: Plan, users: int = -1) -> None:
             mounts.copy_up(target, tree)
         if mount.propagation:
             mounts.set_propagation(tree, mount.propagation)
+        if mount.target == "/dev" and mount.kind == "tmpfs":
+            made, tree = tree, -1
+            return made
+        return -1
     finally:
         os.close(target)
         if tree >= 0:
             os.close(tree)
 
 
-def _make_devices(plan: Plan, root: int) -> None:
-    directory = mounts.open_target(root, "/dev", True, sys_.RESOLVE_NO_SYMLINKS)
-    umask = os.umask(0)
+def _apply_in_dev(mount: mounts.Mount, dev: int) -> bool:
+    """A file system in a /dev that nobody else has written to. False where something is in its place."""
+    name = mount.target.removeprefix("/dev/")
+    if "/" in name or mount.copy_up or mount.kind in ("cgroup", "cgroup2"):
+        return False
+    tree = mounts.new_tree(mount.kind, mount.data, mount.flags, mount.source)
+    try:
+        mounts.attach_in_new(tree, dev, name)
+        if mount.propagation:
+            mounts.set_propagation(tree, mount.propagation)
+    except FileExistsError:
+        return False
+    finally:
+        os.close(tree)
+    return True
+
+
+def _make_devices(plan: Plan, root: int, dev: int) -> None:
+    """dev: of /dev, -1 where that is the image's."""
+    directory = dev if dev >= 0 else mounts.open_target(root, "/dev", True, sys_.RESOLVE_NO_SYMLINKS)
     try:
         for device in plan.devices:
             try:
@@ -182,8 +227,8 @@ def _make_devices(plan: Plan, root: int) -> None:
         if any(mount.target == "/dev" and mount.flags & sys_.MS_RDONLY for mount in plan.mounts):
             sys_.mount_setattr(directory, "", _EMPTY, _RO)
     finally:
-        os.umask(umask)
-        os.close(directory)
+        if directory != dev:
+            os.close(directory)
 
 
 def _make_device(device: devices.Device, root: int, dev: int, mapped: bool) -> None:
@@ -212,28 +257,29 @@ def _check_node(device: devices.Device, name: str, number: int, parent: int) -> 
         raise FileExistsError(errno.EEXIST, "another file is in its place")
 
 
-def _hide(masked: tuple[str, ...], read_only: tuple[str, ...], root: int) -> None:
-    """What is to be hidden outside of /proc (its own paths are the child's to hide)."""
-    paths = [path for path in masked if not path.startswith("/proc/")]
-    if paths:
-        null = open_null()
-        try:
-            mounts.mask(root, paths, null)
-        finally:
-            os.close(null)
+def _hide(masked: tuple[str, ...], read_only: tuple[str, ...], root: int) -> int:
+    """What is to be hidden outside of /proc (its own paths are the child's to hide). Returns `Root.empty`."""
     for path in read_only:
         if not path.startswith("/proc/"):
             mounts.make_read_only(root, path)
+    paths = [path for path in masked if not path.startswith("/proc/")]
+    if not paths:
+        return -1
+    null = open_null()
+    try:
+        return mounts.mask(root, paths, null)
+    finally:
+        os.close(null)
 
 
-def _apply_proc(mount: mounts.Mount, root: int, plan: Plan, users: int) -> None:
+def _apply_proc(mount: mounts.Mount, root: int, plan: Plan, users: int, empty: int) -> None:
     if mount.kind == "proc":
-        _mount_proc(mount, root, plan)
+        _mount_proc(mount, root, plan, empty)
     else:
         _apply(mount, root, plan, users)
 
 
-def _mount_proc(mount: mounts.Mount, root: int, plan: Plan) -> None:
+def _mount_proc(mount: mounts.Mount, root: int, plan: Plan, empty: int) -> None:
     """Mount procfs and hide its paths by the new mount's own descriptor: nothing of the image lies
     between, and nobody runs in the container yet."""
     null = open_null() if plan.masked else -1
@@ -241,16 +287,15 @@ def _mount_proc(mount: mounts.Mount, root: int, plan: Plan) -> None:
     target = mounts.open_target(root, mount.target, True, sys_.RESOLVE_NO_SYMLINKS)
     mounts.attach(tree, target)
     prefix = f"{mount.target}/"
-    mounts.mask(tree, [path for path in plan.masked if path.startswith(prefix)], null, prefix)
+    mounts.mask(tree, [path for path in plan.masked if path.startswith(prefix)], null, prefix, empty)
     for path in plan.read_only_paths:
         if path.startswith(prefix):
             _cover_read_only(tree, path[len(prefix) :])
 
 
 def _cover_read_only(proc: int, name: str) -> None:
-    try:
-        cover = sys_.open_tree(proc, name, _CLONE_HERE)
-    except (FileNotFoundError, NotADirectoryError):
+    cover = sys_.open_tree(proc, name, _CLONE_HERE, if_there=True)
+    if cover < 0:
         return
     sys_.mount_setattr(cover, "", _EMPTY | sys_.AT_RECURSIVE, _RO)
     sys_.move_mount(cover, "", proc, name, _ATTACH)

@@ -53,7 +53,8 @@ def read_config(directory: str) -> dict[str, Any]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            config = json.loads(os.read(fd, MAX_CONFIG_BYTES))
+            # As much room as it needs: for MAX_CONFIG_BYTES the kernel is asked, and asked to take it back.
+            config = json.loads(os.read(fd, min(os.fstat(fd).st_size, MAX_CONFIG_BYTES)))
         finally:
             os.close(fd)
     except OSError as error:
@@ -246,12 +247,12 @@ class Channel:
                 container.warnings.append(str(message.body["warning"]))
 
     def _end(self) -> None:
+        container = self._container
+        container.is_running = self._error is None
+        container.tell_started(self._error)  # first of all: it is waited for
         self._deadline.cancel()
         self._server.loop.forget(self._channel.fileno())
         self._channel.close()
-        container = self._container
         if self._error is None:
-            container.is_running = True
-            container.read_outputs()
-        container.tell_started(self._error)
+            container.begin()
         self._server.reexec_if_wanted()

@@ -65,7 +65,7 @@ MUTATIONS = (
         f"{T}/test_a03_masked_paths.py",
     ),
     Mutation(
-        "A3", ROOTFS, "    mounts.mask(tree, [path for path in plan.masked if path.startswith(prefix)], null, prefix)\n",
+        "A3", ROOTFS, "    mounts.mask(tree, [path for path in plan.masked if path.startswith(prefix)], null, prefix, empty)\n",
         "", f"{T}/test_e05_kernel_files.py::test_e5_hidden_paths_show_nothing",
     ),
     Mutation(
@@ -276,7 +276,7 @@ MUTATIONS = (
         f"{T}/test_e05_kernel_files.py::test_e5_nothing_of_the_kernel_is_to_be_changed",
     ),
     Mutation(
-        "E6", "runtime/cgroups.py", "        apply(path, device_writes(resources, found))\n", "        pass\n",
+        "E6", "runtime/cgroups.py", "        _limit_devices(path, device_writes(resources, found))\n", "        pass\n",
         "tests/kernel/runtime/test_cgroup_devices.py::test_what_no_rule_allows_is_refused",
     ),
     Mutation(
