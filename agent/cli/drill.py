@@ -78,6 +78,7 @@ def line(result: Result) -> str:
     took = "not repaired" if result.seconds is None else f"{result.seconds * 1000:.0f} ms"
     state = Cell("ok" if result.is_good else "FAILED", "green" if result.is_good else "red")
     notes = [f"noticed by {result.noticed}"] if result.noticed else []
+    notes += ["no event tells of it"] if result.seconds is not None and not result.noticed else []
     notes += [f"restarted {', '.join(result.restarted)}"] if result.restarted else []
     notes += [result.error] if result.error else []
     what = "; ".join(part for part in (result.broken, ", ".join(notes)) if part)

@@ -35,7 +35,9 @@ class Broken:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """break_it: breaks it, and says what. needs_v1: a controller of cgroup v1 without which nothing of the
-    kind can be broken. needs_guard: the table of family bridge is broken. needs_ipv6: a network's IPv6."""
+    kind can be broken. needs_guard: the table of family bridge is broken. needs_ipv6: a network's IPv6.
+    covers: a kind that this one breaks as well, and more: of one finding an agent puts back and tells only so
+    many in a row (`agent.reconcile.repairs.AT_ONCE`)."""
 
     name: str
     break_it: Callable[[DrillInstance], Broken]
@@ -43,6 +45,7 @@ class Kind:
     needs_v1: str = ""
     needs_guard: bool = False
     needs_ipv6: bool = False
+    covers: str = ""
 
     @property
     def lacks(self) -> str:
@@ -408,7 +411,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("element", element),
     Kind("guard", guard, needs_guard=True),
     Kind("guarded-ports", honest, needs_guard=True),
-    Kind("ruleset", ruleset, at_host=True),
+    Kind("ruleset", ruleset, at_host=True, covers="table"),
     Kind("bridge", bridge),
     Kind("bridge-down", bridge_down),
     Kind("gateway", gateway),

@@ -43,7 +43,9 @@ def chosen(names: Sequence[str], *, at_host: bool) -> tuple[Kind, ...]:
             raise Unsupported("drill", name, f"this host has no {lacks}")
     if names:
         return tuple(known[name] for name in dict.fromkeys(names))
-    return tuple(kind for kind in KINDS if not kind.lacks and (at_host or not kind.at_host))
+    all_of_them = [kind for kind in KINDS if not kind.lacks and (at_host or not kind.at_host)]
+    covered = {kind.covers for kind in all_of_them}
+    return tuple(kind for kind in all_of_them if kind.name not in covered)
 
 
 def run(
