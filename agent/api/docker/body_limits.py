@@ -45,6 +45,11 @@ def limits_of(host: Mapping[str, Any], processors: int = 0) -> dict[str, Any]:
     return found
 
 
+def names_processors(host: Mapping[str, Any]) -> bool:
+    """Whether the number of this host's processors counts: to ask for it is a file of sysfs."""
+    return bool(host.get("NanoCpus") or host.get("CpusetCpus"))
+
+
 def refuse_mixed_cpus(present: Mapping[str, Any], said: Mapping[str, Any]) -> None:
     """An update cannot say in the one way what was said in the other. present: as HostConfig has it."""
     for name, shown in (("CpuPeriod", "CPU Period"), ("CpuQuota", "CPU Quota")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from agent.api.docker import body_limits, body_mounts, body_networks
@@ -63,8 +63,8 @@ class Lookup:
     volume: body_mounts.Volume
     mounts: Callable[[str], tuple[Mount, ...]]
     profile: Callable[[str], str]
-    host_name: str = field(default_factory=lambda: os.uname().nodename)
-    processors: int = 0
+    host_name: Callable[[], str] = lambda: os.uname().nodename
+    processors: Callable[[], int] = lambda: 0
     host_binding: Callable[[str], str] = lambda _network: ""
 
 
@@ -84,7 +84,7 @@ def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Looku
     fields: dict[str, Any] = {
         **_process(body, image),
         **_isolation(host, lookup),
-        **body_limits.limits_of(host, lookup.processors),
+        **body_limits.limits_of(host, lookup.processors() if body_limits.names_processors(host) else 0),
         **body_networks.network_of(body, host, networking, lookup.network, lookup.container),
         **body_networks.dns_of(host),
         **_optional("expose", _exposed(body, host, image)),
@@ -100,7 +100,7 @@ def _spec_of(name: str, body: Mapping[str, Any], image: ImageInfo, lookup: Looku
     address = lookup.host_binding(body_networks.first_of(fields.get("networks", {})))
     fields |= _optional("ports", body_networks.ports_of(host, _exposed(body, host, image), address))
     if fields.get("network_mode") == "host" and not fields.get("hostname") and fields.get("uts") != "host":
-        fields["hostname"] = lookup.host_name
+        fields["hostname"] = lookup.host_name()
     restart, removes = body_limits.restart_of(host), flag_of(host, "AutoRemove")
     if removes and restart.policy != "no":
         raise Invalid("", "", "can't create 'AutoRemove' container with restart policy")

@@ -55,6 +55,7 @@ PRUNE_FILTERS = frozenset(("until", "label", "label!"))
 # --- made -----------------------------------------------------------------------------------------
 
 
+@begun_at_once
 async def create(request: web.Request) -> web.Response:
     """?name= ?platform=. Returns when the container is there, with all that can be checked before a start."""
     context, body = context_of(request), await json_body(request)
@@ -170,9 +171,13 @@ def _lookup(context: Context, volumes: dict[str, VolumeSpec], profiles: dict[Pat
         volume=lambda name, options, labels: volume_named(context, name, options, labels, volumes),
         mounts=lambda reference: mounts_named(context, reference, volumes),
         profile=lambda content: _profile(context, content, profiles),
-        processors=os.cpu_count() or 0,
+        processors=_processors,
         host_binding=lambda name: host_binding_of(context, name),
     )
+
+
+def _processors() -> int:
+    return os.cpu_count() or 0
 
 
 def _profile(context: Context, content: str, profiles: dict[Path, str]) -> str:
@@ -253,7 +258,7 @@ async def update(request: web.Request) -> web.Response:
     state = find_container(context, request.match_info["id"])
     key = owned_key(context, "update", state)
     limits = _with_present(context, key, body)
-    fields: dict[str, Any] = body_limits.limits_of(limits, os.cpu_count() or 0)
+    fields: dict[str, Any] = body_limits.limits_of(limits, _processors())
     if "cpus" in fields:
         fields.setdefault("cpu_period", None)  # said in the other way by now
     if map_of(body, "RestartPolicy"):

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api import override
+from agent.api.at_once import begun_at_once
 from agent.api.context import Context
 from agent.api.docker import body_limits
 from agent.api.docker.answers import json_answer, no_content, not_modified
@@ -39,6 +40,7 @@ DONE_ALREADY = {"start": ("running",), "stop": ("stopped", "created")}
 def may(what: str, handler: Handler) -> Handler:
     """The handler, but for a request that overrides what a manifest owns."""
 
+    @begun_at_once
     async def handle(request: web.Request) -> web.StreamResponse:
         if HEADER not in request.headers:
             return await handler(request)
