@@ -17,12 +17,16 @@ MAX_LAG = 1000
 class Feed:
     def __init__(self) -> None:
         self._changed: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._readers: set[_Reader] = set()
         self._is_closed = False
 
     def changed(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            _end(each)
 
     def next_change(self) -> asyncio.Future[None]:
         """Done at the next `changed`, or when the feed is closed. Shared: not to be cancelled. Who takes it
@@ -35,6 +39,18 @@ class Feed:
 
     async def wait_changed(self) -> None:
         await asyncio.shield(self.next_change())
+
+    async def wait_within(self, seconds: float) -> None:
+        """Until the next `changed`, and for so long at most. For who looks, and waits in the same turn: a
+        future of his own wakes him a turn sooner than one that is shared, waited for by asyncio.wait."""
+        loop = asyncio.get_running_loop()
+        changed: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(changed)
+        timer = loop.call_later(seconds, _end, changed)
+        try:
+            await changed
+        finally:
+            timer.cancel()
 
     def event(self, event: EventRecord) -> None:
         for reader in self._readers:
@@ -78,3 +94,8 @@ class _Reader:
 
     def wake(self) -> None:
         self._news.set()
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from agent.images.notes import Notes
@@ -41,12 +41,13 @@ class Remembers(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Storing:
-    """For who waits. done: whether it is stored. kept: whether no end of the agent takes it back, of which
-    somebody is to hear before the disk has answered; None where nobody is. is_kept: the same for the thread
-    that writes."""
+    """For who waits, each with a future of his own: who goes away takes nothing from the others, and no turn
+    of the event loop is between them and this. done: whether it is stored. kept: whether no end of the agent
+    takes it back, for those who are to hear of that before the disk has answered. is_kept: the same for the
+    thread that writes."""
 
-    done: asyncio.Future[bool]
-    kept: asyncio.Future[bool] | None = None
+    done: list[asyncio.Future[bool]] = field(default_factory=list)
+    kept: list[asyncio.Future[bool]] = field(default_factory=list)
     is_synced: bool = False
     is_kept: bool = False
 
@@ -203,30 +204,33 @@ class Journal:
 
         Whoever waits may go away (a client that breaks off). What was taken is then still stored, or put
         back, and no later write overtakes it."""
-        return await asyncio.shield(self._write(is_synced=is_synced).done)
+        return await self._write(asyncio.get_running_loop().create_future(), is_synced=is_synced)
 
     async def keep(self) -> asyncio.Future[bool]:
         """Write all that waits, and return as soon as no end of the agent takes it back: the rest is the
-        disk's, and is done when the answer is. For what may be done meanwhile. The answer is shared, and not
-        to be cancelled."""
-        storing = self._write(is_synced=True, is_told_early=True)
-        if storing.kept is not None:
-            await asyncio.shield(storing.kept)
-        return storing.done
-
-    def _write(self, *, is_synced: bool, is_told_early: bool = False) -> _Storing:
-        """Now, or right after what is being written now."""
+        disk's, and is done when the answer is. For what may be done meanwhile."""
         loop = asyncio.get_running_loop()
+        kept = loop.create_future() if self._in_thread else None
+        done = self._write(loop.create_future(), is_synced=True, kept=kept)
+        if kept is not None:
+            await kept
+        return done
+
+    def _write(
+        self, done: asyncio.Future[bool], *, is_synced: bool, kept: asyncio.Future[bool] | None = None
+    ) -> asyncio.Future[bool]:
+        """Now, or right after what is being written now; `done` tells of its end, and `kept` before."""
         is_now = self._current is None
-        storing = self._next or _Storing(loop.create_future())
+        storing = self._next or _Storing()
         storing.is_synced |= is_synced
-        if is_told_early and self._in_thread and storing.kept is None:
-            storing.kept = loop.create_future()
+        storing.done.append(done)
+        if kept is not None:
+            storing.kept.append(kept)
         if is_now:
             self._begin(storing)
         else:
             self._next = storing
-        return storing
+        return done
 
     def _begin(self, storing: _Storing) -> None:
         """Take what waits, and have it written in the thread."""
@@ -254,7 +258,7 @@ class Journal:
             with contextlib.suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(_set, kept, True)
 
-        work = functools.partial(_error_of, self._store, write, on_kept if kept is not None else None)
+        work = functools.partial(_error_of, self._store, write, on_kept if kept else None)
         self._writing.begin(work, functools.partial(self._on_written, write))
 
     def _on_written(self, write: _Write, error: Exception | None) -> None:
@@ -362,9 +366,10 @@ def _tell(storing: _Storing, *, is_stored: bool) -> None:
     _set(storing.done, is_stored)
 
 
-def _set(future: asyncio.Future[bool] | None, value: bool) -> None:
-    if future is not None and not future.done():
-        future.set_result(value)
+def _set(futures: list[asyncio.Future[bool]], value: bool) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(value)
 
 
 def _error_of(store: Remembers, write: _Write, on_kept: Callable[[], None] | None = None) -> Exception | None:

@@ -293,8 +293,7 @@ class Loop:
         await self._change(changed + inventory.keep_default_network(now))
 
     def _check(self, wanted: Object, owner: str) -> None:
-        self._gate.check(wanted)
-        self._know.keep_policy(self._gate.known())
+        self._know.keep_policy(self._gate.check(wanted))
         record = self._know.inventory.records.get(wanted.key)
         if record is not None and record.owner != owner and not record.deleting:
             raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")
@@ -355,7 +354,7 @@ class Loop:
                 know.wake(key)
         self._work_now(keys)
         if stored is not None:
-            await asyncio.shield(stored)
+            await stored
 
     # --- what operators ask; NotFound when there is no such object --------------------------------
 
@@ -607,6 +606,10 @@ class Loop:
     async def wait_changed(self) -> None:
         """Returns at the next change of any status, generation seen, or of `is_ready`."""
         await self._know.feed.wait_changed()
+
+    async def wait_within(self, seconds: float) -> None:
+        """The same, and for so long at most. For who looks, and waits in the same turn."""
+        await self._know.feed.wait_within(seconds)
 
     def next_change(self) -> asyncio.Future[None]:
         """The same as a future, to be taken before looking; shared, not to be cancelled."""

@@ -155,7 +155,7 @@ def _asked_anew(context: Context, key: Key) -> dict[str, Any]:
 
 def asked_of(context: Context, key: Key) -> dict[str, Any]:
     """What the API was asked for of a container so far."""
-    asked = wishes.container_spec_of(context.loop.objects()[key]).asked or Asked()
+    asked = wishes.wanted_spec_of(context, key).asked or Asked()
     return asked.model_dump(exclude_unset=True)
 
 

@@ -6,7 +6,6 @@ condition. Nothing here calls the engine.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 
@@ -61,6 +60,14 @@ def container_spec_of(record: ObjectRecord) -> ContainerSpec:
     return spec
 
 
+def wanted_spec_of(context: Context, key: Key) -> ContainerSpec:
+    """The same, as it was read when it was wished."""
+    spec = context.loop.spec_of(key)
+    if not isinstance(spec, ContainerSpec):
+        raise NotFound("", "", f"No such container: {key.name}")
+    return spec
+
+
 async def change(
     context: Context, key: Key, *, starts: bool = False, is_done_meanwhile: bool = False, **fields: object
 ) -> ContainerSpec:
@@ -75,7 +82,7 @@ def changed(context: Context, key: Key, **fields: object) -> ContainerSpec:
     record = context.loop.objects().get(key)
     if record is None or record.deleting:
         raise NotFound("", "", f"No such container: {key.name}")
-    spec = container_spec_of(record)
+    spec = wanted_spec_of(context, key)
     # A dump knows which fields were set, which hashes are over; a copy would not.
     return ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), **fields})
 
@@ -93,7 +100,6 @@ async def wait(
     for. before: the verdict from before the wish, which says nothing about it."""
     end, patience = time.monotonic() + seconds, time.monotonic() + PATIENCE_SECONDS
     while True:
-        change = context.loop.next_change()
         if is_so():
             return
         verdict = context.loop.verdict_of(key)
@@ -106,7 +112,7 @@ async def wait(
         left = end - time.monotonic()
         if left <= 0:
             raise Temporary(op, key.name, f"not done after {seconds:g} s", "setpoint why tells")
-        await asyncio.wait({change}, timeout=min(left, 1.0))
+        await context.loop.wait_within(min(left, 1.0))
 
 
 def why_not(op: str, key: Key, verdict: Verdict, failure: Failure | None) -> SetpointError | None:
