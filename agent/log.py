@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runtime.layout import Layout
 
+LOOK_BYTES = 16 * 1024
 MAX_BYTES = 10 * 1024 * 1024  # of agent.log; one older file is kept
 TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -40,6 +41,7 @@ def set_up(level: str, form: str, log_file: Path) -> None:
     # What no line of ours has is not looked up for each (Python's logging HOWTO, "Optimization").
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
     is_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     handler.setFormatter(logging.Formatter(TEXT) if is_text else JsonFormatter())
     root = logging.getLogger()
@@ -78,6 +80,7 @@ class _Handler(logging.Handler):
         super().__init__()
         self._path = log_file
         self._is_bounded = _is_open_on(2, log_file)
+        self._room = 0  # bytes that may be written before the file is looked at again
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -91,7 +94,13 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
     def _make_room(self, length: int) -> None:
-        if os.fstat(2).st_size + length <= MAX_BYTES:
+        """Before a line that is so long. Others write there too, so that it is looked at now and then."""
+        self._room -= length
+        if self._room >= 0:
+            return
+        left = MAX_BYTES - os.fstat(2).st_size - length
+        if left >= 0:
+            self._room = min(left, LOOK_BYTES)
             return
         self._path.rename(self._path.with_name(self._path.name + ".1"))
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

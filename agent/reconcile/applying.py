@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from dataclasses import replace
 
-from agent.first_step import begun
+from agent.first_step import begun, eager
 from agent.manifest.spec import ContainerSpec
 from agent.reconcile import account, handing_over, happenings, repairs
 from agent.reconcile import actions as do
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 BUG_RETRY_SECONDS = 60.0
 STARTS_A_ROUND = 8
 AT_ONCE = frozenset({do.CreateVolume, do.DeleteVolume, do.ForgetObject, do.RenameContainer})
+SHORT = AT_ONCE | {do.CreateContainer}  # those, and what mostly waits for nothing
 NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
 ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
 REMOVALS = frozenset(
@@ -44,32 +45,37 @@ class Applying:
         self._know = knowledge
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: deque[KeyPlan] = deque()
+        self._begun_in_round = 0
 
     def is_short(self, found: KeyPlan) -> bool:
         """Whether it is done when `start` returns, unless it has to wait."""
-        return bool(found.actions) and AT_ONCE.issuperset(map(type, found.actions))
+        return bool(found.actions) and SHORT.issuperset(map(type, found.actions))
 
     def start(self, found: KeyPlan) -> None:
         """Carry out a key's actions; the key is in flight until they are done."""
         self._know.queue.begin(found.key)
-        if self.is_short(found):
+        if AT_ONCE.issuperset(map(type, found.actions)):
             self._keep(begun(self._run(found)))
-            return
-        self._waiting.append(found)
-        if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._start_some)
+        elif self._begun_in_round < STARTS_A_ROUND:
+            self._begin(found)
+        else:
+            self._waiting.append(found)
 
-    def _start_some(self) -> None:
+    def _begin(self, found: KeyPlan) -> None:
         """A few a round of the event loop: what the first of a hundred set off (links, processes) goes on
         while the last are being created, and the supervisor has work from the start."""
-        loop = asyncio.get_running_loop()
+        if not self._begun_in_round:
+            asyncio.get_running_loop().call_soon(self._next_round)
+        self._begun_in_round += 1
+        self._keep(eager(self._run(found)))
+
+    def _next_round(self) -> None:
+        self._begun_in_round = 0
         for _ in range(min(STARTS_A_ROUND, len(self._waiting))):
-            self._keep(loop.create_task(self._run(self._waiting.popleft())))
-        if self._waiting:
-            loop.call_soon(self._start_some)
+            self._begin(self._waiting.popleft())
 
     def _keep(self, task: asyncio.Task[None] | None) -> None:
-        if task is not None:
+        if task is not None and not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -123,12 +129,13 @@ class Applying:
         if error is not None:
             self._after_failure(action, error)
             return
-        log.info("%s", action)
+        words = str(action)
+        log.info("%s", words)
         know.remember(action.key, account.after_action(know.memory_of(action.key), action, know.clock.now()))
-        self._tell(action)
+        self._tell(action, words)
         self._follow_up(action)
 
-    def _tell(self, action: Action) -> None:
+    def _tell(self, action: Action, words: str) -> None:
         """An event for what was done; for what does not stay repaired ever fewer, with their number."""
         know, note = self._know, ""
         if isinstance(action, do.RepairDrift):
@@ -137,14 +144,12 @@ class Applying:
                 return
             note = repairs.flapping(repair)
         if note:
-            know.event(action.key, "Warning", "DriftReturns", f"{action}; {note}", action.cause)
+            know.event(action.key, "Warning", "DriftReturns", f"{words}; {note}", action.cause)
         else:
             told = self._happenings(action)
             # A stop is an exit, which an agent that does not remember it would find, and tell of, again.
             is_first = not isinstance(action, do.StopContainer)
-            know.event(
-                action.key, "Normal", action.done, str(action), action.cause, told, is_told_first=is_first
-            )
+            know.event(action.key, "Normal", action.done, words, action.cause, told, is_told_first=is_first)
 
     def _happenings(self, action: Action) -> tuple[Happening, ...]:
         if action.key == DEFAULT_BRIDGE:  # it comes and goes with its users, and to them is always there

@@ -96,11 +96,13 @@ def container_id(instance: str, key: Key, index: int, recreate_hash: str, attemp
     return _digest("container", instance, key, index, recreate_hash, attempt)
 
 
+@functools.lru_cache(maxsize=4096)
 def api_container_id(instance: str, digits: str) -> str:
     """The id that begins with these 12 digits."""
     return digits + _digest("container", instance, digits)[len(digits) :]
 
 
+@functools.lru_cache(maxsize=4096)
 def sandbox_id(instance: str, key: Key, index: int) -> str:
     """The network namespace of one replica: it stays the same while containers come and go."""
     return _digest("sandbox", instance, key, index)[:24]
@@ -190,11 +192,15 @@ def labels_of(key: Key, index: int, recreate_hash: str, attempt: int, origin: Or
     }
 
 
+_DEFAULT = Resources()
+_NO_BLKIO = Blkio()
+
+
 def resources_of(spec: ContainerSpec) -> Resources:
     """The limits of a spec; all of them can be changed while the container runs."""
     period = _cpu_period(spec)
-    pids = Resources().pids if spec.pids_limit is None else spec.pids_limit
-    block = spec.blkio_config or Blkio()
+    pids = _DEFAULT.pids if spec.pids_limit is None else spec.pids_limit
+    block = spec.blkio_config or _NO_BLKIO
     return Resources(
         cpu_quota_us=None if spec.cpus is None else round(spec.cpus * period),
         cpu_period_us=period,

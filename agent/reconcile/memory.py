@@ -8,7 +8,7 @@ Changed by pure functions in `account`; read by `plan`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from agent.reconcile.policy import Exit, FailureKind, Health
@@ -92,14 +92,23 @@ class Memory:
 
 
 NOTHING = Memory()
+_NAMES = tuple(each.name for each in fields(Memory))
 
 
 def to_json(memory: Memory) -> dict[str, Any]:
     """Only what differs from nothing, so that most objects store nothing."""
-    if memory == NOTHING:
+    if memory is NOTHING or memory == NOTHING:
         return {}
-    whole = asdict(memory)
-    return {name: value for name, value in whole.items() if value}
+    return {name: _plain(value) for name in _NAMES if (value := getattr(memory, name))}
+
+
+def _plain(value: Any) -> Any:
+    """What asdict makes of it, without a look at what is not there."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def from_json(data: Mapping[str, Any]) -> Memory:
