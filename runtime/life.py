@@ -168,7 +168,8 @@ class Life:
                 raise
             await self._clear_cgroup(config.id)
             record = await self._client.start(config.id, bundle, **fields)
-        self._checkpoints.started(entry)
+        if chosen is not None:
+            self._checkpoints.started(entry)
         entry.is_paused = False
         container_record.mark_run(bundle)  # always: an event may have told us first that it runs
         self._supervised.started(entry, record)

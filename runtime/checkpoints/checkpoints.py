@@ -189,12 +189,12 @@ class Checkpoints:
     def choose_none(self, id: str) -> None:
         """Have its next start begin anew."""
         entry = self._index.find(id)
-        if entry is not None and self._note(entry).exists():
+        if entry is not None and os.path.exists(self._note_path(entry)):  # noqa: PTH110 (for every start)
             self._drop_note(entry)
 
     def chosen(self, entry: Entry) -> dict[str, Any] | None:
         """What the supervisor needs to start it from the chosen checkpoint; None to start it anew."""
-        note = _read_note(self._note(entry))
+        note = _read_note(self._note_path(entry))
         if note is None:
             return None
         program = refuse_without_criu("start", entry.config.name)
@@ -207,9 +207,8 @@ class Checkpoints:
         }
 
     def started(self, entry: Entry) -> None:
-        """It runs: what comes next begins anew."""
-        if self._note(entry).exists():
-            self._drop_note(entry)
+        """It runs, from what was `chosen`: what comes next begins anew."""
+        self._drop_note(entry)
 
     def _drop_note(self, entry: Entry) -> None:
         self._note(entry).unlink(missing_ok=True)
@@ -218,7 +217,10 @@ class Checkpoints:
     # --- where
 
     def _note(self, entry: Entry) -> Path:
-        return Path(self._assembly.bundle(entry.config.id), NOTE)
+        return Path(self._note_path(entry))
+
+    def _note_path(self, entry: Entry) -> str:
+        return f"{self._assembly.bundle(entry.config.id)}/{NOTE}"
 
     def _shelf(self, entry: Entry) -> Shelf:
         key = self._layout.data / "checkpoint.key"
@@ -232,9 +234,10 @@ def _refuse_idle(entry: Entry) -> None:
         raise Conflict("", "", f"container {entry.config.name} is paused", "unpause it first")
 
 
-def _read_note(path: Path) -> dict[str, str] | None:
+def _read_note(path: Path | str) -> dict[str, str] | None:
     try:
-        found = json.loads(path.read_bytes())
+        with open(path, "rb") as file:  # noqa: PTH123 (for every start)
+            found = json.loads(file.read())
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and {"name", "images"} <= found.keys() else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 
 from runtime.errors import Invalid
 
@@ -140,6 +139,7 @@ def read_host_resolv_conf() -> str:
 
 def _read_file(path: str) -> str:
     try:
-        return Path(path).read_text(errors="replace")
+        with open(path, "rb", 0) as file:  # noqa: PTH123 (for every start)
+            return file.read().decode(errors="replace")
     except OSError:
         return ""
