@@ -65,6 +65,7 @@ COLLECT_AFTER = 10_000  # new objects between two looks of the garbage collector
 # A heap for each thread, as the C library has it, is 15 MB that nobody uses after thousands of requests: only
 # one thread runs Python at a time, and a second heap has nothing to spare it.
 TRIM_BYTES = 128 * 1024
+PAD_BYTES = 512 * 1024  # twice what asyncio asks for at each read of a connection
 THREADS = 8  # for files, the store and archives
 SOURCE_SECONDS = 2.0  # for the first look at the source, before work goes on with what is remembered
 MakeEngine = Callable[[Layout], Awaitable[Any]]
@@ -73,7 +74,7 @@ MakeEngine = Callable[[Layout], Awaitable[Any]]
 def run(settings: Settings, make_engine: MakeEngine | None = None) -> int:
     """Run an agent in the foreground until SIGTERM or SIGINT. 0 after an orderly stop; raises
     SetpointError for what keeps it from starting."""
-    syscalls.set_malloc(arenas=1, trim_bytes=TRIM_BYTES)
+    syscalls.set_malloc(arenas=1, trim_bytes=TRIM_BYTES, pad_bytes=PAD_BYTES)
     prepare(settings.layout)
     oom_score.protect_agent()
     with instance_lock(settings.layout):

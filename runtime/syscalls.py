@@ -178,7 +178,7 @@ _NR_CLOSE_RANGE = 436
 _NR_OPENAT2 = 437
 _NR_PIDFD_GETFD = 438
 _NR_MOUNT_SETATTR = 442
-_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8  # malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_ARENA_MAX = -1, -2, -8  # malloc.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -762,13 +762,15 @@ def landlock_restrict_self(ruleset: int) -> None:
         raise _failed("landlock_restrict_self", ruleset)
 
 
-def set_malloc(*, arenas: int, trim_bytes: int) -> None:
-    """mallopt(3): how many heaps threads may have between them, and how much that is free at the end of one
-    is given back. Before the first thread. A C library without it, or that refuses, is left as it is."""
+def set_malloc(*, arenas: int, trim_bytes: int, pad_bytes: int) -> None:
+    """mallopt(3): how many heaps threads may have between them, how much that is free at the end of one is
+    given back, and how much of it stays. Before the first thread. A C library without it, or that refuses, is
+    left as it is."""
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, arenas)
         mallopt(_M_TRIM_THRESHOLD, trim_bytes)
+        mallopt(_M_TOP_PAD, pad_bytes)
 
 
 def trim_malloc() -> None:

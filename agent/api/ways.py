@@ -79,7 +79,7 @@ class Inbound(RequestHandler):
     )  # fmt: skip
 
     def __init__(self, door: Door, way: Way, **options: Any) -> None:
-        super().__init__(door, **options)
+        super().__init__(door, **options, tcp_keepalive=way.hosts is not None)
         self.way = way
         self._reader: EarlyReader | None = None
         self._busy: asyncio.Task[None] | None = None  # with a request that was begun where it was read
