@@ -363,7 +363,9 @@ def test_lists_are_filtered(either: Host, name: str) -> None:
     one, two, three = f"{name}1", f"{name}2", f"{name}3"
     either.docker("run", "-d", "--name", one, "-l", "a=b", "-l", "c", "busybox", "sleep", "1000")
     either.docker("run", "--name", two, "-l", "a=x", "busybox", "sh", "-c", "exit 3", check=False)
-    either.docker("create", "--name", three, "-v", f"{name}:/v", "--expose", "99", "busybox")
+    id = either.docker(
+        "create", "--name", three, "-v", f"{name}:/v", "--expose", "99", "busybox"
+    ).stdout.strip()
     mine = {one, two, three}
     cases: list[tuple[dict[str, list[str]], set[str]]] = [
         ({}, mine),
@@ -378,6 +380,9 @@ def test_lists_are_filtered(either: Host, name: str) -> None:
         ({"since": [two]}, {three}),
         ({"volume": [name]}, {three}),
         ({"volume": ["/v"]}, {three}),
+        ({"id": [id[:12]]}, {three}),
+        ({"id": [id, "0" * 12]}, {three}),
+        ({"expose": ["99"]}, set()),  # it has no network yet
         ({"ancestor": ["busybox"]}, mine),
         ({"network": ["bridge"]}, mine),
         ({"network": ["host"]}, set()),
@@ -393,6 +398,28 @@ def test_lists_are_filtered(either: Host, name: str) -> None:
     assert [row["Names"] for row in newest] == [[f"/{three}"]]
     bad = either.http("GET", "/containers/json", query={"filters": {"nonsense": ["x"]}})
     assert bad.status == 400
+
+
+def test_lists_are_filtered_by_ports(either: Host, name: str) -> None:
+    either.docker("network", "create", name)
+    words = ("--network", name, "--expose", "99", "-p", "127.0.0.1:18080:80")
+    either.docker("run", "-d", "--name", name, *words, "busybox", "sleep", "1000")
+    cases: list[tuple[dict[str, list[str]], bool]] = [
+        ({"expose": ["99"]}, True),
+        ({"expose": ["90-100/tcp"]}, True),
+        ({"expose": ["99/udp"]}, False),
+        ({"expose": ["80"]}, True),
+        ({"publish": ["80"]}, False),
+        ({"publish": ["18000-18090"]}, True),
+        ({"publish": ["1"], "expose": ["99"]}, True),
+        ({"publish": ["1"], "expose": ["2"]}, False),
+    ]
+    for filters, fits in cases:
+        found = listed(either, **filters, name=[name])
+        either.agrees(f"containers by {filters}", found, {name} if fits else set())
+    for filters in ({"expose": ["x"]}, {"publish": ["9-3"]}, {"publish": ["a:b"]}):
+        bad = either.http("GET", "/containers/json", query={"filters": filters})
+        either.agrees("a filter that is no port", bad.status, 400)
 
 
 def test_prune(either: Host, name: str) -> None:

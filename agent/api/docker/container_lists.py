@@ -10,13 +10,14 @@ from aiohttp import web
 
 from agent.api.at_once import at_once_or
 from agent.api.context import Context
-from agent.api.docker import container_view
+from agent.api.docker import container_view, port_filters
 from agent.api.docker.answers import json_answer
 from agent.api.docker.container_sizes import sizes_of
 from agent.api.docker.filters import fits_labels, flag_of, read_filters
 from agent.api.docker.finding import find_container
 from agent.api.docker.looking import look_at, networks_by_name, volume_paths
 from agent.api.docker.name_patterns import fits_pattern
+from agent.api.docker.port_filters import fits_ports
 from agent.api.requests import context_of, flag, whole
 from agent.api.ways import is_seen
 from runtime.errors import Invalid, NotFound
@@ -79,6 +80,8 @@ def check_words(filters: Mapping[str, tuple[str, ...]]) -> None:
             is_known = value in WORDS[name] if name in WORDS else True
             if name == "exited":
                 is_known = value.removeprefix("-").isdecimal()
+            if name in port_filters.FIELDS:
+                port_filters.read_ports(name, value)
             if not is_known:
                 raise Invalid("", "", f"invalid filter '{name}={value[:40]}'")
 
@@ -127,7 +130,7 @@ def _fits(
         _fits_image(context, view, filters.get("ancestor", ()))
         and _fits_networks(view, filters.get("network", ()))
         and _fits_volumes(view, filters.get("volume", ()))
-        and _fits_ports(view, filters)
+        and fits_ports(view["Ports"], filters)
     )
 
 
@@ -160,12 +163,3 @@ def _fits_volumes(view: Mapping[str, Any], wanted: tuple[str, ...]) -> bool:
         for text in (mount.get("Name", ""), mount["Destination"], mount["Source"])
     }
     return not wanted or any(name in known for name in wanted)
-
-
-def _fits_ports(view: Mapping[str, Any], filters: Mapping[str, tuple[str, ...]]) -> bool:
-    for name, field in (("publish", "PublicPort"), ("expose", "PrivatePort")):
-        wanted = filters.get(name, ())
-        known = {f"{port[field]}/{port['Type']}" for port in view["Ports"] if field in port}
-        if wanted and not any((text if "/" in text else f"{text}/tcp") in known for text in wanted):
-            return False
-    return True
