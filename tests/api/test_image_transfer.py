@@ -20,6 +20,7 @@ import pytest
 from tests.api.host import Host, remove_containers
 from tests.api.http_client import Answer, Http
 from tests.api.image_files import TAR, ids, inspected, lines_of, listed, make_image, remove_new, tags
+from tests.api.terminal import on_terminal
 from tests.bad_registry import Answer as BadAnswer
 from tests.bad_registry import BadImage, BadRegistry, Handler
 from tests.bad_registry import started as bad_started
@@ -96,6 +97,49 @@ def test_a_pull(either: Host, registry: Registry) -> None:
     assert f"Status: Image is up to date for {name}" in either.docker("pull", name).stdout
     assert inspected(either, digest)["RepoTags"] == [name]
     assert either.docker("images", "--digests", "--format", "{{.Digest}}", name[:-2]).stdout.strip() in digest
+
+
+def test_a_run_pulls_what_is_missing_and_gives_a_shell(host: Host, registry: Registry, name: str) -> None:
+    """The image comes, the container has a network and the terminal, and stays when its shell has ended."""
+    image = f"{registry.host}/lab/box:1"
+    host.docker("tag", "busybox", image)
+    host.docker("push", image)
+    host.docker("rmi", image)
+    with on_terminal(host.environment, "docker", "run", "-it", "--name", name, image, "sh") as shell:
+        shell.expect(f"Unable to find image '{image}' locally".encode())
+        shell.expect(f"Status: Downloaded newer image for {image}".encode())
+        shell.expect(b"/ # ")
+        shell.type(b"echo kept > /file; ping -c1 -q $(ip route | awk '/^default/ {print $3}')\n")
+        shell.expect(b"1 packets received")
+        shell.type(b"exit 3\n")
+        assert shell.wait() == 3
+    shown = host.http("GET", f"/containers/{name}/json").json
+    assert (shown["State"]["Status"], shown["Config"]["Image"]) == ("exited", image)
+    host.docker("start", name)
+    assert host.docker("exec", name, "cat", "/file").stdout == "kept\n"
+    assert host.http("GET", f"/containers/{name}/json").json["NetworkSettings"]["Networks"]["bridge"][
+        "IPAddress"
+    ]
+
+
+def test_compose_pushes_and_pulls(host: Host, registry: Registry, tmp_path: Path, name: str) -> None:
+    image, folder = f"{registry.host}/lab/{name}:1", tmp_path / name
+    folder.mkdir()
+    services = {
+        "one": {"image": image, "build": ".", "command": "x"},
+        "two": {"image": f"{registry.host}/lab/nothing:1"},
+    }
+    (folder / "compose.yaml").write_text(json.dumps({"services": services}))
+    id = make_image(host, image)
+    host.compose(folder, "push", "one")
+    host.docker("rmi", image)
+    host.compose(folder, "pull", "one")
+    assert inspected(host, image)["Id"] == id
+    host.docker("rmi", image)
+    host.compose(folder, "create", "--no-build", "--pull", "missing", "one")
+    assert host.compose(folder, "images", "-q").stdout.strip() in id
+    missing = host.compose(folder, "pull", "two", check=False)
+    assert missing.returncode and "not found" in missing.stderr
 
 
 def test_the_lines_of_a_pull(either: Host, registry: Registry) -> None:

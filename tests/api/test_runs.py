@@ -276,6 +276,22 @@ def test_signals_go_through_the_client(host: Host, name: str) -> None:
     assert gone.stdout == ""
 
 
+def test_signals_stay_with_the_client_that_is_to_keep_them(host: Host, name: str) -> None:
+    """--sig-proxy=false: it ends, and nobody in the container hears of it."""
+    trap = "trap 'echo heard' TERM; echo ready; while true; do sleep 0.05; done"
+    words = ("run", "--sig-proxy=false", "--name", name, "busybox", "sh", "-c", trap)
+    with subprocess.Popen(
+        ["docker", *words], env=host.environment, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "ready\n"
+        client.send_signal(signal.SIGTERM)
+        assert client.wait(30) != 0 and client.stdout.read() == ""
+    assert shown(host, name)["State"]["Running"]
+    host.docker("exec", name, "true")
+    assert host.docker("logs", name).stdout == "ready\n"
+
+
 # --- limits, as the kernel has them -------------------------------------------------------------------
 
 

@@ -35,6 +35,37 @@ def test_a_version_that_is_not_served_is_refused_in_the_daemons_words(http: Http
     assert http("GET", "/v1.24/version").status == 200
 
 
+def test_every_version_that_is_served_does_the_work(http: Http, name: str) -> None:
+    """A container's life by each, and by none: clients that old have not gone."""
+    before = http("GET", "/version").json
+    assert (before["MinAPIVersion"], before["ApiVersion"]) == ("1.24", "1.52")
+    for version in ("", *(f"/v1.{minor}" for minor in range(24, 53))):
+        body = {"Image": "busybox", "Cmd": ["echo", "said"], "HostConfig": {"NetworkMode": "none"}}
+        made = http("POST", f"{version}/containers/create?name={name}", body)
+        assert made.status == 201, (version, made)
+        assert http("POST", f"{version}/containers/{name}/start").status == 204, version
+        assert http("POST", f"{version}/containers/{name}/wait").json["StatusCode"] == 0, version
+        logs = http("GET", f"{version}/containers/{name}/logs?stdout=1")
+        assert logs.body[8:] == b"said\n", (version, logs)
+        shown = http("GET", f"{version}/containers/{name}/json").json
+        assert shown["Id"] == made.json["Id"] and shown["State"]["Status"] == "exited", version
+        listed = http("GET", f"{version}/containers/json?all=1").json
+        assert [each["Names"] for each in listed] == [[f"/{name}"]], version
+        for noun in ("images/json", "networks", "volumes", "info"):
+            assert http("GET", f"{version}/{noun}").status == 200, (version, noun)
+        assert http("DELETE", f"{version}/containers/{name}").status == 204, version
+
+
+@pytest.mark.parametrize("version", ["1.24", "1.30", "1.40", "1.44"])
+def test_the_docker_cli_held_to_an_older_version(host: Host, version: str, name: str) -> None:
+    env = {"DOCKER_API_VERSION": version}
+    assert host.docker("run", "--name", name, "busybox", "echo", "said", env=env).stdout == "said\n"
+    assert host.docker("ps", "-a", "--format", "{{.Names}}", env=env).stdout == f"{name}\n"
+    assert host.docker("logs", name, env=env).stdout == "said\n"
+    assert host.docker("version", "--format", "{{.Client.APIVersion}}", env=env).stdout == f"{version}\n"
+    host.docker("rm", name, env=env)
+
+
 def test_docker_version_shows_client_and_server(docker: Any) -> None:
     shown = json.loads(docker("version", "--format", "{{json .}}").stdout)
     assert shown["Server"]["Components"][0]["Name"] == "Engine"
