@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from runtime import pipes, user_namespaces
 from runtime.assembly import Assembly
 from runtime.container_index import ContainerIndex
-from runtime.containers import Entry
+from runtime.containers import COPY_END_SECONDS, Entry
 from runtime.copies.inlet import Incoming, written
 from runtime.copies.lines import Given, Lines
 from runtime.copies.nursery import Nursery, Worker
@@ -102,19 +102,22 @@ class ContainerCopies:
         self,
         id: str,
         path: str,
-        source: Incoming | AsyncIterator[bytes],
+        source: Incoming | bytes | AsyncIterator[bytes],
         *,
         keeps_kinds: bool = False,
         owner: str = "",
     ) -> None:
-        """Unpack a tar, plain or packed, into a directory. source: the connection that it comes by, or its
-        pieces where it has to pass through us. keeps_kinds: a directory and what is none do not replace each
-        other. owner: who all of it belongs to, as a user of the container; "" is as in the tar.
+        """Unpack a tar, plain or packed, into a directory. source: the connection that it comes by, all of
+        a small one, or its pieces where it has to pass through us. keeps_kinds: a directory and what is none
+        do not replace each other. owner: who all of it belongs to, as a user of the container; "" is as in
+        the tar.
         What was written before an error stays, as with Docker."""
         entry = self._index.get("copy", id)
         told = {"verb": "put", "path": path, "keeps_kinds": keeps_kinds, "owner": owner}
         if isinstance(source, Incoming):
             await self._put_from(entry, told, source)
+        elif isinstance(source, bytes):
+            await self._put_whole(entry, told, source)
         else:
             await self._put_pieces(entry, told, source)
 
@@ -128,6 +131,14 @@ class ContainerCopies:
         finally:
             if source.early:
                 os.close(passed["early"])
+
+    async def _put_whole(self, entry: Entry, told: dict[str, Any], data: bytes) -> None:
+        whole = written(data)
+        try:
+            async with self._begun(entry, told, {"early": whole}) as copy:
+                await copy.line()
+        finally:
+            os.close(whole)
 
     async def _put_pieces(self, entry: Entry, told: dict[str, Any], pieces: AsyncIterator[bytes]) -> None:
         reading, writing = pipes.wide()
@@ -158,7 +169,8 @@ class ContainerCopies:
     async def _begun(
         self, entry: Entry, told: dict[str, Any], passed: Mapping[str, int]
     ) -> AsyncIterator[Lines]:
-        """A worker that looks at the container's files; it is gone at the end."""
+        """A worker that looks at the container's files; it is ended with the block. Nobody waits for that
+        but who may not begin before it is gone: a start (`Entry.end_copies`)."""
         async with self._slots:
             async with entry.lock:  # whether it runs does not change meanwhile
                 if self._index.find(entry.config.id) is not entry:
@@ -167,24 +179,27 @@ class ContainerCopies:
                 holder = f"copy {next(self._numbers)}"
                 try:
                     if not entry.is_running:
+                        await self._until_left(entry)
                         await self._roots.wait_gone("copy", entry.config.id, entry.config.name)
                         await self._volume_mounts.take(entry.config, holder)
                     reading, worker = await self._start(entry, told, passed)
                 except BaseException:
                     self._volume_mounts.let_go(holder)
                     raise
-                gone = entry.copies[worker] = asyncio.get_running_loop().create_future()
-            try:
-                async with pipes.reader_of(reading) as lines:
-                    yield Lines(lines, "copy", entry.config.name, self._nursery.fence, oom_kills)
-            finally:
-                await asyncio.shield(self._end(entry, worker, gone))
-                self._volume_mounts.let_go(holder)
+                entry.copies[worker] = worker.gone
+                worker.gone.add_done_callback(lambda _: self._left(entry, worker, holder))
+            async with self._nursery.ending(worker), pipes.reader_of(reading) as lines:
+                yield Lines(lines, "copy", entry.config.name, self._nursery.fence, oom_kills)
 
-    async def _end(self, entry: Entry, worker: Worker, gone: asyncio.Future[None]) -> None:
-        await self._nursery.end_of(worker)
+    async def _until_left(self, entry: Entry) -> None:
+        """Who is done with its root, and on the way out, has it mounted yet."""
+        leaving = [gone for worker, gone in entry.copies.items() if self._nursery.is_leaving(worker)]
+        if leaving:
+            await asyncio.wait(leaving, timeout=COPY_END_SECONDS)
+
+    def _left(self, entry: Entry, worker: Worker, holder: str) -> None:
         entry.copies.pop(worker, None)
-        gone.set_result(None)
+        self._volume_mounts.let_go(holder)
 
     async def _start(
         self, entry: Entry, told: dict[str, Any], passed: Mapping[str, int]

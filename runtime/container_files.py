@@ -112,16 +112,13 @@ class ContainerFiles:
     async def _begun(
         self, verb: str, name: str, more: Mapping[str, object], passed: Mapping[str, int]
     ) -> AsyncIterator[Lines]:
-        """A worker that reads layers; it is gone at the end."""
+        """A worker that reads layers; it is ended with the block."""
         async with self._slots:
             oom_kills = self._nursery.fence.oom_kills()
             told = {"verb": verb, "name": name, **more}
             reading, worker = await self._nursery.start(told, passed)
-            try:
-                async with pipes.reader_of(reading) as lines:
-                    yield Lines(lines, verb, name, self._nursery.fence, oom_kills)
-            finally:
-                await asyncio.shield(self._nursery.end_of(worker))
+            async with self._nursery.ending(worker), pipes.reader_of(reading) as lines:
+                yield Lines(lines, verb, name, self._nursery.fence, oom_kills)
 
     async def commit(
         self, id: str, wanted: Commit, *, pauses: bool = True, report: Report | None = None

@@ -14,7 +14,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_writer import _serialize_headers
 
-METHODS = frozenset(("GET", "HEAD", "POST", "DELETE"))
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE"))
 MAX_BODY_BYTES = 1 << 16
 
 

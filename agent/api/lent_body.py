@@ -4,7 +4,8 @@ the client's connection itself, past the event loop.
     head ─ parsed here ─> handler ─ `incoming` ─> a worker reads the rest ─> the answer, and the end of both
 
 What of the body came with the head goes along. Not in TLS, which only we can read, nor for a request that was
-sent before the one before it was answered: then the body comes as any other.
+sent before the one before it was answered: then the body comes as any other. A small one that says how long
+it is has been read with its head (`early_reader`), and the connection stays.
 """
 
 from __future__ import annotations
@@ -41,8 +42,13 @@ def is_for_others(message: Any, payload: Any, transport: asyncio.Transport | Non
 
 
 @contextmanager
-def incoming(request: web.Request, silence_seconds: float) -> Iterator[Incoming | AsyncIterator[bytes]]:
+def incoming(
+    request: web.Request, silence_seconds: float
+) -> Iterator[Incoming | bytes | AsyncIterator[bytes]]:
     """The body of a request. silence_seconds: after which one that stays out is given up."""
+    if request._read_bytes is not None:
+        yield request._read_bytes
+        return
     protocol, transport = request.protocol, request.transport
     early = protocol.lend() if isinstance(protocol, Lender) else None
     if early is None:

@@ -9,6 +9,7 @@ one is asked for. Called by the worker; standard library only.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import select
@@ -50,7 +51,7 @@ class Inlet:
         self._pace = Pace(incoming.silence_seconds)
         self._early = memoryview(incoming.early)
         self._frames = Chunks() if incoming.length is None else Whole(incoming.length)
-        self._view = memoryview(bytearray(BUFFER_BYTES))
+        self._view = memoryview(mmap.mmap(-1, BUFFER_BYTES))  # no page of it is there before it is used
         self._left = self._view[:0]
 
     def peek(self, size: int) -> bytes:

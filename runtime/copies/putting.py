@@ -4,6 +4,7 @@ which is bound to the container's root by then.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -54,10 +55,18 @@ def _chunks(told: Mapping[str, Any]) -> Iterator[bytes] | Iterator[memoryview]:
     if "pipe" in told:
         return unpack_chunks(os.fdopen(int(told["pipe"]), "rb", 0), told["name"], LIMITS)
     early = read_whole(told["early"]) if "early" in told else b""
+    if "connection" not in told:
+        return _of_whole(early, told["name"])
     inlet = Inlet(Incoming(int(told["connection"]), early, told["length"], told["silence"]))
     if detect_packing(inlet.peek(MAGIC_BYTES)):
         return unpack_chunks(inlet, told["name"], LIMITS)
     return _views(inlet, told["name"])
+
+
+def _of_whole(data: bytes, subject: str) -> Iterator[bytes] | Iterator[memoryview]:
+    if detect_packing(data[:MAGIC_BYTES]):
+        return unpack_chunks(io.BytesIO(data), subject, LIMITS)
+    return iter((memoryview(data),))
 
 
 def _views(inlet: Inlet, subject: str) -> Iterator[memoryview]:

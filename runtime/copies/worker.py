@@ -1,7 +1,8 @@
 """The process that reads and writes a container's files, one for each `docker cp`, `diff`, `export` and
 `commit`: what they hold and what their names are, strangers decide.
 
-    nursery ─ a line of JSON, descriptors, on a socket in place of stdin ─> main ─ fork ─> work ─> lines
+    nursery ─ "." ─> main ─ fork ─> a spare <─ a line of JSON, descriptors, on a socket of its own ─ nursery
+                                      └─> work ─> lines
 
     stat  {"stat": …}
     get   {"stat": …}, the tar into the pipe, {"done": …}
@@ -38,7 +39,7 @@ from runtime.copies.putting import put
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.images.error_view import to_view
 from runtime.images.walk import open_root as open_layer
-from runtime.supervisor import interpreter
+from runtime.supervisor import immortal, interpreter
 from runtime.supervisor.process import enter_users
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # of address space: decoders take up to 128 MiB
@@ -53,57 +54,74 @@ MAX_DESCRIPTORS = 8  # that come with what there is to do
 
 
 def main() -> int:
-    """Fork a worker for each that is asked for, and hand over a pidfd of it, until nobody is there to ask."""
+    """Fork a spare for each that is asked for, and hand over a pidfd of it and its socket, until nobody is
+    there to ask. `nursery` says what the bytes mean."""
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # they are reaped by the kernel
     worker_bounds.enter()
-    gc.freeze()
+    is_settled = False
     with socket.socket(fileno=0) as channel:
-        while heard := hear(channel):
-            told, descriptors = heard
-            _load(told)
-            gate, opened = os.pipe()
-            pid = os.fork()
-            if not pid:
-                channel.detach()
-                os.close(opened)
-                _be_worker(gate, told)
-            pidfd = os.pidfd_open(pid)  # it waits at the gate
-            socket.send_fds(channel, [b"."], [pidfd])
-            for each in (gate, opened, pidfd, *descriptors):
-                os.close(each)
+        while word := channel.recv(1):
+            if word == b".":
+                _fork_spare(channel)
+            else:
+                load(has_changes=word == b"C")
+                is_settled = False
+            if not is_settled:  # once the first is on its way: that takes as long as a copy
+                immortal.make_immortal()
+                gc.freeze()
+                is_settled = True
     return 0
 
 
-def _load(told: Mapping[str, Any]) -> None:
-    """What few need, before the fork: the worker could not, and the next one has it."""
-    if told["verb"] != "commit":
-        return
-    known = len(sys.modules)
+def load(*, has_changes: bool) -> None:
+    """What few need: after it is bound a worker could not."""
     from runtime.copies import committing
 
-    if told["has_changes"]:
+    if has_changes:
         committing.load_changes()
-    if len(sys.modules) > known:
-        gc.freeze()
 
 
-def _be_worker(gate: int, told: dict[str, Any]) -> NoReturn:
+def _fork_spare(channel: socket.socket) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        pid = os.fork()
+        if not pid:
+            ours.close()
+            _be_worker(channel, theirs)
+        pidfd = os.pidfd_open(pid)  # it waits: its socket is open
+        socket.send_fds(channel, [b"."], [pidfd, ours.fileno()])
+        os.close(pidfd)
+
+
+def _be_worker(channel: socket.socket, own: socket.socket) -> NoReturn:
+    """Wait to be told, and do that. Nothing of who forked it is left to it."""
     status = 1
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.read(gate, 1)
-        os.close(gate)
-        os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(null, channel.detach())
+        os.close(null)
+        heard = hear(own)
+        if heard is None:
+            os._exit(0)
+        own.close()
+        told = heard[0]
         os.dup2(told["lines"], 1)
         os.close(told["lines"])
-        if told["verb"] == "commit" and interpreter.FAILPOINTS in os.environ:
-            from runtime import failpoints
-
-            failpoints.install("images")
+        if told["verb"] == "commit":
+            _prepare_commit(told)
         status = work(told)
     finally:
         os._exit(status)
+
+
+def _prepare_commit(told: Mapping[str, Any]) -> None:
+    load(has_changes=told["has_changes"])  # it is there, unless this is the first
+    if interpreter.FAILPOINTS in os.environ:
+        from runtime import failpoints
+
+        failpoints.install("images")
 
 
 def work(told: dict[str, Any]) -> int:
@@ -208,7 +226,7 @@ def _put(roots: Sequence[int], told: Mapping[str, Any]) -> None:
 
 
 def _commit(_roots: Sequence[int], told: Mapping[str, Any]) -> None:
-    from runtime.copies.committing import commit  # it is loaded: `_load`
+    from runtime.copies.committing import commit  # it is loaded
 
     commit(told, _say)
 

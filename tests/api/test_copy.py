@@ -11,12 +11,14 @@ import os
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.api.early_reader import MAX_BODY_BYTES
 from tests.api.host import Host
 from tests.e2e.story import eventually
 from tests.threats.raw_http import connected
@@ -312,7 +314,7 @@ def test_who_is_not_there_is_told_and_may_ask_again(either: Host, run: str) -> N
 
 def test_the_connection_ends_with_an_archive(either: Host, run: str) -> None:
     """And what is said after it is no request."""
-    data = tar(("sent", b"x"))
+    data = tar(("sent", b"x" * MAX_BODY_BYTES))
     with connected(either.direct) as connection:
         after = b"DELETE /containers/" + run.encode() + b"?force=1 HTTP/1.1\r\nHost: docker\r\n\r\n"
         connection.sendall(asks(run, "/d", f"Content-Length: {len(data)}") + data + after)
@@ -324,6 +326,24 @@ def test_the_connection_ends_with_an_archive(either: Host, run: str) -> None:
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(100) == b""
     assert "sent" in got(either, run, "/d/sent")
+
+
+@pytest.mark.parametrize("cut", [0, 700, 10240])
+def test_the_connection_stays_after_a_small_one(either: Host, container: str, cut: int) -> None:
+    """Its body comes with the head, or behind it."""
+    data = tar(("little", b"x"))
+    with connected(either.direct) as connection:
+        for path in ("/", "/d"):
+            connection.sendall(asks(container, path, f"Content-Length: {len(data)}") + data[:cut])
+            if cut < len(data):
+                time.sleep(0.01)
+                connection.sendall(data[cut:])
+            assert answer_of(connection)[0] == 200
+        connection.sendall(asks(container, "/none", f"Content-Length: {len(data)}") + data)
+        assert answer_of(connection)[0] == 404
+        connection.sendall(b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n")
+        assert answer_of(connection, "GET")[0] == 200
+    assert "little" in got(either, container, "/d/little")
 
 
 def test_archives_behind_each_other(either: Host, run: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -9,6 +10,7 @@ from contextlib import aclosing, contextmanager
 from aiohttp import web
 
 from agent.api import guards
+from agent.api.at_once import begun_at_once
 from agent.api.context import Context
 from agent.api.docker import path_stat
 from agent.api.docker.answers import json_answer
@@ -57,9 +59,12 @@ async def _give(request: web.Request, response: web.StreamResponse, given: Given
     return response
 
 
+@begun_at_once
 async def put(request: web.Request) -> web.StreamResponse:
     """Unpack the body into a directory. copyUIDGID: all of it belongs to the container's user."""
     context, state, path = _asked(request)
+    if state.phase != "running":
+        await asyncio.sleep(0)  # its root may be waited for, which asks for the task
     owner = ""
     if truth(request.query, "copyUIDGID"):
         owner = context.engine.user_of(state.id)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from runtime import container_copies
+from runtime import container_copies, pipes
 from runtime.copies import giving, nursery
 from runtime.copies.inlet import Incoming
 from runtime.copies.places import PathStat
@@ -394,6 +394,12 @@ def descriptors() -> Counter[str]:
     return Counter({kind: links[kind] for kind in ("pipe", "socket", "anon_inode", "/")})
 
 
+async def settled(engine: NativeEngine) -> None:
+    """The workers are gone, and a spare waits."""
+    nursery = engine._nursery
+    await until(lambda: not nursery._living and nursery._spare is not None)
+
+
 async def test_who_goes_away_leaves_nothing(engine: NativeEngine) -> None:
     id = await filled(engine, "running")
     entry = engine._index.get("test", id)
@@ -419,7 +425,8 @@ async def test_who_goes_away_leaves_nothing(engine: NativeEngine) -> None:
     async with engine.copies.get(id, "/") as (_, given):
         async for _piece in given.pieces():
             break
-    assert entry.copies == {}
+    await until(lambda: not entry.copies)
+    await settled(engine)
     before = descriptors()
     await put(engine, id, "/d", packed(("x", b"")))
     await out(engine, id, "/d")
@@ -457,10 +464,49 @@ async def test_deleted_meanwhile(engine: NativeEngine) -> None:
         await engine.copies.stat(id, "/")
 
 
+async def test_a_spare_that_has_ended_is_nobodys_fault(engine: NativeEngine) -> None:
+    """By the kernel, for want of memory, say; and so may the process that forks them."""
+    id = await filled(engine, "running")
+    assert await content(engine, id, "/d/sub/two") == b"two\n"
+    for which in ("spare", "process"):
+        await settled(engine)
+        spare, process = engine._nursery._spare, engine._nursery._process
+        assert spare is not None
+        assert process is not None
+        if which == "spare":
+            spare.worker.kill()
+            await pipes.until_readable(spare.worker.pidfd)
+        else:
+            process.kill()
+            await until(lambda: engine._nursery._spare is None)  # it hears of it
+        await put(engine, id, "/d", packed(("x", b"after")))
+        assert await content(engine, id, "/d/x") == b"after"
+
+
+async def test_a_worker_has_one_container_once(engine: NativeEngine) -> None:
+    id = await filled(engine, "running")
+    await put(engine, id, "/d", packed(("x", b"")))
+    await settled(engine)
+    first = engine._nursery._spare
+    await put(engine, id, "/d", packed(("y", b"")))
+    await settled(engine)
+    assert engine._nursery._spare is not first
+
+
+@pytest.mark.parametrize("pack", [bytes, *PACKINGS])
+async def test_a_small_one_whole(engine: NativeEngine, pack: Callable[[bytes], bytes]) -> None:
+    id = await filled(engine, "running")
+    await engine.copies.put(id, "/d", pack(packed(("small", b"s"))))
+    assert await content(engine, id, "/d/small") == b"s"
+    with pytest.raises(Invalid):
+        await engine.copies.put(id, "/d", pack(packed(("half", b"x" * 5000))[:1000]))
+
+
 async def test_many_at_once_given_up_at_any_moment(engine: NativeEngine) -> None:
     """Whatever a worker was being asked for, the next one is told the right thing."""
     id = await filled(engine, "running")
     await out(engine, id, "/d")
+    await settled(engine)
     before = descriptors()
     for turns in range(12):
         copies = [asyncio.create_task(content(engine, id, "/d/sub/two")) for _ in range(12)]
