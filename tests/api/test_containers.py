@@ -429,8 +429,22 @@ def test_prune(either: Host, name: str) -> None:
     seen = either.http("POST", "/containers/prune", query={"filters": {"label": ["goes"]}})
     assert len(seen.json["ContainersDeleted"]) == 1 and seen.json["SpaceReclaimed"] >= 0
     assert listed(either, name=[name]) == {name, f"{name}c"}
+    either.docker("create", "--name", f"{name}d", "-l", "stays", "busybox")
+    for filters in ({"until": ["1h"]}, {"until": ["0s"], "label": ["goes"]}):
+        seen = either.http("POST", "/containers/prune", query={"filters": filters})
+        assert seen.status == 200 and not seen.json["ContainersDeleted"], filters
+    either.docker("container", "prune", "-f", "--filter", "label!=stays", "--filter", "until=0s")
+    assert listed(either, name=[name]) == {name, f"{name}d"}
     either.http("POST", "/containers/prune")
     assert listed(either, name=[name]) == {name}
+
+
+def test_a_link_is_taken_away(either: Host, name: str) -> None:
+    """`docker rm --link`: the name, and neither of the two containers."""
+    other = f"{name}db"
+    either.docker("run", "-d", "--name", other, "--network", "none", "busybox", "sleep", "1000")
+    assert either.docker("rm", "--link", f"{name}/db", check=False).returncode == 1
+    assert listed(either, name=[name]) == {other}
 
 
 def test_what_was_asked_for_is_what_is_shown(either: Host, name: str) -> None:

@@ -101,7 +101,7 @@ def test_a_pull(either: Host, registry: Registry) -> None:
 
 def test_a_run_pulls_what_is_missing_and_gives_a_shell(host: Host, registry: Registry, name: str) -> None:
     """The image comes, the container has a network and the terminal, and stays when its shell has ended."""
-    image = f"{registry.host}/lab/box:1"
+    image = f"{registry.host}/run/box:1"
     host.docker("tag", "busybox", image)
     host.docker("push", image)
     host.docker("rmi", image)
@@ -123,11 +123,11 @@ def test_a_run_pulls_what_is_missing_and_gives_a_shell(host: Host, registry: Reg
 
 
 def test_compose_pushes_and_pulls(host: Host, registry: Registry, tmp_path: Path, name: str) -> None:
-    image, folder = f"{registry.host}/lab/{name}:1", tmp_path / name
+    image, folder = f"{registry.host}/composed/{name}:1", tmp_path / name
     folder.mkdir()
     services = {
         "one": {"image": image, "build": ".", "command": "x"},
-        "two": {"image": f"{registry.host}/lab/nothing:1"},
+        "two": {"image": f"{registry.host}/composed/nothing:1"},
     }
     (folder / "compose.yaml").write_text(json.dumps({"services": services}))
     id = make_image(host, image)

@@ -127,3 +127,20 @@ def test_docker_py_asks_for_df(client: Any) -> None:
     assert found["LayersSize"] == found["ImageUsage"]["TotalSize"] > 0
     assert ["busybox:latest"] in [image["RepoTags"] for image in found["Images"]]
     assert client.info()["OSType"] == "linux"
+
+
+def test_system_prune_takes_what_nobody_needs(either: Host, name: str) -> None:
+    either.docker("run", "-d", "--name", name, "-v", f"{name}:/v", "busybox", "sleep", "1000")
+    either.docker("run", "--name", f"{name}b", "-v", "/v", "busybox", "true")
+    for each in (name, f"{name}b"):
+        either.docker("network", "create", each)
+    either.docker("network", "connect", name, name)
+    said = either.docker("system", "prune", "-f", "--volumes").stdout
+    assert "Deleted Containers:" in said and "Deleted Networks:" in said and "Deleted Volumes:" in said
+    assert "Total reclaimed space:" in said
+    left = either.docker("ps", "-a", "--format", "{{.Names}}").stdout.split()
+    assert left == [name]
+    networks = either.docker("network", "ls", "--format", "{{.Name}}").stdout.split()
+    assert name in networks and f"{name}b" not in networks
+    assert either.docker("volume", "ls", "-q").stdout.split() == [name]
+    assert "busybox" in either.docker("images", "--format", "{{.Repository}}").stdout
