@@ -48,6 +48,7 @@ class ContainerIndex:
         self._run = os.fspath(layout.run_containers)
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, str] = {}
+        self._members: dict[str, dict[str, Entry]] = {}  # sandbox -> the containers in it, by their ids
         self._routers: dict[str, set[str]] = {}  # sandbox -> containers in it that may change its interfaces
         self._holders: dict[str, dict[str, None]] = {}  # volume -> containers that have it, oldest first
 
@@ -83,6 +84,7 @@ class ContainerIndex:
     def add(self, entry: Entry) -> None:
         self._entries[entry.config.id] = entry
         self._names[entry.config.name] = entry.config.id
+        self._members.setdefault(entry.config.sandbox.id, {})[entry.config.id] = entry
         if is_router(entry.config):
             self._routers.setdefault(entry.config.sandbox.id, set()).add(entry.config.id)
         for volume in entry.config.volumes:
@@ -91,6 +93,10 @@ class ContainerIndex:
     def drop(self, entry: Entry) -> None:
         self._entries.pop(entry.config.id, None)
         self.release(entry.config.name, entry)
+        members = self._members.get(entry.config.sandbox.id, {})
+        members.pop(entry.config.id, None)
+        if not members:
+            self._members.pop(entry.config.sandbox.id, None)
         routers = self._routers.get(entry.config.sandbox.id, set())
         routers.discard(entry.config.id)
         if not routers:
@@ -140,10 +146,9 @@ class ContainerIndex:
         return next((id for id, entry in self._entries.items() if entry.process[0] == pid), None)
 
     def pid_in_sandbox(self, sandbox: str) -> int | None:
-        for entry in self._entries.values():
-            if entry.is_running and entry.config.sandbox.id == sandbox:
-                return entry.pid
-        return None
+        """Of the oldest container that runs in it."""
+        members = self._members.get(sandbox, {}).values()
+        return next((entry.pid for entry in members if entry.is_running), None)
 
     # --- on disk
 
@@ -185,11 +190,21 @@ class ContainerIndex:
                 return record
         return None
 
-    def remove_files(self, id: str) -> None:
-        """First the rename: from then on, after a crash too, it is not a container but rubbish. OSError."""
-        gone = self._containers / f"{GONE}{id}"
-        remove_tree(gone)
+    def set_aside(self, id: str) -> None:
+        """From now on, after a crash too, it is not a container but rubbish. OSError."""
         with contextlib.suppress(FileNotFoundError):
-            (self._containers / id).rename(gone)
+            os.rename(f"{self._containers}/{id}", self._gone(id))  # noqa: PTH104 - for every removal
+
+    def remove_files(self, id: str) -> None:
+        """All of a container, which may be set aside already. OSError."""
+        remove_tree(self._gone(id))
+        self.set_aside(id)
+        self.remove_aside(id)
+
+    def remove_aside(self, id: str) -> None:
+        """What is left of one that was set aside. OSError."""
         remove_tree(f"{self._run}/{id}")
-        remove_tree(gone)
+        remove_tree(self._gone(id))
+
+    def _gone(self, id: str) -> str:
+        return f"{self._containers}/{GONE}{id}"

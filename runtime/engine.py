@@ -167,7 +167,7 @@ class NativeEngine:
             stack.callback(self.networks.close)
             self.volumes.open()
             self._life.sandboxes.update((each.id, each) for each in self.networks.list_sandboxes())
-            stack.callback(self._life.close)
+            stack.push_async_callback(self._life.close)
             stack.push_async_callback(self._supervised.close)
             await self._supervised.open()
             self.volume_mounts.open()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal as signals
 import time
 from typing import Any
@@ -28,11 +29,14 @@ from runtime.images.worker import IsolatedImages
 from runtime.model import ContainerConfig, Resources, SandboxState
 from runtime.network.networks import Networks
 from runtime.removal import remove_tree
+from runtime.rubbish import Rubbish, is_little
 from runtime.signals import DEFAULT_STOP, own_stop_signal, parse_signal
 from runtime.supervised import Supervised
 from runtime.supervisor import records
 from runtime.unkillable import unkillable
 from runtime.volume_mounts import VolumeMounts
+
+log = logging.getLogger(__name__)
 
 KILL_SECONDS = 5.0  # for SIGKILL to end everything; then it waits in the kernel (D state)
 THAW_SECONDS = 0.5  # until what is frozen below the container's own cgroup is thawed, too
@@ -69,9 +73,11 @@ class Life:
         self._checkpoints = checkpoints
         self._volume_mounts = volume_mounts
         self._answering = Answering()
+        self._rubbish = Rubbish(supervised.client.roots, self._remove_rest)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._answering.close()
+        await self._rubbish.close()
 
     async def create(self, config: ContainerConfig) -> None:
         _check(config)
@@ -90,6 +96,7 @@ class Life:
         try:
             self._settle_guard(config)
             async with entry.lock:
+                await self._rubbish.wait_gone("create", config.id, config.name)
                 if config.mounts:
                     await self._volume_mounts.take(config, f"create {config.id}")
                     await self._answering.check("create", config.name, self._assembly.sources(config))
@@ -286,12 +293,38 @@ class Life:
             if self._index.find(id) is not entry:
                 return
             await entry.end_copies(0)
-            await self._client.roots.wait_gone("delete", id, entry.config.name)
-            await asyncio.to_thread(self._remove, id)
+            if not self._goes_behind(entry):
+                await self._client.roots.wait_gone("delete", id, entry.config.name)
+                await asyncio.to_thread(self._remove, id)
             self._assembly.forget(id)
             self._networks.give_back_ids(id)
             self._index.drop(entry)
             self._settle_guard(entry.config)
+
+    def _goes_behind(self, entry: Entry) -> bool:
+        """Set aside by a rename, which is all that anybody sees, and left to a thread: where no room on the
+        disk is waited for, nor a process that what it shared with another container keeps alive."""
+        id = entry.config.id
+        is_quick = not entry.config.pid_mode and self._rubbish.has_room()
+        if not is_quick or not is_little(self._assembly.bundle(id)):
+            return False
+        try:
+            self._index.set_aside(id)
+        except OSError:  # half of an earlier removal is in the way, or the disk: said by who waits for it
+            return False
+        self._rubbish.take(id)
+        return True
+
+    def _remove_rest(self, id: str) -> None:
+        """In a thread of `rubbish`. What cannot be removed the next start tries again, and `doctor` names."""
+        try:
+            cgroups.delete(self._assembly.cgroup(id), _CGROUP_SECONDS)
+        except (SetpointError, OSError) as error:
+            log.warning("the control group of a container that is gone stays for now: %s", error)
+        try:
+            self._index.remove_aside(id)
+        except OSError as error:
+            log.warning("files of a container that is gone stay for now: %s", error)
 
     def _settle_guard(self, config: ContainerConfig) -> None:
         """Who may change interfaces came to a sandbox, or left it."""

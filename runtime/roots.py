@@ -12,12 +12,12 @@ held it was killed, the end of a container waits as it always did.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import threading
 from concurrent.futures import Future
-from queue import SimpleQueue
 
 from runtime.errors import Temporary
+from runtime.threads import Threads
 
 THREADS = 4  # those that wait for a disk at the same time share what it writes
 GONE_SECONDS = 10.0  # then the disk stands still, and who asks is told
@@ -30,8 +30,7 @@ class Roots:
     def __init__(self) -> None:
         self._held: dict[str, int] = {}
         self._going: dict[str, Future[None]] = {}
-        self._queue: SimpleQueue[tuple[int, Future[None]] | None] = SimpleQueue()
-        self._threads = 0
+        self._threads = Threads("unmount", THREADS)
 
     def __contains__(self, id: object) -> bool:
         return id in self._held
@@ -47,33 +46,33 @@ class Roots:
         if root < 0:
             return
         self._going = {each: gone for each, gone in self._going.items() if not gone.done()}
-        gone = self._going[id] = Future()
-        if self._threads < min(THREADS, len(self._going)):
-            self._threads += 1
-            threading.Thread(target=self._close_each, name="unmount", daemon=True).start()
-        self._queue.put((root, gone))
+        self._going[id] = self._threads.do(lambda: _close(root), len(self._going) + 1)
 
-    def _close_each(self) -> None:
-        while each := self._queue.get():
-            root, gone = each
-            os.close(root)
-            gone.set_result(None)
+    def going(self, id: str) -> Future[None] | None:
+        """Done when what was let go of it is unmounted; None where nothing is under way."""
+        gone = self._going.get(id)
+        return gone if gone is not None and not gone.done() else None
 
     async def wait_gone(self, op: str, id: str, name: str) -> None:
         """Until what was let go of it is unmounted: its layers must not be mounted twice, and the disk has
         its room back only then. `Temporary` where that takes too long."""
-        gone = self._going.get(id)
-        if gone is None or gone.done():
-            return
-        try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(gone)), GONE_SECONDS)
-        except TimeoutError:
-            raise Temporary(op, name, "its files are still being written to the disk", _HINT) from None
+        if (gone := self.going(id)) is not None:
+            await wait(gone, op, name)
 
     def close(self) -> None:
         """Hold none any more. Those of containers that run are not the last."""
         for id in list(self._held):
             self.let_go(id)
-        for _ in range(self._threads):
-            self._queue.put(None)
-        self._threads = 0
+        self._threads.close()
+
+
+def _close(root: int) -> None:
+    with contextlib.suppress(OSError):  # of what was still to be written: the root is gone all the same
+        os.close(root)
+
+
+async def wait(gone: Future[None], op: str, name: str) -> None:
+    """Not by wait_for, which takes the caller's task: see `agent.first_step`."""
+    done, _ = await asyncio.wait((asyncio.wrap_future(gone),), timeout=GONE_SECONDS)
+    if not done:
+        raise Temporary(op, name, "its files are still being written to the disk", _HINT)

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 BUG_RETRY_SECONDS = 60.0
 STARTS_A_ROUND = 8
 AT_ONCE = frozenset({do.CreateVolume, do.DeleteVolume, do.ForgetObject, do.RenameContainer})
-SHORT = AT_ONCE | {do.CreateContainer}  # those, and what mostly waits for nothing
+# Those, and what mostly waits for nothing.
+SHORT = AT_ONCE | {do.CreateContainer, do.DeleteContainer, do.DeleteSandbox}
 NETWORK_ACTIONS = frozenset({do.CreateNetwork, do.DeleteNetwork})
 ENDING_ACTIONS = frozenset({do.StopContainer, do.DeleteContainer})
 REMOVALS = frozenset(

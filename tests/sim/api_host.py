@@ -281,7 +281,14 @@ class ApiHost(Host):
         routes.add_routes(self.app)
         self.app[CONTEXT] = self.context
         self.loop.on_exit(self.context.exits.add)
-        self.loop.on_verdict(AutoRemoval(self.context).look)
+        removal = AutoRemoval(self.context)
+        self.loop.on_verdict(removal.look)
+        self.do(self._look_at_all(removal))
+
+    async def _look_at_all(self, removal: AutoRemoval) -> None:
+        """The loop was begun a moment before, and has told of its first verdicts."""
+        for key in list(self.loop.objects()):
+            removal.look(key)
 
     async def _context(self) -> Context:
         none = cast(Any, None)

@@ -7,6 +7,7 @@ from tests.threats.mutation import Mutation
 KERNEL, STORE = "tests/kernel/engine/test_roots.py", "tests/unit/store/test_write_ahead.py"
 SIM = "tests/sim"
 SUPERVISED, LIFE, ROOTS = "runtime/supervised.py", "runtime/life.py", "runtime/roots.py"
+RUBBISH = "runtime/rubbish.py"
 CONTAINER, WRITE_AHEAD = "runtime/supervisor/container.py", "store/write_ahead.py"
 
 
@@ -15,6 +16,10 @@ def _waits(file: str, op: str, name: str, test: str) -> Mutation:
     return Mutation(
         "R27", file, line, f'await self._{name}roots.wait_gone("{op}", "" and ', f"{KERNEL}::{test}"
     )
+
+
+def _behind(file: str, old: str, new: str, test: str) -> Mutation:
+    return Mutation("R27", file, old, new, f"tests/kernel/engine/test_rubbish.py::{test}")
 
 
 UNMOUNTS = (
@@ -26,7 +31,7 @@ UNMOUNTS = (
     _waits(LIFE, "delete", "client.", "test_a_removal_waits_for_the_room_on_the_disk"),
     _waits("runtime/container_copies.py", "copy", "", "test_a_copy_of_one_that_ended_waits"),
     Mutation(
-        "R27", ROOTS, "asyncio.wrap_future(gone)), GONE_SECONDS)", "asyncio.wrap_future(gone)), None)",
+        "R27", ROOTS, "timeout=GONE_SECONDS)", "timeout=None)",
         f"{KERNEL}::test_a_disk_that_stands_still_is_told",
     ),
     Mutation(
@@ -52,6 +57,42 @@ UNMOUNTS = (
     Mutation(
         "R27", "runtime/supervisor/client.py", "        self.roots.close()\n", "",
         f"{KERNEL}::test_an_agent_that_goes_holds_none",
+    ),
+    _behind(
+        LIFE, "if not is_quick or not is_little(self._assembly.bundle(id))", "if not is_quick",
+        "test_the_room_of_what_was_written_is_back_with_the_answer",
+    ),
+    _behind(
+        RUBBISH, " and _bytes_of(current) <= LITTLE_BYTES", "",
+        "test_the_room_of_what_was_written_is_back_with_the_answer",
+    ),
+    _behind(
+        RUBBISH, "        if os.fstat(descriptor).st_size > _MOST_DIRECTORY_BYTES:\n            return False\n", "",
+        "test_a_directory_that_once_held_much_is_read_by_a_thread",
+    ),
+    _behind(
+        LIFE, "not entry.config.pid_mode and ", "",
+        "test_whose_processes_another_container_keeps_alive_is_waited_for",
+    ),
+    _behind(
+        LIFE, "entry.config.pid_mode and self._rubbish.has_room()", "entry.config.pid_mode",
+        "test_nobody_removes_faster_than_the_disk_does",
+    ),
+    _behind(
+        LIFE, '                await self._rubbish.wait_gone("create", config.id, config.name)\n', "",
+        "test_the_same_container_is_made_anew_when_nothing_is_left_of_it",
+    ),
+    _behind(
+        RUBBISH, "                unmounted.result()\n", "                pass\n",
+        "test_a_removal_waits_for_no_unmount_where_nothing_was_written",
+    ),
+    _behind(
+        LIFE, "        await self._rubbish.close()\n", "",
+        "test_an_engine_that_ends_finishes_it",
+    ),
+    _behind(
+        LIFE, '            log.warning("the control group of a container that is gone stays for now: %s", error)\n',
+        "            return\n", "test_what_cannot_be_removed_is_said_and_keeps_nothing_else",
     ),
     Mutation("R5", WRITE_AHEAD, "bytes(WAL_BYTES - size), size)", "bytes(WAL_BYTES - size), 0)", STORE),
     Mutation("R5", WRITE_AHEAD, "        if space.f_bavail * space.f_frsize >= SPARE_BYTES and ", "        if ", STORE),

@@ -12,6 +12,7 @@ import logging
 
 from agent.api.context import Context
 from agent.api.docker import wishes
+from agent.first_step import begun
 from agent.manifest.spec import Asked, ContainerSpec
 from agent.reconcile import convert
 from agent.reconcile.api_objects import API_OWNER, API_PROJECT
@@ -51,12 +52,23 @@ class AutoRemoval:
     async def _remove(self, key: Key, record: ObjectRecord) -> None:
         id = container_id(self._context, key)
         self._context.exits.note_removal(id)
+        leaving = begun(self._leave_network(key))
         try:
             await remove(self._context, key, record, with_volumes=True)
         except SetpointError as error:
             log.warning("%s has ended and cannot be removed: %s", key, error)
         finally:
             self._going.pop(key, None)
+        if leaving is not None:
+            await leaving
+
+    async def _leave_network(self, key: Key) -> None:
+        """While the wish is stored, for nobody starts it again: the kernel takes as long for the one as the
+        disk for the other. A kill before that leaves one that has ended and has no network, which the next
+        agent lets go of all the same."""
+        sandbox = convert.sandbox_id(self._context.settings.layout.instance, key, 1)
+        with contextlib.suppress(SetpointError):  # the plan of its removal meets the same, and tells
+            await self._context.engine.delete_sandbox(sandbox)
 
     async def close(self) -> None:
         for task in self._going.values():

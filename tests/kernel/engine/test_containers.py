@@ -70,7 +70,8 @@ async def test_delete_is_idempotent_and_refuses_what_runs(engine: NativeEngine) 
     await asyncio.gather(engine.delete(config.id), engine.delete(config.id))
     await engine.delete(config.id)
     assert engine.state(config.id) is None
-    assert list(engine.layout.containers.iterdir()) == []
+    assert not (engine.layout.containers / config.id).exists()
+    await until(lambda: not list(engine.layout.containers.iterdir()))
     assert not (engine.layout.run_containers / config.id).exists()
     assert cgroups.existing(f"/{engine.layout.cgroup_parent}/{config.id}") == ()
 

@@ -26,6 +26,7 @@ from tests.native import (
     ended,
     native_engine,
     run,
+    shell,
     supervisor_pid,
     until,
 )
@@ -106,8 +107,9 @@ async def test_whoever_needs_its_layers_again_waits(engine: NativeEngine, slow: 
 
 
 async def test_a_removal_waits_for_the_room_on_the_disk(engine: NativeEngine, slow: Held) -> None:
-    config = config_of(engine, "one", "sleep", "1000")
+    config = shell(engine, "one", "echo x > /x; exec sleep 1000")
     await run(engine, config)
+    await until((engine.layout.containers / config.id / "upper/x").exists)
     await engine.stop(config.id, 0)
     going = asyncio.create_task(engine.delete(config.id))
     await _waits(going)
