@@ -13,6 +13,7 @@ import contextlib
 import logging
 import signal as signals
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from runtime import cgroup_limits, cgroups, container_record, disk
@@ -33,6 +34,7 @@ from runtime.rubbish import Rubbish, is_little
 from runtime.signals import DEFAULT_STOP, own_stop_signal, parse_signal
 from runtime.supervised import Supervised
 from runtime.supervisor import records
+from runtime.supervisor.client import Result
 from runtime.unkillable import unkillable
 from runtime.volume_mounts import VolumeMounts
 
@@ -115,6 +117,13 @@ class Life:
         finally:
             self._volume_mounts.let_go(f"create {config.id}")
 
+    def expect_start(self, id: str) -> None:
+        entry = self._index.find(id)
+        if entry is None or entry.config.sandbox.mode != "own":
+            return
+        if entry.config.sandbox.id not in self.sandboxes:
+            self._networks.expect()
+
     async def start(self, id: str) -> None:
         entry = self._index.get("start", id)
         async with entry.lock:
@@ -130,18 +139,17 @@ class Life:
                     await self._answering.check(
                         "start", entry.config.name, self._assembly.sources(entry.config)
                     )
-                await self.make_sandbox(entry.config)
-                self._assembly.complete(entry.config)
-                if entry.has_started:
-                    records.remove(self._assembly.bundle(id), records.EXIT)
                 await self._launch(entry)
             finally:
                 if not entry.is_running:
                     self._volume_mounts.let_go(id)
             self._events.publish("start", id)
 
-    async def make_sandbox(self, config: ContainerConfig) -> None:
-        """Its network namespace with links, ports and names; what is so already stays."""
+    async def make_sandbox(
+        self, config: ContainerConfig, on_bound: Callable[[], None] = lambda: None
+    ) -> None:
+        """Its network namespace with links, ports and names; what is so already stays. on_bound: see
+        `Networks.ensure_sandbox`."""
         if config.sandbox.mode == "host":
             return
         net_sysctls = {name: value for name, value in config.sysctls.items() if name.startswith("net.")}
@@ -153,11 +161,56 @@ class Life:
             extra_hosts=config.extra_hosts,
             sysctls=net_sysctls,
             has_ids=config.security.user_namespace == "auto",
+            on_bound=on_bound,
         )
         self.sandboxes[state.id] = state
 
     async def _launch(self, entry: Entry) -> None:
-        """The process. One that an earlier life left in the cgroup is ended first."""
+        """Its network, and its process: while a new network gets its interfaces, the supervisor makes all but
+        the program."""
+        config, bundle = entry.config, self._assembly.bundle(entry.config.id)
+        fields = self._launch_fields(entry)
+        prepared: list[asyncio.Future[Result]] = []
+        is_waiting = self._may_prepare(config, fields)
+
+        def prepare() -> None:
+            if not is_waiting:
+                return
+            with contextlib.suppress(SetpointError, OSError):  # it is met again below, and told
+                self._assembly.complete(config)
+                prepared.append(self._client.prepare(config.id, bundle, **fields))
+
+        try:
+            await self.make_sandbox(config, prepare)
+            if not prepared:
+                self._assembly.complete(config)
+            if entry.has_started:
+                records.remove(bundle, records.EXIT)
+        except BaseException:
+            is_waiting = False  # it may be made all the same
+            await self._drop(config.id, prepared)
+            raise
+        if prepared:
+            self._client.go(config.id)
+        await self._launched(entry, fields, prepared)
+
+    def _may_prepare(self, config: ContainerConfig, fields: Mapping[str, Any]) -> bool:
+        """Not while its interfaces are yet to come where something is done with them: sysctls may be an
+        interface's, and a restore brings its connections back."""
+        has_sysctls = any(name.startswith("net.") for name in config.sysctls)
+        return self._client.can_prepare and "restore" not in fields and not has_sysctls
+
+    async def _drop(self, id: str, prepared: Sequence[asyncio.Future[Result]]) -> None:
+        """End what waits for a network that failed; nothing of it stays."""
+        for answer in prepared:
+            self._client.drop(id)
+            with contextlib.suppress(SetpointError, RuntimeError):
+                await self._client.started(id, answer)
+            with contextlib.suppress(SetpointError, OSError):
+                await self._clear_cgroup(id)
+
+    def _launch_fields(self, entry: Entry) -> dict[str, Any]:
+        """What the supervisor is to know."""
         config = entry.config
         fields: dict[str, Any] = {
             "label": config.name,
@@ -167,15 +220,25 @@ class Life:
         }
         if (chosen := self._checkpoints.chosen(entry)) is not None:
             fields["restore"] = chosen
+        return fields
+
+    async def _launched(
+        self, entry: Entry, fields: Mapping[str, Any], prepared: Sequence[asyncio.Future[Result]]
+    ) -> None:
+        """The process. One that an earlier life left in the cgroup is ended first."""
+        config = entry.config
         bundle = self._assembly.bundle(config.id)
         try:
-            record = await self._client.start(config.id, bundle, **fields)
+            if prepared:
+                record = await self._client.started(config.id, prepared[0])
+            else:
+                record = await self._client.start(config.id, bundle, **fields)
         except Conflict as error:
             if error.op != "make cgroup":
                 raise
             await self._clear_cgroup(config.id)
             record = await self._client.start(config.id, bundle, **fields)
-        if chosen is not None:
+        if "restore" in fields:
             self._checkpoints.started(entry)
         entry.is_paused = False
         container_record.mark_run(bundle)  # always: an event may have told us first that it runs

@@ -22,7 +22,8 @@ from runtime.network.sandboxes import default6_of, default_of
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """What the engine asks for: the config and what the container's own config says of names."""
+    """What the engine asks for: the config and what the container's own config says of names. on_bound: as
+    `Networks.ensure_sandbox` has it."""
 
     config: SandboxConfig
     hostname: str = ""
@@ -31,6 +32,7 @@ class SandboxRequest:
     extra_hosts: tuple[tuple[str, str], ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     ids: int = 0
+    on_bound: Callable[[], None] = lambda: None
 
 
 class Book:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runtime.errors import Conflict
 from runtime.network import bridges, links, namespaces, sandboxes
@@ -31,14 +31,20 @@ def ensure(instance: Instance, request: SandboxRequest) -> SandboxRecord:
     try:
         for port in added:
             instance.reservations.take(new.names[0] if new.names else new.id, port)
-        return change(instance, old, new)
+        return change(instance, old, new, request.on_bound)
     except BaseException:
         instance.reservations.give_back(added, kept=had)
         raise
 
 
-def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) -> SandboxRecord:
-    """Make `new` true where `old` was (None: nothing). On an error nothing of a new one stays."""
+def change(
+    instance: Instance,
+    old: SandboxRecord | None,
+    new: SandboxRecord,
+    on_bound: Callable[[], None] = lambda: None,
+) -> SandboxRecord:
+    """Make `new` true where `old` was (None: nothing). On an error nothing of a new one stays. on_bound: see
+    `build`."""
     alive = old is not None and namespaces.is_at(instance.netns_path(old.id), old.inode)
     if alive and old is not None and old.ids != new.ids:
         _leave(instance, old)
@@ -50,7 +56,11 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
     early = instance.book.guard_elements(new) - instance.table.wanted if alive else set()
     try:
         _guard(instance, early)
-        new = _alter(instance, old, new) if alive and old is not None else build(instance, new)
+        if alive and old is not None:
+            new = _alter(instance, old, new)
+            instance.hosts.mark(new.id)
+        else:
+            new = build(instance, new, on_bound)
     except BaseException:
         _undo(instance, old, new.id, early)
         raise
@@ -63,7 +73,6 @@ def change(instance: Instance, old: SandboxRecord | None, new: SandboxRecord) ->
     instance.table.change(removed=before - after, added=after - before - early)
     for endpoint in (*(old.endpoints if old else ()), *new.endpoints):
         instance.hosts.mark_network(endpoint.network)
-    instance.hosts.mark(new.id)
     return new
 
 
@@ -90,28 +99,35 @@ def _undo(instance: Instance, old: SandboxRecord | None, id: str, early: set[Ele
     instance.whole.discard(id)
     if old is not None:
         instance.enter(old)
+        instance.hosts.mark(old.id)
         instance.table.change(removed=early)
         return
     namespaces.remove(instance.netns_path(id))
     instance.forget(id)
 
 
-def build(instance: Instance, record: SandboxRecord) -> SandboxRecord:
-    """A sandbox from nothing; its record with the namespace that it got."""
+def build(
+    instance: Instance, record: SandboxRecord, on_bound: Callable[[], None] = lambda: None
+) -> SandboxRecord:
+    """A sandbox from nothing; its record with the namespace that it got. on_bound: called once that and the
+    hosts file are there: others do their part while it gets its interfaces."""
     path = instance.netns_path(record.id)
+    made = sandboxes.create(instance.home, instance.spare, record.ids)
+    netns, inside = made
     try:
-        netns, inside = sandboxes.create(instance.home, path, record.ids)
-    except FileExistsError:  # of a crash, or its mount is gone
-        namespaces.remove(path)
-        netns, inside = sandboxes.create(instance.home, path, record.ids)
-    try:
+        try:
+            namespaces.name(made, path)
+        except FileExistsError:  # of a crash, or its mount is gone
+            namespaces.remove(path)
+            namespaces.name(made, path)
         record = dataclasses.replace(record, inode=os.fstat(netns).st_ino, boot=instance.boot)
         instance.enter(record)
+        instance.hosts.write(record)
+        on_bound()
         _attach(instance, inside, record, instance.wires(record), netns)
         sandboxes.apply_sysctls(instance.home, netns, record.sysctls)
     finally:
-        inside.close()
-        os.close(netns)
+        made.close()
     return record
 
 

@@ -40,6 +40,10 @@ class HostsFiles:
         """The file of one sandbox is due."""
         self._sandboxes.add(id)
 
+    def write(self, record: SandboxRecord) -> None:
+        """That of a new one, now."""
+        self._write([record])
+
     def write_marked(self) -> None:
         """Write the files of the sandboxes that are marked, and no others."""
         due = self._sandboxes & self._book.sandboxes.keys()

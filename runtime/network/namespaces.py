@@ -12,12 +12,25 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime import security, syscalls, user_namespaces
 from runtime.errors import Invalid
 from runtime.network.netlink import Netlink
 
 _OWN = "/proc/thread-self/ns/net"
+
+
+class Made(NamedTuple):
+    """A new network namespace. netlink: a socket inside it."""
+
+    descriptor: int
+    netlink: Netlink
+
+    def close(self) -> None:
+        """It stays where it is bound."""
+        self.netlink.close()
+        os.close(self.descriptor)
 
 
 class Home:
@@ -46,42 +59,48 @@ class Home:
             os.write(2, f"cannot return to the host's network: {error}\n".encode())
             os.abort()
 
-    def create(self, path: str, sysctls: Mapping[str, str], ids: int = 0) -> tuple[int, Netlink]:
-        """A new network namespace, bound at path: its descriptor and a netlink socket inside it. ids: the
-        first of those of the new user namespace that owns it; 0: the host's own does."""
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400))
-        if ids:
-            return self._create_owned(path, sysctls, ids)
+    def make(self, sysctls: Mapping[str, str]) -> Made:
+        """A new network namespace, without a name."""
         syscalls.unshare(syscalls.CLONE_NEWNET)
+        descriptor = -1
         try:
-            syscalls.mount(_OWN, path, None, syscalls.MS_BIND)
+            descriptor = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
             write_sysctls(sysctls)
-            made = os.open(path, os.O_RDONLY | os.O_CLOEXEC), Netlink()
+            return Made(descriptor, Netlink())
         except BaseException:
-            self.back()
-            remove(path)
+            if descriptor >= 0:
+                os.close(descriptor)
             raise
-        self.back()
-        return made
+        finally:
+            self.back()
 
-    def _create_owned(self, path: str, sysctls: Mapping[str, str], ids: int) -> tuple[int, Netlink]:
-        """The user namespace lives with what it owns, and is found by it: user_namespaces.open_owner."""
+    def make_owned(self, sysctls: Mapping[str, str], ids: int) -> Made:
+        """One that belongs to a new user namespace with these ids, which lives with what it owns, and is
+        found by it: user_namespaces.open_owner."""
         mapped = user_namespaces.lines(user_namespaces.mapping(ids))
         made = user_namespaces.make(mapped, mapped, network=True)
         os.close(made.user)
         try:
-            syscalls.mount(f"/proc/self/fd/{made.network}", path, None, syscalls.MS_BIND)
             with self.inside(made.network):
                 write_sysctls(sysctls)
-                return made.network, Netlink()
+                return Made(made.network, Netlink())
         except BaseException:
             os.close(made.network)
-            remove(path)
             raise
 
     def netlink_in(self, descriptor: int) -> Netlink:
         with self.inside(descriptor):
             return Netlink()
+
+
+def name(made: Made, path: str) -> None:
+    """Bind a new one at path. FileExistsError when something is there."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400))
+    try:
+        syscalls.mount(f"/proc/self/fd/{made.descriptor}", path, None, syscalls.MS_BIND)
+    except BaseException:
+        remove(path)
+        raise
 
 
 def bind(source: str, path: str) -> None:

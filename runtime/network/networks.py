@@ -258,12 +258,15 @@ class Networks:
         extra_hosts: tuple[tuple[str, str], ...] = (),
         sysctls: Mapping[str, str] | None = None,
         has_ids: bool = False,
+        on_bound: Callable[[], None] = lambda: None,
     ) -> SandboxState:
         """The sandbox as the config says: made, changed in place, or found to be so already.
 
         mode "join": the state of the one that is named. sysctls: only net.*. When it returns, addresses,
         ports and its own hosts file are there; its peers' follow at once, in a burst of calls within 50 ms.
         has_ids: it belongs to a user namespace with a range of ids of its own (Temporary when all are taken).
+        on_bound: called when the namespace and the hosts file of a new one are there, and its addresses are
+        known. No packet comes or goes yet, and it may still fail: nobody's program is to run in it.
         """
         if config.mode == "host":
             raise Invalid("make sandbox", config.id, "a container in the host's network has no sandbox")
@@ -274,8 +277,14 @@ class Networks:
         while config.id in self._going:
             await self._going.wait_gone()
         ids = self.claim_ids(config.id) if has_ids else 0
-        request = SandboxRequest(config, hostname, names, labels or {}, extra_hosts, sysctls or {}, ids)
+        request = SandboxRequest(
+            config, hostname, names, labels or {}, extra_hosts, sysctls or {}, ids, on_bound
+        )
         return states.of_sandbox(await self._ensure(request))
+
+    def expect(self) -> None:
+        """A sandbox is about to be asked for: its namespace may be made by then."""
+        asyncio.get_running_loop().call_soon(self._instance.spare.make)
 
     async def _ensure(self, request: SandboxRequest) -> SandboxRecord:
         """An address is free again once the links of who had it are gone."""

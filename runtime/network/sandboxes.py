@@ -20,9 +20,10 @@ from runtime.layout import Layout
 from runtime.network import links, namespaces
 from runtime.network.addresses import host_mac_of, text_of
 from runtime.network.bridges import alias_of
-from runtime.network.namespaces import Home
+from runtime.network.namespaces import Home, Made
 from runtime.network.netlink import Netlink, Request
 from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord
+from runtime.network.spare import Spare
 
 # As Docker has them: ping and ports below 1024 without a privilege, in a network of its own.
 DEFAULT_SYSCTLS = {
@@ -31,6 +32,7 @@ DEFAULT_SYSCTLS = {
 }
 _NO_IPV6 = {"net.ipv6.conf.default.disable_ipv6": "1"}  # interfaces to come; lo keeps ::1
 HAS_IPV6 = os.path.exists("/proc/sys/net/ipv6")  # noqa: PTH110
+SYSCTLS = {**DEFAULT_SYSCTLS, **_NO_IPV6} if HAS_IPV6 else DEFAULT_SYSCTLS
 _SIOCGIFINDEX = 0x8933
 _IFREQ = struct.Struct("=16si20x")
 _CARRIER_LOOKS, _CARRIER_SECONDS = 20, 0.0005
@@ -78,9 +80,11 @@ def default6_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkRec
     return default_of((each for each in endpoints if each.ipv6), networks)
 
 
-def create(home: Home, path: str, ids: int = 0) -> tuple[int, Netlink]:
-    """A namespace with nothing but its sysctls: (descriptor, netlink inside)."""
-    return home.create(path, {**DEFAULT_SYSCTLS, **_NO_IPV6} if HAS_IPV6 else DEFAULT_SYSCTLS, ids)
+def create(home: Home, spare: Spare, ids: int = 0) -> Made:
+    """A namespace with nothing but its sysctls, and no name yet."""
+    if ids:
+        return home.make_owned(SYSCTLS, ids)
+    return spare.take() or home.make(SYSCTLS)
 
 
 def attach(

@@ -45,6 +45,7 @@ class Client:
         self._held: dict[str, dict[str, int]] = {}
         self.roots = Roots()
         self._last_id = 0
+        self.can_prepare = False
         self._is_closing = False
         self._reconnecting: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
@@ -72,6 +73,7 @@ class Client:
 
     async def _use(self, sock: socket.socket) -> None:
         self._wire = Wire(sock)
+        self.can_prepare = False
         asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
         await self.call("subscribe")
         self._connected.set()  # it has answered: a connection may still be taken for one that is dying
@@ -80,9 +82,12 @@ class Client:
         """Have a supervisor whose program has been upgraded become the new one, with all its children. One
         that cannot tell is older than this."""
         is_older = not os.environ.get(starter.IS_A_SERVICE)  # one of a service forgot its watchdog then
-        if (await self.call("ping")).get("is_outdated", is_older):
+        told = await self.call("ping")
+        if told.get("is_outdated", is_older):
             log.info("the supervisor becomes the program that is on the disk now")
             await self.call("reexec")
+            told = await self.call("ping")
+        self.can_prepare = bool(told.get("can_prepare"))
 
     async def close(self) -> None:
         """Leave the supervisor and the containers running."""
@@ -240,7 +245,36 @@ class Client:
 
     async def start(self, name: str, bundle: str, **fields: Any) -> Message:
         """Start a container; keep copies of its descriptors, so that a killed supervisor loses nothing."""
-        result, fds = await self.send("start", name=name, bundle=bundle, hold=True, root=True, **fields)
+        return await self.started(
+            name, self.send("start", name=name, bundle=bundle, hold=True, root=True, **fields)
+        )
+
+    def prepare(self, name: str, bundle: str, **fields: Any) -> asyncio.Future[Result]:
+        """As `start`, but for its program, which waits for `go`; `drop` ends it. Either is followed by
+        `started`, with this. Temporary. Only where the supervisor `can_prepare`."""
+        return self.send("prepare", name=name, bundle=bundle, hold=True, root=True, **fields)
+
+    def go(self, name: str) -> None:
+        self._tell("go", name)
+
+    def drop(self, name: str) -> None:
+        self._tell("drop", name)
+
+    def _tell(self, op: str, name: str) -> None:
+        """What has no answer of its own. Whom it cannot be told loses the connection, and with it what was
+        prepared."""
+        wire = self._wire
+        if wire is None:
+            return
+        try:
+            if not wire.send({"op": op, "name": name}):
+                asyncio.get_running_loop().add_writer(wire.sock.fileno(), self._on_writable)
+        except Closed:
+            self._on_lost()
+
+    async def started(self, name: str, answer: asyncio.Future[Result]) -> Message:
+        """What came of `prepare`, or of a start."""
+        result, fds = await answer
         if "error" in result or "root" in result["held"]:
             self.roots.keep(name, _move_up(fds.pop()))
         if "error" in result:  # it was mounted, for a program that is not there

@@ -22,17 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runtime.supervisor.protocol import Message
-    from runtime.supervisor.server import Reply, Supervisor
+    from runtime.supervisor.server import Connection, Reply, Supervisor
 
     Operation = Callable[[Supervisor, Message, list[int], Reply], None]
 
 
 def ping(server: Supervisor, _message: Message, _fds: list[int], reply: Reply) -> None:
-    """{} -> {pid, started_at, executed_at, containers, is_outdated}. is_outdated: its program is another on
-    the disk by now."""
+    """{} -> {pid, started_at, executed_at, containers, is_outdated, can_prepare}. is_outdated: its program is
+    another on the disk by now. can_prepare: it knows `prepare`, which came later than the rest."""
+    can = {"can_prepare": True}
     times = {"started_at": server.started_at, "executed_at": server.executed_at}
     counted = {"containers": len(server.containers), "is_outdated": server.is_outdated()}
-    reply.result({"pid": os.getpid(), **times, **counted})
+    reply.result({"pid": os.getpid(), **times, **counted, **can})
 
 
 def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
@@ -44,6 +45,37 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
     warnings: what this host did not allow, and the program runs without. restore: {program, images, mounts,
     files} of a checkpoint that it begins from.
     """
+    _start(server, message, reply, None)
+
+
+def prepare(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
+    """As `start`, and answered as that is, but its program waits for this client's `go`. It never runs, and
+    that is the answer, when the client says `drop`, or goes away. Not for what has to be restored."""
+    _start(server, message, reply, reply.connection)
+
+
+def go(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
+    """{name} and no answer: `prepare` has one."""
+    container = _held(server, message, reply)
+    if container is not None:
+        container.holder = None
+        container.open_gate()
+
+
+def drop(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
+    """{name} and no answer: `prepare` has one."""
+    container = _held(server, message, reply)
+    if container is not None:
+        starting.refuse(container)
+
+
+def _held(server: Supervisor, message: Message, reply: Reply) -> Container | None:
+    """None when it is not there (any more), or waits for nobody, or for another."""
+    container = server.containers.get(_name(message))
+    return container if container is not None and container.holder is reply.connection else None
+
+
+def _start(server: Supervisor, message: Message, reply: Reply, holder: Connection | None) -> None:
     name = _name(message)
     is_held = bool(message.get("hold"))
     container = server.containers.get(name)
@@ -52,6 +84,7 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
         return
     if container is None:
         container = Container(server.loop, message, f"{server.run_directory}/{name}")
+        container.holder = holder
         for attachment in server.early_attachments.pop(name, ()):
             container.attach(attachment)
         if message.get("restore"):
@@ -213,6 +246,9 @@ def _running(server: Supervisor, message: Message) -> Container:
 OPERATIONS: dict[str, Operation] = {
     "ping": ping,
     "start": start,
+    "prepare": prepare,
+    "go": go,
+    "drop": drop,
     "checkpoint": checkpoint,
     "hold": hold,
     "give_console": give_console,

@@ -17,7 +17,7 @@ import sys
 import time
 
 from runtime.errors import SetpointError
-from runtime.supervisor import adoption, records, report
+from runtime.supervisor import adoption, records, report, starting
 from runtime.supervisor.container import Container
 from runtime.supervisor.loop import READ, WRITE, Loop
 from runtime.supervisor.protocol import Closed, Wire, error_to_json
@@ -166,6 +166,9 @@ class Supervisor:
         for running in list(self.execs.values()):
             if running.connection is connection:
                 running.leave()
+        for container in list(self.containers.values()):
+            if container.holder is connection:
+                starting.refuse(container)
 
     def send(self, connection: Connection, message: Message, fds: tuple[int, ...] = ()) -> None:
         """To one client; one that is gone or does not read is let go."""

@@ -1,10 +1,11 @@
 """From a bundle to a running process: FIFOs, fork, the child's channel, the answer to the starter.
 
-    make FIFOs -> build -> fork (waits at its gate) -> write .state.json.new -> open the gate
-                        -> rename it to state.json -> channel ends: running
+    make FIFOs -> build -> fork (waits at its gate) -> (its client's `go`) -> write .state.json.new
+                        -> open the gate -> rename it to state.json -> channel ends: running
 
 The gate closes a hole: a child that no record names cannot run its program, for it waits for "start",
 and sees the end of the channel when the supervisor is killed before that. state.json says that it was told.
+What was prepared stays at its gate until the client has made its network; it ends with the client.
 """
 
 from __future__ import annotations
@@ -141,6 +142,13 @@ def _begin(server: Supervisor, pending: Pending, outcome: launch.Launched | Exce
     return Channel(server, container, outcome.channel)
 
 
+def refuse(container: Container) -> None:
+    """End one that was prepared and is not to run; if need be as soon as it is forked."""
+    reason = "who asked for it has not made its network"
+    container.refused = Temporary("start", container.name, reason, "it is tried again")
+    container.open_gate()
+
+
 def tell_bug(error: Exception) -> None:
     """Its traceback for whoever mends it; the starter gets an answer all the same."""
     if not isinstance(error, (SetpointError, OSError)):
@@ -176,11 +184,20 @@ class Channel:
         self._deadline = server.loop.call_later(EXECUTE_SECONDS, self._on_deadline)
         channel.setblocking(False)
         container.read_channel_to_end = lambda: self.read(is_last=True)
+        container.open_gate = self.open_gate
         server.loop.watch(channel.fileno(), READ, lambda _events: self.read())
 
     def open_gate(self) -> None:
         """Let the child go on, now that a record names it. It is the container's only once the child was
-        told: see `adoption.has_begun`."""
+        told: see `adoption.has_begun`. Nothing while its client has a word to say first."""
+        container = self._container
+        if container.failure is not None:  # it has ended meanwhile
+            return
+        if container.refused is not None:
+            self._give_up(container.refused)
+            return
+        if container.holder is not None:
+            return
         try:
             self._open_gate()
         except Exception as error:
@@ -248,6 +265,8 @@ class Channel:
 
     def _end(self) -> None:
         container = self._container
+        if self._error is None and container.holder is not None:  # out of memory, say
+            self._error = Temporary("start", container.name, "it ended at its gate", "it is tried again")
         container.is_running = self._error is None
         container.tell_started(self._error)  # first of all: it is waited for
         self._deadline.cancel()

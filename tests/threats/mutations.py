@@ -25,6 +25,7 @@ from tests.threats.mutation import Mutation
 from tests.threats.quota_mutations import QUOTAS
 from tests.threats.source_fault_mutations import SOURCE_FAULTS
 from tests.threats.spoofing_mutations import SPOOFING
+from tests.threats.start_mutations import STARTS
 from tests.threats.stream_mutations import STREAMS
 from tests.threats.unmount_mutations import UNMOUNTS
 from tests.threats.volume_mutations import VOLUMES
@@ -698,6 +699,7 @@ MUTATIONS = (
     *KEEPING,
     *ADOPTION,
     *SPOOFING,
+    *STARTS,
     *STREAMS,
     *WORKERS,
     *LOGS,

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime.engine import NativeEngine
 from runtime.layout import Layout
+from runtime.model import EndpointConfig, NetworkConfig, SandboxConfig
 from runtime.supervisor import starter
 from tests.native import (
     another_engine,
@@ -70,6 +72,37 @@ async def test_it_becomes_the_program_that_is_there_now(
     renewed = await _executed_at(upgraded)  # its connection went along
     async with another_engine(instance) as third:
         assert await _executed_at(third) == renewed
+
+
+def _as_an_older_release(operations: Path) -> str:
+    """Take away the words that came later; the file as it was."""
+    now = operations.read_text()
+    words = '    "prepare": prepare,\n    "go": go,\n    "drop": drop,\n'
+    assert words in now and ", **can}" in now
+    operations.write_text(now.replace(words, "").replace(", **can}", "}"))
+    return now
+
+
+async def test_one_of_an_older_release_is_asked_for_what_it_knows(
+    program: Path, instance: Layout, busybox_archive: Path
+) -> None:
+    """It cannot prepare a start while its network is made: that is made first. Upgraded, it can."""
+    operations = program / "runtime/supervisor/operations.py"
+    now = _as_an_older_release(operations)
+    async with native_engine(instance, busybox_archive) as engine:
+        assert not engine._client.can_prepare
+        await engine.create_network(NetworkConfig("web"))
+        sandbox = SandboxConfig("own", "s", (EndpointConfig("web"),))
+        config = shell(engine, "one", "ip route | grep -c default; exit 4", sandbox=sandbox)
+        await run(engine, config)
+        assert (await ended(engine, config.id)).exit_code == 4
+        assert output(engine, config.id) == b"1\n"
+        operations.write_text(now)
+        async with another_engine(instance) as second:
+            assert second._client.can_prepare
+            late = shell(second, "two", "exit 5", sandbox=replace(sandbox, id="s2"))
+            await run(second, late)
+            assert (await ended(second, late.id)).exit_code == 5
 
 
 async def test_without_its_program_it_goes_on_as_it_was(

@@ -1,0 +1,79 @@
+"""Mutations of what keeps a program from running before its network is there: see `mutations`."""
+
+from __future__ import annotations
+
+from tests.threats.mutation import Mutation
+
+LIFE, SPARE = "runtime/life.py", "runtime/network/spare.py"
+OPERATIONS, STARTING = "runtime/supervisor/operations.py", "runtime/supervisor/starting.py"
+_STARTS, _PREPARE = "tests/kernel/engine/test_prepared_starts.py", "tests/kernel/supervisor/test_prepare.py"
+_SPARE = "tests/kernel/network/test_spare.py"
+_FIREWALL = "test_its_program_runs_when_the_firewall_is_there_and_its_first_packet_comes_back"
+
+STARTS = (
+    Mutation("E7", OPERATIONS, "        container.holder = holder\n", "", f"{_STARTS}::{_FIREWALL}"),
+    Mutation(
+        "E7",
+        STARTING,
+        "        if container.holder is not None:\n            return\n",
+        "",
+        f"{_STARTS}::{_FIREWALL}",
+    ),
+    Mutation(
+        "E7",
+        "runtime/supervisor/server.py",
+        "            if container.holder is connection:\n                starting.refuse(container)\n",
+        "            pass\n",
+        f"{_PREPARE}::test_it_ends_with_who_asked",
+    ),
+    Mutation(
+        "E7",
+        OPERATIONS,
+        "container if container is not None and container.holder is reply.connection else None",
+        "container",
+        f"{_PREPARE}::test_another_has_no_word_in_it",
+    ),
+    Mutation(
+        "E7",
+        STARTING,
+        "        if self._error is None and container.holder is not None:",
+        "        if False:",
+        f"{_PREPARE}::test_one_that_is_killed_at_its_gate_has_not_run",
+    ),
+    Mutation(
+        "E7",
+        LIFE,
+        "            await self._drop(config.id, prepared)\n",
+        "",
+        f"{_STARTS}::test_a_network_that_fails_leaves_nothing",
+    ),
+    Mutation(
+        "E7",
+        LIFE,
+        "            is_waiting = False  # it may be made all the same\n",
+        "",
+        f"{_STARTS}::test_a_start_that_is_given_up_leaves_nothing_that_waits",
+    ),
+    Mutation(
+        "A17",
+        LIFE,
+        ' and "restore" not in fields and not has_sysctls',
+        ' and "restore" not in fields',
+        f"{_STARTS}::test_sysctls_of_an_interface_wait_for_it",
+    ),
+    Mutation(
+        "A17",
+        SPARE,
+        "time.monotonic() - self._made_at < MAX_SECONDS",
+        "True",
+        f"{_SPARE}::test_what_has_grown_old_is_not_taken",
+    ),
+    Mutation("R36", SPARE, "not self._is_open or ", "", f"{_SPARE}::test_none_is_made_after_the_end"),
+    Mutation(
+        "R36",
+        "runtime/supervisor/client.py",
+        'self.can_prepare = bool(told.get("can_prepare"))',
+        "self.can_prepare = True",
+        "tests/kernel/supervisor/test_upgrade.py::test_one_of_an_older_release_is_asked_for_what_it_knows",
+    ),
+)
