@@ -55,7 +55,7 @@ def list_volumes(request: web.Request) -> web.Response:
     """?filters="""
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), FILTERS)
-    holders = context.engine.volume_holders() if "dangling" in filters else {}
+    holders = context.engine.volume_holders() if flag_of(filters, "dangling") is not None else {}
     found = [
         volume(state)
         for state in context.engine.list_volumes()
