@@ -15,6 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_writer import StreamWriter
 
 from agent.api import errors, guards
 from agent.api.at_once import is_begun_at_once, now_of
@@ -140,6 +141,8 @@ class AtOnce:
             response = _answer_to(request, error)  # a ConnectionError ends what was taken over
         if isinstance(response, Waits):
             return self._finish(request, response)
+        if response is not None and response.prepared:
+            return self._end(request, response)
         return self._told(request, response) if response is not None else None
 
     async def _finish(self, request: web.Request, begun: Waits) -> web.StreamResponse:
@@ -150,7 +153,13 @@ class AtOnce:
             if isinstance(error, ConnectionError) and _is_gone(request):
                 raise  # there is nobody to answer
             response = _answer_to(request, error)
-        return self._told(request, response)
+        return await self._end(request, response) if response.prepared else self._told(request, response)
+
+    async def _end(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Of an answer that was sent in pieces."""
+        await response.write_eof()
+        self._app[CONTEXT].metrics.on_request(response.status)
+        return response
 
     def _told(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         self._app[CONTEXT].metrics.on_request(response.status)
@@ -170,4 +179,6 @@ class AtOnce:
 def _begin(request: web.Request, handler: Handler) -> web.StreamResponse | Waits:
     if request.body_exists:
         request._read_bytes = request.content.read_nowait()
+    # What an answer is sent by in pieces, if it is.
+    request._payload_writer = StreamWriter(request.protocol, asyncio.get_running_loop())
     return first_step(handler(request))  # type: ignore[arg-type]

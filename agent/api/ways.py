@@ -129,6 +129,9 @@ class Inbound(RequestHandler):
             return
         if self._body_left is None and self.is_waiting:
             data = self._take_head(data)
+            if data and self._busy is not None:  # what it asked for was begun, and what follows waits for it
+                self._hold(data)
+                return
         if data and self._has_head:
             data = self._take_body(data)
         if not data:
@@ -254,12 +257,14 @@ class Inbound(RequestHandler):
             self.data_received(held)
 
     def _say(self, method: str, response: web.StreamResponse) -> None:
-        """Nothing, on a connection that its handler took over and is done with."""
+        """Nothing where an answer was sent in pieces, and on a connection that its handler took over and is
+        done with."""
         assert self.transport is not None
-        if not isinstance(response, web.Response):
+        if isinstance(response, web.Response):
+            self.transport.write(early_reader.written(response, method))
+        elif not response.prepared:
             self.transport.close()
             return
-        self.transport.write(early_reader.written(response, method))
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self.end()
 

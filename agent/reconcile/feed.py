@@ -40,17 +40,18 @@ class Feed:
     async def wait_changed(self) -> None:
         await asyncio.shield(self.next_change())
 
-    async def wait_within(self, seconds: float) -> None:
+    async def wait_within(self, seconds: float | None) -> None:
         """Until the next `changed`, and for so long at most. For who looks, and waits in the same turn: a
         future of his own wakes him a turn sooner than one that is shared, waited for by asyncio.wait."""
         loop = asyncio.get_running_loop()
         changed: asyncio.Future[None] = loop.create_future()
         self._waiting.append(changed)
-        timer = loop.call_later(seconds, _end, changed)
+        timer = loop.call_later(seconds, _end, changed) if seconds is not None else None
         try:
             await changed
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def event(self, event: EventRecord) -> None:
         for reader in self._readers:

@@ -607,7 +607,7 @@ class Loop:
         """Returns at the next change of any status, generation seen, or of `is_ready`."""
         await self._know.feed.wait_changed()
 
-    async def wait_within(self, seconds: float) -> None:
+    async def wait_within(self, seconds: float | None) -> None:
         """The same, and for so long at most. For who looks, and waits in the same turn."""
         await self._know.feed.wait_within(seconds)
 

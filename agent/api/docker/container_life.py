@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from agent.api import override
-from agent.api.at_once import at_once_or
+from agent.api.at_once import at_once_or, begun_at_once
 from agent.api.context import Context
 from agent.api.docker import auto_remove, beginning, wishes
 from agent.api.docker.answers import message_of, no_content, not_modified
@@ -27,6 +27,7 @@ from agent.api.requests import context_of
 from agent.manifest.spec import Asked
 from agent.reconcile.api_objects import API_OWNER
 from agent.reconcile.observe import key_of
+from agent.reconcile.policy import Exit
 from runtime.errors import Conflict, Invalid, NotFound
 from runtime.model import ContainerState
 from runtime.signals import own_stop_signal, parse_signal
@@ -278,6 +279,7 @@ async def _thaw(context: Context, state: ContainerState) -> None:
 # --- wait -----------------------------------------------------------------------------------------
 
 
+@begun_at_once
 async def wait(request: web.Request) -> web.StreamResponse:
     """?condition=not-running (default), next-exit, removed. The head of the answer is sent at once: clients
     wait for it before they start the container. Of one that asks while it runs, that head may be unread when
@@ -286,21 +288,17 @@ async def wait(request: web.Request) -> web.StreamResponse:
     condition = request.query.get("condition") or "not-running"
     if condition not in ("not-running", "next-exit", "removed"):
         raise Invalid("", "", f'invalid condition: "{condition[:40]}"')
-    if condition == "not-running" and state.phase in ("created", "stopped"):
-        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        ended.set_result(state.exit_code or 0)
-    else:
-        ended = asyncio.ensure_future(_code_of_end(context, state, removed=condition == "removed"))
-    try:
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
-        await response.write(b"")
-        code = await ended
-        if _has_run(context, state):
-            await all_is_sent(context, state.id, is_read=state.phase != "created")
-        await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")
-    finally:
-        ended.cancel()
+    is_down = condition == "not-running" and state.phase in ("created", "stopped")
+    next_exit = None if is_down else context.exits.next_of(state.id)
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    await response.write(b"")
+    code = state.exit_code or 0
+    if next_exit is not None:
+        code = await _code_of_end(context, state, next_exit, removed=condition == "removed")
+    if _has_run(context, state):
+        await all_is_sent(context, state.id, is_read=state.phase != "created")
+    await response.write(json.dumps({"StatusCode": code}).encode() + b"\n")
     return response
 
 
@@ -309,12 +307,12 @@ def _has_run(context: Context, state: ContainerState) -> bool:
     return state.phase != "created" or context.exits.last_of(state.id) is not None
 
 
-async def _code_of_end(context: Context, state: ContainerState, *, removed: bool) -> int:
+async def _code_of_end(
+    context: Context, state: ContainerState, next_exit: asyncio.Future[Exit], *, removed: bool
+) -> int:
     """The exit code of the next end, or of the last one when it is removed without another."""
-    next_exit = context.exits.next_of(state.id)
     code = state.exit_code
     while True:
-        change = context.loop.next_change()
         now = context.engine.state(state.id)
         if now is None and context.loop.objects().get(_key_of(state)) is None:
             context.exits.give_up(state.id)
@@ -324,8 +322,11 @@ async def _code_of_end(context: Context, state: ContainerState, *, removed: bool
             code = next_exit.result().code
             if not removed:
                 return _code(code)
-        waited: set[asyncio.Future[Any]] = {change} if next_exit.done() else {change, next_exit}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if removed or next_exit.done():  # of a removal tells a change
+            await context.loop.wait_within(None)
+        else:
+            waited: set[asyncio.Future[Any]] = {context.loop.next_change(), next_exit}
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _key_of(state: ContainerState) -> Key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import re
 import socket
 import time
@@ -235,6 +236,13 @@ WISHES = {
     "a network": ("POST /networks/create", b'{"Name":"front"}'),
     "an exec of nobody": ("POST /containers/nobody/exec", b'{"Cmd":["true"]}'),
     "a rename of nobody": ("POST /containers/nobody/rename?name=other", b""),
+    "a container of no image": ("POST /containers/create", b'{"Image":"nobody"}'),
+    "a container of nothing": ("POST /containers/create", b"{}"),
+    "a start of nobody": ("POST /containers/nobody/start", b""),
+    "a start of one that runs": ("POST /v1.43/containers/shop-web-1/start", b""),
+    "a stop of a manifest's": ("POST /containers/shop-web-1/stop", b""),
+    "a wait for nobody": ("POST /containers/nobody/wait", b""),
+    "a wait for nothing": ("POST /containers/shop-web-1/wait?condition=nothing", b""),
 }
 JSON = "Content-Type: application/json\r\n"
 
@@ -309,6 +317,59 @@ def test_who_asks_while_his_wish_is_being_stored_gets_its_answer_first(
         time.sleep(0.02)
         wire.socket.sendall(said("GET /_ping"))
     assert [wire.answer("POST").status, *(wire.answer().status for _ in range(3))] == [201, 200, 200, 200]
+
+
+# --- an answer in pieces ----------------------------------------------------------------------------
+
+
+def made(wire: Wire) -> str:
+    """The id of a container that was created."""
+    wire.socket.sendall(b"".join(wished("POST /containers/create", b'{"Image":"busybox:latest"}')))
+    answer = wire.answer("POST")
+    assert answer.status == 201, answer
+    return str(json.loads(answer.body)["Id"])
+
+
+def test_who_waits_for_what_does_not_run_hears_the_same_both_ways(
+    agent: Agent, wire: Wire, counted: list[str]
+) -> None:
+    asked = f"POST /containers/{made(wire)}/wait"
+    in_task = in_a_task(agent, asked)
+    assert (in_task.status, in_task.body) == (200, b'{"StatusCode": 0}\n')
+    counted.clear()
+    wire.socket.sendall(said(asked))
+    assert wire.answer("POST") == in_task
+    wire.socket.sendall(said("GET /_ping"))
+    assert wire.answer().body == b"OK"
+    assert counted == [asked.partition(" ")[2], "/_ping"]
+
+
+def test_who_waits_for_a_removal_has_the_head_at_once_and_the_rest_when_it_is_gone(
+    agent: Agent, wire: Wire, counted: list[str]
+) -> None:
+    id = made(wire)
+    path = f"/containers/{id}/wait"
+    wire.socket.sendall(said(f"POST {path}?condition=removed") + said("GET /_ping"))
+    head = wire.socket.recv(4096)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n") and head.endswith(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head and b"Api-Version" in head
+    assert in_a_task(agent, f"DELETE /containers/{id}").status == 204
+    left = b""
+    while not left.endswith(b"OK"):
+        left += wire.socket.recv(4096)
+    assert left.startswith(b'14\r\n{"StatusCode": 137}\n\r\n0\r\n\r\nHTTP/1.1 200 OK')  # in their order
+    assert [each for each in counted if each in (path, "/_ping")] == [path, "/_ping"]
+
+
+def test_one_who_goes_while_he_waits_leaves_nothing_behind(agent: Agent, wire: Wire) -> None:
+    id = made(wire)
+    for _ in range(20):
+        gone = Wire(agent.client.path)
+        gone.socket.sendall(said(f"POST /containers/{id}/wait?condition=next-exit"))
+        assert gone.socket.recv(4096).startswith(b"HTTP/1.1 200")
+        gone.close()
+    wire.socket.sendall(said(f"DELETE /containers/{id}"))
+    assert wire.answer("DELETE").status == 204
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_wish_leaves_it_done(agent: Agent, wire: Wire) -> None:
