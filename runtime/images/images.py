@@ -377,6 +377,9 @@ class Images:
             if record is None:
                 raise _not_found("remove image", reference)
             after = _without(index, record, reference, frozenset(in_use), force=force)
+            if _contents(after) == _contents(index):  # it has another name: no file goes
+                self._write_index_making_room(index, after, Holdings())
+                return _names_gone(index, after)
             gone = self._forget(index, after, in_use)
         self._sweep()
         return gone
@@ -426,6 +429,8 @@ class Images:
     def forget(self, judged: Mapping[str, tuple[str, ...]], *, in_use: Collection[str]) -> tuple[Record, ...]:
         """Take the entries of images away, and nothing else: what they are made of goes with the next
         `remove_litter`. judged: id -> the names that it had when that was decided; with others it stays."""
+        if not judged:
+            return ()
         with _explained("remove images", ""), locked(self._existing_root()):
             index = read_index(self._root)
             going = judged.keys() - set(in_use)
@@ -522,10 +527,8 @@ class Images:
         for key in garbage.layers:
             path = self._layers.path(key)
             path.rename(path.with_name(f"{_GONE}{path.name}-{os.urandom(4).hex()}"))
-        names = {record.name for record in before.records} - {record.name for record in after.records} - {""}
         ids = {record.image_id for record in before.records} - {record.image_id for record in after.records}
-        familiar = sorted(parse_reference(name).familiar for name in names)
-        return (*familiar, *sorted(ids), *sorted(garbage.layers))
+        return (*_names_gone(before, after), *sorted(ids), *sorted(garbage.layers))
 
     def _sweep(self) -> None:
         """Delete what was taken away, without the lock: a large layer takes seconds."""
@@ -555,6 +558,16 @@ def host_platform() -> Platform:
     """In the words of image indexes: linux/amd64, linux/arm64/v8."""
     machine = os.uname().machine
     return Platform("linux", *_ARCHITECTURES.get(machine, (machine, "")))
+
+
+def _contents(index: Index) -> set[tuple[str, str]]:
+    """What its images are, whatever they are called."""
+    return {(record.image_id, record.digest) for record in index.records}
+
+
+def _names_gone(before: Index, after: Index) -> tuple[str, ...]:
+    names = {record.name for record in before.records} - {record.name for record in after.records} - {""}
+    return tuple(sorted(map(_familiar, names)))
 
 
 def _resolve(index: Index, text: str) -> Record | None:

@@ -11,12 +11,11 @@ from collections.abc import Collection, Iterator
 
 from runtime.errors import Invalid, NotFound
 from runtime.images.build.cache import held
-from runtime.images.config import parse_diff_ids
 from runtime.images.content import Content
-from runtime.images.documents import parse_json, parse_manifest
 from runtime.images.garbage import Holdings, find_garbage
 from runtime.images.index import Index
 from runtime.images.layers import chain_id
+from runtime.images.made_of import diff_ids_of, packed_layers_of
 
 
 def needs_of(content: Content, index: Index, in_use: Collection[str]) -> Iterator[Holdings | None]:
@@ -33,7 +32,7 @@ def needs_of(content: Content, index: Index, in_use: Collection[str]) -> Iterato
 
 def _need(content: Content, image_id: str, manifest_digest: str) -> Holdings | None:
     try:
-        diff_ids = parse_diff_ids(parse_json(content.read_document(image_id), image_id[:19]), image_id[:19])
+        diff_ids = diff_ids_of(content, image_id)
         blobs = {image_id} | (_form(content, manifest_digest) if manifest_digest else set())
     except (NotFound, Invalid):
         return None
@@ -43,8 +42,7 @@ def _need(content: Content, image_id: str, manifest_digest: str) -> Holdings | N
 
 def _form(content: Content, digest: str) -> set[str]:
     """A manifest, and the packed layers that it names."""
-    manifest = parse_manifest(content.read_document(digest), "", digest[:19])
-    return {digest, *(layer.digest for layer in manifest.layers)}
+    return {digest, *packed_layers_of(content, digest)}
 
 
 def drop_other_forms(content: Content, digests: Collection[str], after: Index) -> None:

@@ -11,11 +11,10 @@ from runtime.build_recipe import BUILT
 from runtime.errors import Invalid, NotFound
 from runtime.images.build.cache import Cache, held
 from runtime.images.collection import Holding
-from runtime.images.config import parse_diff_ids
 from runtime.images.content import Content
-from runtime.images.documents import parse_json, parse_manifest
 from runtime.images.index import Index, Record
 from runtime.images.layers import Layers
+from runtime.images.made_of import diff_ids_of, packed_layers_of
 from runtime.images.reference import parse_reference
 
 BLOB, TREE = "blob ", "layer "
@@ -79,12 +78,11 @@ def _parts(record: Record, content: Content, layers: Layers) -> Iterator[str]:
     if record.digest != record.image_id:
         yield f"{BLOB}{record.digest}"
     try:
-        what = record.image_id[:19]
-        diff_ids = parse_diff_ids(parse_json(content.read_document(record.image_id), what), what)
-        manifest = parse_manifest(content.read_document(record.digest), "", record.digest[:19])
+        diff_ids = diff_ids_of(content, record.image_id)
+        packed = packed_layers_of(content, record.digest)
     except (NotFound, Invalid):
         return
-    for digest in dict.fromkeys(layer.digest for layer in manifest.layers):
+    for digest in dict.fromkeys(packed):
         yield f"{BLOB}{digest}"
     found = (layers.find(diff_ids, position) for position in range(len(diff_ids)))
     for key in dict.fromkeys(layer.key for layer in found if layer is not None):

@@ -258,7 +258,8 @@ async def prune(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     filters = read_filters(request.query.get("filters", ""), image_filters.OF_PRUNE)
     wish = image_filters.prune_wish(filters, time.time())
-    infos = await asyncio.to_thread(context.engine.list_images)
+    images = context.engine.images
+    infos = images.list() if images.are_read(AT_ONCE) else await asyncio.to_thread(images.list)
     spared = {info.id: why for info in infos if (why := wish.spares(info))}
     return json_answer(await completed(_prune(context, Asked(wish.all_unused), spared)))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.engine import NativeEngine
+from runtime.images.content import Content
 from runtime.images.images import Images
 from runtime.images.index import Record
 from runtime.images.stock import BLOB, TREE
@@ -94,6 +95,35 @@ def test_an_image_that_cannot_be_read_keeps_all_content(
     images.forget(judged(images, a), in_use=())
     images.remove_litter(in_use=())
     assert images.stock().litter_bytes > 0  # not knowing is never not wanting
+
+
+def test_a_name_that_goes_alone_takes_no_file_and_reads_no_image(
+    images: Images, layout: Layout, three: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = three[0]
+    images.tag(a, "lab/other:1")
+    files = sorted((layout.images / "blobs" / "sha256").iterdir())
+    monkeypatch.setattr(Content, "read_document", None)
+    monkeypatch.setattr(Content, "digests", None)
+    assert images.remove("lab/other:1", in_use=()) == ("lab/other:1",)
+    assert Images(layout).names(a) == ("lab/a:1",)
+    assert sorted((layout.images / "blobs" / "sha256").iterdir()) == files
+
+
+def test_what_an_image_is_made_of_is_read_once(
+    images: Images, three: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is known when its documents are damaged later: all of it stays, and no more."""
+    a, b, _ = three
+    before = {holding.id: holding for holding in images.holdings()}
+    monkeypatch.setattr(Content, "read_document", None)
+    assert {holding.id: holding for holding in images.holdings()} == before
+    gone = images.forget(judged(images, b), in_use=())
+    assert [record.image_id for record in gone] == [b]
+    images.remove_litter(in_use=())
+    (left,) = (holding for holding in images.holdings() if holding.id == a)
+    assert left == before[a]
+    assert not images.litter(in_use=())
 
 
 @pytest.mark.parametrize("is_needed", [False, True])
