@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple
 
@@ -182,6 +182,37 @@ class Netlink:
                     refused.append(NetlinkError(error, todo[index].what, _message(flags, body), index))
                 if sequence == self._sequence:
                     return refused
+
+    def transact(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
+        """All of them, or nothing: a batch of nfnetlink. NetlinkError of the first one that is refused.
+
+        The last request has the answer that is waited for, since most kernels do not answer to an end.
+        """
+        base = self._sequence
+        parts = []
+        for request in (begin, *requests, end):
+            self._sequence += 1
+            is_last = self._sequence == base + 1 + len(requests)
+            flags = request.flags | (NLM_F_REQUEST | NLM_F_ACK if is_last else NLM_F_REQUEST)
+            length = 16 + len(request.body)
+            parts.append(_HEADER.pack(length, request.kind, flags, self._sequence, 0) + request.body)
+        self._socket.send(b"".join(parts))
+        refused: NetlinkError | None = None
+        while True:
+            for kind, flags, sequence, _port, body in messages(self._socket.recv(_RECEIVE_BYTES)):
+                index = sequence - base - 2
+                if kind != _NLMSG_ERROR or not -1 <= index < len(requests):
+                    continue
+                error = -struct.unpack_from("=i", body)[0]
+                if error and refused is None:
+                    what = requests[index].what if index >= 0 else begin.what
+                    refused = NetlinkError(error, what, _message(flags, body), max(index, 0))
+                if refused is not None and index == -1:  # the whole of it: nothing else is answered
+                    raise refused
+                if index == len(requests) - 1:
+                    if refused is not None:
+                        raise refused
+                    return
 
     def get(self, request: Request) -> Answer:
         """The one object that the request names."""

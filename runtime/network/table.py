@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from runtime.errors import Unsupported
-from runtime.network import conntrack, firewall, guard
+from runtime.network import conntrack, firewall, guard, set_elements
 from runtime.network.firewall import Element
 from runtime.network.libnftables import FirewallError, Nftables
+from runtime.network.netlink import Netlink
 
 log = logging.getLogger(__name__)
 _UNGUARDED = (
@@ -65,6 +66,7 @@ class Table:
         self._removed: set[Element] = set()
         self._lock = threading.Lock()  # differences() may be called from another thread
         self._nftables: Nftables | None = None
+        self._socket: Netlink | None = None
         self._skeleton: str | None = None  # as the kernel listed it right after we wrote it
 
     def open(self) -> None:
@@ -73,12 +75,16 @@ class Table:
         library is told so by the first change."""
         with self._lock, contextlib.suppress(Unsupported):
             self._library()
+            self._netlink()
 
     def close(self) -> None:
         with self._lock:
             if self._nftables is not None:
                 self._nftables.close()
                 self._nftables = None
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
 
     def change(self, *, removed: Iterable[Element] = (), added: Iterable[Element] = ()) -> None:
         """Collect elements to take out and to put in; flush() does it."""
@@ -105,15 +111,19 @@ class Table:
         udp_ports = firewall.udp_ports(self._removed | self._added)
         try:
             with self._lock:
-                script = firewall.change(
-                    self.name, self._possible(self._removed), self._possible(self._added)
-                )
-                self._library().run(script, self.name)
-        except FirewallError:
+                self._change(self._possible(self._removed), self._possible(self._added))
+        except (FirewallError, OSError):
             self.sync()
         self._settled()
         if udp_ports:
             conntrack.forget_udp(udp_ports)
+
+    def _change(self, removed: set[Element], added: set[Element]) -> None:
+        requests = set_elements.requests(self.name, removed, added)
+        if requests is None:
+            self._library().run(firewall.change(self.name, removed, added), self.name)
+        elif requests:
+            self._netlink().transact(set_elements.BEGIN, requests, set_elements.END)
 
     def sync(self) -> None:
         """Write all of it anew, in one transaction."""
@@ -153,6 +163,11 @@ class Table:
     def _settled(self) -> None:
         self._added.clear()
         self._removed.clear()
+
+    def _netlink(self) -> Netlink:
+        if self._socket is None:
+            self._socket = Netlink(set_elements.NETFILTER)
+        return self._socket
 
     def _library(self) -> Nftables:
         if self._nftables is None:

@@ -13,6 +13,7 @@ TABLE, BUILDING, BRIDGES = (
 _FRAMES, _ROUTERS = "tests/threats/test_e07_spoofing.py", "tests/threats/test_e07_routers.py"
 _SEES = f"{_FRAMES}::test_e7_a_neighbour_sees_nothing_and_believes_nothing"
 _SIX, _KERNEL6 = "tests/threats/test_e07_ipv6.py", "tests/kernel/network/test_ipv6.py"
+_ELEMENTS = "tests/kernel/network/test_set_elements.py"
 _ISOLATION = "tests/kernel/network/test_isolation.py"
 _DAMAGE = "tests/kernel/network/test_drift.py::test_damage_is_found_and_put_back"
 
@@ -49,6 +50,18 @@ SPOOFING = (
     Mutation(
         "E7", BUILDING, "        _guard(instance, early)\n", "",
         f"{_FRAMES}::test_e7_an_interface_to_come_is_guarded_before_it_is_there",
+    ),
+    Mutation(
+        "E7", TABLE, "        except (FirewallError, OSError):\n", "        except FirewallError:\n",
+        f"{_ELEMENTS}::test_what_somebody_took_away_is_written_anew",
+    ),
+    Mutation(
+        "E7", "runtime/network/set_elements.py", "        found += value + bytes(-len(value) % 4)\n",
+        "        found += value\n", f"{_ELEMENTS}::test_what_one_puts_in_the_other_takes_out",
+    ),
+    Mutation(
+        "E7", "runtime/network/netlink.py", "                    if refused is not None:\n                        raise refused\n                    return\n",
+        "                    return\n", f"{_ELEMENTS}::test_all_of_a_transaction_or_nothing",
     ),
     Mutation(
         "E7", TABLE, "        if not reason:\n            raise\n", "",
