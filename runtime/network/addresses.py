@@ -254,7 +254,7 @@ def host_mac_of(link: str) -> str:
 
 def check_mac(subject: str, mac: str) -> str:
     """A MAC in its plain form; Invalid unless it is one of a single interface."""
-    parts = mac.lower().split(":")
+    parts = mac.lower().replace("-", ":").split(":")
     is_hex = len(parts) == 6 and all(
         len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts
     )

@@ -499,6 +499,16 @@ REFUSED: list[tuple[dict[str, Any], int]] = [
     ({"Image": "busybox", "StopSignal": "SIGNONSENSE"}, 400),
     ({"Image": "busybox", "Labels": {"setpoint.key": "shop/container/web"}}, 400),
     ({"Image": "busybox", "HostConfig": {"Devices": [{"PathOnHost": "/dev/nope"}]}}, 400),
+    ({"Image": "busybox", "HostConfig": {"ShmSize": -1}}, 400),
+    ({"Image": "busybox", "MacAddress": "nonsense"}, 400),
+    ({"Image": "busybox", "NetworkingConfig": {"EndpointsConfig": {"bridge": {"MacAddress": "01:2"}}}}, 400),
+    (
+        {
+            "Image": "busybox",
+            "NetworkingConfig": {"EndpointsConfig": {"bridge": {"MacAddress": "ff:ff:ff:ff:ff:ff"}}},
+        },
+        400,
+    ),
     ({"Image": "nobody/has:this"}, 404),
 ]
 

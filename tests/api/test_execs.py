@@ -242,6 +242,18 @@ def test_what_is_refused(either: Host, theirs: str, body: Any, status: int, word
     assert words in answer.message
 
 
+@pytest.mark.parametrize("variable", ["=x", "="])
+def test_a_variable_without_a_name_is_refused(either: Host, theirs: str, variable: str) -> None:
+    """Here when it is asked for, by dockerd when it begins."""
+    made = either.http("POST", f"/containers/{theirs}/exec", {"Cmd": ["true"], "Env": [variable]})
+    either.agrees("an exec's variable without a name", made.status, 400)
+    if made.status == 201:
+        started = either.http("POST", f"/exec/{made.json['Id']}/start", {"Detach": True})
+        assert started.status == 500 and "invalid environment variable" in started.message
+    else:
+        assert "invalid environment variable" in made.message
+
+
 def test_what_is_not_there(either: Host, theirs: str) -> None:
     http, id = either.http, "0" * 64
     assert http("POST", "/containers/no-such-one/exec", {"Cmd": ["true"]}).status == 404

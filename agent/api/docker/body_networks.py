@@ -10,6 +10,7 @@ from typing import Any
 from agent.api.docker.bodies import flag_of, map_of, text_of, texts_of, whole_of
 from agent.manifest.spec import Attachment, Port
 from runtime.errors import Invalid, Unsupported
+from runtime.network.addresses import check_mac
 from runtime.network.names import is_name
 from runtime.network.ports import check_address6
 
@@ -92,9 +93,18 @@ def attachment_of(value: Any, config: Mapping[str, Any] | None = None) -> Attach
         aliases=texts_of(value, "Aliases"),
         ipv4_address=address,
         ipv6_address=address6,
-        mac_address=text_of(value, "MacAddress") or text_of(config or {}, "MacAddress"),
+        mac_address=_mac(text_of(value, "MacAddress") or text_of(config or {}, "MacAddress")),
         priority=whole_of(value, "GwPriority"),
     )
+
+
+def _mac(text: str) -> str:
+    try:
+        if text:
+            check_mac("", text)
+    except Invalid:
+        raise Invalid("", "", f"invalid MAC address {text[:40]}") from None
+    return text
 
 
 # --- ports ----------------------------------------------------------------------------------------

@@ -274,12 +274,19 @@ def _isolation(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
     found |= _optional("group_add", texts_of(host, "GroupAdd"))
     found |= _optional("sysctls", text_map_of(host, "Sysctls"))
     found |= _optional("annotations", text_map_of(host, "Annotations"))
-    found |= _optional("shm_size", whole_of(host, "ShmSize"))
+    found |= _optional("shm_size", _shm_size(host))
     found |= _optional("oom_score_adj", _oom_score(host))
     found |= _namespaces(host, lookup)
     for option in texts_of(host, "SecurityOpt"):
         found |= _security_option(option, lookup)
     return found | _system_paths(host)
+
+
+def _shm_size(host: Mapping[str, Any]) -> int:
+    """0 is the usual one."""
+    if (size := whole_of(host, "ShmSize")) < 0:
+        raise Invalid("", "", "SHM size can not be less than 0")
+    return size
 
 
 def _oom_score(host: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from agent.api.context import Context
 from agent.api.docker import exec_registry
 from agent.api.docker.answers import json_answer, message_of
 from agent.api.docker.bodies import flag_of, json_body, list_of, text_of, texts_of
+from agent.api.docker.container_body import environment_of
 from agent.api.docker.detach_keys import DEFAULT, read_keys
 from agent.api.docker.events import note_container
 from agent.api.docker.exec_registry import Exec, ExecWish
@@ -63,9 +64,11 @@ def read_wish(body: dict[str, Any]) -> ExecWish:
     working_dir = text_of(body, "WorkingDir")
     if working_dir and not working_dir.startswith("/"):
         raise Invalid("", "", f"Cwd must be an absolute path, not {working_dir[:80]!r}")
+    environment = texts_of(body, "Env")
+    environment_of(environment)  # a variable without a name is none
     return ExecWish(
         argv=argv,
-        environment=texts_of(body, "Env"),
+        environment=environment,
         user=text_of(body, "User"),
         working_dir=working_dir,
         is_terminal=is_terminal,

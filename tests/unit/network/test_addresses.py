@@ -145,6 +145,7 @@ def test_macs_that_cannot_be(mac: str) -> None:
 
 def test_macs() -> None:
     assert addresses.check_mac("web", "02:42:0A:00:00:02") == "02:42:0a:00:00:02"
+    assert addresses.check_mac("web", "02-42-0A-00-00-02") == "02:42:0a:00:00:02"  # as a manifest may say it
     assert addresses.mac_of(int(IPv4Address("10.201.0.2"))) == "02:42:0a:c9:00:02"
     first, second = addresses.host_mac_of("ve1"), addresses.host_mac_of("ve2")
     assert first != second
