@@ -161,7 +161,10 @@ _NUMBERS = {
     "ppc64le": {"pivot_root": 203, "seccomp": 358, "keyctl": 271, "bpf": 361},
     "s390x": {"pivot_root": 217, "seccomp": 348, "keyctl": 280, "bpf": 351},
 }
+# io_setup(2), which has io_destroy(2) behind it, io_getevents(2) and io_submit(2).
+_AIO_NUMBERS = {"x86_64": (206, 208, 209), "ppc64le": (227, 229, 230), "s390x": (243, 245, 246)}
 _HERE = _NUMBERS.get(os.uname().machine, _NUMBERS["aarch64"])
+_NR_IO_SETUP, _NR_IO_GETEVENTS, _NR_IO_SUBMIT = _AIO_NUMBERS.get(os.uname().machine, (0, 4, 2))
 _NR_PIVOT_ROOT = _HERE["pivot_root"]
 _NR_SECCOMP = _HERE["seccomp"]
 _NR_KEYCTL = _HERE["keyctl"]
@@ -179,6 +182,10 @@ _NR_OPENAT2 = 437
 _NR_PIDFD_GETFD = 438
 _NR_MOUNT_SETATTR = 442
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_ARENA_MAX = -1, -2, -8  # malloc.h
+
+# linux/aio_abi.h; its key and flags, which are zero, change places with the order of bytes.
+_IOCB, _IO_EVENT = struct.Struct("=QIIHhIQQqQII"), struct.Struct("=QQqq")
+_IOCB_CMD_FDSYNC, _IOCB_FLAG_RESFD = 3, 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -264,6 +271,43 @@ def syncfs(descriptor: int) -> None:
     """syncfs(2): write out the whole file system that holds descriptor."""
     if _syncfs(descriptor) < 0:
         raise _failed("syncfs", descriptor)
+
+
+def io_setup(count: int) -> int:
+    """io_setup(2): a place for so many calls that the kernel makes by itself."""
+    context = _ulong(0)
+    if _syscall(_long(_NR_IO_SETUP), _uint(count), ctypes.byref(context)) < 0:
+        raise _failed("io_setup", count)
+    return context.value
+
+
+def io_destroy(context: int) -> None:
+    """io_destroy(2); waits for what is under way."""
+    if _syscall(_long(_NR_IO_SETUP + 1), _ulong(context)) < 0:
+        raise _failed("io_destroy")
+
+
+def io_submit_fdatasync(context: int, descriptor: int, number: int, event: int) -> None:
+    """io_submit(2) of an fdatasync(2), kernel 4.18. event: an eventfd that tells of its end. number: what
+    `io_getevents` calls it. The descriptor may be closed at once."""
+    order = _IOCB.pack(number, 0, 0, _IOCB_CMD_FDSYNC, 0, descriptor, 0, 0, 0, 0, _IOCB_FLAG_RESFD, event)
+    kept = ctypes.create_string_buffer(order, len(order))
+    orders = (ctypes.c_void_p * 1)(ctypes.addressof(kept))
+    if _syscall(_long(_NR_IO_SUBMIT), _ulong(context), _long(1), orders) != 1:
+        raise _failed("io_submit", descriptor)
+
+
+def io_getevents(context: int, most: int) -> list[tuple[int, int]]:
+    """io_getevents(2): what has ended, each with its number, and its result or minus the error's number.
+    Does not wait."""
+    found = ctypes.create_string_buffer(most * _IO_EVENT.size)
+    count: int = _syscall(_long(_NR_IO_GETEVENTS), _ulong(context), _long(0), _long(most), found, _NULL)
+    if count < 0:
+        raise _failed("io_getevents", most)
+    return [
+        (number, result)
+        for number, _, result, _ in _IO_EVENT.iter_unpack(found.raw[: count * _IO_EVENT.size])
+    ]
 
 
 def chown_descriptor(descriptor: int, uid: int, gid: int) -> None:

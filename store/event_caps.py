@@ -73,6 +73,10 @@ class EventCaps:
             self._untrimmed += 1
             (self._passing if is_passing(reason) else self._lasting).count += 1
 
+    def is_due_after(self, count: int) -> bool:
+        """Whether `trim` has something to do once so many more are written."""
+        return self._untrimmed + count >= TRIM_EVERY
+
     def trim(self, connection: sa.Connection, last: int) -> bool:
         """Hold the caps; False when it is not time to yet. last: the newest event's id."""
         if self._untrimmed < TRIM_EVERY:

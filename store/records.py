@@ -150,6 +150,12 @@ class Batch:
         """Nothing but what was seen and done: no wish that somebody was promised."""
         return not (self.objects or self.removed or self.revisions or self.images or self.images_forgotten)
 
+    @property
+    def rows(self) -> int:
+        """How many, but for those of images, which are few."""
+        records = len(self.objects) + len(self.removed) + len(self.statuses)
+        return records + len(self.events) + len(self.revisions)
+
     def __bool__(self) -> bool:
         changed = self.objects or self.removed or self.statuses or self.events or self.revisions
         return bool(changed or self.images or self.images_forgotten)

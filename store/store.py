@@ -35,7 +35,16 @@ BUSY_TIMEOUT_SECONDS = 5.0
 KEEP_REVISIONS = 1000
 MAX_EVENT_ID = 1 << 53  # what JSON's readers can still tell apart
 MAX_NOTES = 20
-SYNCED = "PRAGMA synchronous = FULL"
+# What a commit waits for, and what it does not where `write_at_once` makes it (`_prepare`).
+PATIENT = (
+    "synchronous = FULL",
+    f"busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000:.0f}",
+    "wal_autocheckpoint = 700",
+)
+AT_ONCE = ("synchronous = NORMAL", "busy_timeout = 0", "wal_autocheckpoint = 0")
+MOST_ROWS_AT_ONCE = 32
+MOST_AT_ONCE = 64  # commits in a row, of some five pages each
+MOST_HISTORY_AT_ONCE = 32
 Listener = Callable[[tuple[EventRecord, ...]], None]
 
 
@@ -71,6 +80,8 @@ class Store:
         self.last_event_id = 0
         self._statements: dict[str, Any] = {}
         self._listeners: tuple[Listener, ...] = ()
+        self._at_once = 0  # commits since the log was looked after
+        self._is_patient = False  # it may be, by the last one
         try:
             self._open_or_begin_afresh()
         except TooNew:
@@ -154,6 +165,7 @@ class Store:
                 self._check()
                 self._to_head()
                 self._read_last_event_id()
+                _set(self._connection, AT_ONCE)
             if path is not None and path == self._path:
                 make_room(Path(f"{path}-wal"))
         except BaseException:
@@ -381,42 +393,74 @@ class Store:
         with self._lock:
             try:
                 self._return_to_file()
-                with contextlib.nullcontext() if is_synced else self._without_sync():
+                with self._patiently(PATIENT if is_synced else PATIENT[1:]):
                     written = self._write_once(batch)
             except Damaged as error:
                 self._engine.dispose()
                 self._begin_afresh(error)
                 raise
+            self._at_once *= not self._is_patient  # two in a row, and that many begin anew
+            self._is_patient = not self._is_patient
+        self._tell(written)
+
+    def write_at_once(self, batch: Batch) -> bool:
+        """Write a batch as if not synced, in the time that its pages take in memory: for who must not wait.
+        False, and then nothing is written, where it would wait for another call here, another process or the
+        disk; where it fails, too: `write` says why.
+
+        Now and then it is `write`'s turn, twice: to bring the log into the database, and to begin it anew,
+        for both of which SQLite waits for the disk."""
+        most = MOST_HISTORY_AT_ONCE if batch.is_history else MOST_AT_ONCE
+        if self._path is None or self._at_once >= most or self._is_patient or batch.rows > MOST_ROWS_AT_ONCE:
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self._standin is not None or self._caps.is_due_after(len(batch.events)):
+                return False
+            written = self._write_once(batch)
+            self._at_once += 1
+        except StoreError:
+            return False
+        finally:
+            self._lock.release()
+        self._tell(written)
+        return True
+
+    def _tell(self, written: Sequence[Mapping[str, Any]]) -> None:
         if written and (listeners := self._listeners):
             told = tuple(map(rows.event_record, written))
             for listener in listeners:
                 listener(told)
 
     @contextlib.contextmanager
-    def _without_sync(self) -> Iterator[None]:
-        """Commits that are not waited for: those of SQLite are in the -wal then, in the kernel's memory. The
-        lock is held."""
-        raw: Any = self._connection.connection.dbapi_connection
-        if self._engine.dialect.name != "sqlite":
-            yield
-            return
-        raw.execute("PRAGMA synchronous = NORMAL").close()
+    def _patiently(self, pragmas: Sequence[str]) -> Iterator[None]:
+        """Commits that may wait. The lock is held."""
+        _set(self._connection, pragmas)
         try:
             yield
         finally:
             with contextlib.suppress(sqlite3.Error):  # it is being given up: the next one begins so
-                raw.execute(SYNCED).close()
+                _set(self._connection, AT_ONCE)
 
     def sync(self) -> None:
         """What was written is on the disk when this returns. Holds up no writer. StoreError."""
+        with self._errors("sync"):
+            if (descriptor := self.open_log()) is not None:
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    def open_log(self) -> int | None:
+        """A descriptor of the file that `sync` brings to the disk, the caller's now, for who has that done.
+        None where there is none: what was written is on the disk. OSError."""
         if self._path is None:
-            return
-        with self._errors("sync"), contextlib.suppress(FileNotFoundError):  # it is in the database itself
-            descriptor = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
+            return None
+        try:
+            return os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:  # it is in the database itself
+            return None
 
     def free_cache(self) -> None:
         """Let go of the pages of the file that are kept to be read again, up to 2 MB (`_prepare`)."""
@@ -493,8 +537,10 @@ class Store:
         if not text:
             self._connection.execute(statement, list(values))
             return
-        parameters = [tuple([value[name] for name in names]) for value in values]
-        self._connection.exec_driver_sql(text, parameters if len(parameters) > 1 else parameters[0])
+        cursor = _raw(self._connection).executemany(
+            text, [[value[name] for name in names] for value in values]
+        )
+        cursor.close()
 
     def _trim_revisions(self) -> None:
         seen = tables.revisions.c.seen_at
@@ -599,7 +645,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     """FULL: with NORMAL a power cut may take back commits that were already acted upon."""
     for pragma in (
         "journal_mode = WAL",
-        "synchronous = FULL",  # SYNCED
+        *PATIENT,
         "foreign_keys = ON",
         "cache_size = -2048",
         "journal_size_limit = 4194304",
@@ -609,7 +655,19 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    _raw(connection).execute("BEGIN").close()
+
+
+def _set(connection: sa.Connection, pragmas: Sequence[str]) -> None:
+    if connection.dialect.name == "sqlite":
+        raw = _raw(connection)
+        for pragma in pragmas:
+            raw.execute(f"PRAGMA {pragma}").close()
+
+
+def _raw(connection: sa.Connection) -> Any:
+    """The driver's own, past SQLAlchemy, which takes longer for a statement than SQLite does."""
+    return connection.connection.dbapi_connection
 
 
 _DISK = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO})

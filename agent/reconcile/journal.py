@@ -1,4 +1,5 @@
-"""Collects what a pass has to remember and writes it in one go, in a thread, the newest only.
+"""Collects what a pass has to remember and writes it in one go, the newest only: what is small at once, into
+the kernel's memory, from where it comes to the disk meanwhile; what is not in a thread.
 
 Called by `loop`. A store that cannot be written (a full disk) holds nothing up: what waits is kept,
 bounded, and tried again. One that was damaged, and is fresh now, gets all that is known.
@@ -36,15 +37,16 @@ class Remembers(Protocol):
 
     def load(self) -> tuple[Mapping[Key, ObjectRecord], Mapping[Key, StatusRecord]]: ...
     def write(self, batch: Batch, *, is_synced: bool = True) -> None: ...
+    def write_at_once(self, batch: Batch) -> bool: ...
     def sync(self) -> None: ...
+    def open_log(self) -> int | None: ...
 
 
 @dataclass(slots=True, eq=False)
 class _Storing:
     """For who waits, each with a future of his own: who goes away takes nothing from the others, and no turn
     of the event loop is between them and this. done: whether it is stored. kept: whether no end of the agent
-    takes it back, for those who are to hear of that before the disk has answered. is_kept: the same for the
-    thread that writes."""
+    takes it back, for those who are to hear of that before the disk has answered. is_kept: it is so."""
 
     done: list[asyncio.Future[bool]] = field(default_factory=list)
     kept: list[asyncio.Future[bool]] = field(default_factory=list)
@@ -91,8 +93,7 @@ class Journal:
         self.notes = Notes(self._soon)
         self._writer: asyncio.Task[None] | None = None
         self._syncer: asyncio.Task[None] | None = None
-        self._syncing: asyncio.Task[bool] | None = None
-        self._is_unsynced = False  # something is written that a power cut would take back
+        self._written = self._synced = 0  # transactions, and how many of them no power cut takes back
         self._writing = Writer()
         self._current: _Write | None = None
         self._next: _Storing | None = None  # what comes during a write is the next one
@@ -100,6 +101,7 @@ class Journal:
         self._soon_again = asyncio.Event()
         self._hastening: asyncio.TimerHandle | None = None
         self._being_written: tuple[EventRecord, ...] = ()
+        self._held: deque[tuple[EventRecord, bool]] = deque(maxlen=MAX_WAITING_EVENTS)
         self._tell: Callable[[EventRecord], bool] | None = None
         self._last_event_id = 0
         self.dropped_events = 0  # that found no room here while the store could not be written
@@ -129,12 +131,28 @@ class Journal:
         self._events.append(event)
         self._soon()
         if self._tell is not None and not self._failures:
-            is_told = (is_told_first or not event.happenings) and self._tell(event)
-            if event.happenings and not is_told:
-                self._soon_again.set()
-            elif event.happenings and self._hastening is None:
-                self._hastening = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._hasten)
+            self._held.append((event, is_told_first))
+            self._tell_held()
         return event
+
+    def _tell_held(self) -> None:
+        """Not while the disk is still to answer for a wish: what is done for it meanwhile a power cut may
+        take back, and whoever wished it hears of it first."""
+        if self._current is not None and self._current.storing.is_kept:
+            return
+        while self._held:
+            event, is_told_first = self._held.popleft()
+            if self._tell is not None and not self._failures:
+                self._tell_follower(event, self._tell, is_told_first=is_told_first)
+
+    def _tell_follower(
+        self, event: EventRecord, tell: Callable[[EventRecord], bool], *, is_told_first: bool
+    ) -> None:
+        is_told = (is_told_first or not event.happenings) and tell(event)
+        if event.happenings and not is_told:
+            self._soon_again.set()
+        elif event.happenings and self._hastening is None:
+            self._hastening = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._hasten)
 
     def _hasten(self) -> None:
         self._hastening = None
@@ -175,6 +193,10 @@ class Journal:
         during one is the next."""
         self._tell = tell
 
+    def look(self) -> None:
+        """The disk may have answered by now."""
+        self._writing.look()
+
     def try_again(self) -> None:
         """What kept the store from being written may be over."""
         self._failures = 0
@@ -197,6 +219,10 @@ class Journal:
 
     def _is_waiting(self) -> bool:
         return self.waiting > 0
+
+    @property
+    def _is_unsynced(self) -> bool:
+        return self._written > self._synced
 
     async def flush(self, *, is_synced: bool = True) -> bool:
         """Write all that waits; True when it is stored. Unless is_synced, what was only seen and done reaches
@@ -233,32 +259,49 @@ class Journal:
         return done
 
     def _begin(self, storing: _Storing) -> None:
-        """Take what waits, and have it written in the thread."""
+        """Take what waits, and have it written."""
         batch, is_synced = self._take(), storing.is_synced
         if batch:
             write = _Write(batch, storing, is_synced=is_synced or not self._in_thread or not batch.is_history)
             self._current, self._being_written = write, batch.events
-            self._hand_over(write)
+            if not self._in_thread:
+                self._on_written(write, _error_of(self._store, write))
+            elif not self._write_at_once(write):
+                self._hand_over(write)
         elif is_synced and self._is_unsynced:
             self._current = _Write(batch, storing, is_synced=True)
-            self._syncing = asyncio.get_running_loop().create_task(self._sync())
-            self._syncing.add_done_callback(
-                lambda task: self._end(storing, is_stored=not task.cancelled() and task.result())
-            )
+            self._sync(lambda is_stored: self._end(storing, is_stored=is_stored))
         else:
             _tell(storing, is_stored=True)
 
+    def _write_at_once(self, write: _Write) -> bool:
+        """Here and now: to hand it to the thread would take longer. False where it would have to wait for
+        something, and while the disk makes others wait."""
+        storing = write.storing
+        if self._writing.is_slow:
+            return False
+        try:
+            if not self._store.write_at_once(write.batch):
+                return False
+        except Exception as error:  # as in the thread
+            self._on_written(write, error)
+            return True
+        storing.is_kept = True
+        _set(storing.kept, True)
+        if write.is_synced:
+            self._writing.sync(self._store, functools.partial(self._on_written, write))
+        else:
+            self._on_written(write, None)
+        return True
+
     def _hand_over(self, write: _Write) -> None:
-        if not self._in_thread:
-            self._on_written(write, _error_of(self._store, write))
-            return
-        kept, loop = write.storing.kept, asyncio.get_running_loop()
+        storing, loop = write.storing, asyncio.get_running_loop()
 
         def on_kept() -> None:
             with contextlib.suppress(RuntimeError):  # the event loop is closed
-                loop.call_soon_threadsafe(_set, kept, True)
+                loop.call_soon_threadsafe(_set, storing.kept, True)
 
-        work = functools.partial(_error_of, self._store, write, on_kept if kept else None)
+        work = functools.partial(_error_of, self._store, write, on_kept if storing.kept else None)
         self._writing.begin(work, functools.partial(self._on_written, write))
 
     def _on_written(self, write: _Write, error: Exception | None) -> None:
@@ -271,17 +314,18 @@ class Journal:
             self._failures += 1
             self._on_error(error)
         else:
-            self._is_unsynced = not write.is_synced
-            if self._is_unsynced:
-                self._sync_soon()  # whether it can be stored is known then
+            self._written += 1
+            if write.is_synced:
+                self._synced, self._failures = self._written, 0
             else:
-                self._failures = 0
+                self._sync_soon()  # whether it can be stored is known then
         self._end(write.storing, is_stored=error is None)
 
     def _end(self, storing: _Storing, *, is_stored: bool) -> None:
         """And begin with what came meanwhile."""
         self._current = None
         _tell(storing, is_stored=is_stored)
+        self._tell_held()
         if self._next is not None:
             following, self._next = self._next, None
             self._begin(following)
@@ -295,21 +339,22 @@ class Journal:
         while self._is_unsynced:
             await asyncio.sleep(self._wait_seconds)
             if self._is_unsynced:
-                await self._sync()
+                synced: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                self._sync(functools.partial(_set, [synced]))
+                await synced
 
-    async def _sync(self) -> bool:
-        self._is_unsynced = False  # from here on by what is written meanwhile
-        try:
-            await asyncio.to_thread(self._store.sync)
-        except BaseException as error:
-            self._is_unsynced = True
-            if not isinstance(error, Exception):
-                raise
-            self._failures += 1
-            self._on_error(error)
-            return False
-        self._failures = 0
-        return True
+    def _sync(self, done: Callable[[bool], None]) -> None:
+        reached = self._written  # and not what is written meanwhile
+
+        def on_end(error: Exception | None) -> None:
+            if error is None:
+                self._synced, self._failures = max(self._synced, reached), 0
+            else:
+                self._failures += 1
+                self._on_error(error)
+            done(error is None)
+
+        self._writing.sync(self._store, on_end)
 
     def _take(self) -> Batch:
         images, images_forgotten = self.notes.take()

@@ -298,9 +298,10 @@ class Loop:
         if record is not None and record.owner != owner and not record.deleting:
             raise Conflict("put", str(wanted.key), f"{record.file} wants it", "change the manifest")
 
-    async def remove(self, key: Key, last: Object | None = None) -> None:
+    async def remove(self, key: Key, last: Object | None = None, *, is_done_meanwhile: bool = False) -> None:
         """One object of owner "api" no longer wanted. Returns when stored. `NotFound`; `Conflict` when
-        a manifest owns it. last: what is wanted of it on its way out, in the same transaction."""
+        a manifest owns it. last: what is wanted of it on its way out, in the same transaction.
+        is_done_meanwhile: see `_change`."""
         record = self._record_of("remove", key)
         if record.owner == "git":
             raise Conflict("remove", str(key), f"{record.file} wants it", "remove it from the manifest")
@@ -310,7 +311,8 @@ class Loop:
         if last is not None:
             self._know.inventory.want(last, API_OWNER, "", now)
         self._know.inventory.let_go(key, "", now)
-        await self._change([key, *self._know.inventory.keep_default_network(now)])
+        changed = [key, *self._know.inventory.keep_default_network(now)]
+        await self._change(changed, is_done_meanwhile=is_done_meanwhile)
 
     async def hand_over(self, key: Key, wanted: Object) -> None:
         """Let the containers of this object of owner "api" be that one's as soon as a manifest wants it just
@@ -354,6 +356,7 @@ class Loop:
                 know.wake(key)
         self._work_now(keys)
         if stored is not None:
+            know.journal.look()
             await stored
 
     # --- what operators ask; NotFound when there is no such object --------------------------------

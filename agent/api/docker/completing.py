@@ -11,19 +11,22 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from agent.first_step import eager
+
 T = TypeVar("T")
 
 _under_way: set[asyncio.Task[Any]] = set()  # asyncio itself holds its tasks weakly
 
 
 async def completed(work: Coroutine[Any, Any, T]) -> T:
-    """Its result. It goes on when the caller is cancelled; how it ends is then nobody's to hear."""
+    """Its result. It goes on when the caller is cancelled; how it ends is then nobody's to hear. What waits
+    for nothing is done in the caller's turn."""
     return await asyncio.shield(begun(work))
 
 
 def begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """It goes on, and nobody need wait for it."""
-    task = asyncio.get_running_loop().create_task(work)
+    task = eager(work)
     _under_way.add(task)
     task.add_done_callback(_finish)
     return task

@@ -130,9 +130,12 @@ def why_not(op: str, key: Key, verdict: Verdict, failure: Failure | None) -> Set
     return Conflict(op, key.name, verdict.message or verdict.reason)
 
 
-async def let_go(context: Context, key: Key, last: AnySpec | None = None) -> None:
+async def let_go(
+    context: Context, key: Key, last: AnySpec | None = None, *, is_done_meanwhile: bool = False
+) -> None:
     """Do not want it any more; returns when nothing is left of it. What is gone already is as asked. Conflict
-    when somebody came to want it again. last: what is wanted of it on its way out."""
+    when somebody came to want it again. last: what is wanted of it on its way out. is_done_meanwhile: see
+    `Loop._change`."""
 
     def is_over() -> bool:
         record = context.loop.objects().get(key)
@@ -140,7 +143,8 @@ async def let_go(context: Context, key: Key, last: AnySpec | None = None) -> Non
 
     if key in context.loop.objects():
         before = context.loop.verdict_of(key)
-        await context.loop.remove(key, _object(key, last) if last is not None else None)
+        wanted = _object(key, last) if last is not None else None
+        await context.loop.remove(key, wanted, is_done_meanwhile=is_done_meanwhile)
         await wait(context, key, is_over, "remove", before=before)
         if key in context.loop.objects():
             raise Conflict("remove", key.name, "it is wanted again meanwhile")

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from agent.reconcile import writer
 from agent.reconcile.journal import Journal
 from store.records import Batch, EventRecord, Happening, Key, ObjectRecord, StatusRecord
 from store.store import Store
@@ -113,11 +116,14 @@ async def test_who_waits_for_a_write_and_goes_away_takes_nothing_along(tmp_path:
 
 
 class Disk:
-    """A store that tells what reached it, and what of that a power cut would leave."""
+    """A store that tells what reached it, and what of that a power cut would leave. has_time: whether it
+    writes at once what it is given so."""
 
     last_event_id = 0
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_time: bool = False) -> None:
+        self.has_time = has_time
+        self.writers: list[threading.Thread] = []
         self.written: list[str] = []
         self.safe = 0
         self.error: Exception | None = None
@@ -128,11 +134,20 @@ class Disk:
         return {}, {}
 
     def write(self, batch: Batch, *, is_synced: bool = True) -> None:
+        self.writers.append(threading.current_thread())
         self.written += [event.message for event in batch.events]
         self.written += [str(record.key) for record in (*batch.objects, *batch.statuses)]
         if is_synced:
             assert self.answers.wait(20)
             self.safe = len(self.written)
+
+    def write_at_once(self, batch: Batch) -> bool:
+        if self.has_time:
+            self.write(batch, is_synced=False)
+        return self.has_time
+
+    def open_log(self) -> int | None:
+        return None
 
     def sync(self) -> None:
         assert self.answers.wait(20)
@@ -315,4 +330,134 @@ async def test_what_cannot_be_written_is_no_more_than_tried() -> None:
     del disk.write  # type: ignore[misc]
     assert await journal.flush()
     assert disk.written == ["one", str(WEB)]
+    await journal.close()
+
+
+# --- what is written at once ------------------------------------------------------------------------
+
+
+async def test_what_is_small_is_written_where_it_is_asked_for_and_the_disk_is_waited_for_elsewhere() -> None:
+    disk, objects = Disk(has_time=True), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, [])
+    disk.answers.clear()
+    journal.object_changed(WEB)
+    stored = asyncio.ensure_future(journal.flush())
+    await asyncio.sleep(0)
+    assert (disk.written, disk.writers) == ([str(WEB)], [threading.main_thread()])
+    await asyncio.sleep(0.01)
+    assert not stored.done()
+    disk.answers.set()
+    assert await stored and disk.safe == 1
+    await journal.close()
+
+
+async def test_what_is_kept_at_once_goes_on_in_the_same_turn() -> None:
+    disk, objects = Disk(has_time=True), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, [])
+    disk.answers.clear()
+    journal.object_changed(WEB)
+    keeping = journal.keep()
+    try:
+        keeping.send(None)
+    except StopIteration as done:
+        stored = done.value
+    assert disk.written == [str(WEB)] and not stored.done()
+    disk.answers.set()
+    assert await stored and disk.safe == 1
+    await journal.close()
+
+
+async def test_what_cannot_be_written_at_once_goes_to_the_thread() -> None:
+    disk, objects = Disk(), {WEB: object_of(WEB)}
+    journal = journal_of(disk, objects, [])
+    journal.object_changed(WEB)
+    assert await journal.flush()
+    assert disk.writers and threading.main_thread() not in disk.writers
+    await journal.close()
+
+
+async def test_nothing_is_written_at_once_while_the_disk_makes_others_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writer, "SLOW_SECONDS", 0.0)
+    disk = Disk(has_time=True)
+    journal = journal_of(disk, {}, [])
+    journal.event(an_event("one"))
+    assert await journal.flush(is_synced=False)
+    disk.answers.clear()
+    await until(lambda: journal._writing.is_slow)
+    journal.event(an_event("two"))
+    assert await journal.flush(is_synced=False)
+    assert [thread is threading.main_thread() for thread in disk.writers] == [True, False]
+    disk.answers.set()
+    await journal.close()
+
+
+async def test_who_asks_for_what_is_stored_waits_for_a_disk_that_was_asked_before() -> None:
+    disk = Disk(has_time=True)
+    journal = journal_of(disk, {}, [])
+    disk.answers.clear()
+    journal.event(an_event("one"))
+    await until(lambda: disk.written == ["one"])
+    await until(lambda: bool(journal._writing._syncs))
+    asked = asyncio.ensure_future(journal.flush())
+    await asyncio.sleep(0.02)
+    assert not asked.done() and not disk.safe
+    disk.answers.set()
+    assert await asked and disk.safe == 1
+    await journal.close()
+
+
+@pytest.mark.parametrize("has_time", [True, False])
+async def test_what_is_done_for_a_wish_is_told_when_the_disk_has_answered_for_it(has_time: bool) -> None:
+    """And after whoever wished it."""
+    disk, objects, order = Disk(has_time=has_time), {WEB: object_of(WEB)}, list[str]()
+
+    def tell(event: EventRecord) -> bool:
+        order.append(event.message)
+        return True
+
+    async def wish() -> None:
+        stored = await journal.keep()
+        made = replace(an_event("made"), happenings=(Happening("volume", "create", "data", {}),))
+        journal.event(made, is_told_first=True)
+        journal.event(an_event("nothing that anybody hears of"))
+        order.append("done")
+        await stored
+
+    journal = journal_of(disk, objects, [])
+    journal.followed_by(tell)
+    disk.answers.clear()
+    journal.object_changed(WEB)
+    wishing = asyncio.ensure_future(wish())
+    await until(lambda: order == ["done"])
+    await asyncio.sleep(0.02)
+    assert order == ["done"]
+    disk.answers.set()
+    await wishing
+    assert order == ["done", "made", "nothing that anybody hears of"]
+    await until(lambda: disk.safe == len(disk.written) == 3)
+    await journal.close()
+
+
+async def test_what_a_refusing_disk_held_back_is_told_with_what_is_stored() -> None:
+    disk, errors, objects, told = Disk(has_time=True), list[Exception](), {WEB: object_of(WEB)}, list[str]()
+
+    def tell(event: EventRecord) -> bool:
+        told.append(event.message)
+        return True
+
+    journal = journal_of(disk, objects, errors)
+    journal.followed_by(tell)
+    disk.error = OSError("broken")
+    journal.object_changed(WEB)
+    stored = await journal.keep()
+    journal.event(
+        replace(an_event("made"), happenings=(Happening("volume", "create", "data", {}),)), is_told_first=True
+    )
+    assert not await stored
+    assert (told, disk.written) == ([], [str(WEB)])
+    disk.error = None
+    assert await journal.flush()
+    assert disk.written == [str(WEB), "made", str(WEB)] or disk.written == [str(WEB), str(WEB), "made"]
     await journal.close()

@@ -46,11 +46,12 @@ async def never(is_so: Callable[[], bool]) -> None:
         assert not is_so()
 
 
+@pytest.mark.parametrize("has_time", [True, False])
 @pytest.mark.parametrize("meanwhile", [True, False])
 async def test_a_volume_is_made_while_the_disk_is_waited_for_and_told_of_when_it_has_answered(
-    meanwhile: bool,
+    meanwhile: bool, has_time: bool
 ) -> None:
-    disk = Disk()
+    disk = Disk(has_time=has_time)
     async with running(disk) as (loop, engine):
         disk.answers.clear()
         wish = asyncio.ensure_future(loop.put(volume(), is_done_meanwhile=meanwhile))
