@@ -463,10 +463,11 @@ class NativeEngine:
             user = self._index.get("delete volume", id).config.name
             raise Conflict("delete volume", name, f"{user} uses it", "delete that one first")
         await self.volume_mounts.free(name)
-        if self.volumes.is_empty(name):
-            self.volumes.delete(name)
-        else:
-            await asyncio.to_thread(self.volumes.delete, name)
+        if (gone := self.volumes.hide(name)) and not self.volumes.delete_empty(name, gone):
+            await asyncio.to_thread(self.volumes.delete_hidden, name, gone)
+
+    def is_volume_empty(self, name: str) -> bool:
+        return self.volumes.is_empty(name)
 
     def volume_users(self) -> dict[str, str]:
         """Volume -> the name of a container that has it."""

@@ -90,7 +90,7 @@ class Volumes:
         try:
             is_new = _made(directory)
             _made(f"{directory}/{DATA}")
-            self._write(volume)
+            self._write(volume, is_new=is_new)
         except OSError as error:
             if is_new:  # a directory without a record would be taken for a volume
                 with contextlib.suppress(OSError):
@@ -102,29 +102,51 @@ class Volumes:
     def delete(self, name: str) -> None:
         """Remove a volume with its data; nothing when it is gone. The caller sees to it that nobody
         uses it. Crash-safe: it vanishes from the list first."""
-        volume = self._volumes.get(name)
-        if volume is None:
-            return
+        if (gone := self.hide(name)) and not self.delete_empty(name, gone):
+            self.delete_hidden(name, gone)
+
+    def hide(self, name: str) -> str:
+        """The first step of a removal: it is no volume any more. Where it is until the last step; "" for one
+        that is gone."""
+        if name not in self._volumes:
+            return ""
         gone = f"{self._root}/.gone-{name}"
         try:
             remove_tree(gone)
             os.rename(f"{self._root}/{name}", gone)  # noqa: PTH104
-            del self._volumes[name]
-            self._states.pop(name, None)
+        except OSError as error:
+            raise _unwritten("delete volume", name, error, self._root) from error
+        del self._volumes[name]
+        self._states.pop(name, None)
+        return gone
+
+    def delete_empty(self, name: str, gone: str) -> bool:
+        """The last step, of one with nothing in it, which takes no time. False when it has something."""
+        try:
+            os.rmdir(f"{gone}/{DATA}")  # noqa: PTH106
+            os.unlink(f"{gone}/{RECORD}")  # noqa: PTH108
+            os.rmdir(gone)  # noqa: PTH106
+        except OSError:  # `delete_hidden` says why
+            return False
+        return True
+
+    def delete_hidden(self, name: str, gone: str) -> None:
+        """The last step, of any: may take long (a thread's work)."""
+        try:
             remove_tree(gone)
         except OSError as error:
             raise _unwritten("delete volume", name, error, self._root) from error
 
     def is_empty(self, name: str) -> bool:
-        """Whether it has nothing in it, and nothing is mounted on it: it is removed in no time."""
+        """Whether nothing is lost with it: it has nothing in it, and the next of that name is the same."""
         volume = self._volumes.get(name)
-        if volume is None or volume.options:
+        if volume is None or volume.options or volume.is_filled:
             return volume is None
         try:
             with os.scandir(f"{self._root}/{name}/{DATA}") as entries:
                 return next(entries, None) is None
-        except OSError:  # `delete` says why
-            return True
+        except OSError:
+            return False
 
     def list(self) -> tuple[VolumeState, ...]:
         return tuple(self._state(volume) for volume in self._volumes.values())
@@ -234,16 +256,18 @@ class Volumes:
         self._write(self._volumes[name])
         return devices
 
-    def _write(self, volume: _Volume) -> None:
+    def _write(self, volume: _Volume, *, is_new: bool = False) -> None:
+        """is_new: nobody reads half of it, since without a record it would be half-made as well."""
         path = f"{self._root}/{volume.name}/{RECORD}"
-        temporary = f"{path.removesuffix('.json')}.new"
+        temporary = path if is_new else f"{path.removesuffix('.json')}.new"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
                 disk.write_all(descriptor, json.dumps(volume.to_json()).encode())
             finally:
                 os.close(descriptor)
-            os.rename(temporary, path)  # noqa: PTH104
+            if not is_new:
+                os.rename(temporary, path)  # noqa: PTH104
         except OSError:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)  # noqa: PTH108

@@ -440,6 +440,9 @@ class FakeEngine:
         self._volumes.pop(name, None)
         self._end("delete_volume", name)
 
+    def is_volume_empty(self, name: str) -> bool:
+        return True
+
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return tuple(state for _, state in self._volumes.values())
 

@@ -116,7 +116,7 @@ async def _make(context: Context, key: Key, spec: VolumeSpec, scope: Scope | Non
     wanted, wish = context.loop.wanted_as("volume", spec.name), None
     if wanted is None:
         claim(context, scope, Use(volumes=1), but=key)
-        wish = wishes.put(context, key, spec)
+        wish = wishes.put(context, key, spec, is_done_meanwhile=True)
 
     def is_made() -> bool:
         return _find(context, spec.name) is not None
@@ -166,7 +166,9 @@ async def _remove(context: Context, state: VolumeState, key: Key | None, record:
         return
     if coming := context.loop.users_of(key):  # since it was looked at
         raise Conflict("", "", f"remove {state.name}: volume is in use - [{coming[0].name}]")
-    await wishes.let_go(context, key, VolumeSpec.model_validate({**record.spec, "keep": False}))
+    last = VolumeSpec.model_validate({**record.spec, "keep": False})
+    is_empty = context.engine.is_volume_empty(state.name)
+    await wishes.let_go(context, key, last, is_done_meanwhile=is_empty)
     if _find(context, state.name) is not None:  # it was not made for that wish
         await context.engine.delete_volume(state.name)
         context.loop.things_changed()
@@ -179,7 +181,7 @@ async def prune(request: web.Request) -> web.Response:
     takes_all = flag_of(filters, "all") or version_of(request) < ANONYMOUS_ALONE
     deleted, freed = [], 0
     for state in _unused(context, filters, takes_all=bool(takes_all)):
-        size = 0 if state.options else await _size_of(state)
+        size = 0 if state.options else await _size_of(context, state)
         key, record = _owner_of(context, state)
         try:
             await completed(_remove(context, state, key, record))
@@ -190,8 +192,10 @@ async def prune(request: web.Request) -> web.Response:
     return json_answer({"VolumesDeleted": deleted, "SpaceReclaimed": freed})
 
 
-async def _size_of(state: VolumeState) -> int:
+async def _size_of(context: Context, state: VolumeState) -> int:
     deadline = time.monotonic() + COUNT_SECONDS
+    if context.engine.is_volume_empty(state.name):
+        return disk_use.count(Path(state.path), deadline, time.time()).bytes
     return (await asyncio.to_thread(disk_use.count, Path(state.path), deadline, time.time())).bytes
 
 
