@@ -7,6 +7,7 @@ written. Standard library only; touches nothing.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -119,9 +120,15 @@ def device_writes(resources: Mapping[str, Any], hierarchies: Hierarchies) -> tup
     """The device list for cgroup v1; empty where devices are not a v1 hierarchy."""
     if "devices" not in hierarchies.v1:
         return ()
+    return _device_writes(tuple(tuple(rule.items()) for rule in resources.get("devices") or ()))
+
+
+@functools.lru_cache(maxsize=32)
+def _device_writes(rules: tuple[tuple[tuple[str, Any], ...], ...]) -> tuple[Write, ...]:
+    """Most containers have the same."""
     return tuple(
         Write("devices", "devices.allow" if rule.allow else "devices.deny", str(rule))
-        for rule in parse_rules(resources.get("devices") or ())
+        for rule in parse_rules(map(dict, rules))
     )
 
 

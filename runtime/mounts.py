@@ -9,6 +9,7 @@ library only; never takes a path of a container as a string to mount(2).
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import stat
@@ -123,7 +124,27 @@ class Mount(NamedTuple):
 
 def parse_mounts(mounts: Iterable[Mapping[str, Any]], bundle: str) -> tuple[Mount, ...]:
     """The values of an OCI `mounts` array. A relative source of a bind is below the bundle."""
-    return tuple(parse_mount(mount, bundle) for mount in mounts)
+    return tuple(_parse_known(mount) or parse_mount(mount, bundle) for mount in mounts)
+
+
+def _parse_known(mount: Mapping[str, Any]) -> Mount | None:
+    """One of the file systems that nearly all containers have, parsed once; None for a bind."""
+    kind = mount.get("type")
+    if kind not in _FILE_SYSTEMS:
+        return None
+    return _parse_file_system(
+        mount["destination"], kind, mount.get("source", ""), tuple(mount.get("options") or ())
+    )
+
+
+_FILE_SYSTEMS = frozenset(["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"])
+
+
+@functools.lru_cache(maxsize=64)
+def _parse_file_system(target: str, kind: str, source: str, options: tuple[str, ...]) -> Mount | None:
+    if "bind" in options or "rbind" in options:
+        return None
+    return parse_mount({"destination": target, "type": kind, "source": source, "options": options})
 
 
 def parse_mount(mount: Mapping[str, Any], bundle: str = "") -> Mount:
@@ -585,8 +606,9 @@ def cgroup_tree(directories: Sequence[tuple[str, str]], mount: Mount, target: in
     programs expect them. Binds of the own directory show no other cgroup, with or without a namespace.
     """
     if len(directories) == 1 and not directories[0][0]:
-        tree = _cgroup(directories[0][1], mount)
+        tree = bind_tree(sys_.AT_FDCWD, directories[0][1])
         try:
+            sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, attributes(mount.flags) & ~_ATIME)
             attach(tree, target)
         except BaseException:
             os.close(tree)
@@ -596,27 +618,17 @@ def cgroup_tree(directories: Sequence[tuple[str, str]], mount: Mount, target: in
     try:
         attach(base, target)
         for name, directory in directories:
-            tree = _cgroup(directory, mount)
+            tree = bind_tree(sys_.AT_FDCWD, directory)
             try:
                 attach_in_new(tree, base, name)
             finally:
                 os.close(tree)
-        if mount.flags & sys_.MS_RDONLY:
-            sys_.mount_setattr(base, "", sys_.AT_EMPTY_PATH, sys_.MOUNT_ATTR_RDONLY)
+        everywhere = sys_.AT_EMPTY_PATH | sys_.AT_RECURSIVE
+        sys_.mount_setattr(base, "", everywhere, attributes(mount.flags) & ~_ATIME)
     except BaseException:
         os.close(base)
         raise
     return base
-
-
-def _cgroup(directory: str, mount: Mount) -> int:
-    tree = bind_tree(sys_.AT_FDCWD, directory)
-    try:
-        sys_.mount_setattr(tree, "", sys_.AT_EMPTY_PATH, attributes(mount.flags) & ~_ATIME)
-    except BaseException:
-        os.close(tree)
-        raise
-    return tree
 
 
 def copy_up(source: int, tree: int, depth: int = 0) -> None:

@@ -7,6 +7,7 @@ library only; touches neither files nor the kernel.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import resource
 from collections.abc import Collection, Iterable, Sequence
@@ -119,6 +120,7 @@ def may_route(add: Sequence[str], drop: Sequence[str], privileged: bool = False)
     return False
 
 
+@functools.lru_cache(maxsize=64)
 def sysctl_path(key: str, *, own_network: bool, own_ipc: bool, own_uts: bool) -> str:
     """The path below /proc/sys of a sysctl that belongs to a namespace of the container.
 

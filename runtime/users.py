@@ -56,7 +56,7 @@ def parse_id(text: str) -> int | None:
 def parse_passwd(data: bytes) -> Iterator[Passwd]:
     """Entries of an /etc/passwd, as far as they are asked for: most look for root, who is the first.
     Malformed lines are skipped, as libc does."""
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+    for line in _lines(data.decode("utf-8", "surrogateescape")):
         fields = line.split(":")
         if len(fields) < 6 or not fields[0] or line[0] == "#":
             continue
@@ -69,9 +69,7 @@ def parse_group(data: bytes, names: Sequence[str]) -> list[Group]:
     """Entries of an /etc/group that are of one of these names, or may have one as a member. Malformed lines
     are skipped, and those that hold none of the names are not taken apart."""
     found = []
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        if not any(map(line.__contains__, names)):
-            continue
+    for line in _lines_with(data.decode("utf-8", "surrogateescape"), names):
         fields = line.split(":")
         if len(fields) < 4 or not fields[0] or line[0] == "#":
             continue
@@ -79,6 +77,29 @@ def parse_group(data: bytes, names: Sequence[str]) -> list[Group]:
         if gid is not None:
             found.append(Group(fields[0], gid, tuple(filter(None, fields[3].split(",")))))
     return found
+
+
+def _lines(text: str) -> Iterator[str]:
+    """One at a time: a forked child pays for the memory of all others."""
+    at = 0
+    while (end := text.find("\n", at)) >= 0:
+        yield text[at:end]
+        at = end + 1
+    yield text[at:]
+
+
+def _lines_with(text: str, words: Sequence[str]) -> Iterator[str]:
+    """Those that hold one of the words, in their order; a word has no line break."""
+    starts = set()
+    for word in words:
+        at = text.find(word)
+        while at >= 0:
+            starts.add(text.rfind("\n", 0, at) + 1)
+            end = text.find("\n", at)
+            at = text.find(word, end + 1) if end >= 0 else -1
+    for start in sorted(starts):
+        end = text.find("\n", start)
+        yield text[start:] if end < 0 else text[start:end]
 
 
 def _file_id(text: str) -> int | None:

@@ -55,6 +55,9 @@ __all__ = [
 ]
 
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
 class LaunchRequest(NamedTuple):
     """A container to start.
 
@@ -77,7 +80,7 @@ class LaunchRequest(NamedTuple):
     seccomp: bytes | None = None
     gate_socket: int = -1
     keep_descriptors: int = 0
-    state: Mapping[str, Any] = MappingProxyType({})
+    state: Mapping[str, Any] = _NOTHING
     says_ready: bool = True
 
 
@@ -145,8 +148,11 @@ def build(request: LaunchRequest) -> Prepared:
     Apart from `fork`, so that several are built and then forked one right after the other: every page
     that this interpreter writes to after a fork is copied first, and building writes to hundreds.
     """
-    plan = prepare(request.config, request.bundle, request.seccomp)
-    resources = (request.config.get("linux") or {}).get("resources") or {}
+    config = request.config
+    plan = prepare(config, request.bundle, request.seccomp)
+    # It goes before the fork: to free it after that copies each page that it is on.
+    request = request._replace(config=_NOTHING)
+    resources = (config.get("linux") or {}).get("resources") or {}
     directories = cgroups.create(plan.cgroup, resources) if plan.cgroup else ()
     # Only a terminal has something to say before the fork. A pair that is made later is not copied into
     # the children of those that are forked before, who would hold its end open.
@@ -160,7 +166,7 @@ def build(request: LaunchRequest) -> Prepared:
         if plan.id_maps[0] or plan.hooks or _joined(plan) & syscalls.CLONE_NEWUSER:
             return prepared
         prepared = _build(prepared)
-        _confirm_joined(request.config)
+        _confirm_joined(config)
         return prepared
     except BaseException:
         prepared.close()

@@ -7,8 +7,9 @@ Standard library only. Reads no file of a container.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # signal's own makes an enum of each answer
+import functools
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -244,9 +245,7 @@ def prepare_process(
     if not cwd.startswith("/"):
         raise Invalid("start", f"working directory {cwd}", "not an absolute path", "begin it with /")
     user = process.get("user") or {}
-    caps = {
-        name: security.capability_mask(each) for name, each in (process.get("capabilities") or {}).items()
-    }
+    caps = {name: _mask(tuple(each)) for name, each in (process.get("capabilities") or {}).items()}
     bounding = caps.get("bounding", 0)
     size = process.get("consoleSize")
     (program, told), seccomp_flags = _seccomp(config, seccomp)
@@ -258,7 +257,7 @@ def prepare_process(
         gid=_id(user.get("gid", 0)),
         groups=tuple(_id(each) for each in user.get("additionalGids") or ()),
         lookup=_lookup(user, config),
-        drop=tuple(number for number in range(len(security.CAPABILITIES)) if not bounding >> number & 1),
+        drop=_numbers_not_in(bounding),
         effective=caps.get("effective", 0),
         permitted=caps.get("permitted", 0),
         inheritable=caps.get("inheritable", 0),
@@ -275,6 +274,17 @@ def prepare_process(
         seccomp_flags=seccomp_flags,
         ignored=_ignored_signals(),
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _mask(names: tuple[str, ...]) -> int:
+    """Most containers have the same few."""
+    return security.capability_mask(names)
+
+
+@functools.lru_cache(maxsize=64)
+def _numbers_not_in(mask: int) -> tuple[int, ...]:
+    return tuple(number for number in range(len(security.CAPABILITIES)) if not mask >> number & 1)
 
 
 def with_arguments(plan: ProcessPlan, arguments: Sequence[str]) -> ProcessPlan:
@@ -387,4 +397,4 @@ def _split(whole: bytes) -> tuple[bytes, bytes]:
 
 def _ignored_signals() -> tuple[int, ...]:
     """An ignored signal stays ignored over exec(2), and Python ignores SIGPIPE and SIGXFSZ."""
-    return tuple(number for number in range(1, 32) if signal.getsignal(number) is signal.SIG_IGN)
+    return tuple(number for number in range(1, 32) if _signal.getsignal(number) == _signal.SIG_IGN)

@@ -246,17 +246,15 @@ def enter_directory(process: ProcessPlan, root: int, may_make: bool) -> None:
 
 def _restrict(process: ProcessPlan) -> None:
     """Capabilities and the filter, in the order that needs the filter to allow the least."""
-    final = (process.effective, process.permitted, process.inheritable)
     needs_admin = bool(process.seccomp) and not process.no_new_privileges
     try:
-        held = sys_.capget()
         if needs_admin:
-            if not held.effective & _SYS_ADMIN:  # another user than root
-                least = (process.permitted & held.permitted) | _SYS_ADMIN
+            if os.geteuid():  # root has kept its effective ones
+                least = (process.permitted & sys_.capget().permitted) | _SYS_ADMIN
                 sys_.capset(least, least, 0)
             sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
             _have_told(process.seccomp_told)
-        _set_capabilities(held.permitted, *final, process.ambient)
+        _set_capabilities(process)
         if process.seccomp and not needs_admin:
             sys_.seccomp_set_filter(process.seccomp, process.seccomp_flags)
             _have_told(process.seccomp_told)
@@ -271,13 +269,18 @@ def _have_told(program: bytes) -> None:
             sys_.seccomp_set_filter(program, sys_.SECCOMP_FILTER_FLAG_LOG)
 
 
-def _set_capabilities(held: int, effective: int, permitted: int, inheritable: int, ambient: int) -> None:
-    """held: what is permitted now."""
-    permitted &= held
-    sys_.capset(effective & permitted, permitted, inheritable & held)
+def _set_capabilities(process: ProcessPlan) -> None:
+    """Those of them that are held. Nearly always all are: then what is held is not asked first."""
+    effective, permitted, inheritable = process.effective, process.permitted, process.inheritable
+    try:
+        sys_.capset(effective & permitted, permitted, inheritable)
+    except PermissionError:
+        held = sys_.capget().permitted
+        permitted &= held
+        sys_.capset(effective & permitted, permitted, inheritable & held)
     number = 0
-    while ambient >> number:
-        if ambient >> number & 1:
+    while process.ambient >> number:
+        if process.ambient >> number & 1:
             sys_.prctl(sys_.PR_CAP_AMBIENT, sys_.PR_CAP_AMBIENT_RAISE, number)
         number += 1
 

@@ -139,7 +139,7 @@ def _begin(server: Supervisor, pending: Pending, outcome: launch.Launched | Exce
     container.pid, container.pidfd = outcome.pid, outcome.pidfd
     container.is_child = True
     server.register(container)
-    return Channel(server, container, outcome.channel)
+    return Channel(server, container, outcome.channel, pending.prepared)
 
 
 def refuse(container: Container) -> None:
@@ -174,9 +174,14 @@ def make_fifos(container: Container) -> tuple[int, int, int]:
 
 
 class Channel:
-    """The messages of a child on its way to its program."""
+    """The messages of a child on its way to its program. built: what it was made of, which is freed when the
+    child has let go of the memory that it shares with this process: before, each page of it would be copied.
+    """
 
-    def __init__(self, server: Supervisor, container: Container, channel: socket.socket) -> None:
+    def __init__(
+        self, server: Supervisor, container: Container, channel: socket.socket, built: launch.Prepared
+    ) -> None:
+        self._built: launch.Prepared | None = built
         self._server = server
         self._container = container
         self._channel = channel
@@ -272,6 +277,7 @@ class Channel:
         self._deadline.cancel()
         self._server.loop.forget(self._channel.fileno())
         self._channel.close()
+        self._built = None
         if self._error is None:
             container.begin()
         self._server.reexec_if_wanted()

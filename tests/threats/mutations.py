@@ -34,6 +34,8 @@ from tests.threats.worker_mutations import WORKERS
 
 LAUNCH, CHILD = "runtime/supervisor/launch.py", "runtime/supervisor/child.py"
 PROCESS, ROOTFS = "runtime/supervisor/process.py", "runtime/supervisor/rootfs.py"
+RANGES, RANGES_TEST = "runtime/seccomp_ranges.py", "tests/unit/runtime/test_seccomp_ranges.py"
+CAPABILITY_SETS = "tests/kernel/runtime/test_capability_sets.py"
 MOUNTS, USERS, SECURITY = "runtime/mounts.py", "runtime/users.py", "runtime/security.py"
 BUNDLE, PREPARE = "runtime/bundle.py", "runtime/supervisor/prepare.py"
 T, U, F = "tests/threats", "tests/unit/runtime", "tests/faults"
@@ -110,12 +112,31 @@ MUTATIONS = (
         f"{T}/test_a12_capabilities.py",
     ),
     Mutation(
-        "A12", PROCESS, "sys_.capset(effective & permitted, permitted, inheritable & held)",
-        "sys_.capset(effective & permitted, permitted, permitted)", f"{T}/test_a12_capabilities.py",
+        "A12", PROCESS, "sys_.capset(effective & permitted, permitted, inheritable)\n    except",
+        "sys_.capset(effective & permitted, permitted, permitted)\n    except", f"{T}/test_a12_capabilities.py",
     ),
     Mutation(
-        "A13", "runtime/seccomp.py", "return _unknown_is_enosys(profile, highest) + _export(made)", "return _export(made)",
+        "A12", PROCESS, "        permitted &= held\n        sys_.capset(effective & permitted, permitted, inheritable & held)\n",
+        "", CAPABILITY_SETS,
+    ),
+    Mutation(
+        "A12", PROCESS, "            if os.geteuid():  #", "            if False:  #",
+        "tests/kernel/runtime/test_seccomp_filter.py::test_it_is_loaded_in_a_container",
+    ),
+    Mutation(
+        "A13", "runtime/seccomp.py", "smaller(_unknown_is_enosys(profile, highest) + _export(made))", "smaller(_export(made))",
         "tests/kernel/runtime/test_seccomp_filter.py::test_a_call_from_the_future_does_not_exist",
+    ),
+    Mutation(
+        "A13", RANGES, "found > value if code == _GREATER else found >= value", "found >= value", RANGES_TEST,
+    ),
+    Mutation(
+        "A13", RANGES, "place = self._if(_EQUAL, number, self._place(answer), place)\n", "pass\n", RANGES_TEST,
+    ),
+    Mutation("A13", RANGES, "                mask &= found.value\n", "                pass\n", RANGES_TEST),
+    Mutation(
+        "A13", RANGES, "                if loaded < _FIRST_ARGUMENT:\n                    raise _Unknown\n",
+        "                pass\n", RANGES_TEST,
     ),
     Mutation(
         "A13", "runtime/seccomp.py", "    made.set_attr(2, _errno(pyseccomp, ENOSYS))\n",
@@ -178,7 +199,7 @@ MUTATIONS = (
         "    if False:\n", f"{T}/test_a19_pid_reuse.py",
     ),
     Mutation(
-        "A19", LAUNCH, "        _confirm_joined(request.config)\n", "", f"{T}/test_a19_pid_reuse.py",
+        "A19", LAUNCH, "        _confirm_joined(config)\n", "", f"{T}/test_a19_pid_reuse.py",
     ),
     Mutation(
         "B1", "runtime/removal.py", "_HERE = syscalls.RESOLVE_NO_XDEV | syscalls.RESOLVE_NO_SYMLINKS", "_HERE = 0",

@@ -72,6 +72,9 @@ def test_only_what_may_be_meant_is_taken_apart() -> None:
     data = b"root:x:0:\nrooted:x:1:\nwheel:x:10:web,root\nvideo:x:44:webmaster\n"
     assert [each.name for each in users.parse_group(data, ("root",))] == ["root", "rooted", "wheel"]
     assert users.parse_group(data, ()) == []
+    assert [each.name for each in users.parse_group(data, ("video", "wheel", "web"))] == ["wheel", "video"]
+    assert [each.name for each in users.parse_group(data[:-1], ("master",))] == ["video"]
+    assert len(users.parse_group(data, ("",))) == 4
     found = users.identify("web", (), [users.Passwd("web", 5, 6, "")], partial(users.parse_group, data))
     assert found.groups == (6, 10)
 
