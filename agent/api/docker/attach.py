@@ -24,12 +24,13 @@ from agent.api.docker.events import note_container
 from agent.api.docker.finding import find_container, record_of
 from agent.api.docker.hijack import asks, hijack, take_head, version_of
 from agent.api.docker.log_frames import LogFramer
-from agent.api.docker.logs import Blocks, follow
+from agent.api.docker.logs import SMALL_BYTES, Blocks, follow
 from agent.api.docker.pumps import InputEnd, Send, send_output, take_input
 from agent.api.docker.terminal_size import read_size
 from agent.api.requests import context_of
 from agent.api.upgrade import Upgraded
 from runtime.errors import Conflict
+from runtime.log_blocks import small_log
 from runtime.model import ContainerState
 
 WEBSOCKET_ASKS_SINCE = (1, 42)  # which streams; before, it always got all three
@@ -177,7 +178,13 @@ async def _send_log(
     context: Context, state: ContainerState, wish: AttachWish, streams: Streams, send: Send
 ) -> None:
     framer = LogFramer(frozenset(wish.streams), framed=streams.is_framed, until=streams.stamp)
-    async with Blocks(context.engine.log_directory(state.id)) as blocks:
+    directory = context.engine.log_directory(state.id)
+    whole = small_log(directory, None, SMALL_BYTES)
+    if whole is not None:
+        if frames := framer.frames(whole):
+            await send(memoryview(frames))
+        return
+    async with Blocks(directory) as blocks:
         async for frames in follow(blocks, framer, lambda: False):
             await send(memoryview(frames))
 
