@@ -110,7 +110,7 @@ BUILDS = (
         "            if False:\n", f"{T}::test_c4_a_damaged_entry_is_a_miss",
     ),
     Mutation(
-        "C4", "runtime/images/images.py", "        yield from held(self._root)\n", "",
+        "C4", "runtime/images/needs.py", "    yield from held(content.root)\n", "",
         f"{T}::test_c4_what_the_cache_holds_is_no_garbage_and_what_it_forgot_is",
     ),
 )  # fmt: skip
