@@ -58,7 +58,6 @@ def change(
         _guard(instance, early)
         if alive and old is not None:
             new = _alter(instance, old, new)
-            instance.hosts.mark(new.id)
         else:
             new = build(instance, new, on_bound)
     except BaseException:
@@ -73,6 +72,7 @@ def change(
     instance.table.change(removed=before - after, added=after - before - early)
     for endpoint in (*(old.endpoints if old else ()), *new.endpoints):
         instance.hosts.mark_network(endpoint.network)
+    instance.hosts.mark(new.id)
     return new
 
 
@@ -99,7 +99,6 @@ def _undo(instance: Instance, old: SandboxRecord | None, id: str, early: set[Ele
     instance.whole.discard(id)
     if old is not None:
         instance.enter(old)
-        instance.hosts.mark(old.id)
         instance.table.change(removed=early)
         return
     namespaces.remove(instance.netns_path(id))
@@ -122,7 +121,7 @@ def build(
             namespaces.name(made, path)
         record = dataclasses.replace(record, inode=os.fstat(netns).st_ino, boot=instance.boot)
         instance.enter(record)
-        instance.hosts.write(record)
+        instance.hosts.make(record)
         on_bound()
         _attach(instance, inside, record, instance.wires(record), netns)
         sandboxes.apply_sysctls(instance.home, netns, record.sysctls)

@@ -40,9 +40,9 @@ class HostsFiles:
         """The file of one sandbox is due."""
         self._sandboxes.add(id)
 
-    def write(self, record: SandboxRecord) -> None:
-        """That of a new one, now."""
-        self._write([record])
+    def make(self, record: SandboxRecord) -> None:
+        """The file, to be bind-mounted before it is written."""
+        os.close(_open(self.path(record.id), record.ids))
 
     def write_marked(self) -> None:
         """Write the files of the sandboxes that are marked, and no others."""
@@ -111,12 +111,22 @@ def write_in_place(path: str, text: str, owner: int = 0) -> None:
     """Replace a file's content and keep its inode. One write, so that a reader sees little of a change.
     owner: the container's root, where that is not the host's."""
     content = text.encode()
+    descriptor = _open(path, owner)
+    try:
+        os.pwrite(descriptor, content, 0)
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str, owner: int) -> int:
+    """For writing; made if it is not there."""
     descriptor = os.open(path, _WRITE, 0o644)
     try:
         os.fchmod(descriptor, 0o644)  # whatever our umask: users inside read it
         if owner:
             os.fchown(descriptor, owner, owner)
-        os.pwrite(descriptor, content, 0)
-        os.ftruncate(descriptor, len(content))
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor

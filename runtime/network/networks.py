@@ -265,8 +265,8 @@ class Networks:
         mode "join": the state of the one that is named. sysctls: only net.*. When it returns, addresses,
         ports and its own hosts file are there; its peers' follow at once, in a burst of calls within 50 ms.
         has_ids: it belongs to a user namespace with a range of ids of its own (Temporary when all are taken).
-        on_bound: called when the namespace and the hosts file of a new one are there, and its addresses are
-        known. No packet comes or goes yet, and it may still fail: nobody's program is to run in it.
+        on_bound: called when the namespace of a new one and a file for its hosts are there, and its addresses
+        are known. No packet comes or goes yet, and it may still fail: nobody's program is to run in it.
         """
         if config.mode == "host":
             raise Invalid("make sandbox", config.id, "a container in the host's network has no sandbox")

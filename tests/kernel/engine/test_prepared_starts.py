@@ -20,7 +20,9 @@ from runtime.errors import SetpointError, Temporary
 from runtime.layout import Layout
 from runtime.model import ContainerConfig, EndpointConfig, NetworkConfig, PortConfig, SandboxConfig
 from runtime.network import building, networks
-from runtime.network.libnftables import FirewallError, Nftables
+from runtime.network.firewall import Element
+from runtime.network.libnftables import FirewallError
+from runtime.network.table import Table
 from tests.gate import is_at_gate
 from tests.native import (
     PATIENCE_SECONDS,
@@ -68,15 +70,15 @@ async def test_its_program_runs_when_the_firewall_is_there_and_its_first_packet_
     engine: NativeEngine, created: ContainerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    whole = Nftables.run
+    whole = Table._change
 
-    def slow(library: Nftables, script: str, name: str) -> None:
+    def slow(table: Table, removed: set[Element], added: set[Element]) -> None:
         _wait(lambda: is_at_gate(engine, created.id))  # it has nothing left to do but its program
         time.sleep(0.1)
         seen.append(is_at_gate(engine, created.id) and output(engine, created.id) == b"")
-        whole(library, script, name)
+        whole(table, removed, added)
 
-    monkeypatch.setattr(Nftables, "run", slow)
+    monkeypatch.setattr(Table, "_change", slow)
     await engine.start(created.id)
     monkeypatch.undo()
     assert seen == [True]
@@ -98,7 +100,8 @@ def _refuse_rules(monkeypatch: pytest.MonkeyPatch, waits: Callable[[], None]) ->
         waits()
         raise FirewallError("change firewall", "the table", "no room for rules")
 
-    monkeypatch.setattr(Nftables, "run", refuse)
+    monkeypatch.setattr(Table, "_change", refuse)
+    monkeypatch.setattr(Table, "sync", refuse)  # all of it anew, when a change was refused
 
 
 @pytest.mark.parametrize("is_early", [True, False])
@@ -211,13 +214,16 @@ async def test_many_share_a_transaction(engine: NativeEngine, monkeypatch: pytes
     configs = [on_network(engine, f"n{number}") for number in range(12)]
     for config in configs:
         await engine.create(config)
-    runs: list[str] = []
-    whole = Nftables.run
-    monkeypatch.setattr(
-        Nftables, "run", lambda library, script, name: (runs.append(script), whole(library, script, name))[1]
-    )
+    changes: list[set[Element]] = []
+    whole = Table._change
+
+    def count(table: Table, removed: set[Element], added: set[Element]) -> None:
+        changes.append(added)
+        whole(table, removed, added)
+
+    monkeypatch.setattr(Table, "_change", count)
     await asyncio.gather(*(engine.start(config.id) for config in configs))
-    assert len(runs) == 1
+    assert len(changes) == 1
     for config in configs:
         assert (await ended(engine, config.id)).exit_code == 0
         assert output(engine, config.id) == b"ran\n"
