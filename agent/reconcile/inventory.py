@@ -148,7 +148,8 @@ class Inventory:
             self._api_uses_bridge = False
         old = self.records[key]
         record = replace(old, deleting=True, revision=revision, generation=old.generation + 1, updated_at=now)
-        self._put(record, self.desired[key].spec)
+        wanted = self.desired[key]
+        self._put(record, wanted.spec, wanted.recreate_hash)
 
     def adopt(self, key: Key, file: str, line: int, revision: str, now: float, owner: str = "git") -> None:
         """Something bears our label and nothing names it (a lost database): it is ours, and is to go."""

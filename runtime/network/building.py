@@ -186,8 +186,7 @@ def take_down(instance: Instance, id: str) -> None:
     instance.let_go(going)
     for endpoint in record.endpoints:
         instance.hosts.mark_network(endpoint.network)
-    found = [bridges.find(instance.netlink, each.link) for each in record.endpoints]
-    instance.reaper.doom(instance.netlink, [link.index for link in found if link is not None])
+    instance.reaper.doom_named(instance.netlink, [each.link for each in record.endpoints])
     namespaces.remove(instance.netns_path(id))
 
 

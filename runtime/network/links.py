@@ -24,7 +24,7 @@ from runtime.network.netlink import (
     text,
 )
 
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
@@ -180,6 +180,15 @@ def set_alias(name: str, alias: str) -> Request:
 def set_group(index: int, group: int) -> Request:
     return Request(
         RTM_NEWLINK, _IFINFO.pack(0, 0, index, 0, 0) + number(_IFLA_GROUP, group), f"set group {index}"
+    )
+
+
+def set_group_of(name: str, group: int) -> Request:
+    """RTM_SETLINK: RTM_NEWLINK takes a group without a link for all that is in the group."""
+    return Request(
+        _RTM_SETLINK,
+        _ANY_LINK + text(_IFLA_IFNAME, name) + number(_IFLA_GROUP, group),
+        f"set group of {name}",
     )
 
 

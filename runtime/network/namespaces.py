@@ -112,15 +112,23 @@ def bind(source: str, path: str) -> None:
 
 def remove(path: str) -> None:
     """Let go of a namespace; it ends with the last process in it. Nothing when it is gone."""
-    while True:  # a repeated repair may have stacked mounts
+    is_mounted = True
+    while True:
         try:
             syscalls.umount2(path, syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):
-                break
-            raise
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - on the path of every start, where Path costs
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+            is_mounted = False
+        try:
+            os.unlink(path)  # noqa: PTH108 - on the path of every start, where Path costs
+        except FileNotFoundError:
+            return
+        except OSError as error:  # a repeated repair may have stacked mounts
+            if error.errno != errno.EBUSY or not is_mounted:
+                raise
+        else:
+            return
 
 
 def inode_of(path: str) -> int:

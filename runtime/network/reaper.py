@@ -39,6 +39,10 @@ class Reaper:
         """Put links into the group. One that vanished meanwhile is as good as deleted."""
         netlink.send([links.set_group(index, self.group) for index in indexes])
 
+    def doom_named(self, netlink: Netlink, names: Iterable[str]) -> None:
+        """The same by their names."""
+        netlink.send([links.set_group_of(name, self.group) for name in names])
+
     def delete_now(self, *others: Request) -> None:
         """Delete the group, carry out other deletions, and wait. What is gone already is no error."""
         for error in self._netlink.send([links.delete_group(self.group), *others]):

@@ -94,6 +94,10 @@ UNMOUNTS = (
         LIFE, '            log.warning("the control group of a container that is gone stays for now: %s", error)\n',
         "            return\n", "test_what_cannot_be_removed_is_said_and_keeps_nothing_else",
     ),
+    Mutation(
+        "R27", "runtime/network/namespaces.py", "            if error.errno != errno.EBUSY or not is_mounted:\n",
+        "            if True:\n", "tests/kernel/network/test_going.py::test_a_namespace_that_was_bound_twice_goes",
+    ),
     Mutation("R5", WRITE_AHEAD, "bytes(WAL_BYTES - size), size)", "bytes(WAL_BYTES - size), 0)", STORE),
     Mutation("R5", WRITE_AHEAD, "        if space.f_bavail * space.f_frsize >= SPARE_BYTES and ", "        if ", STORE),
     Mutation("R5", WRITE_AHEAD, " | os.O_NOFOLLOW)", ")", STORE),

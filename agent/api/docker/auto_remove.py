@@ -131,8 +131,9 @@ def _going_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[st
 
 
 def anonymous_volumes(context: Context, key: Key, record: ObjectRecord) -> tuple[str, ...]:
-    spec = wishes.container_spec_of(record)
-    assert isinstance(spec, ContainerSpec)
+    spec = context.loop.spec_of(key)  # as it was read when it was wished
+    if not isinstance(spec, ContainerSpec):
+        spec = wishes.container_spec_of(record)
     image = context.loop.image_of(key)
     targets = convert.nameless_volumes(spec, image.volumes if image else ())
     return tuple(convert.anonymous_volume_name(key, 1, target) for target in targets)

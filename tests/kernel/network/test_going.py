@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import pytest
 
 from runtime.errors import Conflict
 from runtime.model import EndpointConfig, PortConfig, SandboxConfig
+from runtime.network import namespaces
 from runtime.network.networks import Networks
 from tests.kernel.network.conftest import Lab, run
 
@@ -98,3 +100,30 @@ async def test_after_a_crash_they_are_left_overs(lab: Lab) -> None:
             assert list((lab.layout.run / "sandboxes").iterdir()) == []
         finally:
             after.close()
+
+
+async def test_a_link_that_somebody_took_is_as_good_as_deleted(lab: Lab) -> None:
+    """And no other is taken for it."""
+    lab.network("web")
+    for name in ("one", "two"):
+        await lab.sandbox(name, "web")
+    record = lab.networks._instance.book.sandboxes["one"]
+    run("ip", "link", "delete", record.endpoints[0].link)
+    with no_link_goes(lab):
+        await lab.networks.delete_sandbox("one")
+        assert lab.networks.find_drift() == ()
+    await asyncio.wait_for(lab.networks._going.wait_gone(), 10)
+    assert [state.id for state in lab.networks.list_sandboxes()] == [
+        "two"
+    ] and lab.networks.find_drift() == ()
+
+
+async def test_a_namespace_that_was_bound_twice_goes(lab: Lab) -> None:
+    """As by a repair that was repeated."""
+    lab.network("web")
+    await lab.sandbox("one", "web")
+    path = lab.networks.netns_path("one")
+    namespaces.bind(path, path)
+    await lab.networks.delete_sandbox("one")
+    assert not os.path.exists(path)
+    namespaces.remove(path)  # nothing when it is gone
