@@ -14,7 +14,7 @@ import fcntl
 import os
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 # --- constants (linux/mount.h, fcntl.h, sched.h, openat2.h, prctl.h, seccomp.h) -----------------
@@ -210,6 +210,28 @@ _fchownat = _libc.fchownat
 _inotify_init1 = _libc.inotify_init1
 _inotify_add_watch = _libc.inotify_add_watch
 _inotify_rm_watch = _libc.inotify_rm_watch
+_ENCODING, _ENCODING_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+
+def _of_kinds(kinds: str) -> Callable[..., int]:
+    """syscall(2) for a call with such arguments after its number, i: an integer, t: bytes or None. What is
+    known before needs no object for each argument."""
+    types = (ctypes.c_char_p if kind == "t" else ctypes.c_long for kind in kinds)
+    made: Callable[..., int] = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, *types, use_errno=True)(
+        ("syscall", _libc)
+    )
+    return made
+
+
+_openat2 = _of_kinds("itti")
+_open_tree = _of_kinds("iti")
+_move_mount = _of_kinds("ititi")
+_fsopen = _of_kinds("ti")
+_fsconfig = _of_kinds("iitti")
+_fsmount = _of_kinds("iii")
+_mount_setattr = _of_kinds("ititi")
+_Buffer = ctypes.c_char * 256
+_OPEN_HOW, _MOUNT_ATTR = struct.Struct("=QQQ"), struct.Struct("=QQQQ")
 _uint = ctypes.c_uint
 _long = ctypes.c_long
 _ulong = ctypes.c_ulong
@@ -236,7 +258,8 @@ def _failed(name: str, *arguments: object) -> OSError:
 
 
 def _text(value: str | bytes | None) -> bytes | None:
-    return os.fsencode(value) if value is not None else None
+    """As os.fsencode, which takes a dozen steps of the interpreter for each of a start's 200 texts."""
+    return value.encode(_ENCODING, _ENCODING_ERRORS) if isinstance(value, str) else value
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -244,8 +267,8 @@ def _text(value: str | bytes | None) -> bytes | None:
 
 def openat2(directory: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """openat2(2), kernel 5.6. Returns a descriptor; O_CLOEXEC is always added."""
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
-    result: int = _syscall(_long(_NR_OPENAT2), _long(directory), _text(path), how, _long(24))
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
+    result = _openat2(_NR_OPENAT2, directory, _text(path), how, _OPEN_HOW.size)
     if result < 0:
         raise _failed("openat2", directory, path, flags, mode, resolve)
     return result
@@ -254,8 +277,8 @@ def openat2(directory: int, path: str | bytes, flags: int, mode: int = 0, resolv
 def openat2_if_there(directory: int, path: str | bytes, flags: int, resolve: int = 0) -> int:
     """As `openat2`; -1 when nothing has that name: a search meets that more often than not, and an exception
     costs a forked child more than the call."""
-    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
-    result: int = _syscall(_long(_NR_OPENAT2), _long(directory), _text(path), how, _long(24))
+    how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, resolve)
+    result = _openat2(_NR_OPENAT2, directory, _text(path), how, _OPEN_HOW.size)
     if result < 0 and ctypes.get_errno() not in (errno.ENOENT, errno.ENOTDIR):
         raise _failed("openat2", directory, path, flags, 0, resolve)
     return result
@@ -323,7 +346,7 @@ def setxattr(path: str | int, name: str, value: bytes, flags: int = 0, follow: b
 
 def mount_id(descriptor: int) -> int:
     """The id of the mount that descriptor (O_PATH too) lies on, statx(2) STATX_MNT_ID, kernel 5.8."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = _Buffer()
     if _statx(descriptor, b"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, buffer) < 0:
         raise _failed("statx", descriptor)
     value: int = struct.unpack_from("=Q", buffer, 0x90)[0]
@@ -339,7 +362,7 @@ class MountRoot(NamedTuple):
 
 def mount_root(descriptor: int) -> MountRoot:
     """What a descriptor (O_PATH too) is as a mount point, statx(2) STATX_ATTR_MOUNT_ROOT, kernel 5.8."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = _Buffer()
     if _statx(descriptor, b"", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, buffer) < 0:
         raise _failed("statx", descriptor)
     attributes, links = struct.unpack_from("=QI", buffer, 8)
@@ -349,7 +372,7 @@ def mount_root(descriptor: int) -> MountRoot:
 def lasting_mount_id(descriptor: int) -> int:
     """The id of the mount that descriptor lies on, which no other mount ever has: statx(2)
     STATX_MNT_ID_UNIQUE, kernel 6.8; 0 before. Asks no server (AT_STATX_DONT_SYNC)."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = _Buffer()
     flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC
     if _statx(descriptor, b"", flags, STATX_MNT_ID_UNIQUE, buffer) < 0:
         raise _failed("statx", descriptor)
@@ -361,7 +384,7 @@ def lasting_mount_id(descriptor: int) -> int:
 
 def file_system(descriptor: int) -> int:
     """The magic number of the file system that descriptor (O_PATH too) lies on, fstatfs(2) f_type."""
-    buffer = ctypes.create_string_buffer(256)
+    buffer = _Buffer()
     if _fstatfs(descriptor, buffer) < 0:
         raise _failed("fstatfs", descriptor)
     value: int = struct.unpack_from("=I", buffer)[0]
@@ -400,9 +423,7 @@ def pivot_root(new_root: str, put_old: str) -> None:
 def open_tree(directory: int, path: str, flags: int, *, if_there: bool = False) -> int:
     """open_tree(2), kernel 5.2: with OPEN_TREE_CLONE a detached copy of the mount, as a descriptor.
     if_there: -1 when nothing has that name, as `openat2_if_there`."""
-    result: int = _syscall(
-        _long(_NR_OPEN_TREE), _long(directory), _text(path), _ulong(flags | OPEN_TREE_CLOEXEC)
-    )
+    result = _open_tree(_NR_OPEN_TREE, directory, _text(path), flags | OPEN_TREE_CLOEXEC)
     if result < 0:
         if if_there and ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
             return -1
@@ -412,14 +433,13 @@ def open_tree(directory: int, path: str, flags: int, *, if_there: bool = False) 
 
 def move_mount(from_directory: int, from_path: str, to_directory: int, to_path: str, flags: int) -> None:
     """move_mount(2), kernel 5.2: attach a detached mount, or move one."""
-    arguments = (_long(from_directory), _text(from_path), _long(to_directory), _text(to_path), _ulong(flags))
-    if _syscall(_long(_NR_MOVE_MOUNT), *arguments) < 0:
+    if _move_mount(_NR_MOVE_MOUNT, from_directory, _text(from_path), to_directory, _text(to_path), flags) < 0:
         raise _failed("move_mount", from_directory, from_path, to_directory, to_path, flags)
 
 
 def fsopen(kind: str) -> int:
     """fsopen(2), kernel 5.2: a descriptor to configure a new file system of this kind."""
-    result: int = _syscall(_long(_NR_FSOPEN), _text(kind), _long(FSOPEN_CLOEXEC))
+    result = _fsopen(_NR_FSOPEN, _text(kind), FSOPEN_CLOEXEC)
     if result < 0:
         raise _failed("fsopen", kind)
     return result
@@ -427,12 +447,7 @@ def fsopen(kind: str) -> int:
 
 def fsconfig(descriptor: int, command: int, key: str | None, value: str | None, auxiliary: int = 0) -> None:
     """fsconfig(2): set one option, or FSCONFIG_CMD_CREATE. The error holds the kernel's own message."""
-    if (
-        _syscall(
-            _long(_NR_FSCONFIG), _long(descriptor), _long(command), _text(key), _text(value), _long(auxiliary)
-        )
-        < 0
-    ):
+    if _fsconfig(_NR_FSCONFIG, descriptor, command, _text(key), _text(value), auxiliary) < 0:
         error = _failed("fsconfig", descriptor, command, key, value, auxiliary)
         raise OSError(error.errno, f"{error.args[1]}{_fs_message(descriptor)}")
 
@@ -447,7 +462,7 @@ def _fs_message(descriptor: int) -> str:
 
 def fsmount(descriptor: int, attributes: int = 0) -> int:
     """fsmount(2): a detached mount of a configured file system, as a descriptor (MOUNT_ATTR_*)."""
-    result: int = _syscall(_long(_NR_FSMOUNT), _long(descriptor), _long(FSMOUNT_CLOEXEC), _ulong(attributes))
+    result = _fsmount(_NR_FSMOUNT, descriptor, FSMOUNT_CLOEXEC, attributes)
     if result < 0:
         raise _failed("fsmount", descriptor, attributes)
     return result
@@ -457,9 +472,8 @@ def mount_setattr(
     directory: int, path: str, flags: int, set_: int, clear: int = 0, propagation: int = 0, userns: int = 0
 ) -> None:
     """mount_setattr(2), kernel 5.12: MOUNT_ATTR_* to set and to clear, MS_PRIVATE etc. as propagation."""
-    attributes = struct.pack("=QQQQ", set_, clear, propagation, userns)
-    arguments = (_long(directory), _text(path), _ulong(flags), attributes, _long(32))
-    if _syscall(_long(_NR_MOUNT_SETATTR), *arguments) < 0:
+    attributes = _MOUNT_ATTR.pack(set_, clear, propagation, userns)
+    if _mount_setattr(_NR_MOUNT_SETATTR, directory, _text(path), flags, attributes, _MOUNT_ATTR.size) < 0:
         raise _failed("mount_setattr", directory, path, flags, set_, clear, propagation, userns)
 
 
