@@ -411,7 +411,8 @@ class Store:
         Now and then it is `write`'s turn, twice: to bring the log into the database, and to begin it anew,
         for both of which SQLite waits for the disk."""
         most = MOST_HISTORY_AT_ONCE if batch.is_history else MOST_AT_ONCE
-        if self._path is None or self._at_once >= most or self._is_patient or batch.rows > MOST_ROWS_AT_ONCE:
+        is_turn = self._at_once >= most or self._is_patient
+        if is_turn or self._engine.dialect.name != "sqlite" or batch.rows > MOST_ROWS_AT_ONCE:
             return False
         if not self._lock.acquire(blocking=False):
             return False

@@ -343,6 +343,7 @@ async def test_volumes(subject: Subject) -> None:
     (state,) = subject.engine.list_volumes()
     assert (state.name, state.labels) == ("data", {"k": "v"}) and state.path and state.created_at > 0
     assert subject.engine.volume("data") == state and subject.engine.volume("other") is None
+    assert subject.engine.is_volume_empty("data")
     with pytest.raises(Conflict):
         await subject.engine.create_volume(VolumeConfig("data", {"k": "w"}))
     mounts = (MountConfig("volume", "/data", "data"), MountConfig("volume", "/more", "more"))

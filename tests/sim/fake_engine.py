@@ -94,6 +94,7 @@ class FakeEngine:
         self._sandboxes: dict[str, _Sandbox] = {}
         self._networks: dict[str, tuple[NetworkConfig, NetworkState]] = {}
         self._volumes: dict[str, tuple[VolumeConfig, VolumeState]] = {}
+        self.full_volumes: set[str] = set()
         self._drifts: list[Drift] = []
         self._ending: dict[str, asyncio.Timeout] = {}
         self._pulls: dict[str, PullState] = {}
@@ -441,7 +442,7 @@ class FakeEngine:
         self._end("delete_volume", name)
 
     def is_volume_empty(self, name: str) -> bool:
-        return True
+        return name not in self.full_volumes
 
     def list_volumes(self) -> tuple[VolumeState, ...]:
         return tuple(state for _, state in self._volumes.values())

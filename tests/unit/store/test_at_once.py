@@ -92,10 +92,16 @@ def test_what_would_trim_the_history_is_left_to_who_may_wait(
     assert not any("count" in text for text in said)
 
 
-def test_another_database_is_written_by_who_may_wait() -> None:
-    memory = Store("sqlite:///:memory:")
-    assert not memory.write_at_once(Batch(objects=(an_object(),)))
+def test_another_database_is_written_by_who_may_wait(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store._engine.dialect, "name", "postgresql")
+    assert not store.write_at_once(Batch(objects=(an_object(),)))
+
+
+def test_what_has_no_file_has_no_log() -> None:
+    memory = Store("sqlite://")
+    assert memory.write_at_once(Batch(objects=(an_object(),)))
     assert memory.open_log() is None
+    memory.sync()
     memory.close()
 
 
