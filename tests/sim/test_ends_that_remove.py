@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runtime.errors import Temporary
-from tests.sim.api_host import LONGEST_TURNS, ApiHost, Call
+from tests.sim.api_host import LONGEST_TURNS, ApiHost, Call, End, hosts
 
 pytestmark = pytest.mark.usefixtures("threads_in_turns")
 ONE = Call("POST", "/networks/create", {"Name": "one"})
@@ -21,6 +21,7 @@ BODY: dict[str, Any] = {
     "Image": "busybox:latest", "Volumes": {"/own": {}},
     "HostConfig": {"NetworkMode": "one", "AutoRemove": True},
 }  # fmt: skip
+STAYS = Call("POST", "/containers/create?name=box", BODY | {"HostConfig": {"NetworkMode": "one"}})
 CREATE, START = Call("POST", "/containers/create?name=box", BODY), Call("POST", "/containers/box/start")
 
 
@@ -86,6 +87,29 @@ def test_its_network_goes_while_the_wish_is_stored_and_its_files_after(host: Api
     host.run(5.0)
     is_stored = dict(reversed(asked))  # at the first time of each
     assert is_gone(host) and not is_stored["delete_sandbox"] and is_stored["delete"]
+
+
+@pytest.mark.parametrize("go", [ApiHost.break_off, ApiHost.die_over], ids=["client", "agent"])
+def test_a_removal_that_breaks_off_leaves_what_can_be_started(go: End) -> None:
+    """Of one that has ended its network may be gone by then; it gets another."""
+    remove = Call("DELETE", "/containers/box?v=1")
+    ways = set()
+    for host, _, when in hosts(go, remove, ONE, STAYS, START, lambda host: end(host, 1)):
+        host.run(60.0)
+        ways.add((is_gone(host), bool(host.engine.list_sandboxes())))
+        if not is_gone(host):
+            assert host.ask(START).status == 204, when
+            host.run(5.0)
+            (state,) = host.engine.list()
+            assert state.phase == "running" and state.sandbox in _sandboxes(host), when
+            end(host, 1)
+            host.run(5.0)
+            assert host.ask(remove).status == 204 and is_gone(host), when
+    assert (True, False) in ways
+
+
+def _sandboxes(host: ApiHost) -> set[str]:
+    return {each.id for each in host.engine.list_sandboxes()}
 
 
 def test_a_network_that_does_not_go_keeps_it_as_before(host: ApiHost) -> None:

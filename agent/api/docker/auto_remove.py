@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from agent.api.context import Context
 from agent.api.docker import wishes
@@ -52,7 +54,7 @@ class AutoRemoval:
     async def _remove(self, key: Key, record: ObjectRecord) -> None:
         id = container_id(self._context, key)
         self._context.exits.note_removal(id)
-        leaving = begun(self._leave_network(key))
+        leaving = begun(leave_network(self._context, key))
         try:
             await remove(self._context, key, record, with_volumes=True)
         except SetpointError as error:
@@ -61,14 +63,6 @@ class AutoRemoval:
             self._going.pop(key, None)
         if leaving is not None:
             await leaving
-
-    async def _leave_network(self, key: Key) -> None:
-        """While the wish is stored, for nobody starts it again: the kernel takes as long for the one as the
-        disk for the other. A kill before that leaves one that has ended and has no network, which the next
-        agent lets go of all the same."""
-        sandbox = convert.sandbox_id(self._context.settings.layout.instance, key, 1)
-        with contextlib.suppress(SetpointError):  # the plan of its removal meets the same, and tells
-            await self._context.engine.delete_sandbox(sandbox)
 
     async def close(self) -> None:
         for task in self._going.values():
@@ -105,13 +99,28 @@ def _with_asked(record: ObjectRecord, more: dict[str, object]) -> ContainerSpec:
     return ContainerSpec.model_validate({**spec.model_dump(exclude_unset=True), "asked": {**asked, **more}})
 
 
+async def leave_network(context: Context, key: Key) -> None:
+    """Of one that has ended, while the wish of its removal is stored: the kernel takes as long for the one as
+    the disk for the other. A kill before that leaves one that has ended and has no network: a start gives it
+    another, and where it is to go by itself the next agent lets it go all the same."""
+    sandbox = convert.sandbox_id(context.settings.layout.instance, key, 1)
+    with contextlib.suppress(SetpointError):  # the plan of its removal meets the same, and tells
+        await context.engine.delete_sandbox(sandbox)
+
+
 async def remove_now(context: Context, key: Key, record: ObjectRecord, *, with_volumes: bool) -> None:
     """The same, and what runs of it is killed, even in the middle of a stop that has more time."""
     state = context.engine.state(container_id(context, key))
     is_live = state is not None and state.phase in ("running", "paused")
-    work = remove(context, key, record, with_volumes=with_volumes, at_once=is_live)
     # In this order: it is let go before it is killed, so that nothing brings it back.
-    await asyncio.gather(work, *([_kill(context, state)] if state is not None and is_live else ()))
+    beside: list[Coroutine[Any, Any, None]] = [
+        remove(context, key, record, with_volumes=with_volumes, at_once=is_live)
+    ]
+    if state is not None and is_live:
+        beside.append(_kill(context, state))
+    elif state is not None and state.phase == "stopped":
+        beside.append(leave_network(context, key))
+    await asyncio.gather(*beside)
 
 
 async def _kill(context: Context, state: ContainerState) -> None:
