@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +153,66 @@ def test_events_of_a_project(host: Host, project: Path) -> None:
         finally:
             events.kill()
     assert "start" in seen
+
+
+ORDERED = """
+services:
+  first:
+    image: busybox
+    command: [sh, -c, "echo made > /data/file; exit ${CODE:-0}"]
+    volumes: ["data:/data"]
+  then:
+    image: busybox
+    command: [cat, /data/file]
+    volumes: ["data:/data"]
+    depends_on: {first: {condition: service_completed_successfully}}
+volumes: {data: {}}
+"""
+
+
+def test_what_has_to_be_done_first_is(host: Host, project: Path) -> None:
+    (project / "compose.yaml").write_text(ORDERED)
+    assert "made" in host.compose(project, "up", "--no-color").stdout
+    host.compose(project, "down", "-v")
+    failed = host.compose(project, "up", "-d", env={"CODE": "4"}, check=False)
+    assert failed.returncode and "didn't complete successfully: exit 4" in failed.stderr
+    assert services(host, project, "-a")["then"][0]["State"] == "created"
+
+
+@contextlib.contextmanager
+def beside(host: Host, folder: Path, *words: str, stdout: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """`docker compose` while something else is done; ended with the block."""
+    process = subprocess.Popen(
+        ["docker", "compose", "--ansi", "never", *words], cwd=folder, env=host.environment,
+        stdout=stdout, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_wait_stats_followed_logs_and_rm(host: Host, project: Path) -> None:
+    script = "echo begun; while [ ! -e /stop ]; do sleep 0.05; done; echo ended; exit 6"
+    service = {"image": "busybox", "command": ["sh", "-c", script], "init": True}
+    (project / "compose.yaml").write_text(json.dumps({"services": {"job": service}}))
+    host.compose(project, "up", "-d")
+    shown = json.loads(host.compose(project, "stats", "--no-stream", "--format", "json").stdout)
+    assert shown["Name"] == f"{project.name}-job-1" and shown["PIDs"] != "0"
+    log = project / "log"
+    with (
+        log.open("w") as output,
+        beside(host, project, "logs", "-f", "--no-log-prefix", "job", stdout=output) as logs,
+        beside(host, project, "wait", "job", stdout=subprocess.DEVNULL) as waiting,
+    ):
+        eventually(lambda: "begun" in log.read_text(), "its log is followed")
+        host.compose(project, "exec", "-T", "job", "touch", "/stop")
+        assert waiting.wait(30) == 6 and logs.wait(30) == 0
+        assert "ended" in log.read_text()
+    host.compose(project, "rm", "-f", "job")
+    assert services(host, project, "-a") == {}
 
 
 def test_attached_up_ends_with_the_containers(host: Host, project: Path) -> None:
