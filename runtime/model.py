@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from runtime.errors import SetpointError
+from runtime.images.info import ImageInfo as ImageInfo
 
 Phase = Literal["created", "running", "paused", "stopped"]
 Protocol_ = Literal["tcp", "udp", "sctp"]
@@ -319,30 +320,6 @@ class VolumeState:
     path: str
     created_at: float = 0.0
     options: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """An image in the store. id is the digest of its config; the rest are its config's fields."""
-
-    id: str
-    names: tuple[str, ...]
-    size_bytes: int
-    created_at: float
-    architecture: str
-    os: str
-    entrypoint: tuple[str, ...] = ()
-    command: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    volumes: tuple[str, ...] = ()
-    exposed_ports: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    stop_signal: str = ""
-    healthcheck: Mapping[str, object] | None = None
-    layers: tuple[str, ...] = ()  # diff ids, lowest first
-    digest: str = ""  # of its manifest
 
 
 @dataclass(frozen=True, slots=True)

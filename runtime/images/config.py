@@ -15,8 +15,8 @@ from typing import Any
 
 from runtime.errors import Invalid
 from runtime.images.documents import MAX_LAYERS, parse_json
+from runtime.images.info import ImageInfo
 from runtime.images.reference import is_digest
-from runtime.model import ImageInfo
 
 RESERVED_LABELS = "setpoint."
 MAX_ITEMS = 10_000

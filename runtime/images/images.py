@@ -28,13 +28,13 @@ from runtime.images.facts import EVERYTHING, Admission, ImageFacts, Signature
 from runtime.images.garbage import Holdings, find_garbage
 from runtime.images.gate import Gate
 from runtime.images.index import FILE, Index, Record, locked, prepare_root, read_index, write_index
+from runtime.images.info import ImageInfo
 from runtime.images.layers import Layers
 from runtime.images.needs import drop_other_forms, needs_of
 from runtime.images.reference import Reference, is_digest, parse_reference
 from runtime.images.removal import remove_tree
 from runtime.images.staging_directory import remove_dead_stages
 from runtime.layout import Layout
-from runtime.model import ImageInfo
 
 if TYPE_CHECKING:
     from runtime.images.collection import Holding

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.images import unpackers
 from runtime.images.archive import Source
@@ -18,6 +18,7 @@ from runtime.images.content import Content, digest_of, ingest, sync_directory
 from runtime.images.documents import Descriptor
 from runtime.images.facts import Admit
 from runtime.images.formats import FoundLayer, layer_type
+from runtime.images.info import ImageInfo
 from runtime.images.layers import (
     TREE,
     LayerRecord,
@@ -33,7 +34,9 @@ from runtime.images.reference import Reference
 from runtime.images.streams import MAGIC_BYTES, detect_packing
 from runtime.images.unpackers import Growth, Job
 from runtime.images.writeback import Writeback
-from runtime.model import ImageInfo
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True)

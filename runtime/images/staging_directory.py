@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,8 @@ def staging_directory(root: Path) -> Iterator[Path]:
     ingest = root / "ingest"
     ingest.mkdir(exist_ok=True)
     with locked(root):
-        stage = Path(tempfile.mkdtemp(dir=ingest))
+        stage = ingest / os.urandom(8).hex()
+        stage.mkdir(mode=0o700)
         block_groups.spread(stage)
         lock = os.open(stage / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -19,10 +19,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from runtime import worker_bounds
 from runtime.errors import Invalid, SetpointError, Temporary
@@ -31,6 +30,9 @@ from runtime.images.layers import LayerRecord, parse_record, record_view
 from runtime.images.limits import DEFAULT_LIMITS
 from runtime.supervisor import interpreter
 from runtime.syscalls import PR_SET_PDEATHSIG, prctl
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _END, _BROKEN = -1, -2
 _MOST = 8  # a registry or a disk is the slowest long before
@@ -108,6 +110,8 @@ class Unpackers:
         for _ in range(count):
             self._children.append(_fork(self._children))
             self._idle.put(self._children[-1])
+        from concurrent.futures import ThreadPoolExecutor  # late: a commit imports this module, too
+
         self._growths: list[Growth] = []
         self._threads = ThreadPoolExecutor(count, "unpack")
         self.is_alive = True

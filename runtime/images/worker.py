@@ -30,13 +30,13 @@ from runtime.images.error_view import to_error, to_view
 from runtime.images.facts import EVERYTHING, Admission, ImageFacts, facts_from_json, facts_to_json
 from runtime.images.gate import Gate
 from runtime.images.images import Images
+from runtime.images.info import ImageInfo
 from runtime.images.reference import parse_reference
 from runtime.images.registry.proxies import proxies
 from runtime.images.reporter import Reporter
 from runtime.images.staging_directory import remove_dead_stages
 from runtime.images.stop import Stop
 from runtime.layout import Layout
-from runtime.model import ImageInfo
 from runtime.supervisor import interpreter
 from runtime.syscalls import PR_SET_PDEATHSIG, prctl
 

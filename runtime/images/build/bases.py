@@ -19,8 +19,8 @@ from runtime.images.documents import Descriptor, Platform, parse_json, parse_man
 from runtime.images.formats import layer_type
 from runtime.images.garbage import Holdings
 from runtime.images.images import Images
+from runtime.images.info import ImageInfo
 from runtime.images.layers import Layers
-from runtime.model import ImageInfo
 
 
 class Bases:
