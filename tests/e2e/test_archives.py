@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.story import PROGRAM, Story, eventually, is_alive
+from tests.unit.images import craft
 
 COMPOSE = """\
 services:
@@ -90,6 +93,40 @@ def test_images_go_out_and_come_in_again(web: Story, tmp_path: Path) -> None:
             [PROGRAM, "image", "load", "-"], stdin=file, env=web.environment, capture_output=True, text=True
         )
     assert sorted(done.stdout.splitlines()) == ["loaded busybox:latest", "loaded lab/web:1"], done.stderr
+
+
+def test_another_form_of_what_runs_leaves_nothing_of_the_old(web: Story, tmp_path: Path) -> None:
+    """Its layers may be packed otherwise."""
+    layer = web.setpoint("image", "inspect", "busybox", "-o", "json")
+    web.setpoint("image", "save", "busybox", "-o", tmp_path / "saved.tar")
+    packed = repacked(tmp_path / "saved.tar", tmp_path / "repacked.tar")
+    pid = web.pid("shop/container/web")
+    for archive in (packed, tmp_path / "saved.tar", packed):
+        web.setpoint("image", "load", archive)
+        assert "nothing is lost" in web.setpoint("doctor", "--leaks")
+    assert web.setpoint("image", "inspect", "busybox", "-o", "json") != layer
+    assert web.pid("shop/container/web") == pid
+    web.setpoint("image", "save", "busybox", "-o", tmp_path / "again.tar")
+
+
+def repacked(saved: Path, target: Path) -> Path:
+    """The same image in the form of older tools, its layer packed by gzip at its fastest."""
+    with tarfile.open(saved) as archive:
+
+        def read(name: str) -> bytes:
+            file = archive.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        [entry] = json.loads(read("manifest.json"))
+        layers = [read(name) for name in entry["Layers"]]
+        plain = [gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in layers]
+        config = read(entry["Config"])
+    names = [f"{number}/layer.tar" for number in range(len(plain))]
+    listing = [{"Config": "config.json", "RepoTags": entry["RepoTags"], "Layers": names}]
+    packed = [gzip.compress(each, 1) for each in plain]
+    members = {"config.json": config, "manifest.json": json.dumps(listing).encode()}
+    return craft.write_tar(target, {**members, **dict(zip(names, packed, strict=True))})
 
 
 def test_an_agent_killed_in_a_commit_leaves_nobody_paused(web: Story) -> None:
