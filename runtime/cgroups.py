@@ -361,9 +361,14 @@ def pids(directory: str) -> tuple[int, ...]:
 
 def existing(path: str) -> tuple[str, ...]:
     """The directories that a cgroup path has in any hierarchy now, the unified one first."""
+    return tuple(directory for directory in _possible(path) if os.path.isdir(directory))
+
+
+def _possible(path: str) -> tuple[str, ...]:
+    """The same, whether they are there or not."""
     found = hierarchies()
     roots = dict.fromkeys([found.unified, *found.v1.values()] if found.unified else found.v1.values())
-    return tuple(f"{root}{path}" for root in roots if os.path.isdir(f"{root}{path}"))
+    return tuple(f"{root}{path}" for root in roots)
 
 
 def list_pids(path: str) -> tuple[int, ...]:
@@ -400,7 +405,7 @@ def delete(path: str, timeout_seconds: float = 2.0) -> None:
     """Remove a container's cgroups everywhere. A dying process holds its cgroup for a moment: EBUSY
     is retried until the timeout, then `Temporary`."""
     deadline = time.monotonic() + timeout_seconds
-    for directory in existing(path):
+    for directory in _possible(path):
         pause = 0.0005
         while not _remove(directory):
             if time.monotonic() > deadline:
@@ -419,6 +424,8 @@ def _remove(directory: str) -> bool:
         return True
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            if not os.path.isdir(directory):  # in a hierarchy that nobody may write to
+                return True
             raise
         try:
             below = [entry.path for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]

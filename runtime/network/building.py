@@ -175,7 +175,7 @@ def _drop_default(instance: Instance, old: SandboxRecord, new: SandboxRecord) ->
 
 
 def take_down(instance: Instance, id: str) -> None:
-    """The quick part of a removal: names, ports, the namespace. Links are put in the reaper's group."""
+    """The quick part of a removal: names, ports, the namespace. Its links are the reaper's (see `going`)."""
     record = instance.book.sandboxes[id]
     instance.whole.discard(id)
     instance.table.change(removed=instance.book.possible_elements(record) & instance.table.wanted)
@@ -186,7 +186,6 @@ def take_down(instance: Instance, id: str) -> None:
     instance.let_go(going)
     for endpoint in record.endpoints:
         instance.hosts.mark_network(endpoint.network)
-    instance.reaper.doom_named(instance.netlink, [each.link for each in record.endpoints])
     namespaces.remove(instance.netns_path(id))
 
 

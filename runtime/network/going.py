@@ -16,7 +16,7 @@ from runtime.errors import SetpointError
 from runtime.network.failures import translated
 from runtime.network.instance import Instance
 
-_AGAIN_SECONDS = 1.0  # after the kernel refused: what is to go stays in the reaper's group
+_AGAIN_SECONDS = 1.0  # after the kernel refused
 
 
 class Going:
@@ -59,7 +59,7 @@ class Going:
         self._end(id)
 
     def doom(self, id: str) -> None:
-        """It is taken down: its links are in the reaper's group."""
+        """It is taken down: its links are to go."""
         self._doomed.append(id)
         if self._reaping is None:
             self._reaping = asyncio.get_running_loop().create_task(self._reap())
@@ -71,7 +71,7 @@ class Going:
                 batch, self._doomed = self._doomed, []
                 try:
                     with translated("delete sandboxes of", self._instance.layout.instance):
-                        await self._instance.reaper.delete()
+                        await self._instance.reaper.delete(names=self._links_of(batch))
                 except SetpointError:
                     self._doomed = batch + self._doomed
                     await asyncio.sleep(_AGAIN_SECONDS)
@@ -79,6 +79,10 @@ class Going:
                 self._forget(batch)
         finally:
             self._reaping = None
+
+    def _links_of(self, batch: list[str]) -> list[str]:
+        sandboxes = self._instance.book.sandboxes
+        return [each.link for id in batch for each in sandboxes[id].endpoints]
 
     def _forget(self, batch: list[str]) -> None:
         for id in batch:
@@ -99,5 +103,5 @@ class Going:
         left = [id for id in self._gone if self.is_down(id)]
         if left:
             with contextlib.suppress(SetpointError, OSError):  # the next one finds links without a record
-                self._instance.reaper.finish()
+                self._instance.reaper.finish(self._links_of(left))
             self._forget(left)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from runtime.layout import Layout
@@ -39,20 +40,19 @@ class Reaper:
         """Put links into the group. One that vanished meanwhile is as good as deleted."""
         netlink.send([links.set_group(index, self.group) for index in indexes])
 
-    def doom_named(self, netlink: Netlink, names: Iterable[str]) -> None:
-        """The same by their names."""
-        netlink.send([links.set_group_of(name, self.group) for name in names])
-
-    def delete_now(self, *others: Request) -> None:
-        """Delete the group, carry out other deletions, and wait. What is gone already is no error."""
-        for error in self._netlink.send([links.delete_group(self.group), *others]):
+    def delete_now(self, *others: Request, names: Iterable[str] = ()) -> None:
+        """Delete the group and the links of these names with it, carry out other deletions, and wait. What is
+        gone already is no error."""
+        doomed = [links.set_group_of(name, self.group) for name in names]
+        for error in self._netlink.send([*doomed, links.delete_group(self.group), *others]):
             if error.errno != errno.ENODEV:
                 raise error
 
-    def finish(self) -> None:
-        """Delete the group and wait, behind what the thread does already."""
-        self._thread.submit(self.delete_now).result()
+    def finish(self, names: Sequence[str]) -> None:
+        """Delete these and wait, behind what the thread does already."""
+        self._thread.submit(self.delete_now, names=names).result()
 
-    async def delete(self, *others: Request) -> None:
+    async def delete(self, *others: Request, names: Sequence[str] = ()) -> None:
         """As delete_now(), but the calling thread does not wait."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.delete_now, *others)
+        work = functools.partial(self.delete_now, *others, names=names)
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
