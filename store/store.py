@@ -35,7 +35,8 @@ BUSY_TIMEOUT_SECONDS = 5.0
 KEEP_REVISIONS = 1000
 MAX_EVENT_ID = 1 << 53  # what JSON's readers can still tell apart
 MAX_NOTES = 20
-# What a commit waits for, and what it does not where `write_at_once` makes it (`_prepare`).
+# What a commit waits for, and what it does not where `write_at_once` makes it (`_prepare`). FULL: with NORMAL
+# a power cut may take back commits that were already acted upon, unless the log is synced behind them.
 PATIENT = (
     "synchronous = FULL",
     f"busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000:.0f}",
@@ -162,6 +163,7 @@ class Store:
         try:
             with self._errors("open"):
                 self._connection = self._engine.connect()
+                _set(self._connection, PATIENT)
                 self._check()
                 self._to_head()
                 self._read_last_event_id()
@@ -437,11 +439,16 @@ class Store:
     @contextlib.contextmanager
     def _patiently(self, pragmas: Sequence[str]) -> Iterator[None]:
         """Commits that may wait. The lock is held."""
-        _set(self._connection, pragmas)
+        with self._errors("write"):
+            try:
+                _set(self._connection, pragmas)
+            except sqlite3.ProgrammingError:  # it was closed: the next write connects anew
+                self._connection.invalidate()
+                raise
         try:
             yield
         finally:
-            with contextlib.suppress(sqlite3.Error):  # it is being given up: the next one begins so
+            with contextlib.suppress(sqlite3.Error, sa.exc.SQLAlchemyError):  # the next one begins so
                 _set(self._connection, AT_ONCE)
 
     def sync(self) -> None:
@@ -643,10 +650,10 @@ def _make_file(path: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    """FULL: with NORMAL a power cut may take back commits that were already acted upon."""
+    """As a connection is left, whoever made it: `write` commits as it has to."""
     for pragma in (
         "journal_mode = WAL",
-        *PATIENT,
+        *AT_ONCE,
         "foreign_keys = ON",
         "cache_size = -2048",
         "journal_size_limit = 4194304",
@@ -656,7 +663,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    _raw(connection).execute("BEGIN").close()
+    """By SQLAlchemy, which connects anew where the connection was closed."""
+    connection.exec_driver_sql("BEGIN")
 
 
 def _set(connection: sa.Connection, pragmas: Sequence[str]) -> None:

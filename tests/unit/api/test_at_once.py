@@ -311,6 +311,7 @@ def test_who_asks_while_his_wish_is_being_stored_gets_its_answer_first(
         time.sleep(0.2)
         write(self, batch, is_synced=is_synced)
 
+    monkeypatch.setattr(Store, "write_at_once", lambda _store, _batch: False)
     monkeypatch.setattr(Store, "write", slowly)
     wire.socket.sendall(b"".join(wished("POST /volumes/create", b'{"Name":"data"}')))
     for _ in range(3):

@@ -13,6 +13,7 @@ import pytest
 
 from store import event_caps
 from store import store as module
+from store.errors import StoreError
 from store.records import Batch
 from store.store import Store
 from tests.unit.store.conftest import a_status, an_event, an_object
@@ -44,6 +45,26 @@ def test_it_waits_for_no_disk(store: Store) -> None:
     ]
     assert settings == [1, 0]  # NORMAL, never
     assert not any("PRAGMA" in text for text in said[: said.index("COMMIT")])
+
+
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_one_that_was_closed_is_opened_anew_and_left_as_it_was(store: Store, is_at_once: bool) -> None:
+    """As after a damage that could not be moved aside."""
+    connection: Any = store._connection.connection.dbapi_connection
+    connection.close()
+    if is_at_once:
+        assert not store.write_at_once(Batch(objects=(an_object(),)))
+    else:
+        with pytest.raises(StoreError):
+            store.write(Batch(objects=(an_object(),)))
+    store.write(Batch(objects=(an_object(),)))
+    again: Any = store._connection.connection.dbapi_connection
+    assert again is not connection
+    names = ("synchronous", "busy_timeout", "wal_autocheckpoint")
+    assert [again.execute(f"PRAGMA {name}").fetchone()[0] for name in names] == [1, 0, 0]
+    store.write(Batch(objects=(an_object("db"),)))
+    assert store.write_at_once(Batch(objects=(an_object("last"),)))
+    assert len(store.load()[0]) == 3
 
 
 def test_its_log_is_what_is_synced(store: Store, path: Path) -> None:
