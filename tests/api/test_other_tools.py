@@ -7,7 +7,9 @@ import json
 import shutil
 import subprocess
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiodocker
 import pytest
@@ -58,6 +60,54 @@ async def test_aiodocker_says_how_a_context_is_packed(either: Host, name: str) -
         said = await client.images.build(fileobj=context, encoding="gzip", tag=name)
         await client.images.delete(name, force=True)
     assert any("Successfully built" in line.get("stream", "") for line in said)
+
+
+async def said_by(stream: Any) -> AsyncIterator[tuple[int, bytes]]:
+    """To its end."""
+    while (message := await stream.read_out()) is not None:
+        yield message.stream, message.data
+
+
+async def test_aiodocker_lives_with_a_container(either: Host, name: str) -> None:
+    """From its making to its removal: its streams, files, processes, limits and networks."""
+    async with aiodocker.Docker(url=f"unix://{either.socket}") as client:
+        network = await client.networks.create({"Name": name, "Driver": "bridge"})
+        config = {
+            "Image": "busybox", "Cmd": ["sh", "-c", "echo begun; read word; echo got-$word; exit 5"],
+            "OpenStdin": True, "HostConfig": {"NetworkMode": "none"},
+        }  # fmt: skip
+        container = await client.containers.create_or_replace(name, config)
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as tar:
+            member = tarfile.TarInfo("file")
+            member.size = 2
+            tar.addfile(member, io.BytesIO(b"hi"))
+        await container.put_archive("/tmp", data.getvalue())
+        await container.start()
+        run = await container.exec(["cat", "/tmp/file"])
+        async with run.start(detach=False) as stream:
+            messages = [message async for message in said_by(stream)]
+        assert messages == [(1, b"hi")]
+        assert (await run.inspect())["ExitCode"] == 0
+        [seen] = await container.stats(stream=False)
+        assert seen["pids_stats"]["current"] >= 1
+        await container.pause()
+        await container.unpause()
+        async with container.attach(stdin=True) as stream:
+            await stream.write_in(b"word\n")
+        assert (await container.wait())["StatusCode"] == 5
+        assert "".join(await container.log(stdout=True)) == "begun\ngot-word\n"
+        archive = await container.get_archive("/tmp/file")
+        assert archive.getnames() == ["file"]
+        listed = await client.containers.list(all=True, filters={"name": [name]})
+        assert [each.id for each in listed] == [container.id]
+        again = await client.containers.create_or_replace(name, config)
+        assert again.id == container.id or (await again.show())["State"]["Status"] == "created"
+        await again.delete(force=True)
+        assert await network.delete()
+        with pytest.raises(aiodocker.DockerError) as gone:
+            await client.containers.get(name)
+        assert gone.value.status == 404
 
 
 def test_one_is_made_again_as_it_is_shown(either: Host, name: str) -> None:
