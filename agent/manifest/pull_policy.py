@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 MIN_SECONDS = 60.0
@@ -13,6 +14,7 @@ _EVERY = re.compile(r"every_((?:[0-9]{1,6}[wdhms])+)")
 _FIXED = {"daily": 86400.0, "weekly": 604800.0}
 
 
+@functools.lru_cache(maxsize=64)
 def period_seconds(policy: str) -> float:
     """Of `daily`, `weekly`, `every_1d12h`; 0.0 for others."""
     match = _EVERY.fullmatch(policy)

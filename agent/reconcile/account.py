@@ -180,6 +180,8 @@ def after_override(memory: Memory, actual: Actual, now: float) -> Memory:
 
 
 def ask_restart(memory: Memory, actual: Actual) -> Memory:
-    """Mark every run that is there: it is to end, or not to stay down."""
-    marks = {replica.id: replica.state.started_at for replica in actual.replicas}
-    return replace(forgive(memory), restart_marks=marks)
+    """Mark every run that is there: it is to end, or not to stay down. What never ran is on its way."""
+    ran = (replica for replica in actual.replicas if replica.state.phase != "created")
+    marks = {replica.id: replica.state.started_at for replica in ran}
+    memory = forgive(memory)
+    return replace(memory, restart_marks=marks) if marks or memory.restart_marks else memory

@@ -91,7 +91,7 @@ class Applying:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self, found: KeyPlan) -> None:
-        key, know = found.key, self._know
+        key, know, is_bug = found.key, self._know, False
         try:
             outcomes = await apply(self._engine, know.sockets, found.actions, self._after_action)
             self._after_lanes(outcomes)
@@ -99,11 +99,12 @@ class Applying:
         except Exception as error:  # a bug of ours must not keep a key in flight for ever
             know.bug(key, error, f"applying the plan of {key} failed")
             know.queue.add(key, know.clock.now() + BUG_RETRY_SECONDS)
-        else:
-            know.wake(key)
+            is_bug = True
         finally:
             know.queue.done(key)
-        know.feed.changed()  # nothing may be under way now, which is half of being ready
+        know.feed.changed()  # nothing may be under way now: who waits for that hears of it, and then we look
+        if not is_bug:
+            know.wake(key)
         know.wake_waiters(key)
 
     def hasten(self, key: Key) -> None:

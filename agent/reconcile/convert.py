@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -239,7 +238,7 @@ def _spec_label(key: Key, spec: AnySpec) -> dict[str, str]:
     """What the Docker Engine API made is described nowhere else than in the database."""
     if not is_api(key):
         return {}
-    return {LABEL_SPEC: json.dumps(spec.model_dump(mode="json", exclude_unset=True), separators=(",", ":"))}
+    return {LABEL_SPEC: spec.model_dump_json(exclude_unset=True)}
 
 
 def _mount(key: Key, index: int, mount: Mount, names: Names) -> MountConfig:

@@ -37,10 +37,9 @@ NEVER = Asking(False, False, "")
 
 def is_refreshed(spec: ContainerSpec) -> bool:
     """Its registry is asked at all. What is named by a digest never changes."""
-    is_fixed = "@" in spec.image or is_digest(spec.image) or spec.build is not None
-    return not is_fixed and (
-        spec.pull_policy in ("always", "if_newer") or period_seconds(spec.pull_policy) > 0
-    )  # fmt: skip
+    if spec.pull_policy not in ("always", "if_newer") and period_seconds(spec.pull_policy) <= 0:
+        return False
+    return not ("@" in spec.image or is_digest(spec.image) or spec.build is not None)
 
 
 def find_asking(desired: Desired, spec: ContainerSpec, world: World, now: float) -> Asking:

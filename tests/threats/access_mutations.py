@@ -27,6 +27,8 @@ ACCESS = (
     Mutation("F4", ANSWERING, "        if way.scope is not None:\n            return None\n", "", S),
     Mutation("F6", WAYS, "ssl_context=tls, backlog=1)", "ssl_context=tls, backlog=BACKLOG)", F6),
     Mutation("F6", WAYS, " or transport.get_write_buffer_size():\n", ":\n", AT_ONCE),
+    Mutation("F6", WAYS, "            if data and self._busy is not None:", "            if False:", AT_ONCE),
+    Mutation("F6", WAYS, "        elif not response.prepared:\n", "        else:\n", AT_ONCE),
     Mutation("F6", WAYS, "not self.is_waiting or self._is_answered:\n", "not self.is_waiting:\n", AT_ONCE),
     Mutation("F6", WAYS, "        return self._body is None or self._body.is_eof()\n",
              "        request = self._current_request\n        return request is None or request.content.is_eof()\n",

@@ -1,6 +1,7 @@
 """The table of the Docker Engine API: every path, without the version that may be before it.
 
-Order counts where a name may hold slashes: what is fixed comes first.
+Order counts where a name may hold slashes: what is fixed comes first. Of those that begin alike, what is
+asked for most does: they are tried one after the other.
 """
 
 from __future__ import annotations
@@ -42,22 +43,22 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/containers/json", container_lists.list_containers),
     ("POST", "/containers/create", containers.create),
     ("GET", "/containers/{id}/json", containers.inspect),
+    ("POST", "/containers/{id}/start", may("start", container_life.start)),
+    ("POST", "/containers/{id}/wait", container_life.wait),
+    ("POST", "/containers/{id}/exec", execs.create),
     ("POST", "/containers/{id}/update", may("update", containers.update)),
     ("POST", "/containers/{id}/rename", containers.rename),
     ("DELETE", "/containers/{id}", containers.remove),
     ("POST", "/containers/prune", containers.prune),
-    ("POST", "/containers/{id}/start", may("start", container_life.start)),
     ("POST", "/containers/{id}/stop", may("stop", container_life.stop)),
     ("POST", "/containers/{id}/restart", may("restart", container_life.restart)),
     ("POST", "/containers/{id}/kill", may("kill", container_life.kill)),
     ("POST", "/containers/{id}/pause", may("pause", container_life.pause)),
     ("POST", "/containers/{id}/unpause", may("unpause", container_life.unpause)),
-    ("POST", "/containers/{id}/wait", container_life.wait),
     ("POST", "/containers/{id}/attach", attach.attach),
     ("GET", "/containers/{id}/attach/ws", attach.attach_websocket),
     ("POST", "/containers/{id}/resize", attach.resize),
     ("GET", "/containers/{id}/logs", logs.logs),
-    ("POST", "/containers/{id}/exec", execs.create),
     ("POST", "/exec/{id}/start", execs.start),
     ("POST", "/exec/{id}/resize", execs.resize),
     ("GET", "/exec/{id}/json", execs.inspect),
