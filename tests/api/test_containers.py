@@ -441,6 +441,14 @@ def test_prune(either: Host, name: str) -> None:
     assert listed(either, name=[name]) == {name}
 
 
+def test_a_time_that_is_none_is_refused_of_what_does_not_run_too(either: Host, name: str) -> None:
+    either.docker("create", "--name", name, "busybox")
+    for what in ("stop?t=x", "restart?t=1.5"):
+        answer = either.http("POST", f"/containers/{name}/{what}")
+        either.agrees("a time that is none", answer.status, 400)
+    assert either.http("POST", f"/containers/{name}/stop?t=1").status == 304
+
+
 def test_a_link_is_taken_away(either: Host, name: str) -> None:
     """`docker rm --link`: the name, and neither of the two containers."""
     other = f"{name}db"

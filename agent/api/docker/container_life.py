@@ -121,6 +121,7 @@ def stop(request: web.Request) -> web.Response | None:
     context, state = _asked_for(request)
     if state.phase in ("running", "paused"):
         return None
+    _way(request)  # what makes no sense is refused, whatever the container does
     key = owned_key(context, "stop", state)
     is_wanted_down = wishes.container_spec_of(context.loop.objects()[key]).ensure == "stopped"
     return not_modified() if is_wanted_down or state.phase != "stopped" else None
