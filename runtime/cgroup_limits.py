@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
 
 from runtime.devices import parse_rules
 from runtime.errors import Invalid, Unsupported
+from runtime.typed import Any, NamedTuple
 
 PAGE_BYTES = 4096
 _CPU_TIME = ("shares", "quota", "period", "burst", "idle", "realtimePeriod", "realtimeRuntime")

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any
 
 from runtime import syscalls
 from runtime.cgroup_devices import device_program
@@ -33,6 +32,7 @@ from runtime.cgroup_limits import (
 )
 from runtime.devices import parse_rules
 from runtime.errors import Conflict, Invalid, Temporary, Unsupported
+from runtime.typed import Any
 
 RT_PERIOD = "cpu.rt_period_us"
 WEIGHTS_OF_DISKS = ("blkio.bfq.weight_device", "io.weight")

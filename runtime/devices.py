@@ -12,9 +12,9 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
 
 from runtime.errors import Invalid, NotFound
+from runtime.typed import Any, NamedTuple
 
 
 class Device(NamedTuple):

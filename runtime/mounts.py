@@ -15,11 +15,11 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
 
 from runtime import mapped_mounts
 from runtime import syscalls as sys_
 from runtime.errors import Invalid, NotFound
+from runtime.typed import Any, NamedTuple
 
 PROC_MAGIC = 0x9FA0
 TMPFS_MAGIC = 0x01021994

@@ -15,7 +15,8 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+
+from runtime.typed import Any, NamedTuple
 
 # --- constants (linux/mount.h, fcntl.h, sched.h, openat2.h, prctl.h, seccomp.h) -----------------
 

@@ -12,10 +12,10 @@ import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
 
 from runtime import syscalls
 from runtime.errors import Invalid, Unsupported
+from runtime.typed import Any, NamedTuple
 
 SIZE = 65_536  # ids of a container: those that its image and its volumes may have
 _NS_GET_USERNS = 0xB701  # ioctl_nsfs(2), kernel 4.9: what owns a namespace

@@ -11,10 +11,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from runtime import syscalls
 from runtime.errors import Invalid, Temporary
+from runtime.typed import NamedTuple
 
 MAX_FILE_BYTES = 1 << 20
 _BLOCK_BYTES = 4096  # the least that is asked for: some file systems say 0 of what they make up

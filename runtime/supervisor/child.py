@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, NoReturn
 
 from runtime import syscalls as sys_
 from runtime.errors import Invalid, Unsupported
@@ -37,6 +36,7 @@ from runtime.supervisor.process import (
     write,
 )
 from runtime.supervisor.report import error_body, failure, receive, send
+from runtime.typed import Any, NamedTuple, NoReturn
 from runtime.users import Identity
 
 _OWNED = sys_.CLONE_NEWNS | sys_.CLONE_NEWUTS | sys_.CLONE_NEWIPC | sys_.CLONE_NEWCGROUP

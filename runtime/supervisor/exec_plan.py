@@ -8,11 +8,11 @@ fork before has made the kernel copy first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 from runtime import cgroups
 from runtime.supervisor.own_ids import IDS
 from runtime.supervisor.prepare import ProcessPlan, prepare_process, with_arguments
+from runtime.typed import Any, NamedTuple
 
 
 class ExecPlan(NamedTuple):

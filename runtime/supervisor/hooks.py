@@ -13,10 +13,10 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 from runtime import syscalls
 from runtime.errors import Invalid
+from runtime.typed import Any
 
 
 def run_hooks(hooks: Sequence[Mapping[str, Any]], name: str, state: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from runtime import syscalls
+from runtime.typed import NoReturn
 
 FAILPOINTS = "SETPOINT_FAILPOINTS"  # for tests only: see runtime.failpoints
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import NoReturn
 
 from runtime import syscalls as sys_
 from runtime.supervisor.console import open_console
@@ -30,6 +29,7 @@ from runtime.supervisor.process import (
     set_oom_score,
 )
 from runtime.supervisor.report import error_body, failure, send
+from runtime.typed import NoReturn
 
 _NAMESPACES = (
     sys_.CLONE_NEWNS | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS | sys_.CLONE_NEWNET | sys_.CLONE_NEWCGROUP

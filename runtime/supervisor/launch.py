@@ -27,7 +27,6 @@ import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
 
 from runtime import cgroups, syscalls, user_namespaces
 from runtime.errors import Invalid, NotFound, Temporary
@@ -38,6 +37,7 @@ from runtime.supervisor.own_ids import Users
 from runtime.supervisor.prepare import JOINED, Plan, prepare
 from runtime.supervisor.process import identity, write
 from runtime.supervisor.report import Message, receive, to_error
+from runtime.typed import Any, NamedTuple, NoReturn
 
 __all__ = [
     "ExecRequest",

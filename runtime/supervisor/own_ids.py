@@ -8,11 +8,11 @@ Called by `prepare`. Standard library only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from runtime.devices import Device
 from runtime.errors import Invalid, Unsupported
 from runtime.mounts import Mount
+from runtime.typed import Any, NamedTuple
 from runtime.user_namespaces import lines
 
 IDS = "setpoint.ids"  # annotation: the root is built outside of the user namespace that the config names

@@ -11,7 +11,6 @@ import _signal  # type: ignore[import-not-found]  # signal's own makes an enum o
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 from runtime import security, syscalls
 from runtime.cgroup_limits import controllers
@@ -20,6 +19,7 @@ from runtime.devices import Device, parse_devices
 from runtime.errors import Invalid, Unsupported
 from runtime.mounts import Mount, Overlay, parse_mounts, propagation_flags
 from runtime.supervisor.own_ids import Users, owned_device, owned_mount, users_of
+from runtime.typed import Any, NamedTuple
 
 ROOTFS = "setpoint.rootfs"  # JSON of an Overlay, in place of root.path
 JOINED = "setpoint.joined"  # JSON of (pid, start time) of those whose namespaces are joined

@@ -17,13 +17,13 @@ import stat
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import NoReturn
 
 from runtime import mounts, users
 from runtime import syscalls as sys_
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.supervisor.prepare import ProcessPlan
 from runtime.supervisor.report import failure, warn
+from runtime.typed import NoReturn
 
 SETUP_FAILED = 125  # exit statuses as docker run has them
 GATE_LOST = 121  # of a child that was never told to start

@@ -12,9 +12,9 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from runtime.errors import Conflict, Invalid, NotFound, SetpointError, Temporary, Unsupported
+from runtime.typed import Any, NamedTuple
 
 MAX_BYTES = 16384
 _CLASSES = {each.__name__: each for each in (Invalid, NotFound, Conflict, Unsupported, Temporary)}

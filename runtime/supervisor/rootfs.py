@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple
 
 from runtime import devices, mapped_mounts, mounts
 from runtime import syscalls as sys_
 from runtime.errors import Invalid, Unsupported
 from runtime.supervisor.prepare import Plan
 from runtime.supervisor.report import failure
+from runtime.typed import NamedTuple
 
 _RO = sys_.MOUNT_ATTR_RDONLY
 _EMPTY = sys_.AT_EMPTY_PATH

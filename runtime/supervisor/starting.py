@@ -17,13 +17,13 @@ import signal
 import socket
 import sys
 import time
-from typing import NamedTuple
 
 from runtime.errors import Invalid, SetpointError, Temporary
 from runtime.supervisor import launch, records, report
 from runtime.supervisor.container import Container
 from runtime.supervisor.loop import READ
 from runtime.supervisor.protocol import error_from_json
+from runtime.typed import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
