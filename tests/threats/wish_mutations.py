@@ -23,7 +23,6 @@ WISHES = (
     Mutation("R5", JOURNAL, "            store.sync()\n    except", "    except", UNIT_JOURNAL),
     Mutation("R5", JOURNAL, "replace(write.batch, events=()) if write.storing.is_kept else write.batch", "write.batch", UNIT_JOURNAL),
     Mutation("R5", LOOP, "            await stored\n", "            pass\n", "tests/unit/reconcile/test_meanwhile.py"),
-<<<<<<< HEAD
     Mutation("R5", JOURNAL, "        if write.is_synced:\n            self._writing", "        if False:\n            self._writing", UNIT_JOURNAL),
     Mutation("R5", JOURNAL, "        if self._writing.is_slow:\n            return False\n", "", UNIT_JOURNAL),
     Mutation("R5", JOURNAL, "        reached = self._written  #", "        reached = self._synced = self._written  #", UNIT_JOURNAL),
@@ -36,8 +35,6 @@ WISHES = (
     Mutation("R5", STORE, '"synchronous = NORMAL", ', '"synchronous = OFF", ', UNIT_AT_ONCE_STORE),
     Mutation("R5", "agent/api/docker/volumes.py", "is_done_meanwhile=is_empty)", "is_done_meanwhile=True)", UNIT_VOLUMES),
     Mutation("R5", "runtime/volumes.py", " or volume.options or volume.is_filled:\n", " or volume.options:\n", "tests/unit/runtime/test_volume_removal.py"),
-=======
->>>>>>> 59d14af (wip)
     Mutation("R5", FEED, " or event.id != before + 1:\n", ":\n", UNIT_EVENTS),
     Mutation(
         "R5", FEED, " and (after >= self._complete_after or after < self._store.last_event_id):\n", ":\n",
