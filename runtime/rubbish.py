@@ -11,6 +11,7 @@ since no container has it. A container of the same id waits until all is gone.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,7 +24,7 @@ from runtime.threads import Threads
 
 THREADS = 2  # each file waits for the disk, and what is next in the event loop for a processor
 MOST = 64  # then a removal waits for its own: nobody removes faster than the disk does
-LITTLE_BYTES = 256 << 10
+LITTLE_BYTES, MOST_ENTRIES = 256 << 10, 16
 CLOSE_SECONDS = 5.0
 _MOST_DIRECTORY_BYTES = 64 << 10  # one that once held much is as long as ever on ext4, and takes long to read
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -69,26 +70,47 @@ class Rubbish:
 
 
 def is_little(bundle: str) -> bool:
-    """Whether a bundle has no room that anybody would miss: its container wrote nothing to its root, and
-    little to its log. Quick however much there is, for it is asked in the event loop's thread."""
+    """Whether a bundle has no room that anybody would miss: its container wrote little to its root and to its
+    log. Quick however much there is, for it is asked in the event loop's thread."""
     current = f"{bundle}/log/{log_file.NAME}"
     if os.path.exists(f"{bundle}/{PLACE}") or os.path.exists(f"{current}.1"):  # noqa: PTH110 - as below
         return False
     try:
-        return _is_empty(f"{bundle}/{UPPER}") and _bytes_of(current) <= LITTLE_BYTES
+        return _bytes_below(f"{bundle}/{UPPER}") + _bytes_of(current) <= LITTLE_BYTES
     except OSError:
         return False
 
 
-def _is_empty(directory: str) -> bool:
-    descriptor = os.open(directory, _DIRECTORY)
+def _bytes_below(top: str) -> int:
+    """Of all in a directory, where that is little."""
+    waiting, entries, size = [os.open(top, _DIRECTORY)], 0, 0
     try:
-        if os.fstat(descriptor).st_size > _MOST_DIRECTORY_BYTES:
-            return False
-        with os.scandir(descriptor) as entries:
-            return next(entries, None) is None
+        while waiting:
+            found = _entries_of(waiting[-1], MOST_ENTRIES - entries)
+            if found is None:
+                return LITTLE_BYTES + 1
+            above = waiting.pop()
+            try:
+                entries += len(found)
+                size += sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in found)
+                for entry in found:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(os.open(entry.name, _DIRECTORY, dir_fd=above))
+            finally:
+                os.close(above)
     finally:
-        os.close(descriptor)
+        for each in waiting:
+            os.close(each)
+    return size
+
+
+def _entries_of(directory: int, most: int) -> list[os.DirEntry[str]] | None:
+    """None for more than `most`, and for a directory that takes long to read."""
+    if os.fstat(directory).st_size > _MOST_DIRECTORY_BYTES:
+        return None
+    with os.scandir(directory) as entries:
+        found = list(itertools.islice(entries, most + 1))
+    return found if len(found) <= most else None
 
 
 def _bytes_of(file: str) -> int:

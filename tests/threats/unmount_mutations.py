@@ -63,12 +63,20 @@ UNMOUNTS = (
         "test_the_room_of_what_was_written_is_back_with_the_answer",
     ),
     _behind(
-        RUBBISH, " and _bytes_of(current) <= LITTLE_BYTES", "",
+        RUBBISH, " + _bytes_of(current) <= LITTLE_BYTES", " <= LITTLE_BYTES",
         "test_the_room_of_what_was_written_is_back_with_the_answer",
     ),
     _behind(
-        RUBBISH, "        if os.fstat(descriptor).st_size > _MOST_DIRECTORY_BYTES:\n            return False\n", "",
+        RUBBISH, "    if os.fstat(directory).st_size > _MOST_DIRECTORY_BYTES:\n        return None\n", "",
         "test_a_directory_that_once_held_much_is_read_by_a_thread",
+    ),
+    _behind(
+        RUBBISH, "                entries += len(found)\n", "",
+        "test_the_room_of_what_was_written_is_back_with_the_answer",
+    ),
+    _behind(
+        RUBBISH, "                size += sum(", "                size += 0 * sum(",
+        "test_the_room_of_what_was_written_is_back_with_the_answer",
     ),
     _behind(
         LIFE, "not entry.config.pid_mode and ", "",

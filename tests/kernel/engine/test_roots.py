@@ -107,9 +107,9 @@ async def test_whoever_needs_its_layers_again_waits(engine: NativeEngine, slow: 
 
 
 async def test_a_removal_waits_for_the_room_on_the_disk(engine: NativeEngine, slow: Held) -> None:
-    config = shell(engine, "one", "echo x > /x; exec sleep 1000")
+    config = shell(engine, "one", "head -c 300000 /dev/urandom > /x; touch /whole; exec sleep 1000")
     await run(engine, config)
-    await until((engine.layout.containers / config.id / "upper/x").exists)
+    await until((engine.layout.containers / config.id / "upper/whole").exists)
     await engine.stop(config.id, 0)
     going = asyncio.create_task(engine.delete(config.id))
     await _waits(going)
