@@ -1,8 +1,8 @@
 """What the journal has done beside the event loop: a write that may take long, and what was written brought
 to the disk. Called by `journal`.
 
-Its threads are its own: what asyncio has (`to_thread`) takes a task, two futures and a copy of the context each
-time, which was a tenth of what a small wish takes. Where the kernel can, it waits for the disk by itself.
+Its threads are its own: what asyncio has (`to_thread`) takes a task, two futures and a copy of the context
+each time, a tenth of what a small wish takes. Where the kernel can, it waits for the disk by itself.
 """
 
 from __future__ import annotations
