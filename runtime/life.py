@@ -166,8 +166,8 @@ class Life:
         self.sandboxes[state.id] = state
 
     async def _launch(self, entry: Entry) -> None:
-        """Its network, and its process: while a new network gets its interfaces, the supervisor makes all but
-        the program."""
+        """Its network, and its process: what that needs the supervisor makes while a new network gets its
+        interfaces."""
         config, bundle = entry.config, self._assembly.bundle(entry.config.id)
         fields = self._launch_fields(entry)
         prepared: list[asyncio.Future[Result]] = []

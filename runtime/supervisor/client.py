@@ -250,8 +250,8 @@ class Client:
         )
 
     def prepare(self, name: str, bundle: str, **fields: Any) -> asyncio.Future[Result]:
-        """As `start`, but for its program, which waits for `go`; `drop` ends it. Either is followed by
-        `started`, with this. Temporary. Only where the supervisor `can_prepare`."""
+        """As `start`, but for the process, which `go` begins; after `drop` there is none. Either is followed
+        by `started`, with this. Temporary. Only where the supervisor `can_prepare`."""
         return self.send("prepare", name=name, bundle=bundle, hold=True, root=True, **fields)
 
     def go(self, name: str) -> None:

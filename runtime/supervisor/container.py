@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runtime.supervisor.exec_plan import ExecPlan
-    from runtime.supervisor.server import Connection, Reply
+    from runtime.supervisor.server import Reply
 
 MAX_INPUT_BYTES = 1 << 16  # for a stdin that nobody reads, before its client is held
 MAX_LAST_CHUNKS = 64  # read at the exit from a FIFO that a process outside the container still writes to
@@ -60,9 +60,6 @@ class Container:
         self.attachments: list[Attachment] = []
         self.on_started: list[Callable[[BaseException | None], None]] = []
         self.failure: BaseException | None = None
-        self.holder: Connection | None = None  # its program waits for the word of this one: see `go`
-        self.refused: Exception | None = None  # why that word will not come
-        self.open_gate: Callable[[], None] = lambda: None
         self.waiting: list[Reply] = []
         self.warnings: list[str] = []
         self.on_stdin_closed: Callable[[], None] = lambda: None

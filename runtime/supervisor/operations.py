@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from runtime.supervisor.protocol import Message
     from runtime.supervisor.server import Connection, Reply, Supervisor
+    from runtime.supervisor.starting import Pending
 
     Operation = Callable[[Supervisor, Message, list[int], Reply], None]
 
@@ -49,30 +50,30 @@ def start(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -
 
 
 def prepare(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
-    """As `start`, and answered as that is, but its program waits for this client's `go`. It never runs, and
-    that is the answer, when the client says `drop`, or goes away. Not for what has to be restored."""
+    """As `start`, and answered as that is, but there is no process before this client says `go`, and none at
+    all, which is the answer, when it says `drop` or goes away. Not for what has to be restored."""
     _start(server, message, reply, reply.connection)
 
 
 def go(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
     """{name} and no answer: `prepare` has one."""
-    container = _held(server, message, reply)
-    if container is not None:
-        container.holder = None
-        container.open_gate()
+    pending = _prepared(server, message, reply)
+    if pending is not None:
+        del server.prepared[pending.container.name]
+        starting.fork_soon(server, pending)
 
 
 def drop(server: Supervisor, message: Message, _fds: list[int], reply: Reply) -> None:
     """{name} and no answer: `prepare` has one."""
-    container = _held(server, message, reply)
-    if container is not None:
-        starting.refuse(container)
+    pending = _prepared(server, message, reply)
+    if pending is not None:
+        starting.give_up(server, pending)
 
 
-def _held(server: Supervisor, message: Message, reply: Reply) -> Container | None:
-    """None when it is not there (any more), or waits for nobody, or for another."""
-    container = server.containers.get(_name(message))
-    return container if container is not None and container.holder is reply.connection else None
+def _prepared(server: Supervisor, message: Message, reply: Reply) -> Pending | None:
+    """None for what could not be, and what another has prepared."""
+    pending = server.prepared.get(_name(message))
+    return pending if pending is not None and pending.holder is reply.connection else None
 
 
 def _start(server: Supervisor, message: Message, reply: Reply, holder: Connection | None) -> None:
@@ -84,7 +85,6 @@ def _start(server: Supervisor, message: Message, reply: Reply, holder: Connectio
         return
     if container is None:
         container = Container(server.loop, message, f"{server.run_directory}/{name}")
-        container.holder = holder
         for attachment in server.early_attachments.pop(name, ()):
             container.attach(attachment)
         if message.get("restore"):
@@ -92,7 +92,7 @@ def _start(server: Supervisor, message: Message, reply: Reply, holder: Connectio
 
             checkpointing.restore(server, container, message["restore"])
         else:
-            starting.start(server, container)
+            starting.start(server, container, holder)
     started = container
     started.on_started.append(lambda error: _answer_started(started, reply, error, is_held))
 

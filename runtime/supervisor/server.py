@@ -78,6 +78,7 @@ class Supervisor:
         self.started_at = self.executed_at = time.time()
         self.containers: dict[str, Container] = {}
         self.pending: list[Pending] = []
+        self.prepared: dict[str, Pending] = {}
         self.execs: dict[int, Exec] = {}
         self.tools: dict[int, Callable[[int], None]] = {}  # programs of the host, and who hears of their ends
         self.by_pid: dict[int, Container] = {}
@@ -166,9 +167,9 @@ class Supervisor:
         for running in list(self.execs.values()):
             if running.connection is connection:
                 running.leave()
-        for container in list(self.containers.values()):
-            if container.holder is connection:
-                starting.refuse(container)
+        for pending in list(self.prepared.values()):
+            if pending.holder is connection:
+                starting.give_up(self, pending)
 
     def send(self, connection: Connection, message: Message, fds: tuple[int, ...] = ()) -> None:
         """To one client; one that is gone or does not read is let go."""

@@ -1,11 +1,10 @@
 """From a bundle to a running process: FIFOs, fork, the child's channel, the answer to the starter.
 
-    make FIFOs -> build -> fork (waits at its gate) -> (its client's `go`) -> write .state.json.new
+    make FIFOs -> build -> (its client's `go`) -> fork (waits at its gate) -> write .state.json.new
                         -> open the gate -> rename it to state.json -> channel ends: running
 
 The gate closes a hole: a child that no record names cannot run its program, for it waits for "start",
 and sees the end of the channel when the supervisor is killed before that. state.json says that it was told.
-What was prepared stays at its gate until the client has made its network; it ends with the client.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from runtime.supervisor.server import Supervisor
+    from runtime.supervisor.server import Connection, Supervisor
 
 MAX_CONFIG_BYTES = 8 << 20
 EXECUTE_SECONDS = 60.0  # from the fork to its program: after the root is built, it has one file to open
@@ -68,16 +67,17 @@ def read_config(directory: str) -> dict[str, Any]:
 
 
 class Pending(NamedTuple):
-    """A container that is built and waits for its fork."""
+    """A container that is built and waits for its fork. holder: who has to say `go` before that."""
 
     container: Container
     prepared: launch.Prepared
     stdio: tuple[int, int, int]
+    holder: Connection | None
 
 
-def start(server: Supervisor, container: Container) -> None:
-    """Build the container, and fork it at the end of a round of the loop; `container.on_started`
-    hears how it went. Raises what launch.build raises, with nothing left behind.
+def start(server: Supervisor, container: Container, holder: Connection | None = None) -> None:
+    """Build the container, and fork it at the end of a round of the loop, with a holder once that says so;
+    `container.on_started` hears how it went. Raises what launch.build raises, with nothing left behind.
 
     Those that are asked for together are built one after the other and then forked one after the other:
     see launch.build.
@@ -100,9 +100,31 @@ def start(server: Supervisor, container: Container) -> None:
         close(stdio)
         raise
     server.containers[container.name] = container
+    pending = Pending(container, prepared, stdio, holder)
+    if holder is None:
+        fork_soon(server, pending)
+    else:
+        server.prepared[container.name] = pending
+
+
+def fork_soon(server: Supervisor, pending: Pending) -> None:
+    """At the end of a round of the loop that brings no more."""
     if not server.pending:
         server.loop.call_later(0.0, lambda: _fork_unless_more(server, 1))
-    server.pending.append(Pending(container, prepared, stdio))
+    server.pending.append(pending)
+
+
+def give_up(server: Supervisor, pending: Pending) -> None:
+    """What was prepared is not to run. All that there is of it are descriptors, and a control group."""
+    container = pending.container
+    server.prepared.pop(container.name, None)
+    server.containers.pop(container.name, None)
+    reason = "who asked for it has not made its network"
+    container.tell_started(Temporary("start", container.name, reason, "it is tried again"))
+    pending.prepared.close()
+    close(pending.stdio)
+    container.close()
+    server.reexec_if_wanted()
 
 
 def _fork_unless_more(server: Supervisor, before: int) -> None:
@@ -140,13 +162,6 @@ def _begin(server: Supervisor, pending: Pending, outcome: launch.Launched | Exce
     container.is_child = True
     server.register(container)
     return Channel(server, container, outcome.channel, pending.prepared)
-
-
-def refuse(container: Container) -> None:
-    """End one that was prepared and is not to run; if need be as soon as it is forked."""
-    reason = "who asked for it has not made its network"
-    container.refused = Temporary("start", container.name, reason, "it is tried again")
-    container.open_gate()
 
 
 def tell_bug(error: Exception) -> None:
@@ -189,20 +204,11 @@ class Channel:
         self._deadline = server.loop.call_later(EXECUTE_SECONDS, self._on_deadline)
         channel.setblocking(False)
         container.read_channel_to_end = lambda: self.read(is_last=True)
-        container.open_gate = self.open_gate
         server.loop.watch(channel.fileno(), READ, lambda _events: self.read())
 
     def open_gate(self) -> None:
         """Let the child go on, now that a record names it. It is the container's only once the child was
-        told: see `adoption.has_begun`. Nothing while its client has a word to say first."""
-        container = self._container
-        if container.failure is not None:  # it has ended meanwhile
-            return
-        if container.refused is not None:
-            self._give_up(container.refused)
-            return
-        if container.holder is not None:
-            return
+        told: see `adoption.has_begun`."""
         try:
             self._open_gate()
         except Exception as error:
@@ -270,8 +276,6 @@ class Channel:
 
     def _end(self) -> None:
         container = self._container
-        if self._error is None and container.holder is not None:  # out of memory, say
-            self._error = Temporary("start", container.name, "it ended at its gate", "it is tried again")
         container.is_running = self._error is None
         container.tell_started(self._error)  # first of all: it is waited for
         self._deadline.cancel()

@@ -11,34 +11,33 @@ _SPARE = "tests/kernel/network/test_spare.py"
 _FIREWALL = "test_its_program_runs_when_the_firewall_is_there_and_its_first_packet_comes_back"
 
 STARTS = (
-    Mutation("E7", OPERATIONS, "        container.holder = holder\n", "", f"{_STARTS}::{_FIREWALL}"),
+    Mutation(
+        "E7",
+        OPERATIONS,
+        "starting.start(server, container, holder)",
+        "starting.start(server, container)",
+        f"{_STARTS}::{_FIREWALL}",
+    ),
     Mutation(
         "E7",
         STARTING,
-        "        if container.holder is not None:\n            return\n",
-        "",
+        "        server.prepared[container.name] = pending\n",
+        "        server.prepared[container.name] = pending\n        fork_soon(server, pending)\n",
         f"{_STARTS}::{_FIREWALL}",
     ),
     Mutation(
         "E7",
         "runtime/supervisor/server.py",
-        "            if container.holder is connection:\n                starting.refuse(container)\n",
+        "            if pending.holder is connection:\n                starting.give_up(self, pending)\n",
         "            pass\n",
         f"{_PREPARE}::test_it_ends_with_who_asked",
     ),
     Mutation(
         "E7",
         OPERATIONS,
-        "container if container is not None and container.holder is reply.connection else None",
-        "container",
+        "pending if pending is not None and pending.holder is reply.connection else None",
+        "pending",
         f"{_PREPARE}::test_another_has_no_word_in_it",
-    ),
-    Mutation(
-        "E7",
-        STARTING,
-        "        if self._error is None and container.holder is not None:",
-        "        if False:",
-        f"{_PREPARE}::test_one_that_is_killed_at_its_gate_has_not_run",
     ),
     Mutation(
         "E7",

@@ -23,7 +23,7 @@ from runtime.network import building, networks
 from runtime.network.firewall import Element
 from runtime.network.libnftables import FirewallError
 from runtime.network.table import Table
-from tests.gate import is_at_gate
+from tests.gate import is_prepared
 from tests.native import (
     PATIENCE_SECONDS,
     another_engine,
@@ -73,9 +73,9 @@ async def test_its_program_runs_when_the_firewall_is_there_and_its_first_packet_
     whole = Table._change
 
     def slow(table: Table, removed: set[Element], added: set[Element]) -> None:
-        _wait(lambda: is_at_gate(engine, created.id))  # it has nothing left to do but its program
-        time.sleep(0.1)
-        seen.append(is_at_gate(engine, created.id) and output(engine, created.id) == b"")
+        _wait(lambda: is_prepared(engine, created.id))
+        time.sleep(0.2)  # all is made by then, and its program could have run
+        seen.append(is_prepared(engine, created.id) and output(engine, created.id) == b"")
         whole(table, removed, added)
 
     monkeypatch.setattr(Table, "_change", slow)
@@ -117,7 +117,7 @@ async def test_a_network_that_fails_leaves_nothing(
     is_early: bool,
 ) -> None:
     with monkeypatch.context() as patched:
-        refuse(patched, lambda: None if is_early else _wait(lambda: is_at_gate(engine, created.id)))
+        refuse(patched, lambda: None if is_early else _wait(lambda: is_prepared(engine, created.id)))
         with pytest.raises(SetpointError, match=reason):
             await engine.start(created.id)
     assert output(engine, created.id) == b"" and engine.state(created.id).phase == "created"  # type: ignore[union-attr]
@@ -175,7 +175,7 @@ async def main():
     await engine.open()
     (one,) = engine.list()
     def die(*_arguments):
-        while not cgroups.list_pids(engine._assembly.cgroup(one.id)):
+        while not cgroups.existing(engine._assembly.cgroup(one.id)):
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGKILL)
     building._attach = die

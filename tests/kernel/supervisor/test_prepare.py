@@ -1,4 +1,4 @@
-"""What is prepared waits at its gate for the word of who asked for it; without that nothing of it stays."""
+"""What is prepared waits for the word of who asked for it; without that nothing of it stays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.engine import NativeEngine
 from runtime.errors import Temporary
 from runtime.model import ContainerConfig
 from runtime.supervisor.client import Client, Result
-from tests.gate import is_at_gate
+from tests.gate import is_prepared
 from tests.native import ended, output, shell, supervisor_pid, until
 
 
@@ -56,7 +56,7 @@ async def _runs(engine: NativeEngine, config: ContainerConfig) -> None:
 
 async def test_its_program_waits_for_go(engine: NativeEngine) -> None:
     config, answer = await _prepare(engine)
-    await until(lambda: is_at_gate(engine, config.id))
+    await until(lambda: is_prepared(engine, config.id))
     assert not answer.done() and output(engine, config.id) == b""
     assert not Path(engine._assembly.run_directory(config.id), "state.json").exists()
     engine._client.go(config.id)
@@ -67,7 +67,7 @@ async def test_its_program_waits_for_go(engine: NativeEngine) -> None:
     assert (await engine._client.call("ping"))["pid"]
 
 
-async def test_go_may_come_before_the_fork(engine: NativeEngine) -> None:
+async def test_go_may_come_with_it(engine: NativeEngine) -> None:
     config, answer = await _prepare(engine)
     engine._client.go(config.id)
     await engine._client.started(config.id, answer)
@@ -78,7 +78,7 @@ async def test_go_may_come_before_the_fork(engine: NativeEngine) -> None:
 async def test_it_ends_when_it_is_dropped(engine: NativeEngine, is_early: bool) -> None:
     config, answer = await _prepare(engine)
     if not is_early:
-        await until(lambda: is_at_gate(engine, config.id))
+        await until(lambda: is_prepared(engine, config.id))
     engine._client.drop(config.id)
     await _is_refused(engine, config, answer)
 
@@ -90,11 +90,11 @@ async def test_another_has_no_word_in_it(engine: NativeEngine) -> None:
     for say in (other.go, other.drop):
         say(config.id)
     await other.call("ping")
-    await until(lambda: is_at_gate(engine, config.id))
+    await until(lambda: is_prepared(engine, config.id))
     assert not answer.done()
     await other.close()
     await engine._client.call("ping")
-    assert is_at_gate(engine, config.id)
+    assert is_prepared(engine, config.id)
     engine._client.go(config.id)
     await engine._client.started(config.id, answer)
     await until(lambda: output(engine, config.id) == b"ran\n")
@@ -106,7 +106,7 @@ async def test_it_ends_with_who_asked(engine: NativeEngine, is_early: bool) -> N
     await other.open()
     config, answer = await _prepare(engine, other)
     if not is_early:
-        await until(lambda: is_at_gate(engine, config.id))
+        await until(lambda: is_prepared(engine, config.id))
     await other.close()
     with pytest.raises(Temporary):
         await answer
@@ -117,7 +117,7 @@ async def test_it_ends_with_who_asked(engine: NativeEngine, is_early: bool) -> N
 
 async def test_it_ends_with_the_supervisor(engine: NativeEngine) -> None:
     config, answer = await _prepare(engine)
-    await until(lambda: is_at_gate(engine, config.id))
+    await until(lambda: is_prepared(engine, config.id))
     os.kill(await supervisor_pid(engine), signal.SIGKILL)
     await until(lambda: not engine.is_supervisor_up)
     engine._client.go(config.id)  # to nobody, or to one that knows nothing of it
@@ -125,16 +125,9 @@ async def test_it_ends_with_the_supervisor(engine: NativeEngine) -> None:
     await _is_refused(engine, config, answer)
 
 
-async def test_one_that_is_killed_at_its_gate_has_not_run(engine: NativeEngine) -> None:
-    config, answer = await _prepare(engine)
-    await until(lambda: is_at_gate(engine, config.id))
-    os.kill(_pids(engine, config)[0], signal.SIGKILL)
-    await _is_refused(engine, config, answer)
-
-
 async def test_a_supervisor_becomes_another_program_only_when_it_is_over(engine: NativeEngine) -> None:
     config, answer = await _prepare(engine)
-    await until(lambda: is_at_gate(engine, config.id))
+    await until(lambda: is_prepared(engine, config.id))
     before = (await engine._client.call("ping"))["executed_at"]
     await engine._client.call("reexec")
     assert (await engine._client.call("ping"))["executed_at"] == before
