@@ -68,7 +68,8 @@ class _Spare(NamedTuple):
         with self.channel:
             line = json.dumps(told).encode() + b"\n"
             sent = socket.send_fds(self.channel, [line], list(descriptors))
-            self.channel.sendall(line[sent:])
+            if sent < len(line):  # else it may have all of it, and have closed its end
+                self.channel.sendall(line[sent:])
 
     def close(self) -> None:
         self.channel.close()
