@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from agent.reconcile.writer import Syncs, Writer
 from runtime.errors import Temporary
 from tests.sim.api_host import LONGEST_TURNS, ApiHost, Call, End, hosts
 
@@ -75,12 +76,26 @@ def test_killed_on_the_way_at_each_turn() -> None:
     pytest.fail("it does not go")
 
 
-def test_its_network_goes_while_the_wish_is_stored_and_its_files_after(host: ApiHost) -> None:
+def test_its_network_goes_while_the_wish_is_stored_and_its_files_after(
+    host: ApiHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, bool]] = []
+    waiting: list[object] = []  # for the disk
+    sync = Writer.sync
+
+    def counted(writer: Writer, store: Syncs, done: Callable[[Exception | None], None]) -> None:
+        def told(error: Exception | None) -> None:
+            waiting.remove(told)
+            done(error)
+
+        waiting.append(told)
+        sync(writer, store, told)
 
     def note(op: str, _subject: str) -> None:
         stored = [each for each in host.store.load()[0].values() if each.key.kind == "container"]
-        asked.append((op, all(each.deleting for each in stored)))
+        asked.append((op, all(each.deleting for each in stored) and not waiting))
+
+    monkeypatch.setattr(Writer, "sync", counted)
 
     host.engine.fault = note
     end(host, 1)
