@@ -517,6 +517,9 @@ REFUSED: list[tuple[dict[str, Any], int]] = [
         },
         400,
     ),
+    ({"Image": "busybox", "HostConfig": {"MemoryReservation": 5}}, 400),
+    ({"Image": "busybox", "HostConfig": {"Annotations": {"": "x"}}}, 400),
+    ({"Image": "busybox", "Volumes": {"/x": "y"}}, 400),
     ({"Image": "nobody/has:this"}, 404),
 ]
 

@@ -162,6 +162,8 @@ def _memory(host: Mapping[str, Any]) -> dict[str, Any]:
     reservation = whole_of(host, "MemoryReservation")
     if memory and memory < MIN_MEMORY_BYTES:
         raise Invalid("", "", "Minimum memory limit allowed is 6MB")
+    if reservation and reservation < MIN_MEMORY_BYTES:
+        raise Invalid("", "", "Minimum memory reservation allowed is 6MB")
     if memory and swap > 0 and swap < memory:
         raise Invalid("", "", "Minimum memoryswap limit should be larger than memory limit, see usage")
     if swap > 0 and not memory:

@@ -38,10 +38,17 @@ def mounts_of(
     if twice := next((target for target, count in targets.items() if count > 1), ""):
         raise Invalid("", "", f"Duplicate mount point: {twice}")
     found = {mount.target: mount for name in texts_of(host, "VolumesFrom") for mount in _from(name, others)}
-    anonymous = (Mount(type="volume", target=container_path(path)) for path in map_of(config, "Volumes"))
+    anonymous = map(_anonymous, map_of(config, "Volumes").items())
     found |= {mount.target: mount for mount in anonymous if mount.target not in found}
     found |= {mount.target: mount for mount in said}
     return tuple(found.values())
+
+
+def _anonymous(volume: tuple[str, Any]) -> Mount:
+    """A path, and an object in which nothing is said."""
+    path, said = volume
+    map_of({"Volumes": said}, "Volumes")
+    return Mount(type="volume", target=container_path(path))
 
 
 def _check_count(config: Mapping[str, Any], host: Mapping[str, Any]) -> None:

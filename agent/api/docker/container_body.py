@@ -273,13 +273,19 @@ def _isolation(host: Mapping[str, Any], lookup: Lookup) -> dict[str, Any]:
     found |= _optional("cap_drop", _capabilities(host, "CapDrop"))
     found |= _optional("group_add", texts_of(host, "GroupAdd"))
     found |= _optional("sysctls", text_map_of(host, "Sysctls"))
-    found |= _optional("annotations", text_map_of(host, "Annotations"))
+    found |= _optional("annotations", _annotations(host))
     found |= _optional("shm_size", _shm_size(host))
     found |= _optional("oom_score_adj", _oom_score(host))
     found |= _namespaces(host, lookup)
     for option in texts_of(host, "SecurityOpt"):
         found |= _security_option(option, lookup)
     return found | _system_paths(host)
+
+
+def _annotations(host: Mapping[str, Any]) -> dict[str, str]:
+    if "" in (found := text_map_of(host, "Annotations")):
+        raise Invalid("", "", "invalid Annotations: the empty string is not permitted as an annotation key")
+    return found
 
 
 def _shm_size(host: Mapping[str, Any]) -> int:
