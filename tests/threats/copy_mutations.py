@@ -76,6 +76,18 @@ COPIES = (
         f"{KERNEL}::test_a_container_with_ids_of_its_own",
     ),
     Mutation(
+        "B5", "runtime/container_copies.py", "                        await self._until_left(entry)\n", "",
+        f"{KERNEL}::test_a_copy_waits_for_who_still_has_the_root_mounted",
+    ),
+    Mutation(
+        "F5", "runtime/copies/nursery.py", "            await asyncio.shield(worker.gone)\n", "",
+        f"{KERNEL}::test_who_goes_away_leaves_nothing",
+    ),
+    Mutation(
+        "F5", "runtime/copies/nursery.py", "            if sent < len(line):  # else", "            if True:  # else",
+        "tests/unit/runtime/test_nursery.py",
+    ),
+    Mutation(
         "F6", INLET, "        if not poll.poll(seconds * 1000):\n", "        poll.poll(seconds * 1000)\n        if False:\n",
         f"{LENT}::test_one_that_stays_out",
     ),
