@@ -94,6 +94,13 @@ class Images(dict[str, ImageInfo]):
             Record(names[name], image.id, image.id, 0, "", image.size_bytes) for name, image in self.items()
         )
 
+    def are_read(self, most: int) -> bool:
+        """Those here are few, and in memory; the answer takes a turn."""
+        return len(self) <= most
+
+    def list(self) -> tuple[ImageInfo, ...]:
+        return tuple(self.values())
+
     def tag(self, source: str, name: str) -> None:
         image = self.get(parse_reference(source).familiar)
         self[parse_reference(name).familiar] = image or next(i for i in self.values() if i.id == source)
