@@ -285,12 +285,14 @@ class Loop:
         await self._change(changed, starting, is_done_meanwhile=is_done_meanwhile)
 
     async def put_together(self, wanted: Sequence[Object]) -> None:
-        """Several that the Docker API wants, in one transaction: all of them, or none. As `put`."""
+        """Several that the Docker API wants, in one transaction: all of them, or none. As `put`. They are
+        made while the disk is waited for: should a power cut take the wish, the next agent keeps what there
+        is of them, as after one that takes the answer."""
         for each in wanted:
             self._check(each, API_OWNER)
         now, inventory = self._clock.now(), self._know.inventory
         changed = [each.key for each in wanted if inventory.want(each, API_OWNER, "", now)]
-        await self._change(changed + inventory.keep_default_network(now))
+        await self._change(changed + inventory.keep_default_network(now), is_done_meanwhile=True)
 
     def _check(self, wanted: Object, owner: str) -> None:
         self._know.keep_policy(self._gate.check(wanted))

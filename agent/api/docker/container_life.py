@@ -51,7 +51,7 @@ async def _start(request: web.Request) -> web.Response:
     try:
         asked = _asked_anew(context, key)
         context.engine.expect_start(state.id)  # while the wish is written
-        wish = wishes.change(context, key, starts=True, ensure="running", asked=asked)
+        wish = wishes.change(context, key, starts=True, is_done_meanwhile=True, ensure="running", asked=asked)
         await _start_of(context, key, state, before).come_true(wish)
     except Exception:
         context.engine.checkpoints.choose_none(state.id)
