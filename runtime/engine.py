@@ -72,6 +72,7 @@ from runtime.worker_caps import Caps
 
 if TYPE_CHECKING:
     from runtime.images.check import Finding
+    from runtime.images.index import Record
     from runtime.images.pushed import Pushed
     from runtime.images.registry.credentials import Credential
 
@@ -580,7 +581,9 @@ class NativeEngine:
         """Remove images, each unless it has other names by now than those it was judged with, or a container
         came to need it; the ids of those that went. Then what no image needs."""
         in_use = self.images_in_use()
-        gone = await asyncio.to_thread(lambda: self.images.forget(judged, in_use=in_use))
+        gone: tuple[Record, ...] = ()
+        if judged:
+            gone = await asyncio.to_thread(lambda: self.images.forget(judged, in_use=in_use))
         # From here on nobody finds them. Who found one before is making a container of it, or has.
         in_use = self.images_in_use()
         if back := [record for record in gone if record.image_id in in_use]:

@@ -429,8 +429,6 @@ class Images:
     def forget(self, judged: Mapping[str, tuple[str, ...]], *, in_use: Collection[str]) -> tuple[Record, ...]:
         """Take the entries of images away, and nothing else: what they are made of goes with the next
         `remove_litter`. judged: id -> the names that it had when that was decided; with others it stays."""
-        if not judged:
-            return ()
         with _explained("remove images", ""), locked(self._existing_root()):
             index = read_index(self._root)
             going = judged.keys() - set(in_use)
