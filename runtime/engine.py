@@ -261,9 +261,6 @@ class NativeEngine:
         finally:
             self._creating[config.image] -= 1
 
-    def expect_start(self, id: str) -> None:
-        self._life.expect_start(id)
-
     async def start(self, id: str) -> None:
         await self._life.start(id)
 

@@ -41,9 +41,6 @@ class Engine(Protocol):
         the root, volumes (made and populated), devices, users. Starts no process, changes no network.
         """
 
-    def expect_start(self, id: str) -> None:
-        """A start of it is about to be asked for: what takes time, and nobody sees, may be made by then."""
-
     async def start(self, id: str) -> None:
         """Make the sandbox and its links, ports and names, then the process. Does nothing when it runs.
         A container that exited before starts again with its writable layer kept.

@@ -117,13 +117,6 @@ class Life:
         finally:
             self._volume_mounts.let_go(f"create {config.id}")
 
-    def expect_start(self, id: str) -> None:
-        entry = self._index.find(id)
-        if entry is None or entry.config.sandbox.mode != "own":
-            return
-        if entry.config.sandbox.id not in self.sandboxes:
-            self._networks.expect()
-
     async def start(self, id: str) -> None:
         entry = self._index.get("start", id)
         async with entry.lock:

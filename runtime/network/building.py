@@ -111,7 +111,7 @@ def build(
     """A sandbox from nothing; its record with the namespace that it got. on_bound: called once that and the
     hosts file are there: others do their part while it gets its interfaces."""
     path = instance.netns_path(record.id)
-    made = sandboxes.create(instance.home, instance.spare, record.ids)
+    made = sandboxes.create(instance.home, record.ids)
     netns, inside = made
     try:
         try:

@@ -23,7 +23,6 @@ from runtime.network.netlink import Netlink
 from runtime.network.reaper import Reaper
 from runtime.network.records import NetworkRecord, SandboxRecord
 from runtime.network.reservations import Reservations
-from runtime.network.spare import Spare
 from runtime.network.table import Table
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -61,7 +60,6 @@ class Instance:
         self.deleting: set[str] = set()
         self.boot = _BOOT_ID.read_text().strip()
         self.home, self.netlink, self.reaper = Home(), Netlink(), Reaper(layout)
-        self.spare = Spare(self.home, sandboxes.SYSCTLS)
         self._netns = str(layout.netns)
         self._records = layout.run / "sandboxes"
 
@@ -71,7 +69,6 @@ class Instance:
         self.reservations.close()
         self.reaper.close()
         self.netlink.close()
-        self.spare.close()
         self.home.close()
 
     def take_over(self) -> None:

@@ -282,10 +282,6 @@ class Networks:
         )
         return states.of_sandbox(await self._ensure(request))
 
-    def expect(self) -> None:
-        """A sandbox is about to be asked for: its namespace may be made by then."""
-        asyncio.get_running_loop().call_soon(self._instance.spare.make)
-
     async def _ensure(self, request: SandboxRequest) -> SandboxRecord:
         """An address is free again once the links of who had it are gone."""
         is_any_going = self._going.is_any

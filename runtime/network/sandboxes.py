@@ -23,7 +23,6 @@ from runtime.network.bridges import alias_of
 from runtime.network.namespaces import Home, Made
 from runtime.network.netlink import Netlink, Request
 from runtime.network.records import Endpoint, NetworkRecord, SandboxRecord
-from runtime.network.spare import Spare
 
 # As Docker has them: ping and ports below 1024 without a privilege, in a network of its own.
 DEFAULT_SYSCTLS = {
@@ -80,11 +79,9 @@ def default6_of(endpoints: Iterable[Endpoint], networks: Mapping[str, NetworkRec
     return default_of((each for each in endpoints if each.ipv6), networks)
 
 
-def create(home: Home, spare: Spare, ids: int = 0) -> Made:
+def create(home: Home, ids: int = 0) -> Made:
     """A namespace with nothing but its sysctls, and no name yet."""
-    if ids:
-        return home.make_owned(SYSCTLS, ids)
-    return spare.take() or home.make(SYSCTLS)
+    return home.make_owned(SYSCTLS, ids) if ids else home.make(SYSCTLS)
 
 
 def attach(

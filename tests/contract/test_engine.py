@@ -43,22 +43,6 @@ async def test_create_again_does_nothing_and_another_config_is_a_conflict(subjec
     assert subject.engine.list() == before
 
 
-async def test_a_start_that_is_expected_is_none(subject: Subject) -> None:
-    subject.engine.expect_start("0" * 64)
-    await subject.engine.create_network(NetworkConfig("web"))
-    config = subject.on_network("one", "web")
-    await subject.engine.create(config)
-    before = subject.engine.list(), subject.engine.list_sandboxes()
-    subject.engine.expect_start(config.id)
-    await asyncio.sleep(0)
-    assert (subject.engine.list(), subject.engine.list_sandboxes()) == before
-    await subject.engine.start(config.id)
-    assert (await subject.phase(config.id, "running")).addresses.keys() == {"web"}
-    subject.engine.expect_start(config.id)
-    await asyncio.sleep(0)
-    assert await subject.engine.find_drift() == ()
-
-
 async def test_an_image_that_is_not_there(subject: Subject) -> None:
     assert subject.engine.image("busybox:latest") is not None
     assert subject.engine.image("no/such:image") is None

@@ -149,9 +149,6 @@ class FakeEngine:
         if error := self.fault("assemble", config.id):
             raise error
 
-    def expect_start(self, id: str) -> None:
-        return
-
     async def start(self, id: str) -> None:
         await self._begin("start", id)
         await asyncio.sleep(self.start_takes)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from tests.threats.mutation import Mutation
 
-LIFE, SPARE = "runtime/life.py", "runtime/network/spare.py"
+LIFE = "runtime/life.py"
 OPERATIONS, STARTING = "runtime/supervisor/operations.py", "runtime/supervisor/starting.py"
 _STARTS, _PREPARE = "tests/kernel/engine/test_prepared_starts.py", "tests/kernel/supervisor/test_prepare.py"
-_SPARE = "tests/kernel/network/test_spare.py"
 _FIREWALL = "test_its_program_runs_when_the_firewall_is_there_and_its_first_packet_comes_back"
 
 STARTS = (
@@ -60,14 +59,6 @@ STARTS = (
         ' and "restore" not in fields',
         f"{_STARTS}::test_sysctls_of_an_interface_wait_for_it",
     ),
-    Mutation(
-        "A17",
-        SPARE,
-        "time.monotonic() - self._made_at < MAX_SECONDS",
-        "True",
-        f"{_SPARE}::test_what_has_grown_old_is_not_taken",
-    ),
-    Mutation("R36", SPARE, "not self._is_open or ", "", f"{_SPARE}::test_none_is_made_after_the_end"),
     Mutation(
         "R36",
         "runtime/supervisor/client.py",

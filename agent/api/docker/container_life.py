@@ -50,7 +50,6 @@ async def _start(request: web.Request) -> web.Response:
     await beginning.choose(request, context, state)
     try:
         asked = _asked_anew(context, key)
-        context.engine.expect_start(state.id)  # while the wish is written
         wish = wishes.change(context, key, starts=True, is_done_meanwhile=True, ensure="running", asked=asked)
         await _start_of(context, key, state, before).come_true(wish)
     except Exception:
