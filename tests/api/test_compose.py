@@ -256,3 +256,30 @@ def test_watch_brings_changed_files_in(host: Host, project: Path) -> None:
             eventually(is_synced, "the file is in the container")
         finally:
             watching.terminate()
+
+
+def test_watch_builds_anew_what_the_image_is_made_of(host: Host, project: Path) -> None:
+    page = project / "page"
+    page.write_text("first")
+    (project / "compose.yaml").write_text(
+        "services:\n  web:\n    build: .\n    command: [sleep, '1000']\n    stop_signal: SIGKILL\n"
+        "    develop: {watch: [{action: rebuild, path: ./page}]}\n"
+    )
+    (project / "Dockerfile").write_text("FROM busybox\nCOPY page /page\n")
+    host.compose(project, "up", "-d", "--build")
+    before = services(host, project)["web"][0]["ID"]
+    log = project / "watch.log"
+    with log.open("w") as output, beside(host, project, "watch", "--no-up", stdout=output):
+        written_at = 0.0
+
+        def is_built() -> bool:
+            nonlocal written_at
+            if time.monotonic() > written_at + 10.0:  # the watch may begin after the first
+                page.write_text("second")
+                written_at = time.monotonic()
+            shown = host.compose(project, "exec", "-T", "web", "cat", "/page", check=False)
+            return shown.stdout == "second"
+
+        eventually(is_built, "it is built and made anew", seconds=60)
+    assert [each["ID"] for each in services(host, project)["web"]] != [before]
+    host.compose(project, "down", "-t", "0", "--rmi", "local")
