@@ -227,14 +227,17 @@ async def test_what_cannot_be_removed_is_said_and_keeps_nothing_else(
         await sleeping.wait()
 
 
-async def test_an_engine_that_ends_finishes_it(instance: Layout, busybox_archive: Path) -> None:
-    async with native_engine(instance, busybox_archive) as engine:
-        config = config_of(engine, "one", "true")
-        await run(engine, config)
-        await ended(engine, config.id)
-        await engine.delete(config.id)
-        await engine.close()
-        assert places(engine, config) == []
+async def test_an_engine_that_ends_finishes_it(engine: NativeEngine, gate: Gate) -> None:
+    config = config_of(engine, "one", "true")
+    await run(engine, config)
+    await ended(engine, config.id)
+    await engine.delete(config.id)
+    ends = asyncio.ensure_future(engine.close())
+    await asyncio.sleep(0.2)
+    assert not ends.done() and places(engine, config)
+    gate.opens.set()
+    await ends
+    assert places(engine, config) == []
 
 
 async def test_the_next_engine_finds_what_a_kill_left_at_any_point(
