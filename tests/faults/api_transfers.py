@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 
 from runtime.checkpoints import criu
+from tests.api.image_files import tar_of
 from tests.api.streams import FRAME, rest, upgraded
 from tests.faults.api_calls import BOX, Call, Client, Problems, has_tag, is_in
 from tests.faults.instance import until
@@ -17,19 +18,9 @@ from tests.unit.images import craft
 UNUSED = 'filters={"dangling":["0"]}'
 
 
-def _packed(**files: bytes) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
-
-
-ROOT = _packed(word=b"once upon a time\n" * 2000)
+ROOT = tar_of({"word": b"once upon a time\n" * 2000})
 LAYER = craft.tar(craft.directory("d"), craft.entry("d/word", b"and there was\n" * 2000))
-IMAGE = _packed(**craft.image(LAYER, name="made:latest"))
+IMAGE = tar_of(craft.image(LAYER, name="made:latest"))
 # CRIU ends a sleep that it interrupts (ERESTART_RESTARTBLOCK, restart_syscall(2)).
 BEATING = {**BOX, "Cmd": ["sh", "-c", "while :; do sleep 1; done"]}
 BEFORE, AFTER = b"before\n" * 10_000, b"after\n" * 10_000
@@ -84,7 +75,7 @@ def _has_busybox_alone(client: Client) -> Problems:
 def _box_with(content: bytes) -> Callable[[Client], None]:
     def put(client: Client) -> None:
         client.running_box()
-        client.ask("PUT", "/containers/box/archive?path=/data", _packed(word=content))
+        client.ask("PUT", "/containers/box/archive?path=/data", tar_of({"word": content}))
 
     return put
 
